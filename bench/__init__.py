@@ -1,0 +1,1 @@
+"""Benchmarks with peers, one file each; run as modules."""

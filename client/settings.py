@@ -1,0 +1,154 @@
+"""The node's settings: one TOML file in the node's home, then environment variables. Read once, by `runtime.py` and the commands."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from protocol.codes import Code
+from protocol.errors import InvalidInputError
+from protocol.reading import Origin
+
+Port = Annotated[int, Field(ge=1, le=65_535)]
+AeTitle = Annotated[str, StringConstraints(pattern=r"^[\x21-\x5b\x5d-\x7e][\x20-\x5b\x5d-\x7e]{0,15}$")]
+"""DICOM VR AE: 1 to 16 characters, no backslash (PS3.5 section 6.2)."""
+
+SETTINGS_FILE = "node.toml"
+POLICY_FILE = "policy.toml"
+
+
+class Section(BaseModel):
+    """A table of the settings file; unknown keys are refused, so that a misspelt one is noticed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DicomSettings(Section):
+    """The receiver."""
+
+    host: str = "127.0.0.1"
+    port: Port = 11112
+    ae_title: AeTitle = "ACINUS"
+    allowed_callers: tuple[AeTitle, ...] = ()
+    quiet_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 30.0
+    minimum_free_mb: Annotated[int, Field(ge=1)] = 1024
+
+
+class GatewaySettings(Section):
+    """Where readers' browsers reach this hospital."""
+
+    host: str = "127.0.0.1"
+    port: Port = 9443
+    origin: Origin = "https://localhost:9443"
+
+
+class ConsoleSettings(Section):
+    """The staff page; stays on loopback."""
+
+    host: Literal["127.0.0.1", "localhost"] = "127.0.0.1"
+    port: Port = 9444
+
+
+class FlowerSettings(Section):
+    """Loopback ports between the stock SuperNode, our runner and our forwarder."""
+
+    forward_port: Port = 9445
+    runtime_port: Port = 9446
+
+
+class ComputeSettings(Section):
+    """How images are measured and models trained."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Annotated[int, Field(ge=0, le=256)] = 0
+
+
+class NodeSettings(Section):
+    """All of a node's settings. `home` is the folder that holds everything the node keeps."""
+
+    home: Path
+    dicom: DicomSettings = DicomSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    console: ConsoleSettings = ConsoleSettings()
+    flower: FlowerSettings = FlowerSettings()
+    compute: ComputeSettings = ComputeSettings()
+
+    @property
+    def database(self) -> Path:
+        """The node's one SQLite file."""
+        return self.home / "node.db"
+
+    @property
+    def keys(self) -> Path:
+        """Private keys made at this site; they never leave it."""
+        return self.home / "keys"
+
+    @property
+    def trust(self) -> Path:
+        """What enrolment brought: certificate, network CA, keys of the centre to pin."""
+        return self.home / "trust"
+
+    @property
+    def instances(self) -> Path:
+        """Received DICOM instances."""
+        return self.home / "store" / "instances"
+
+    @property
+    def studies(self) -> Path:
+        """One folder of results per study key."""
+        return self.home / "store" / "studies"
+
+    @property
+    def labels(self) -> Path:
+        """Label masks by study key."""
+        return self.home / "store" / "labels"
+
+    @property
+    def models(self) -> Path:
+        """Verified model releases."""
+        return self.home / "models"
+
+    @property
+    def logs(self) -> Path:
+        """JSON lines, one file per part."""
+        return self.home / "logs"
+
+    @property
+    def policy(self) -> Path:
+        """The site's own limits."""
+        return self.home / POLICY_FILE
+
+
+def load_settings(home: Path) -> NodeSettings:
+    """Return the settings of the node in `home`: `node.toml`, with `ACINUS_NODE_<TABLE>__<KEY>` on top.
+
+    Raises:
+        InvalidInputError: `bad-setting` if the file is absent, not TOML, or a key is unknown or out of range.
+    """
+    path = home / SETTINGS_FILE
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InvalidInputError(
+            Code.BAD_SETTING, f"There is no node in {home}: {SETTINGS_FILE} is missing. Run `acinus-node --home {home} init`."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInputError(Code.BAD_SETTING, f"{path} is not TOML: {error}. Correct it and start again.") from error
+    try:
+        return NodeSettings.model_validate({**_overlaid(tables), "home": home.resolve()})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InvalidInputError(Code.BAD_SETTING, f"{path}: {where}: {first['msg']}. Correct it and start again.") from error
+
+
+def _overlaid(tables: dict[str, dict[str, object]]) -> dict[str, dict[str, object]]:
+    """Put environment variables over the file's tables."""
+    merged = {name: dict(table) for name, table in tables.items()}
+    for variable, value in os.environ.items():
+        prefix, _, key = variable.partition("__")
+        if key and prefix.startswith("ACINUS_NODE_"):
+            merged.setdefault(prefix.removeprefix("ACINUS_NODE_").lower(), {})[key.lower()] = value
+    return merged

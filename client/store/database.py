@@ -1,0 +1,63 @@
+"""The node's one SQLite file. Every commit is on the disk before it returns.
+
+WAL with `synchronous=FULL`: with NORMAL, a power cut may take acknowledged commits away (sqlite.org/pragma.html#pragma_synchronous).
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from protocol.codes import Code
+from protocol.errors import UnavailableError
+
+_BUSY_SECONDS = 30.0
+
+
+def connect(path: Path, *schemas: str) -> sqlite3.Connection:
+    """Open the database at `path` and make the tables of `schemas` where they are missing.
+
+    The connection is in autocommit mode: write inside `transaction`. Use one connection per thread.
+
+    Raises:
+        UnavailableError: `disk-full` if the file cannot be opened or written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        for schema in schemas:
+            connection.executescript(schema)
+    except (sqlite3.OperationalError, OSError) as error:
+        raise UnavailableError(
+            Code.DISK_FULL, f"The database {path} cannot be opened or written. Check free space and the folder's owner."
+        ) from error
+    return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Run the body in one write transaction: all of it is stored, or nothing.
+
+    `BEGIN IMMEDIATE` takes the write lock first, so what the body reads cannot change before it writes.
+
+    Raises:
+        UnavailableError: `disk-full` if SQLite cannot store it.
+    """
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        raise UnavailableError(Code.DISK_FULL, "The node's database is busy or the disk is full. Try again.") from error
+    try:
+        yield connection
+    except BaseException:
+        connection.rollback()
+        raise
+    try:
+        connection.commit()
+    except sqlite3.OperationalError as error:
+        connection.rollback()
+        raise UnavailableError(Code.DISK_FULL, "The node's database could not be written. Check free space.") from error

@@ -1,0 +1,1 @@
+"""How the programs are put to work; drives them by their command lines only."""

@@ -1,0 +1,1 @@
+"""The network, the lung mask, volumes, quantification and phantoms. torch and monai; no DICOM, no network. Imports protocol."""

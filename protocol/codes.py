@@ -1,0 +1,117 @@
+"""Every code that an error or a refusal may carry, with its family and its meaning.
+
+A code is a promise: scripts match on it, so it is never renamed. A new one is one line here and one line in
+`docs/reference/codes.md`; `tests/unit/test_docs.py` holds the two together.
+"""
+
+from enum import StrEnum
+
+
+class Family(StrEnum):
+    """What kind of failure a code is; fixes the HTTP status and the exit code (`errors.py`)."""
+
+    INVALID = "invalid"
+    CONFLICT = "conflict"
+    REFUSED = "refused"
+    UNAVAILABLE = "unavailable"
+
+
+class Code(StrEnum):
+    """The closed list of codes."""
+
+    # A scan that cannot be measured.
+    NOT_CT = "not-ct"
+    NOT_HU = "not-hu"
+    NO_LUNG = "no-lung"
+    GANTRY_TILT = "gantry-tilt"
+    MISSING_SLICES = "missing-slices"
+    LOCALIZER = "localizer"
+    UNREADABLE = "unreadable"
+    UNSUPPORTED_TRANSFER_SYNTAX = "unsupported-transfer-syntax"
+    MIXED_GEOMETRY = "mixed-geometry"
+    NO_LABEL_MATCH = "no-label-match"
+    # Input from people and programs.
+    BAD_SETTING = "bad-setting"
+    BAD_REQUEST = "bad-request"
+    BAD_SHAPE = "bad-shape"
+    NOT_FOUND = "not-found"
+    TOO_FINE = "too-fine"
+    # Somebody else was first.
+    ALREADY_EXISTS = "already-exists"
+    STALE_FENCE = "stale-fence"
+    ILLEGAL_TRANSITION = "illegal-transition"
+    INVITE_USED = "invite-used"
+    RUN_IN_PROGRESS = "run-in-progress"
+    # Refused, and it stays so until a person changes something.
+    UNAUTHENTICATED = "unauthenticated"
+    FORBIDDEN = "forbidden"
+    INVITE_INVALID = "invite-invalid"
+    POLICY_PURPOSE = "policy-purpose"
+    POLICY_HOURS = "policy-hours"
+    POLICY_BUNDLE = "policy-bundle"
+    POLICY_LINEAGE = "policy-lineage"
+    POLICY_SHAPE = "policy-shape"
+    POLICY_SHARING = "policy-sharing"
+    BUDGET_SPENT = "budget-spent"
+    COHORT_TOO_SMALL = "cohort-too-small"
+    SIGNATURE_INVALID = "signature-invalid"
+    GRANT_INVALID = "grant-invalid"
+    READER_NOT_APPROVED = "reader-not-approved"
+    AUDIT_BROKEN = "audit-broken"
+    QUORUM_MISSED = "quorum-missed"
+    # Try again later.
+    DISK_FULL = "disk-full"
+    PORT_TAKEN = "port-taken"
+    MISSING_CERTIFICATE = "missing-certificate"
+    PEER_UNREACHABLE = "peer-unreachable"
+    NODE_FAULT = "node-fault"
+
+
+_INVALID = Family.INVALID
+_CONFLICT = Family.CONFLICT
+_REFUSED = Family.REFUSED
+_UNAVAILABLE = Family.UNAVAILABLE
+
+MEANINGS: dict[Code, tuple[Family, str]] = {
+    Code.NOT_CT: (_INVALID, "The object is not a CT image."),
+    Code.NOT_HU: (_INVALID, "The pixel values are not Hounsfield units."),
+    Code.NO_LUNG: (_INVALID, "No lung was found in the scan."),
+    Code.GANTRY_TILT: (_INVALID, "The gantry was tilted: slices do not stack along their normal."),
+    Code.MISSING_SLICES: (_INVALID, "The stack of slices has a gap."),
+    Code.LOCALIZER: (_INVALID, "The image is a localizer (scout), not a cross-section."),
+    Code.UNREADABLE: (_INVALID, "The file is damaged, truncated or of no known format."),
+    Code.UNSUPPORTED_TRANSFER_SYNTAX: (_INVALID, "The pixel data is compressed in a way that is not decoded."),
+    Code.MIXED_GEOMETRY: (_INVALID, "The slices differ in orientation, matrix or pixel spacing."),
+    Code.NO_LABEL_MATCH: (_INVALID, "The label mask matches no stored series by geometry."),
+    Code.BAD_SETTING: (_INVALID, "A setting is missing, misspelt or out of range."),
+    Code.BAD_REQUEST: (_INVALID, "The request lacks something or has a value out of range."),
+    Code.BAD_SHAPE: (_INVALID, "The message is none of the shapes that may cross a border."),
+    Code.NOT_FOUND: (_INVALID, "There is nothing of that name that the caller may see."),
+    Code.TOO_FINE: (_INVALID, "The counts asked for are finer than the disclosure rule allows."),
+    Code.ALREADY_EXISTS: (_CONFLICT, "Something of that name exists already."),
+    Code.STALE_FENCE: (_CONFLICT, "The claim has moved on since the caller last saw it."),
+    Code.ILLEGAL_TRANSITION: (_CONFLICT, "That step is not allowed in the present state."),
+    Code.INVITE_USED: (_CONFLICT, "The invite was used before."),
+    Code.RUN_IN_PROGRESS: (_CONFLICT, "Another run is in progress."),
+    Code.UNAUTHENTICATED: (_REFUSED, "The caller did not prove who they are."),
+    Code.FORBIDDEN: (_REFUSED, "The caller's role does not allow this."),
+    Code.INVITE_INVALID: (_REFUSED, "The invite is unknown, expired, revoked or for another centre."),
+    Code.POLICY_PURPOSE: (_REFUSED, "The site's policy does not allow this purpose."),
+    Code.POLICY_HOURS: (_REFUSED, "The site's policy does not allow training at this hour."),
+    Code.POLICY_BUNDLE: (_REFUSED, "The app bundle is not on the site's allow-list."),
+    Code.POLICY_LINEAGE: (_REFUSED, "The base model is not a release that the site knows and trusts."),
+    Code.POLICY_SHAPE: (_REFUSED, "The parcel is none of the shapes that may leave the site."),
+    Code.POLICY_SHARING: (_REFUSED, "The site's policy does not share this kind of parcel."),
+    Code.BUDGET_SPENT: (_REFUSED, "The charge would pass the site's privacy budget."),
+    Code.COHORT_TOO_SMALL: (_REFUSED, "The site has fewer labelled patients than its policy demands."),
+    Code.SIGNATURE_INVALID: (_REFUSED, "A signature or a hash does not match."),
+    Code.GRANT_INVALID: (_REFUSED, "The grant is forged, expired, revoked or for another study, node or key."),
+    Code.READER_NOT_APPROVED: (_REFUSED, "The hospital has not approved this reader's key."),
+    Code.AUDIT_BROKEN: (_REFUSED, "The audit chain does not verify."),
+    Code.QUORUM_MISSED: (_REFUSED, "Too few sites answered for the round to count."),
+    Code.DISK_FULL: (_UNAVAILABLE, "There is not enough space to store safely."),
+    Code.PORT_TAKEN: (_UNAVAILABLE, "Another program listens on that port."),
+    Code.MISSING_CERTIFICATE: (_UNAVAILABLE, "A certificate or key file is missing or unreadable."),
+    Code.PEER_UNREACHABLE: (_UNAVAILABLE, "The other side does not answer."),
+    Code.NODE_FAULT: (_UNAVAILABLE, "A fault inside the node; its own log says more."),
+}

@@ -1,0 +1,88 @@
+"""How a hospital joins: an invite, a signing request, a certificate and the keys to pin."""
+
+import base64
+import binascii
+import json
+from typing import Annotated
+
+from pydantic import Field, StringConstraints, ValidationError
+
+from protocol.codes import Code
+from protocol.errors import RefusedError
+from protocol.reading import Origin
+from protocol.shape import RegionCode, Sha256, Shape, SiteId, canonical_json
+
+Pem = Annotated[str, StringConstraints(pattern=r"^-----BEGIN [A-Z ]+-----[A-Za-z0-9+/=\s-]+$", max_length=20_000)]
+"""A certificate (or a chain) or a signing request: base64 between its marks, and nothing else."""
+
+SshPublicKey = Annotated[str, StringConstraints(pattern=r"^ecdsa-sha2-nistp384 [A-Za-z0-9+/=]+$", max_length=400)]
+"""An OpenSSH public key on P-384, without its comment."""
+
+RawKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{43}$")]
+"""An Ed25519 public key, 32 bytes, base64url without padding."""
+
+Address = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,253}:\d{1,5}$")]
+
+
+class Invite(Shape):
+    """What the coordinator hands to a hospital out of band. One use, short life.
+
+    `ca_sha256` pins the network's CA certificate (DER), so that the first contact cannot be intercepted.
+    """
+
+    registry: Origin
+    ca_sha256: Sha256
+    site: SiteId
+    token: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{43}$")]
+
+
+class EnrolRequest(Shape):
+    """What a node sends to be enrolled: public keys only."""
+
+    token: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{43}$")]
+    csr_pem: Pem
+    supernode_key: SshPublicKey
+    gateway_origin: Origin
+
+
+class EnrolReply(Shape):
+    """What the centre answers: the node's certificate, and the keys and addresses to pin."""
+
+    site: SiteId
+    region: RegionCode
+    certificate_pem: Pem
+    ca_pem: Pem
+    release_key: RawKey
+    grant_key: RawKey
+    link_address: Address
+    fleet_address: Address
+
+
+class SiteEntry(Shape):
+    """A site as the federation side of the centre needs it."""
+
+    site: SiteId
+    region: RegionCode
+    supernode_key: SshPublicKey | None
+    active: bool
+    certificate_serials: tuple[Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{1,40}$")], ...] = Field(default=())
+
+
+def encode_invite(invite: Invite) -> str:
+    """Return the invite as one word that survives an e-mail."""
+    return base64.urlsafe_b64encode(canonical_json(invite)).decode().rstrip("=")
+
+
+def decode_invite(word: str) -> Invite:
+    """Return the invite that `encode_invite` wrote.
+
+    Raises:
+        RefusedError: `invite-invalid` if the word is damaged.
+    """
+    try:
+        raw = base64.urlsafe_b64decode(word.strip() + "=" * (-len(word.strip()) % 4))
+        return Invite.model_validate(json.loads(raw))
+    except (binascii.Error, UnicodeError, ValueError, ValidationError) as error:
+        raise RefusedError(
+            Code.INVITE_INVALID, "The invite is damaged. Copy it again in full, as one word, or ask for a new one."
+        ) from error

@@ -1,0 +1,160 @@
+"""What the reading exchange says across the border: posts, states, coded results, grants. Never a text, a date or a UID."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from protocol.case import AgeBand, RsnaClass, Sex
+from protocol.shape import OpaqueId, RegionCode, Sha256, Shape, SiteId, Thumbprint
+
+Language = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}$")]
+"""ISO 639-1."""
+
+Origin = Annotated[str, StringConstraints(pattern=r"^https://[A-Za-z0-9.-]{1,253}(:\d{1,5})?$")]
+"""Where a site's gateway answers, without a path."""
+
+
+class Priority(StrEnum):
+    """How soon a read is needed."""
+
+    STAT = "stat"
+    URGENT = "urgent"
+    ROUTINE = "routine"
+
+
+class ReportStatus(StrEnum):
+    """FHIR DiagnosticReport.status, as far as it is used."""
+
+    PRELIMINARY = "preliminary"
+    FINAL = "final"
+    AMENDED = "amended"
+
+
+class ReadPost(Shape):
+    """A hospital asks for a read. The study stays behind; `request_id` means it only to the hospital."""
+
+    kind: Literal["read-post"] = "read-post"
+    request_id: OpaqueId
+    priority: Priority = Priority.ROUTINE
+    age_band: AgeBand
+    sex: Sex
+    slices: Annotated[int, Field(ge=1, le=10_000)]
+    megabytes: Annotated[int, Field(ge=0, le=100_000)]
+    ggo_percent: Annotated[int, Field(ge=0, le=100)]
+    jurisdiction: RegionCode
+    language: Language = "en"
+    reads_required: Annotated[int, Field(ge=1, le=2)] = 1
+
+
+class ReadOpened(Shape):
+    """The node says that the claim's reader has opened the study for the first time."""
+
+    kind: Literal["read-opened"] = "read-opened"
+    request_id: OpaqueId
+    claim_id: OpaqueId
+    fence: Annotated[int, Field(ge=1)]
+
+
+class CodedResult(Shape):
+    """The coded part of a report: all of it that the centre learns."""
+
+    rsna_class: RsnaClass
+    corads: Annotated[int, Field(ge=0, le=6)]
+    severity_score: Annotated[int, Field(ge=0, le=24)]
+    agrees_with_measurement: bool
+    critical: bool = False
+
+
+class ReportReceipt(Shape):
+    """The node holds a report: its hash and its codes."""
+
+    kind: Literal["report-receipt"] = "report-receipt"
+    request_id: OpaqueId
+    claim_id: OpaqueId
+    fence: Annotated[int, Field(ge=1)]
+    version: Annotated[int, Field(ge=1, le=1000)]
+    status: ReportStatus
+    report_sha256: Sha256
+    coded: CodedResult
+
+
+class ReadDelivered(Shape):
+    """The node has the signature and shows the final report to its hospital."""
+
+    kind: Literal["read-delivered"] = "read-delivered"
+    request_id: OpaqueId
+    claim_id: OpaqueId
+    report_sha256: Sha256
+
+
+class ReadAcknowledged(Shape):
+    """The hospital has taken note of the final report; the request may close."""
+
+    kind: Literal["read-acknowledged"] = "read-acknowledged"
+    request_id: OpaqueId
+
+
+class ReadWithdrawn(Shape):
+    """The hospital no longer needs the read."""
+
+    kind: Literal["read-withdrawn"] = "read-withdrawn"
+    request_id: OpaqueId
+
+
+class GrantClaims(Shape):
+    """What a grant says (a JWT signed by the centre, EdDSA; names of RFC 7519 and RFC 9449).
+
+    `exp - iat` is at most 600 s. `cnf_jkt` travels as `cnf.jkt`: the reader key that the *hospital* approved.
+    """
+
+    iss: Literal["acinus-centre"] = "acinus-centre"
+    aud: SiteId
+    sub: OpaqueId
+    jti: OpaqueId
+    claim_id: OpaqueId
+    request_id: OpaqueId
+    fence: Annotated[int, Field(ge=1)]
+    cnf_jkt: Thumbprint
+    iat: int
+    nbf: int
+    exp: int
+
+
+GRANT_SECONDS_MAX = 600
+"""No grant lives longer (`design.md`, border 4)."""
+
+
+class ClaimMade(Shape):
+    """The centre tells the node who holds its request, by key only."""
+
+    kind: Literal["claim-made"] = "claim-made"
+    request_id: OpaqueId
+    claim_id: OpaqueId
+    reader_id: OpaqueId
+    fence: Annotated[int, Field(ge=1)]
+
+
+class ClaimEnded(Shape):
+    """The claim lapsed or was released: every grant under it is void."""
+
+    kind: Literal["claim-ended"] = "claim-ended"
+    request_id: OpaqueId
+    claim_id: OpaqueId
+
+
+class GrantRevoked(Shape):
+    """One grant is void from now on."""
+
+    kind: Literal["grant-revoked"] = "grant-revoked"
+    jti: OpaqueId
+
+
+class ReportSigned(Shape):
+    """The claim's holder signed the report with this hash; the node makes it final."""
+
+    kind: Literal["report-signed"] = "report-signed"
+    request_id: OpaqueId
+    claim_id: OpaqueId
+    fence: Annotated[int, Field(ge=1)]
+    report_sha256: Sha256

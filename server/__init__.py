@@ -1,0 +1,1 @@
+"""The centre's federation side: rounds, catalogue, fleet gateway. Imports strategies, models and protocol."""

@@ -1,0 +1,1 @@
+"""How updates are combined: arrays in, arrays out. The Flower adapter is flower.py. Imports models and protocol."""

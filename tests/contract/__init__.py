@@ -1,0 +1,1 @@
+"""One suite against every implementation of a protocol."""

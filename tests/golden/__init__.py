@@ -1,0 +1,1 @@
+"""Synthetic volumes with exact voxel counts."""

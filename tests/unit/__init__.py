@@ -1,0 +1,1 @@
+"""Fast, pure tests that mirror the source."""
