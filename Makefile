@@ -1,0 +1,49 @@
+# Everything a developer, a first visitor or CI runs. `make` lists it.
+PY := .venv/bin/python
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export FLWR_TELEMETRY_ENABLED := 0
+export FLWR_DISABLE_UPDATE_CHECK := 1
+DEMO := $(if $(DATA),--data $(DATA)) $(if $(KEEP),--keep)
+
+help:            ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+.venv/ready: requirements.lock requirements-node.lock package-lock.json pyproject.toml deploy/setup.sh
+	./deploy/setup.sh
+
+setup: .venv/ready ## virtual environment, all programs, tools, viewer bundle
+
+demo: setup      ## a whole network on this machine (DATA=DIR adds real studies, KEEP=1 leaves it up)
+	$(PY) -m deploy.local $(DEMO)
+
+test: setup      ## everything but gpu and nightly tests, a small end-to-end story included
+	$(PY) -m pytest -m "not gpu and not nightly"
+
+lint: setup      ## style, types, architecture
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+	lint-imports
+
+check: lint test ## what must pass before a commit
+
+fmt: setup       ## format and fix
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+bench: setup     ## every benchmark, quickly
+	for name in $$(ls bench | sed -n 's/^\([a-z_]*\)\.py$$/\1/p' | grep -v -e __init__ -e table); do $(PY) -m bench.$$name --quick; done
+
+docs: setup      ## the file table of ARCHITECTURE.md and the model card, from the code
+	$(PY) -m deploy.filetable
+
+stubs: setup     ## Python stubs of protocol/link.proto
+	$(PY) -m grpc_tools.protoc -I. --python_out=. --grpc_python_out=. --mypy_out=. protocol/link.proto
+
+fab: setup       ## the Flower bundle's hash and what it holds
+	$(PY) -m server.bundle
+
+lock: setup      ## hashes of every wheel in use, no addresses
+	$(PY) -m deploy.lock
+
+.PHONY: help setup demo test lint check fmt bench docs stubs fab lock

@@ -1,0 +1,29 @@
+#!/bin/sh
+# Set up everything a developer, the demo and CI need. Safe to run again.
+#   .venv         Python packages, each checked against a hash of requirements.lock
+#   node_modules  the viewer's ready-made bundle, checked against package-lock.json
+set -eu
+cd "$(dirname "$0")/.."
+
+python=${PYTHON:-python3}
+"$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' || {
+    echo "Acinus needs Python 3.11 or 3.12; $python is another. Set PYTHON to the right one." >&2
+    exit 2
+}
+[ -x .venv/bin/python ] || "$python" -m venv .venv
+pip() { .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps "$@"; }
+
+echo "setup: Python packages" >&2
+pip --require-hashes -r requirements.lock
+# The default build of torch finds its CUDA libraries only where they are installed beside it.
+.venv/bin/python -c 'import torch' 2>/dev/null || pip --require-hashes -r requirements-cuda.lock
+pip --no-build-isolation -e .
+
+echo "setup: viewer bundle" >&2
+if command -v npm >/dev/null; then
+    npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+else
+    pip --require-hashes -r requirements-node.lock
+    .venv/bin/npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+fi
+touch .venv/ready
