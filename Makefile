@@ -34,8 +34,8 @@ fmt: setup       ## format and fix
 bench: setup     ## every benchmark, quickly
 	for name in $$(ls bench | sed -n 's/^\([a-z_]*\)\.py$$/\1/p' | grep -v -e __init__ -e table); do $(PY) -m bench.$$name --quick; done
 
-docs: setup      ## the file table of ARCHITECTURE.md and the model card, from the code
-	$(PY) -m deploy.filetable
+docs: setup      ## the file table of ARCHITECTURE.md and the list of codes, from the code
+	$(PY) -m deploy.reference
 
 stubs: setup     ## Python stubs of protocol/link.proto
 	$(PY) -m grpc_tools.protoc -I. --python_out=. --grpc_python_out=. --mypy_out=. protocol/link.proto

@@ -132,16 +132,21 @@ def load_settings(home: Path) -> NodeSettings:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InvalidInputError(
-            Code.BAD_SETTING, f"There is no node in {home}: {SETTINGS_FILE} is missing. Run `acinus-node --home {home} init`."
+            Code.BAD_SETTING,
+            f"There is no node in {home}: {SETTINGS_FILE} is missing. Run `acinus-node --home {home} init`.",
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidInputError(Code.BAD_SETTING, f"{path} is not TOML: {error}. Correct it and start again.") from error
+        raise InvalidInputError(
+            Code.BAD_SETTING, f"{path} is not TOML: {error}. Correct it and start again."
+        ) from error
     try:
         return NodeSettings.model_validate({**_overlaid(tables), "home": home.resolve()})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise InvalidInputError(Code.BAD_SETTING, f"{path}: {where}: {first['msg']}. Correct it and start again.") from error
+        raise InvalidInputError(
+            Code.BAD_SETTING, f"{path}: {where}: {first['msg']}. Correct it and start again."
+        ) from error
 
 
 def _overlaid(tables: dict[str, dict[str, object]]) -> dict[str, dict[str, object]]:

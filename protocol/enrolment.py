@@ -65,7 +65,7 @@ class SiteEntry(Shape):
     region: RegionCode
     supernode_key: SshPublicKey | None
     active: bool
-    certificate_serials: tuple[Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{1,40}$")], ...] = Field(default=())
+    certificate_serials: tuple[Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16,40}$")], ...] = Field(default=())
 
 
 def encode_invite(invite: Invite) -> str:
