@@ -1,6 +1,7 @@
 """Write the hash-pinned locks: `python -m deploy.lock`.
 
     requirements.lock        every wheel that all three programs and the tools need, without CUDA
+    requirements-cpu.lock    torch without CUDA, taken first where such a build is at hand
     requirements-cuda.lock   what the default build of torch needs beside that, on a machine with a GPU
     requirements-node.lock   Node.js as a Python package, for machines that have no npm
 
@@ -22,12 +23,13 @@ _HEADER = "# Written by `make lock`. Install with --no-deps --require-hashes.\n"
 
 
 def main() -> None:
-    """Resolve for Python 3.11 on Linux and write the three files."""
+    """Resolve for Python 3.11 on Linux and write the files."""
     pinned = _resolve("pyproject.toml", "--all-extras", "--group", "dev")
     cuda = [entry for entry in pinned if _CUDA.match(entry)]
     rest = [_with_cpu_build(entry) for entry in pinned if not _CUDA.match(entry)]
     _write("requirements.lock", rest)
     _write("requirements-cuda.lock", cuda)
+    _write("requirements-cpu.lock", [_cpu_only(entry) for entry in rest if entry.startswith("torch==")])
     _write("requirements-node.lock", _resolve("-", stdin=NODE))
 
 
@@ -44,6 +46,11 @@ def _resolve(source: str, *options: str, stdin: str = "") -> list[str]:
 def _with_cpu_build(entry: str) -> str:
     """Add the hash of torch's CPU build to torch's own entry."""
     return f"{entry} \\\n    --hash=sha256:{TORCH_CPU_SHA256}" if entry.startswith("torch==") else entry
+
+
+def _cpu_only(entry: str) -> str:
+    """Name the CPU build outright: between two builds of one version, pip would prefer the index's to a local file."""
+    return f"{entry.split()[0]}+cpu \\\n    --hash=sha256:{TORCH_CPU_SHA256}"
 
 
 def _write(name: str, entries: list[str]) -> None:

@@ -14,6 +14,8 @@ python=${PYTHON:-python3}
 pip() { .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps "$@"; }
 
 echo "setup: Python packages" >&2
+# A CPU build of torch is a tenth of the size. Where pip finds none (PIP_FIND_LINKS, PIP_EXTRA_INDEX_URL), the default build follows.
+pip --require-hashes -r requirements-cpu.lock 2>/dev/null || echo "setup: no CPU build of torch at hand, taking the default build" >&2
 pip --require-hashes -r requirements.lock
 # The default build of torch finds its CUDA libraries only where they are installed beside it.
 .venv/bin/python -c 'import torch' 2>/dev/null || pip --require-hashes -r requirements-cuda.lock
