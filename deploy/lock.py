@@ -50,7 +50,7 @@ def _with_cpu_build(entry: str) -> str:
 
 def _cpu_only(entry: str) -> str:
     """Name the CPU build outright: between two builds of one version, pip would prefer the index's to a local file."""
-    return f"{entry.split()[0]}+cpu \\\n    --hash=sha256:{TORCH_CPU_SHA256}"
+    return f"{entry.split(maxsplit=1)[0]}+cpu \\\n    --hash=sha256:{TORCH_CPU_SHA256}"
 
 
 def _write(name: str, entries: list[str]) -> None:
