@@ -1,0 +1,64 @@
+"""Step 6: the trained model is promoted; every node fetches it over the link, verifies it and measures a study with it."""
+
+import base64
+import hashlib
+import json
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from deploy.local.scene import Node, Scene
+
+
+def play(scene: Scene) -> None:
+    """Promote the run's release and wait until every node uses it.
+
+    Raises:
+        StepFailed: If the release does not reach a node, or if what a node holds is not what the centre signed.
+    """
+    name = str(scene.facts["trained_release"])
+    scene.centre.centre("catalogue", "promote", name)
+    scene.network.until(
+        lambda: all(node.status()["model_release"] == name for node in scene.nodes),
+        what=f"every node has {name}",
+        seconds=60,
+    )
+    manifests = [_verified_manifest(scene, node, name) for node in scene.nodes]
+    scene.check(
+        len({manifest["weights_sha256"] for manifest in manifests}) == 1,
+        "every node holds the same weights, by their hash",
+    )
+    scene.facts["release"] = {
+        "name": name, "version": manifests[0]["version"], "sha256": manifests[0]["weights_sha256"], "signature_verified": True,
+        "scores": manifests[0]["scores"], "rounds": manifests[0]["rounds"], "epsilon_max": manifests[0]["epsilon_max"],
+    }  # fmt: skip
+
+
+def _verified_manifest(scene: Scene, node: Node, name: str) -> dict[str, Any]:
+    """Check the node's copy against the centre's public key, with nothing but standard cryptography."""
+    folder = node.home / "models" / name
+    signed = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    manifest: dict[str, Any] = signed["manifest"]
+    digest = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+    scene.check(digest == manifest["weights_sha256"], f"{node.site} holds {name} as its manifest names it", folder)
+    scene.check(
+        _signed_by_centre(scene, manifest, signed["signature"]),
+        f"the signature of {name} at {node.site} verifies",
+        folder,
+    )
+    return manifest
+
+
+def _signed_by_centre(scene: Scene, manifest: dict[str, Any], signature: str) -> bool:
+    """Ed25519 (RFC 8032) over the manifest as canonical JSON: sorted keys, no spaces."""
+    key = load_pem_public_key((scene.centre.home / "secrets" / "release.pub").read_bytes())
+    content = json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    if not isinstance(key, Ed25519PublicKey):
+        return False
+    try:
+        key.verify(base64.urlsafe_b64decode(signature + "=="), content)
+    except InvalidSignature:
+        return False
+    return True
