@@ -59,11 +59,14 @@ class Code(StrEnum):
     READER_NOT_APPROVED = "reader-not-approved"
     AUDIT_BROKEN = "audit-broken"
     QUORUM_MISSED = "quorum-missed"
+    BAD_UPDATE = "bad-update"
     # Try again later.
     DISK_FULL = "disk-full"
     PORT_TAKEN = "port-taken"
     MISSING_CERTIFICATE = "missing-certificate"
     PEER_UNREACHABLE = "peer-unreachable"
+    ROUND_LATE = "round-late"
+    NODE_ABSENT = "node-absent"
     NODE_FAULT = "node-fault"
 
 
@@ -109,9 +112,12 @@ MEANINGS: dict[Code, tuple[Family, str]] = {
     Code.READER_NOT_APPROVED: (_REFUSED, "The hospital has not approved this reader's key."),
     Code.AUDIT_BROKEN: (_REFUSED, "The audit chain does not verify."),
     Code.QUORUM_MISSED: (_REFUSED, "Too few sites answered for the round to count."),
+    Code.BAD_UPDATE: (_REFUSED, "The update is malformed, not finite or bound to another round, site or base."),
     Code.DISK_FULL: (_UNAVAILABLE, "There is not enough space to store safely."),
     Code.PORT_TAKEN: (_UNAVAILABLE, "Another program listens on that port."),
     Code.MISSING_CERTIFICATE: (_UNAVAILABLE, "A certificate or key file is missing or unreadable."),
     Code.PEER_UNREACHABLE: (_UNAVAILABLE, "The other side does not answer."),
+    Code.ROUND_LATE: (_UNAVAILABLE, "The site did not answer before the end of the round."),
+    Code.NODE_ABSENT: (_UNAVAILABLE, "The site's SuperNode is not connected."),
     Code.NODE_FAULT: (_UNAVAILABLE, "A fault inside the node; its own log says more."),
 }

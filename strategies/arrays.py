@@ -1,0 +1,43 @@
+"""Weights and updates as named arrays: their one hash, and the checks that nothing malformed passes."""
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocol.codes import Code
+from protocol.errors import RefusedError
+
+Arrays = Mapping[str, NDArray[np.float32]]
+"""Parameters by name, float32."""
+
+
+def arrays_sha256(arrays: Arrays) -> str:
+    """Return the SHA-256 over names, shapes and little-endian float32 values, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name], dtype="<f4")
+        digest.update(f"{name}:{array.shape}:".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def check_update(update: Arrays, base: Arrays) -> None:
+    """Accept an update that has exactly the parameters of `base`, all finite.
+
+    Raises:
+        RefusedError: `bad-update` if a name, a shape or a type differs, or a value is not finite.
+    """
+    if update.keys() != base.keys():
+        raise RefusedError(Code.BAD_UPDATE, "The update has other parameters than the base weights.")
+    for name, array in update.items():
+        if array.shape != base[name].shape or array.dtype != np.float32:
+            raise RefusedError(Code.BAD_UPDATE, f"The update's {name} has another shape or type than the base weights.")
+        if not np.isfinite(array).all():
+            raise RefusedError(Code.BAD_UPDATE, f"The update's {name} holds values that are not finite.")
+
+
+def added(base: Arrays, step: Arrays) -> dict[str, NDArray[np.float32]]:
+    """Return `base + step`, parameter by parameter."""
+    return {name: base[name] + step[name] for name in base}
