@@ -1,0 +1,77 @@
+"""What the voxels themselves say about how far a number can be trusted. Flags from a DICOM header are the node's to add."""
+
+import numpy as np
+from scipy import ndimage
+
+from models.quantify import Quantification
+from models.volume import Mask, Volume
+from protocol.case import QualityFlag
+
+_THICK_MM = 6.0
+_SMALL_ML = 2000.0
+_ASYMMETRY = 3.0
+_LOW_DOSE_HU = 45.0
+_CUT_CM2 = 6.0
+_EDGE_MM = 2.0
+_CUT_SHARE = 0.03
+
+
+def voxel_flags(volume: Volume, lungs: Mask, numbers: Quantification) -> tuple[QualityFlag, ...]:
+    """Return what is to be known of this scan, in the order of `QualityFlag`.
+
+    Args:
+        volume: The scan.
+        lungs: 1 right, 2 left, same grid.
+        numbers: Measured within these lungs.
+    """
+    short = len(volume.hu) == 1
+    complete = not short and not _cut_in_z(volume, lungs)
+    right, left = (numbers.per_lung[side].lung_volume_ml for side in ("right", "left"))
+    raised = {
+        QualityFlag.TRUNCATED_FIELD_OF_VIEW: _cut_in_plane(volume, lungs),
+        QualityFlag.INCOMPLETE_COVERAGE: not complete,
+        QualityFlag.SINGLE_SLICE: short,
+        QualityFlag.THICK_SLICES: volume.spacing_mm[0] > _THICK_MM,
+        QualityFlag.LOW_DOSE: noise_hu(volume, lungs) > _LOW_DOSE_HU,
+        QualityFlag.SMALL_LUNGS: complete and right + left < _SMALL_ML,
+        QualityFlag.LARGE_LUNG_ASYMMETRY: max(right, left) > _ASYMMETRY * max(1e-9, min(right, left)),
+    }
+    return tuple(flag for flag in QualityFlag if raised.get(flag, False))
+
+
+def noise_hu(volume: Volume, lungs: Mask) -> float:
+    """Return the standard deviation of noise in soft tissue, from differences of neighbouring pixels near the lungs.
+
+    The median of absolute differences leaves edges out; grain longer than a pixel makes this an underestimate.
+    """
+    z = int(np.argmax((lungs > 0).sum(axis=(1, 2))))
+    plane = volume.hu[z].astype(np.float32)
+    step = plane[:, 2:] - plane[:, :-2]
+    tissue = (np.abs(plane[:, 2:] - 40) < 150) & (np.abs(plane[:, :-2] - 40) < 150)  # noqa: PLR2004 - soft tissue
+    if np.count_nonzero(tissue) < 100:  # noqa: PLR2004 - too little to judge
+        return 0.0
+    return float(1.4826 * np.median(np.abs(step[tissue])) / np.sqrt(2.0))
+
+
+def _cut_in_z(volume: Volume, lungs: Mask) -> bool:
+    """Does the first or the last slice still show more lung than the tip of an apex or the last of a recess?"""
+    pixel_cm2 = volume.spacing_mm[1] * volume.spacing_mm[2] / 100.0
+    ends = [float(np.count_nonzero(lungs[index])) * pixel_cm2 for index in (0, -1)]
+    return max(ends) > _CUT_CM2
+
+
+def _cut_in_plane(volume: Volume, lungs: Mask) -> bool:
+    """Does lung reach the picture's edge, or the edge of a round field of view, along a fair part of its outline?"""
+    rows, columns = (max(1, round(_EDGE_MM / mm)) for mm in volume.spacing_mm[1:])
+    padding = volume.hu <= volume.hu.min()
+    seen = (
+        ndimage.binary_opening(padding, structure=np.ones((1, 3, 3)))
+        if volume.hu.min() < -1500
+        else np.zeros_like(padding)
+    )
+    seen = seen.copy()
+    seen[:, :rows], seen[:, -rows:], seen[:, :, :columns], seen[:, :, -columns:] = True, True, True, True
+    near = ndimage.binary_dilation(seen, structure=np.ones((1, 3, 3)))
+    inside = lungs > 0
+    outline = inside & ~ndimage.binary_erosion(inside, structure=np.ones((1, 3, 3)), border_value=0)
+    return bool(np.count_nonzero(outline & near) > _CUT_SHARE * max(1, np.count_nonzero(outline)))
