@@ -1,0 +1,223 @@
+"""What readers do with reads: claim, stay, release, sign. A claim is a lease with a fence; a stale fence changes nothing."""
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import update
+from sqlmodel import Session, col, func, select
+
+from protocol.codes import Code
+from protocol.errors import ConflictError, InvalidInputError, RefusedError
+from protocol.reading import ClaimMade, Priority, ReportSigned
+from protocol.shape import OpaqueId, Sha256
+from registry_api.reading.lifecycle import HELD, Event, State, advance, lease_until
+from registry_api.reading.matching import REASONS, Obstacle, Wanted, licensed, obstacles
+from registry_api.reading.readers import profile, wait_turn
+from registry_api.reading.slots import close_claim, end_claim, fenced, move, record, request_of, slot_of, tell
+from registry_api.reading.tables import ClaimRow, ReadRequestRow, ReceiptRow, SlotRow
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A reader's hold on a slot, as the reader needs to know it."""
+
+    claim_id: OpaqueId
+    request_id: OpaqueId
+    number: int
+    fence: int
+    state: State
+    lease_until: datetime | None
+
+
+def claim(session: Session, request_id: OpaqueId, reader_id: OpaqueId, *, now: datetime) -> Claim:
+    """Give an open slot of the request to the reader. Of any number of readers at once, one wins.
+
+    Raises:
+        InvalidInputError: `not-found` if there is no such request.
+        RefusedError: `forbidden` if the reader is not eligible; the message gives the reasons.
+        ConflictError: `illegal-transition` if no slot is open any more.
+    """
+    sweep(session, now=now)
+    wait_turn(session, reader_id)
+    request = request_of(session, request_id)
+    _refuse_unless_eligible(session, request, reader_id, now)
+    claim_id = secrets.token_hex(16)
+    number, fence = _take_slot(session, request, claim_id, reader_id, now)
+    session.add(
+        ClaimRow(claim_id=claim_id, request_id=request_id, number=number, reader_id=reader_id, fence=fence, made_at=now)
+    )
+    record(session, request_id, number, event=Event.CLAIMED, state=State.CLAIMED, now=now)
+    tell(
+        session,
+        request.site,
+        ClaimMade(request_id=request_id, claim_id=claim_id, reader_id=reader_id, fence=fence),
+    )
+    until = lease_until(State.CLAIMED, Priority(request.priority), now)
+    return Claim(claim_id, request_id, number, fence, State.CLAIMED, until)
+
+
+def heartbeat(session: Session, claim_id: OpaqueId, reader_id: OpaqueId, *, now: datetime) -> Claim:
+    """Say that the reader is still there. It prolongs *reading*; looking for the first time and signing have their own clocks.
+
+    Raises:
+        ConflictError: `stale-fence` if the claim has ended.
+    """
+    slot, request = held_slot(session, claim_id, reader_id, now=now)
+    row = session.get(ClaimRow, claim_id)
+    if row is not None:
+        row.heartbeat_at = now
+    if State(slot.state) is State.READING:
+        slot.lease_until = lease_until(State.READING, Priority(request.priority), now)
+    return Claim(claim_id, slot.request_id, slot.number, slot.fence, State(slot.state), slot.lease_until)
+
+
+def release(session: Session, claim_id: OpaqueId, reader_id: OpaqueId, *, fence: int, now: datetime) -> None:
+    """Give the slot back.
+
+    Raises:
+        ConflictError: `stale-fence` if the claim has ended or `fence` is not its fence.
+    """
+    slot, request = held_slot(session, claim_id, reader_id, now=now)
+    end_claim(session, request, fenced(slot, fence), Event.RELEASED, now=now)
+
+
+def sign(
+    session: Session, claim_id: OpaqueId, reader_id: OpaqueId, *, fence: int, report_sha256: Sha256, now: datetime
+) -> State:
+    """Sign the report with this hash: only the claim's holder can, and only the version that the hospital holds last.
+
+    Signing the same report again changes nothing.
+
+    Raises:
+        ConflictError: `stale-fence`, or `illegal-transition` if there is no report to sign yet.
+        RefusedError: `forbidden` if the licence has ended; `signature-invalid` if the hospital holds another report.
+    """
+    sweep(session, now=now)
+    slot, request = _own_slot(session, claim_id, reader_id)
+    fenced(slot, fence)
+    receipt = latest_receipt(session, claim_id)
+    if receipt is not None and receipt.signed_at is not None and receipt.report_sha256 == report_sha256:
+        return State(slot.state)
+    advance(State(slot.state), Event.SIGNED)
+    if not licensed(profile(session, reader_id), request.jurisdiction, now):
+        raise RefusedError(
+            Code.FORBIDDEN, "Your licence in the patient's jurisdiction is no longer valid: you cannot sign."
+        )
+    if receipt is None or receipt.report_sha256 != report_sha256:
+        raise RefusedError(
+            Code.SIGNATURE_INVALID, "The hospital holds another report than the one with this hash. Read it again."
+        )
+    receipt.signed_at = now
+    session.add(receipt)
+    close_claim(session, claim_id, Event.SIGNED, now=now)
+    state = move(session, slot, Event.SIGNED, priority=request.priority, now=now)
+    notice = ReportSigned(request_id=slot.request_id, claim_id=claim_id, fence=fence, report_sha256=report_sha256)
+    tell(session, request.site, notice)
+    return state
+
+
+def sweep(session: Session, *, now: datetime) -> int:
+    """Take back every slot whose lease has run out, give up what nobody claimed in time; return how many were moved."""
+    leases = select(SlotRow, ReadRequestRow).join(ReadRequestRow, col(ReadRequestRow.request_id) == SlotRow.request_id)
+    lapsed = leases.where(col(SlotRow.state).in_([s.value for s in HELD]), col(SlotRow.lease_until) <= now)
+    moved = 0
+    for slot, request in session.exec(lapsed.with_for_update(skip_locked=True)).all():
+        end_claim(session, request, slot, Event.LAPSED, now=now)
+        moved += 1
+    session.flush()
+    overdue = leases.where(SlotRow.state == State.OPEN.value, col(ReadRequestRow.expires_at) <= now)
+    for slot, request in session.exec(overdue.with_for_update(skip_locked=True)).all():
+        move(session, slot, Event.EXPIRED, priority=request.priority, now=now)
+        moved += 1
+    return moved
+
+
+def held_slot(
+    session: Session, claim_id: OpaqueId, reader_id: OpaqueId, *, now: datetime
+) -> tuple[SlotRow, ReadRequestRow]:
+    """Return the slot that this reader holds by this claim now.
+
+    Raises:
+        ConflictError: `stale-fence` if the claim has ended.
+        InvalidInputError: `not-found` if the claim is not this reader's.
+    """
+    sweep(session, now=now)
+    slot, request = _own_slot(session, claim_id, reader_id)
+    if State(slot.state) not in HELD:
+        raise ConflictError(Code.STALE_FENCE, "This claim has ended: its report is signed or the read was withdrawn.")
+    return slot, request
+
+
+def latest_receipt(session: Session, claim_id: OpaqueId) -> ReceiptRow | None:
+    """Return the receipt of the last version that the hospital holds under this claim."""
+    query = select(ReceiptRow).where(ReceiptRow.claim_id == claim_id).order_by(col(ReceiptRow.version).desc())
+    return session.exec(query).first()
+
+
+def wanted(session: Session, request: ReadRequestRow) -> Wanted:
+    """Return the request as matching needs it."""
+    query = select(SlotRow.reader_id).where(
+        SlotRow.request_id == request.request_id, col(SlotRow.reader_id).is_not(None)
+    )
+    return Wanted(
+        request_id=request.request_id,
+        site=request.site,
+        jurisdiction=request.jurisdiction,
+        language=request.language,
+        priority=Priority(request.priority),
+        posted_at=request.posted_at,
+        due_at=request.due_at,
+        earlier_readers=frozenset(one for one in session.exec(query) if one),
+    )
+
+
+def _own_slot(session: Session, claim_id: OpaqueId, reader_id: OpaqueId) -> tuple[SlotRow, ReadRequestRow]:
+    """Return the claim's slot, if the claim is this reader's; a stranger's claim looks absent."""
+    row = session.get(ClaimRow, claim_id)
+    if row is None or row.reader_id != reader_id:
+        raise InvalidInputError(Code.NOT_FOUND, "There is no claim with this id.")
+    slot = slot_of(session, claim_id)
+    return slot, request_of(session, slot.request_id)
+
+
+def _refuse_unless_eligible(session: Session, request: ReadRequestRow, reader_id: OpaqueId, now: datetime) -> None:
+    found = obstacles(profile(session, reader_id), wanted(session, request), now=now)
+    if Obstacle.NO_AGREEMENT in found:
+        raise InvalidInputError(Code.NOT_FOUND, "There is no read request with this id that you may claim.")
+    if found:
+        raise RefusedError(Code.FORBIDDEN, " ".join(REASONS[one] for one in found))
+
+
+def _take_slot(
+    session: Session, request: ReadRequestRow, claim_id: OpaqueId, reader_id: OpaqueId, now: datetime
+) -> tuple[int, int]:
+    """Take the lowest open slot by one statement and return its number and fence.
+
+    Whoever comes second finds `state = 'open'` no longer true: on PostgreSQL after waiting for the row, on SQLite for the file. With two
+    slots the second one may have waited for the slot that went and must look again.
+    """
+    lowest = select(func.min(SlotRow.number)).where(
+        SlotRow.request_id == request.request_id, SlotRow.state == State.OPEN.value
+    )
+    statement = (
+        update(SlotRow)
+        .where(
+            col(SlotRow.request_id) == request.request_id,
+            col(SlotRow.number) == lowest.scalar_subquery(),
+            col(SlotRow.state) == State.OPEN.value,
+        )
+        .values(
+            state=advance(State.OPEN, Event.CLAIMED).value,
+            fence=SlotRow.fence + 1,
+            claim_id=claim_id,
+            reader_id=reader_id,
+            lease_until=lease_until(State.CLAIMED, Priority(request.priority), now),
+        )
+        .returning(col(SlotRow.number), col(SlotRow.fence))
+    )
+    for _ in range(request.reads_required):
+        won = session.execute(statement).first()
+        if won is not None:
+            return won.number, won.fence
+    raise ConflictError(Code.ILLEGAL_TRANSITION, "No slot of this read is open any more: another reader was first.")

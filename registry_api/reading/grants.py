@@ -1,0 +1,117 @@
+"""Grants: a reader's leave to see one study at one node for at most ten minutes, bound to the reader's own key.
+
+The centre signs; it cannot let anybody in by that alone, because the node also asks for a proof by a key that the *hospital* approved.
+"""
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from joserfc import jwt
+from joserfc.jwk import OKPKey
+from sqlmodel import Session
+
+from protocol.codes import Code
+from protocol.errors import RefusedError, UnavailableError
+from protocol.reading import GRANT_SECONDS_MAX, GrantClaims, GrantRevoked
+from protocol.shape import OpaqueId, SiteId, Thumbprint
+from registry_api.enrolment.tables import SiteRow
+from registry_api.reading.claims import held_slot
+from registry_api.reading.matching import licensed
+from registry_api.reading.readers import profile, remember_key
+from registry_api.reading.slots import request_of, slot_of, tell
+from registry_api.reading.tables import ClaimRow, GrantRow
+
+ALGORITHM = "Ed25519"
+"""RFC 9864's full name of EdDSA on this curve; nothing else is signed with or accepted."""
+
+TOKEN_TYPE = "acinus-grant+jwt"  # noqa: S105 - the `typ` header, so that no other token of the centre can pass for a grant
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """What a reader needs to open the study: the token and where to take it."""
+
+    token: str
+    gateway: str
+    request_id: OpaqueId
+    expires_at: datetime
+
+
+class GrantSigner:
+    """Signs grants with the centre's grant key."""
+
+    def __init__(self, key: OKPKey) -> None:
+        self._key = key
+
+    def sign(self, claims: GrantClaims) -> str:
+        """Return the grant as a compact JWT."""
+        content = claims.model_dump(mode="json", exclude={"cnf_jkt"}) | {"cnf": {"jkt": claims.cnf_jkt}}
+        return jwt.encode({"alg": ALGORITHM, "typ": TOKEN_TYPE}, content, self._key, algorithms=[ALGORITHM])
+
+
+def load_signer(path: Path) -> GrantSigner:
+    """Read the grant key (Ed25519, PKCS8 PEM).
+
+    Raises:
+        UnavailableError: `missing-certificate` if the file is absent or no such key.
+    """
+    try:
+        return GrantSigner(OKPKey.import_key(path.read_bytes()))
+    except (OSError, ValueError) as error:
+        raise UnavailableError(
+            Code.MISSING_CERTIFICATE, f"The grant key {path} is missing or unreadable. `acinus-centre init` makes it."
+        ) from error
+
+
+def make_grant(
+    session: Session, claim_id: OpaqueId, reader_id: OpaqueId, *, jkt: Thumbprint, signer: GrantSigner, now: datetime
+) -> Issued:
+    """Make a grant under a live claim.
+
+    Raises:
+        ConflictError: `stale-fence` if the claim has ended.
+        RefusedError: `forbidden` if licence or agreement have ended since.
+    """
+    slot, request = held_slot(session, claim_id, reader_id, now=now)
+    reader = profile(session, reader_id)
+    if request.site not in reader.agreements or not licensed(reader, request.jurisdiction, now):
+        raise RefusedError(Code.FORBIDDEN, "Your licence there or your agreement with the hospital is no longer valid.")
+    issued_s = int(now.timestamp())
+    claims = GrantClaims(
+        aud=request.site,
+        sub=reader_id,
+        jti=secrets.token_hex(16),
+        claim_id=claim_id,
+        request_id=slot.request_id,
+        fence=slot.fence,
+        cnf_jkt=jkt,
+        iat=issued_s,
+        nbf=issued_s,
+        exp=issued_s + GRANT_SECONDS_MAX,
+    )
+    expires_at = now + timedelta(seconds=GRANT_SECONDS_MAX)
+    session.add(GrantRow(jti=claims.jti, claim_id=claim_id, jkt=jkt, expires_at=expires_at))
+    remember_key(session, reader_id, site=request.site, jkt=jkt)
+    return Issued(signer.sign(claims), _gateway(session, request.site), slot.request_id, expires_at)
+
+
+def revoke_grant(session: Session, jti: OpaqueId, *, now: datetime) -> None:
+    """Make one grant void and tell the node; a grant that is unknown or void already is left as it is."""
+    row = session.get(GrantRow, jti)
+    if row is None or row.revoked_at is not None or session.get(ClaimRow, row.claim_id) is None:
+        return
+    row.revoked_at = now
+    session.add(row)
+    request = request_of(session, slot_of(session, row.claim_id).request_id)
+    tell(session, request.site, GrantRevoked(jti=jti))
+
+
+def _gateway(session: Session, site: SiteId) -> str:
+    row = session.get(SiteRow, site)
+    if row is None or not row.active or row.gateway_origin is None:
+        raise UnavailableError(
+            Code.PEER_UNREACHABLE, "The hospital's gateway is not enrolled at the moment. Try later."
+        )
+    return row.gateway_origin

@@ -1,0 +1,212 @@
+"""The life of one read as a table (state, event) -> state, with its timers as numbers. Pure.
+
+    draft ──posted──> open ──claimed──> claimed ──opened──> reading ──submitted──> preliminary ──signed──> signed
+                       │ ▲                │                 │    ▲                     │                    │
+                       │ └─released/lapsed┴─────────────────┤  answered                │                delivered
+                    expired                                 └─asked─> needs-info       │                    │
+                                            (withdrawn from every state before signed) ┘          delivered ──acknowledged──> closed
+
+A request that needs two reads has two slots, and each slot lives this life on its own.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from protocol.codes import Code
+from protocol.errors import ConflictError
+from protocol.reading import Priority
+
+
+class State(StrEnum):
+    """Where a slot of a read request stands, from the least far to the furthest."""
+
+    DRAFT = "draft"
+    OPEN = "open"
+    CLAIMED = "claimed"
+    READING = "reading"
+    NEEDS_INFO = "needs-info"
+    PRELIMINARY = "preliminary"
+    SIGNED = "signed"
+    DELIVERY_FAILED = "delivery-failed"
+    DELIVERED = "delivered"
+    EXPIRED = "expired"
+    WITHDRAWN = "withdrawn"
+    CLOSED = "closed"
+
+
+class Event(StrEnum):
+    """What may happen to a slot."""
+
+    POSTED = "posted"
+    CLAIMED = "claimed"
+    OPENED = "opened"
+    RELEASED = "released"
+    LAPSED = "lapsed"
+    ASKED = "asked"
+    ANSWERED = "answered"
+    SUBMITTED = "submitted"
+    SIGNED = "signed"
+    DELIVERY_FAILED = "delivery-failed"
+    DELIVERED = "delivered"
+    ACKNOWLEDGED = "acknowledged"
+    AMENDED = "amended"
+    WITHDRAWN = "withdrawn"
+    EXPIRED = "expired"
+
+
+HELD = frozenset({State.CLAIMED, State.READING, State.NEEDS_INFO, State.PRELIMINARY})
+"""States in which a reader holds the slot under a lease."""
+
+FINAL = frozenset({State.CLOSED, State.WITHDRAWN, State.EXPIRED})
+"""States that nothing but an amendment leaves."""
+
+TABLE: dict[tuple[State, Event], State] = {
+    (State.DRAFT, Event.POSTED): State.OPEN,
+    (State.DRAFT, Event.WITHDRAWN): State.WITHDRAWN,
+    (State.OPEN, Event.CLAIMED): State.CLAIMED,
+    (State.OPEN, Event.WITHDRAWN): State.WITHDRAWN,
+    (State.OPEN, Event.EXPIRED): State.EXPIRED,
+    (State.CLAIMED, Event.OPENED): State.READING,
+    (State.READING, Event.ASKED): State.NEEDS_INFO,
+    (State.READING, Event.SUBMITTED): State.PRELIMINARY,
+    (State.NEEDS_INFO, Event.ANSWERED): State.READING,
+    (State.PRELIMINARY, Event.SUBMITTED): State.PRELIMINARY,
+    (State.PRELIMINARY, Event.ASKED): State.NEEDS_INFO,
+    (State.PRELIMINARY, Event.SIGNED): State.SIGNED,
+    (State.SIGNED, Event.DELIVERED): State.DELIVERED,
+    (State.SIGNED, Event.DELIVERY_FAILED): State.DELIVERY_FAILED,
+    (State.DELIVERY_FAILED, Event.DELIVERED): State.DELIVERED,
+    (State.DELIVERED, Event.ACKNOWLEDGED): State.CLOSED,
+    (State.DELIVERED, Event.AMENDED): State.SIGNED,
+    (State.CLOSED, Event.AMENDED): State.SIGNED,
+    **{(held, Event.RELEASED): State.OPEN for held in HELD},
+    **{(held, Event.LAPSED): State.OPEN for held in HELD},
+    **{(held, Event.WITHDRAWN): State.WITHDRAWN for held in HELD},
+}
+"""Every step that is allowed; every other pair is refused."""
+
+FHIR_TASK: dict[State, str] = {
+    State.DRAFT: "draft",
+    State.OPEN: "requested",
+    State.CLAIMED: "accepted",
+    State.READING: "in-progress",
+    State.NEEDS_INFO: "on-hold",
+    State.PRELIMINARY: "in-progress",
+    State.SIGNED: "completed",
+    State.DELIVERY_FAILED: "completed",
+    State.DELIVERED: "completed",
+    State.CLOSED: "completed",
+    State.WITHDRAWN: "cancelled",
+    State.EXPIRED: "failed",
+}
+"""FHIR R5 `Task.status` (valueset task-status); our own state goes into `Task.businessStatus`."""
+
+UPS: dict[State, str] = {
+    State.DRAFT: "SCHEDULED",
+    State.OPEN: "SCHEDULED",
+    State.CLAIMED: "IN PROGRESS",
+    State.READING: "IN PROGRESS",
+    State.NEEDS_INFO: "IN PROGRESS",
+    State.PRELIMINARY: "IN PROGRESS",
+    State.SIGNED: "COMPLETED",
+    State.DELIVERY_FAILED: "COMPLETED",
+    State.DELIVERED: "COMPLETED",
+    State.CLOSED: "COMPLETED",
+    State.WITHDRAWN: "CANCELED",
+    State.EXPIRED: "CANCELED",
+}
+"""DICOM Procedure Step State (0074,1000) of a Unified Procedure Step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timers:
+    """How long each part of a read may take.
+
+    `due` runs from the post to the signature. `open_within` runs from the claim to the first look, `silence` from the last
+    heartbeat while reading, `answer_within` while the hospital is asked, `sign_within` from the last report to the signature.
+    """
+
+    due: timedelta
+    open_within: timedelta
+    silence: timedelta
+    answer_within: timedelta
+    sign_within: timedelta = timedelta(hours=1)
+    grace: timedelta = timedelta(hours=24)
+
+
+TIMERS: dict[Priority, Timers] = {
+    Priority.STAT: Timers(
+        due=timedelta(minutes=60),
+        open_within=timedelta(minutes=10),
+        silence=timedelta(minutes=20),
+        answer_within=timedelta(hours=2),
+    ),
+    Priority.URGENT: Timers(
+        due=timedelta(hours=4),
+        open_within=timedelta(minutes=30),
+        silence=timedelta(minutes=45),
+        answer_within=timedelta(hours=8),
+    ),
+    Priority.ROUTINE: Timers(
+        due=timedelta(hours=24),
+        open_within=timedelta(minutes=120),
+        silence=timedelta(minutes=120),
+        answer_within=timedelta(hours=24),
+    ),
+}
+"""An agreement may be stricter later; these are the network's own."""
+
+HEARTBEAT = timedelta(seconds=60)
+"""How often a reader's program should say that the reader is still there."""
+
+ESCALATE_AT = (0.5, 0.8, 1.0)
+"""Shares of the time to `due` at which the wait is made known more widely."""
+
+
+def advance(state: State, event: Event) -> State:
+    """Return the state after `event`.
+
+    Raises:
+        ConflictError: `illegal-transition` if the table does not allow the step.
+    """
+    try:
+        return TABLE[state, event]
+    except KeyError as error:
+        allowed = ", ".join(sorted(one.value for (before, one) in TABLE if before is state)) or "nothing"
+        raise ConflictError(
+            Code.ILLEGAL_TRANSITION, f"A read that is {state} cannot be {event}. What may happen to it now: {allowed}."
+        ) from error
+
+
+def due_at(priority: Priority, posted_at: datetime) -> datetime:
+    """Return when the signature is due."""
+    return posted_at + TIMERS[priority].due
+
+
+def expires_at(priority: Priority, posted_at: datetime) -> datetime:
+    """Return when a request that nobody claimed is given up."""
+    return due_at(priority, posted_at) + TIMERS[priority].grace
+
+
+def lease_until(state: State, priority: Priority, now: datetime) -> datetime | None:
+    """Return when a slot that enters `state` now falls back to open, or None where nobody holds it."""
+    timers = TIMERS[priority]
+    spans = {
+        State.CLAIMED: timers.open_within,
+        State.READING: timers.silence,
+        State.NEEDS_INFO: timers.answer_within,
+        State.PRELIMINARY: timers.sign_within,
+    }
+    return now + spans[state] if state in spans else None
+
+
+def request_state(slots: Iterable[State]) -> State:
+    """Return where the whole request stands: as far as the slot that is least far.
+
+    Raises:
+        ValueError: If there is no slot (a programming error).
+    """
+    order = list(State)
+    return min(slots, key=order.index)

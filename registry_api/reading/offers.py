@@ -1,0 +1,198 @@
+"""What a reader or the coordinator sees of the reads: requests with their slots, and the reasons why one is not offered."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
+from sqlmodel import Session, col, select
+
+from protocol.case import AgeBand, Sex
+from protocol.codes import Code
+from protocol.errors import InvalidInputError
+from protocol.reading import Priority
+from protocol.shape import OpaqueId, SiteId
+from registry_api.reading.claims import latest_receipt, wanted
+from registry_api.reading.lifecycle import FHIR_TASK, HELD, State, request_state
+from registry_api.reading.matching import REASONS, Obstacle, in_order, obstacles
+from registry_api.reading.readers import profile
+from registry_api.reading.tables import ReadEventRow, ReadRequestRow, ReceiptRow, SlotRow
+
+
+class View(BaseModel):
+    """A frozen answer to a person."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class ResultView(View):
+    """The coded part of a report and its hash."""
+
+    version: int
+    report_sha256: str
+    rsna_class: str
+    corads: int
+    severity_score: int
+    agrees_with_measurement: bool
+    critical: bool
+    signed_at: datetime | None
+
+
+class SlotView(View):
+    """One slot. What is in it besides its state is for its own reader and the coordinator."""
+
+    number: int
+    state: State
+    claim_id: OpaqueId | None = None
+    fence: int | None = None
+    lease_until: datetime | None = None
+    result: ResultView | None = None
+
+
+class EventView(View):
+    """One step in the life of a slot."""
+
+    at: datetime
+    number: int
+    event: str
+    state: State
+
+
+class ReadView(View):
+    """A read request. Without `eligible`, what could point to a patient is left out."""
+
+    request_id: OpaqueId
+    state: State
+    task_status: str
+    priority: Priority
+    jurisdiction: str
+    language: str
+    reads_required: int
+    posted_at: datetime
+    due_at: datetime
+    eligible: bool
+    obstacles: tuple[Obstacle, ...] = ()
+    reasons: tuple[str, ...] = ()
+    site: SiteId | None = None
+    age_band: AgeBand | None = None
+    sex: Sex | None = None
+    slices: int | None = None
+    megabytes: int | None = None
+    ggo_percent: int | None = None
+    slots: tuple[SlotView, ...] = ()
+    events: tuple[EventView, ...] = ()
+
+
+def open_reads(session: Session, reader_id: OpaqueId, *, now: datetime, eligible_only: bool) -> list[ReadView]:
+    """Return the requests with an open slot in the order in which they should be read, as this reader may see them."""
+    query = (
+        select(ReadRequestRow)
+        .join(SlotRow, col(SlotRow.request_id) == ReadRequestRow.request_id)
+        .where(SlotRow.state == State.OPEN.value)
+        .distinct()
+    )
+    rows = {row.request_id: row for row in session.exec(query)}
+    reader = profile(session, reader_id)
+    views = []
+    for one in in_order(wanted(session, row) for row in rows.values()):
+        found = obstacles(reader, one, now=now)
+        if not found or not eligible_only:
+            views.append(_view(session, rows[one.request_id], found=found, reader_id=reader_id))
+    return views
+
+
+def own_reads(session: Session, reader_id: OpaqueId) -> list[ReadView]:
+    """Return the requests of which this reader holds or finished a slot, the newest first."""
+    query = (
+        select(ReadRequestRow)
+        .join(SlotRow, col(SlotRow.request_id) == ReadRequestRow.request_id)
+        .where(SlotRow.reader_id == reader_id)
+        .order_by(col(ReadRequestRow.posted_at).desc())
+    )
+    return [_view(session, row, found=(), reader_id=reader_id) for row in session.exec(query).unique()]
+
+
+def all_reads(session: Session) -> list[ReadView]:
+    """Return every request, the newest first, as the coordinator sees it."""
+    rows = session.exec(select(ReadRequestRow).order_by(col(ReadRequestRow.posted_at).desc()))
+    return [_view(session, row, found=(), reader_id=None) for row in rows]
+
+
+def one_read(session: Session, request_id: OpaqueId, reader_id: OpaqueId | None, *, now: datetime) -> ReadView:
+    """Return one request with its events, as a reader or (with None) the coordinator may see it.
+
+    Raises:
+        InvalidInputError: `not-found` if there is none, or the reader neither holds a slot nor may claim one.
+    """
+    row = session.get(ReadRequestRow, request_id)
+    if row is None:
+        raise InvalidInputError(Code.NOT_FOUND, "There is no read request with this id.")
+    found: tuple[Obstacle, ...] = ()
+    if reader_id is not None and not _holds(session, request_id, reader_id):
+        found = obstacles(profile(session, reader_id), wanted(session, row), now=now)
+        if found:
+            raise InvalidInputError(Code.NOT_FOUND, "There is no read request with this id.")
+    return _view(session, row, found=found, reader_id=reader_id, with_events=True)
+
+
+def _holds(session: Session, request_id: OpaqueId, reader_id: OpaqueId) -> bool:
+    query = select(SlotRow.number).where(SlotRow.request_id == request_id, SlotRow.reader_id == reader_id)
+    return session.exec(query).first() is not None
+
+
+def _view(
+    session: Session,
+    row: ReadRequestRow,
+    *,
+    found: tuple[Obstacle, ...],
+    reader_id: OpaqueId | None,
+    with_events: bool = False,
+) -> ReadView:
+    query = select(SlotRow).where(SlotRow.request_id == row.request_id).order_by(col(SlotRow.number))
+    slots = session.exec(query).all()
+    state = request_state(State(slot.state) for slot in slots)
+    coarse = {"request_id", "priority", "jurisdiction", "language", "reads_required", "posted_at", "due_at"}
+    fine = {"site", "age_band", "sex", "slices", "megabytes", "ggo_percent"}
+    return ReadView(
+        **row.model_dump(include=coarse if found else coarse | fine),
+        state=state,
+        task_status=FHIR_TASK[state],
+        eligible=not found,
+        obstacles=found,
+        reasons=tuple(REASONS[one] for one in found),
+        slots=tuple(_slot_view(session, slot, reader_id) for slot in slots),
+        events=_events(session, row.request_id, slots, reader_id) if with_events else (),
+    )
+
+
+def _slot_view(session: Session, slot: SlotRow, reader_id: OpaqueId | None) -> SlotView:
+    """Return the slot; to another slot's reader only its state, so that the second read is blind."""
+    if reader_id is not None and slot.reader_id != reader_id:
+        return SlotView(number=slot.number, state=State(slot.state))
+    receipt = latest_receipt(session, slot.claim_id) if slot.claim_id else None
+    return SlotView(
+        number=slot.number,
+        state=State(slot.state),
+        claim_id=slot.claim_id,
+        fence=slot.fence,
+        lease_until=slot.lease_until if State(slot.state) in HELD else None,
+        result=_result(receipt) if receipt else None,
+    )
+
+
+def _result(receipt: ReceiptRow) -> ResultView:
+    return ResultView.model_validate(receipt.model_dump(include=set(ResultView.model_fields)))
+
+
+def _events(
+    session: Session, request_id: OpaqueId, slots: Sequence[SlotRow], reader_id: OpaqueId | None
+) -> tuple[EventView, ...]:
+    """Return the log of the slots that the caller may see into."""
+    visible = [slot.number for slot in slots if reader_id in {None, slot.reader_id}]
+    query = (
+        select(ReadEventRow)
+        .where(ReadEventRow.request_id == request_id, col(ReadEventRow.number).in_(visible))
+        .order_by(col(ReadEventRow.id))
+    )
+    return tuple(
+        EventView(at=row.at, number=row.number, event=row.event, state=State(row.state)) for row in session.exec(query)
+    )

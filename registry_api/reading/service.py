@@ -1,0 +1,144 @@
+"""What the hospital's node says of its reads. Each parcel may arrive twice; the second time changes nothing."""
+
+from datetime import datetime
+
+from sqlmodel import Session
+
+from protocol.codes import Code
+from protocol.errors import ConflictError, RefusedError
+from protocol.reading import (
+    ReadAcknowledged,
+    ReadDelivered,
+    ReadOpened,
+    ReadPost,
+    ReadWithdrawn,
+    ReportReceipt,
+)
+from protocol.shape import SiteId
+from registry_api.reading.claims import latest_receipt, sweep
+from registry_api.reading.lifecycle import HELD, Event, State, advance, due_at, expires_at
+from registry_api.reading.slots import end_claim, fenced, move, record, request_of, slot_of, slots_of
+from registry_api.reading.tables import ReadRequestRow, ReceiptRow, SlotRow
+
+_SIGNED_AND_AFTER = frozenset({State.SIGNED, State.DELIVERY_FAILED, State.DELIVERED, State.CLOSED})
+
+
+def accept_post(session: Session, site: SiteId, parcel: ReadPost, now: datetime) -> None:
+    """Open a request with one slot per read that it needs.
+
+    Raises:
+        ConflictError: `already-exists` if the id is in use by another request.
+    """
+    existing = session.get(ReadRequestRow, parcel.request_id)
+    if existing is not None:
+        if existing.site != site:
+            raise ConflictError(Code.ALREADY_EXISTS, "A read request with this id exists already. Post under a new id.")
+        return
+    content = parcel.model_dump(mode="json", exclude={"kind"})
+    due, end = due_at(parcel.priority, now), expires_at(parcel.priority, now)
+    session.add(ReadRequestRow(**content, site=site, posted_at=now, due_at=due, expires_at=end))
+    session.flush()
+    state = advance(State.DRAFT, Event.POSTED)
+    for number in range(1, parcel.reads_required + 1):
+        session.add(SlotRow(request_id=parcel.request_id, number=number, state=state.value))
+        record(session, parcel.request_id, number, event=Event.POSTED, state=state, now=now)
+
+
+def accept_opened(session: Session, site: SiteId, parcel: ReadOpened, now: datetime) -> None:
+    """Note the reader's first look: from now on the slot is being read.
+
+    Raises:
+        ConflictError: `stale-fence` if the claim has moved on.
+    """
+    request, slot = _claimed(session, site, parcel.request_id, parcel.claim_id, now)
+    fenced(slot, parcel.fence)
+    if State(slot.state) is State.CLAIMED:
+        move(session, slot, Event.OPENED, priority=request.priority, now=now)
+
+
+def accept_receipt(session: Session, site: SiteId, parcel: ReportReceipt, now: datetime) -> None:
+    """Note hash and codes of a report that the hospital holds.
+
+    Raises:
+        ConflictError: `stale-fence` or `illegal-transition`; `already-exists` if this version came with another hash.
+    """
+    known = session.get(ReceiptRow, (parcel.claim_id, parcel.version))
+    if known is not None:
+        if known.report_sha256 != parcel.report_sha256:
+            raise ConflictError(Code.ALREADY_EXISTS, "This version of the report has another hash already.")
+        return
+    request, slot = _claimed(session, site, parcel.request_id, parcel.claim_id, now)
+    fenced(slot, parcel.fence)
+    move(session, slot, Event.SUBMITTED, priority=request.priority, now=now)
+    session.add(
+        ReceiptRow(
+            claim_id=parcel.claim_id,
+            version=parcel.version,
+            status=parcel.status.value,
+            report_sha256=parcel.report_sha256,
+            received_at=now,
+            **parcel.coded.model_dump(mode="json"),
+        )
+    )
+
+
+def accept_delivered(session: Session, site: SiteId, parcel: ReadDelivered, now: datetime) -> None:
+    """Note that the hospital has the signed report.
+
+    Raises:
+        RefusedError: `signature-invalid` if what was delivered is not what was signed.
+        ConflictError: `illegal-transition` if nothing was signed.
+    """
+    request, slot = _claimed(session, site, parcel.request_id, parcel.claim_id, now)
+    receipt = latest_receipt(session, parcel.claim_id)
+    if receipt is None or receipt.signed_at is None or receipt.report_sha256 != parcel.report_sha256:
+        raise RefusedError(Code.SIGNATURE_INVALID, "What the node delivered is not the report that was signed.")
+    if State(slot.state) not in {State.DELIVERED, State.CLOSED}:
+        move(session, slot, Event.DELIVERED, priority=request.priority, now=now)
+
+
+def accept_acknowledged(session: Session, site: SiteId, parcel: ReadAcknowledged, now: datetime) -> None:
+    """Close the request: the hospital has taken note of every report.
+
+    Raises:
+        ConflictError: `illegal-transition` if a report is still to come.
+    """
+    request = request_of(session, parcel.request_id, site=site)
+    for slot in slots_of(session, parcel.request_id):
+        if State(slot.state) is not State.CLOSED:
+            move(session, slot, Event.ACKNOWLEDGED, priority=request.priority, now=now)
+
+
+def accept_withdrawn(session: Session, site: SiteId, parcel: ReadWithdrawn, now: datetime) -> None:
+    """Take the request back. What is signed already stays and is delivered.
+
+    Raises:
+        ConflictError: `illegal-transition` if every read is signed.
+    """
+    request = request_of(session, parcel.request_id, site=site)
+    slots = slots_of(session, parcel.request_id)
+    unsigned = [slot for slot in slots if State(slot.state) not in _SIGNED_AND_AFTER]
+    if not unsigned:
+        raise ConflictError(
+            Code.ILLEGAL_TRANSITION, "Every read of this request is signed; it cannot be withdrawn any more."
+        )
+    for slot in unsigned:
+        if State(slot.state) in HELD | {State.DRAFT, State.OPEN}:
+            end_claim(session, request, slot, Event.WITHDRAWN, now=now)
+
+
+def _claimed(
+    session: Session, site: SiteId, request_id: str, claim_id: str, now: datetime
+) -> tuple[ReadRequestRow, SlotRow]:
+    """Return the site's own request and the slot that the claim holds.
+
+    Raises:
+        InvalidInputError: `not-found` if either is not the site's.
+        ConflictError: `stale-fence` if the claim has ended.
+    """
+    sweep(session, now=now)
+    request = request_of(session, request_id, site=site)
+    slot = slot_of(session, claim_id)
+    if slot.request_id != request_id:
+        raise ConflictError(Code.STALE_FENCE)
+    return request, slot

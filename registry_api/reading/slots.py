@@ -1,0 +1,105 @@
+"""Finding slots and moving them along the table of `lifecycle`, each step with its line in the log of events."""
+
+from datetime import datetime
+
+from sqlmodel import Session, col, select
+
+from protocol.codes import Code
+from protocol.errors import ConflictError, InvalidInputError
+from protocol.parcel import Notice
+from protocol.reading import ClaimEnded, Priority
+from protocol.shape import OpaqueId, SiteId
+from registry_api.link.outbox import send_notice
+from registry_api.reading.lifecycle import HELD, Event, State, advance, lease_until
+from registry_api.reading.tables import ClaimRow, ReadEventRow, ReadRequestRow, SlotRow
+
+
+def request_of(session: Session, request_id: OpaqueId, *, site: SiteId | None = None) -> ReadRequestRow:
+    """Return the request, if it is `site`'s (when given).
+
+    Raises:
+        InvalidInputError: `not-found` if there is none, or it is another hospital's: foreign requests look absent.
+    """
+    row = session.get(ReadRequestRow, request_id)
+    if row is None or site not in {None, row.site}:
+        raise InvalidInputError(Code.NOT_FOUND, "There is no read request with this id.")
+    return row
+
+
+def slots_of(session: Session, request_id: OpaqueId) -> list[SlotRow]:
+    """Return the slots of a request in order, locked against other writers."""
+    query = select(SlotRow).where(SlotRow.request_id == request_id).order_by(col(SlotRow.number))
+    return list(session.exec(query.with_for_update()))
+
+
+def slot_of(session: Session, claim_id: OpaqueId) -> SlotRow:
+    """Return the slot that the claim holds or held last, locked against other writers.
+
+    Raises:
+        ConflictError: `stale-fence` if somebody else has claimed the slot since, or the claim lapsed.
+        InvalidInputError: `not-found` if there never was such a claim.
+    """
+    slot = session.exec(select(SlotRow).where(SlotRow.claim_id == claim_id).with_for_update()).first()
+    if slot is not None:
+        return slot
+    if session.get(ClaimRow, claim_id) is None:
+        raise InvalidInputError(Code.NOT_FOUND, "There is no claim with this id.")
+    raise ConflictError(
+        Code.STALE_FENCE, "This claim has ended: it lapsed, was released or withdrawn. Claim the read anew."
+    )
+
+
+def fenced(slot: SlotRow, fence: int) -> SlotRow:
+    """Return `slot` if `fence` is the fence of its present claim.
+
+    Raises:
+        ConflictError: `stale-fence` if it is not.
+    """
+    if slot.fence != fence:
+        raise ConflictError(Code.STALE_FENCE)
+    return slot
+
+
+def move(session: Session, slot: SlotRow, event: Event, *, priority: str, now: datetime) -> State:
+    """Take one step of the table and return the new state; a slot that falls back to open loses its claim.
+
+    Raises:
+        ConflictError: `illegal-transition` if the table does not allow the step.
+    """
+    state = advance(State(slot.state), event)
+    slot.state = state.value
+    slot.lease_until = lease_until(state, Priority(priority), now)
+    if state is State.OPEN:
+        slot.claim_id = slot.reader_id = None
+    session.add(slot)
+    record(session, slot.request_id, slot.number, event=event, state=state, now=now)
+    return state
+
+
+def record(session: Session, request_id: OpaqueId, number: int, *, event: Event, state: State, now: datetime) -> None:
+    """Write one line into the log of events."""
+    session.add(ReadEventRow(request_id=request_id, number=number, event=event.value, state=state.value, at=now))
+
+
+def end_claim(session: Session, request: ReadRequestRow, slot: SlotRow, event: Event, *, now: datetime) -> None:
+    """Take a held slot from its reader and tell the node, for whom every grant under the claim is void."""
+    claim_id = slot.claim_id or ""
+    held = State(slot.state) in HELD
+    move(session, slot, event, priority=request.priority, now=now)
+    if held:
+        close_claim(session, claim_id, event, now=now)
+        tell(session, request.site, ClaimEnded(request_id=request.request_id, claim_id=claim_id))
+
+
+def close_claim(session: Session, claim_id: OpaqueId, event: Event, *, now: datetime) -> None:
+    """Note when and by what a claim ended."""
+    claim = session.get(ClaimRow, claim_id)
+    if claim is not None:
+        claim.ended_at, claim.ended_by = now, event.value
+        session.add(claim)
+
+
+def tell(session: Session, site: SiteId, notice: Notice) -> None:
+    """Queue a notice for the node, in the same transaction as the step that it tells of."""
+    session.flush()
+    send_notice(session, site, notice)

@@ -1,0 +1,138 @@
+"""Tables of the reading exchange. Opaque ids, codes, counts and times of the exchange itself; nothing of a patient or a study."""
+
+from datetime import datetime
+
+from sqlalchemy import Index
+from sqlmodel import Field, SQLModel
+
+from registry_api.database import UtcDateTime
+from registry_api.reading.lifecycle import State
+
+
+class ReaderRow(SQLModel, table=True):
+    """How much a reader takes on, and which hospital is the reader's own. Without a row the network's defaults hold."""
+
+    __tablename__ = "readers"
+
+    reader_id: str = Field(primary_key=True, foreign_key="people.id")
+    home_site: str | None = Field(default=None, foreign_key="sites.site")
+    capacity: int = 5
+    capacity_stat: int = 2
+
+
+class CredentialTermRow(SQLModel, table=True):
+    """From when until when a credential holds, and who saw the evidence. A credential without a term holds until it is removed."""
+
+    __tablename__ = "credential_terms"
+
+    credential_id: int = Field(primary_key=True, foreign_key="credentials.id")
+    valid_from: datetime = Field(sa_type=UtcDateTime)
+    valid_until: datetime = Field(sa_type=UtcDateTime)
+    verified_by: str
+    verified_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class ReaderKeyRow(SQLModel, table=True):
+    """The thumbprint of the key that a reader uses at one hospital. Only that hospital can approve it."""
+
+    __tablename__ = "reader_keys"
+
+    reader_id: str = Field(primary_key=True, foreign_key="people.id")
+    site: str = Field(primary_key=True)
+    jkt: str
+
+
+class ReadRequestRow(SQLModel, table=True):
+    """A hospital's wish for a read, as coarse as `protocol.reading.ReadPost`."""
+
+    __tablename__ = "read_requests"
+
+    request_id: str = Field(primary_key=True)
+    site: str = Field(index=True)
+    priority: str
+    age_band: str
+    sex: str
+    slices: int
+    megabytes: int
+    ggo_percent: int
+    jurisdiction: str
+    language: str
+    reads_required: int
+    posted_at: datetime = Field(sa_type=UtcDateTime)
+    due_at: datetime = Field(sa_type=UtcDateTime)
+    expires_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class SlotRow(SQLModel, table=True):
+    """One of the reads that a request needs. `fence` counts the claims; who writes with an older one is refused."""
+
+    __tablename__ = "read_slots"
+    __table_args__ = (Index("read_slots_by_state", "state", "lease_until"),)
+
+    request_id: str = Field(primary_key=True, foreign_key="read_requests.request_id")
+    number: int = Field(primary_key=True)
+    state: str = Field(default=State.OPEN.value)
+    fence: int = 0
+    claim_id: str | None = Field(default=None, index=True)
+    reader_id: str | None = Field(default=None, index=True)
+    lease_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class ClaimRow(SQLModel, table=True):
+    """A reader's hold on a slot, kept after it ended."""
+
+    __tablename__ = "read_claims"
+
+    claim_id: str = Field(primary_key=True)
+    request_id: str = Field(foreign_key="read_requests.request_id", index=True)
+    number: int
+    reader_id: str = Field(foreign_key="people.id", index=True)
+    fence: int
+    made_at: datetime = Field(sa_type=UtcDateTime)
+    heartbeat_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    ended_by: str | None = Field(default=None)
+    """The event that ended it: released, lapsed, withdrawn or signed."""
+
+
+class GrantRow(SQLModel, table=True):
+    """A grant that the centre made; the token itself is not kept."""
+
+    __tablename__ = "read_grants"
+
+    jti: str = Field(primary_key=True)
+    claim_id: str = Field(foreign_key="read_claims.claim_id", index=True)
+    jkt: str
+    expires_at: datetime = Field(sa_type=UtcDateTime)
+    revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class ReceiptRow(SQLModel, table=True):
+    """Hash and codes of one version of a report; its text stays at the hospital."""
+
+    __tablename__ = "report_receipts"
+
+    claim_id: str = Field(primary_key=True, foreign_key="read_claims.claim_id")
+    version: int = Field(primary_key=True)
+    status: str
+    report_sha256: str
+    rsna_class: str
+    corads: int
+    severity_score: int
+    agrees_with_measurement: bool
+    critical: bool
+    received_at: datetime = Field(sa_type=UtcDateTime)
+    signed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class ReadEventRow(SQLModel, table=True):
+    """One step in the life of a slot: what happened, when, and what it led to."""
+
+    __tablename__ = "read_events"
+
+    id: int | None = Field(default=None, primary_key=True)
+    request_id: str = Field(foreign_key="read_requests.request_id", index=True)
+    number: int
+    event: str
+    state: str
+    at: datetime = Field(sa_type=UtcDateTime)

@@ -1,0 +1,1 @@
+"""The reading exchange at the centre."""

@@ -1,0 +1,57 @@
+"""A registry database with two hospitals and readers."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlmodel import SQLModel
+
+from protocol.reading import ReadPost
+from registry_api.database import Database, open_engine
+from registry_api.enrolment.tables import SiteRow
+from registry_api.people import service as people
+from registry_api.reading import tables as _reading  # noqa: F401 - its import puts the tables into the metadata
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+REQUEST = "1" * 32
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    engine = open_engine(f"sqlite:///{tmp_path / 'registry.db'}")
+    SQLModel.metadata.create_all(engine)
+    database = Database(engine)
+    with database.writing() as session:
+        for site in ("northport", "southbay"):
+            origin = f"https://{site}.example:9443"
+            session.add(SiteRow(site=site, region="XA-N", gateway_origin=origin, enrolled_at=NOW))
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def add_reader(database: Database) -> Callable[..., str]:
+    """Add a reader with a licence for XA who may read for northport, and return the id."""
+
+    def add(name: str = "Reader", *, sites: tuple[str, ...] = ("northport",)) -> str:
+        with database.writing() as session:
+            person = people.add_reader(session, name, jurisdiction="XA", language="en", now=NOW)
+            session.flush()
+            for site in sites:
+                people.add_agreement(session, site=site, reader_id=person.person_id, now=NOW)
+        return person.person_id
+
+    return add
+
+
+@pytest.fixture
+def post() -> Callable[..., ReadPost]:
+    def make(request_id: str = REQUEST, **changes: object) -> ReadPost:
+        content = {
+            "request_id": request_id, "age_band": "60-69", "sex": "female", "slices": 120, "megabytes": 60,
+            "ggo_percent": 12, "jurisdiction": "XA-N", "language": "en",
+        }  # fmt: skip
+        return ReadPost.model_validate(content | changes)
+
+    return make

@@ -1,0 +1,159 @@
+"""Every pair of state and event is decided, and decided as the drawing says."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.codes import Code
+from protocol.errors import ConflictError
+from protocol.reading import Priority
+from registry_api.reading.lifecycle import (
+    ESCALATE_AT,
+    FHIR_TASK,
+    FINAL,
+    HELD,
+    TABLE,
+    TIMERS,
+    UPS,
+    Event,
+    State,
+    advance,
+    due_at,
+    expires_at,
+    lease_until,
+    request_state,
+)
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+ALLOWED = """
+draft            posted           open
+draft            withdrawn        withdrawn
+open             claimed          claimed
+open             withdrawn        withdrawn
+open             expired          expired
+claimed          opened           reading
+claimed          released         open
+claimed          lapsed           open
+claimed          withdrawn        withdrawn
+reading          asked            needs-info
+reading          submitted        preliminary
+reading          released         open
+reading          lapsed           open
+reading          withdrawn        withdrawn
+needs-info       answered         reading
+needs-info       released         open
+needs-info       lapsed           open
+needs-info       withdrawn        withdrawn
+preliminary      submitted        preliminary
+preliminary      asked            needs-info
+preliminary      signed           signed
+preliminary      released         open
+preliminary      lapsed           open
+preliminary      withdrawn        withdrawn
+signed           delivered        delivered
+signed           delivery-failed  delivery-failed
+delivery-failed  delivered        delivered
+delivered        acknowledged     closed
+delivered        amended          signed
+closed           amended          signed
+"""
+"""Written down from exchange section 5.2, apart from the code."""
+
+EXPECTED = {
+    (State(before), Event(event)): State(after)
+    for before, event, after in (line.split() for line in ALLOWED.strip().splitlines())
+}
+
+
+@pytest.mark.parametrize(("state", "event"), list(product(State, Event)))
+def test_every_pair_is_allowed_or_refused(state: State, event: Event) -> None:
+    if (state, event) in EXPECTED:
+        assert advance(state, event) is EXPECTED[state, event]
+        return
+    with pytest.raises(ConflictError) as refused:
+        advance(state, event)
+    assert refused.value.code is Code.ILLEGAL_TRANSITION
+
+
+def test_the_table_holds_nothing_else() -> None:
+    assert TABLE == EXPECTED
+    assert len(list(product(State, Event))) == 12 * 15
+
+
+def test_only_an_amendment_leaves_a_final_state() -> None:
+    assert {event for state, event in TABLE if state in FINAL} == {Event.AMENDED}
+
+
+def test_every_state_can_be_reached_from_draft() -> None:
+    reached = {State.DRAFT}
+    while more := {after for (before, _), after in TABLE.items() if before in reached} - reached:
+        reached |= more
+    assert reached == set(State)
+
+
+def test_every_state_has_its_names_in_fhir_and_dicom() -> None:
+    assert set(FHIR_TASK) == set(UPS) == set(State)
+    fhir_r5 = "draft requested received accepted rejected ready cancelled in-progress on-hold failed completed"
+    assert set(FHIR_TASK.values()) <= set(fhir_r5.split())
+    assert set(UPS.values()) == {"SCHEDULED", "IN PROGRESS", "COMPLETED", "CANCELED"}
+
+
+@given(st.lists(st.sampled_from(list(Event)), max_size=40))
+def test_no_history_signs_without_a_report_or_closes_without_delivery(events: list[Event]) -> None:
+    state, taken = State.DRAFT, []
+    for event in events:
+        if (state, event) in TABLE:
+            state = advance(state, event)
+            taken.append(event)
+    if Event.SIGNED in taken:
+        assert Event.SUBMITTED in taken[: taken.index(Event.SIGNED)]
+    if state is State.CLOSED:
+        assert taken[-1] is Event.ACKNOWLEDGED
+        assert Event.DELIVERED in taken
+
+
+@pytest.mark.parametrize(
+    ("priority", "due", "opening", "silence"),
+    [
+        (Priority.STAT, 60, 10, 20),
+        (Priority.URGENT, 240, 30, 45),
+        (Priority.ROUTINE, 1440, 120, 120),
+    ],
+)
+def test_the_timers_are_the_published_ones(priority: Priority, due: int, opening: int, silence: int) -> None:
+    assert due_at(priority, NOW) == NOW + timedelta(minutes=due)
+    assert lease_until(State.CLAIMED, priority, NOW) == NOW + timedelta(minutes=opening)
+    assert lease_until(State.READING, priority, NOW) == NOW + timedelta(minutes=silence)
+    assert lease_until(State.PRELIMINARY, priority, NOW) == NOW + timedelta(hours=1)
+    assert expires_at(priority, NOW) == NOW + TIMERS[priority].due + timedelta(hours=24)
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_a_lease_runs_exactly_where_a_reader_holds_the_slot(state: State) -> None:
+    assert (lease_until(state, Priority.STAT, NOW) is not None) == (state in HELD)
+
+
+def test_a_stat_read_waits_at_most_two_hours_for_an_answer() -> None:
+    assert TIMERS[Priority.STAT].answer_within == timedelta(hours=2)
+
+
+def test_escalation_is_at_half_at_four_fifths_and_at_the_end() -> None:
+    assert ESCALATE_AT == (0.5, 0.8, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("slots", "expected"),
+    [
+        ([State.OPEN], State.OPEN),
+        ([State.CLOSED, State.READING], State.READING),
+        ([State.DELIVERED, State.SIGNED], State.SIGNED),
+        ([State.CLOSED, State.EXPIRED], State.EXPIRED),
+        ([State.CLOSED, State.CLOSED], State.CLOSED),
+    ],
+)
+def test_a_request_is_as_far_as_its_last_slot(slots: list[State], expected: State) -> None:
+    assert request_state(slots) is expected
