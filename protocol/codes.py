@@ -65,6 +65,7 @@ class Code(StrEnum):
     PORT_TAKEN = "port-taken"
     MISSING_CERTIFICATE = "missing-certificate"
     PEER_UNREACHABLE = "peer-unreachable"
+    RATE_LIMITED = "rate-limited"
     ROUND_LATE = "round-late"
     NODE_ABSENT = "node-absent"
     NODE_FAULT = "node-fault"
@@ -117,6 +118,7 @@ MEANINGS: dict[Code, tuple[Family, str]] = {
     Code.PORT_TAKEN: (_UNAVAILABLE, "Another program listens on that port."),
     Code.MISSING_CERTIFICATE: (_UNAVAILABLE, "A certificate or key file is missing or unreadable."),
     Code.PEER_UNREACHABLE: (_UNAVAILABLE, "The other side does not answer."),
+    Code.RATE_LIMITED: (_UNAVAILABLE, "Too many attempts in a short time."),
     Code.ROUND_LATE: (_UNAVAILABLE, "The site did not answer before the end of the round."),
     Code.NODE_ABSENT: (_UNAVAILABLE, "The site's SuperNode is not connected."),
     Code.NODE_FAULT: (_UNAVAILABLE, "A fault inside the node; its own log says more."),

@@ -1,0 +1,1 @@
+"""How hospitals join and leave: invites, certificates, sites. Imports protocol, the database and cryptography."""

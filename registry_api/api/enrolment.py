@@ -1,0 +1,50 @@
+"""Routes of joining: enrolment, the CA certificate, the list of sites."""
+
+from typing import Annotated
+
+from fastapi import APIRouter
+from fastapi.responses import PlainTextResponse
+
+from protocol.enrolment import EnrolReply, EnrolRequest, SiteEntry
+from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
+from registry_api.enrolment.sites import enrol, list_sites
+from registry_api.people.roles import Role
+from registry_api.runtime import raw_key
+
+router = APIRouter(prefix="/v1")
+
+
+@router.post("/enrolments", status_code=201)
+def create_enrolment(request: EnrolRequest, runtime: RuntimeDep, session: SessionDep) -> EnrolReply:
+    """Enrol a node: its invite is used up, its signing request is answered with a certificate."""
+    site, issued = enrol(session, request, authority=runtime.authority, now=runtime.clock())
+    return EnrolReply(
+        site=site.site,
+        region=site.region,
+        certificate_pem=issued.pem,
+        ca_pem=runtime.authority.pem,
+        release_key=raw_key(runtime.release_public),
+        grant_key=raw_key(runtime.grant_key.public_key()),
+        link_address=runtime.settings.link.address,
+        fleet_address=runtime.settings.fleet.address,
+    )
+
+
+@router.get("/ca.pem", response_class=PlainTextResponse)
+def read_ca(runtime: RuntimeDep) -> str:
+    """Return the network's CA certificate. Whoever fetches it here must hold it against the hash in the invite."""
+    return runtime.authority.pem
+
+
+@router.get("/sites")
+def read_sites(
+    runtime: RuntimeDep, session: SessionDep, _: Annotated[Caller, require(Role.SERVICE, Role.COORDINATOR)]
+) -> list[SiteEntry]:
+    """Return every site, for the federation side of the centre and the coordinator."""
+    return list_sites(session, now=runtime.clock())
+
+
+@router.get("/health")
+def read_health() -> dict[str, bool]:
+    """Say that the registry answers."""
+    return {"ok": True}

@@ -1,0 +1,92 @@
+"""The HTTPS rim: errors become application/problem+json (RFC 9457) with a code; pages get a page or the log-in."""
+
+import logging
+import traceback
+from pathlib import Path
+from urllib.parse import quote
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, RedirectResponse, Response
+from starlette.exceptions import HTTPException
+
+from protocol.codes import MEANINGS, Code
+from protocol.errors import FederationError
+from registry_api.pages.render import error_page
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+STATUS = {Code.UNAUTHENTICATED: 401, Code.NOT_FOUND: 404, Code.RATE_LIMITED: 429}
+"""Where HTTP has a closer status than the family's own."""
+
+_TITLES = {404: "There is nothing at this address.", 405: "This address does not take that method."}
+
+
+def install(app: FastAPI) -> None:
+    """Map every error of `app`."""
+    app.add_exception_handler(FederationError, _federation_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(Exception, _fault)
+
+
+def problem(code: str, status: int, *, title: str, detail: str) -> Response:
+    """Return the answer that says what went wrong."""
+    body = {"type": "about:blank", "code": code, "status": status, "title": title, "detail": detail}
+    headers = {"Cache-Control": "no-store"}
+    if status == STATUS[Code.UNAUTHENTICATED]:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def is_page(request: Request) -> bool:
+    """Say whether a person's browser asks, rather than a program."""
+    return not request.url.path.startswith("/v1/")
+
+
+def _federation_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, FederationError):
+        raise error
+    status = STATUS.get(error.code, error.http_status)
+    if is_page(request):
+        return _page_answer(request, error.code, status, str(error))
+    return problem(error.code.value, status, title=MEANINGS[error.code][1], detail=str(error))
+
+
+def _page_answer(request: Request, code: Code, status: int, detail: str) -> Response:
+    """Lead a browser without a log-in to the log-in and back; show others what went wrong."""
+    if code is Code.UNAUTHENTICATED and request.method == "GET":
+        return RedirectResponse(f"/login?next={quote(request.url.path)}", status_code=303)
+    return error_page(code.value, status, detail)
+
+
+def _validation_error(request: Request, error: Exception) -> Response:
+    """Name the fields that are wrong, never what they held."""
+    if not isinstance(error, RequestValidationError):
+        raise error
+    named = "; ".join(f"{'.'.join(str(part) for part in one['loc'])}: {one['type']}" for one in error.errors())
+    if is_page(request):
+        return error_page(Code.BAD_REQUEST.value, 422, named)
+    return problem(Code.BAD_REQUEST.value, 422, title=MEANINGS[Code.BAD_REQUEST][1], detail=named)
+
+
+def _http_exception(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    detail = _TITLES.get(error.status_code, str(error.detail))
+    code = Code.NOT_FOUND if error.status_code == STATUS[Code.NOT_FOUND] else Code.BAD_REQUEST
+    if is_page(request):
+        return error_page(code.value, error.status_code, detail)
+    return problem(code.value, error.status_code, title=MEANINGS[code][1], detail=detail)
+
+
+def _fault(request: Request, error: Exception) -> Response:
+    """A fault of ours. The log says where; neither log nor answer repeats the exception's text, which may quote a request."""
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    where = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in last]
+    log.error("request.fault", extra={"fault": type(error).__name__, "where": where})
+    detail = "A fault inside the registry; its log says where. Tell the coordinator."
+    if is_page(request):
+        return error_page("fault", 500, detail)
+    return problem("fault", 500, title="A fault inside the registry.", detail=detail)

@@ -1,0 +1,82 @@
+"""Taking in case records: corrections by id and version, withdrawals, rules with codes. There is no way to read one back."""
+
+from datetime import date, datetime, timedelta
+
+from sqlmodel import Session
+
+from protocol.case import CaseRecord, RsnaClass
+from protocol.codes import Code
+from protocol.errors import InvalidInputError
+from registry_api.cases.tables import CaseRow
+
+_CORADS_POSITIVE = 6
+LATE_AFTER = timedelta(days=14)
+"""A record that comes this long after the end of its week is marked late; it still counts, as a revision."""
+
+
+def accept_case(session: Session, site: str, record: CaseRecord, now: datetime) -> None:
+    """Store the record for `site`: a higher version replaces a lower one, an older or equal one changes nothing.
+
+    Raises:
+        InvalidInputError: `bad-request` if the record breaks a rule of `check_case`.
+    """
+    check_case(record, today=now.date())
+    before = session.get(CaseRow, (site, record.case_id))
+    if before is not None and before.version >= record.version:
+        return
+    session.merge(_row(site, record, now))
+
+
+def check_case(record: CaseRecord, *, today: date) -> None:
+    """Hold the record against the rules that its types cannot say.
+
+    Raises:
+        InvalidInputError: `bad-request`, with a sentence that quotes no value.
+    """
+    broken = {
+        "The week does not exist.": _monday(record.epi_week) is None,
+        "The week lies in the future.": (_monday(record.epi_week) or today) > today + timedelta(days=1),
+        "Ground glass and consolidation do not add up to opacity.": abs(
+            record.ggo_percent + record.consolidation_percent - record.opacity_percent
+        )
+        > 1,
+        "CO-RADS 6 needs a positive PCR.": record.corads == _CORADS_POSITIVE and record.pcr != "positive",
+        "A negative RSNA class contradicts CO-RADS 5 or 6.": record.rsna_class is RsnaClass.NEGATIVE
+        and (record.corads or 0) >= _CORADS_POSITIVE - 1,
+    }
+    for sentence, holds in broken.items():
+        if holds:
+            raise InvalidInputError(Code.BAD_REQUEST, sentence)
+
+
+def _monday(week: str) -> date | None:
+    """Return the first day of an ISO week, or None where the year has no week 53."""
+    try:
+        return date.fromisocalendar(int(week[:4]), int(week[6:]), 1)
+    except ValueError:
+        return None
+
+
+def _row(site: str, record: CaseRecord, now: datetime) -> CaseRow:
+    """Return the row to keep; of a withdrawn record only its identity, its version and its week."""
+    monday = _monday(record.epi_week) or now.date()
+    row = CaseRow(
+        site=site,
+        case_id=record.case_id,
+        version=record.version,
+        withdrawn=record.withdrawn,
+        late=now.date() - (monday + timedelta(days=7)) >= LATE_AFTER,
+        received_at=now,
+        week=record.epi_week,
+    )
+    if not record.withdrawn:
+        _fill(row, record)
+    return row
+
+
+def _fill(row: CaseRow, record: CaseRecord) -> None:
+    """Copy what the record says of the study."""
+    content = record.model_dump(mode="json", exclude={"kind", "case_id", "version", "withdrawn", "epi_week", "quality"})
+    for name, value in content.items():
+        setattr(row, name, value)
+    row.quality = ",".join(record.quality)

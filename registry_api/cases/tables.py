@@ -1,0 +1,35 @@
+"""The row of a case record."""
+
+from datetime import datetime
+
+from sqlmodel import Field, SQLModel
+
+from registry_api.database import UtcDateTime
+
+
+class CaseRow(SQLModel, table=True):
+    """The newest version of one measured study. A withdrawn one keeps its id and version and nothing else of the record."""
+
+    __tablename__ = "cases"
+
+    site: str = Field(primary_key=True, foreign_key="sites.site")
+    case_id: str = Field(primary_key=True)
+    version: int
+    withdrawn: bool
+    late: bool
+    received_at: datetime = Field(sa_type=UtcDateTime)
+    week: str = Field(index=True)
+    age_band: str | None = None
+    sex: str | None = None
+    pcr: str | None = None
+    care_setting: str | None = None
+    ggo_percent: int | None = None
+    consolidation_percent: int | None = None
+    opacity_percent: int | None = None
+    severity_score: int | None = None
+    severity_band: str | None = None
+    rsna_class: str | None = None
+    corads: int | None = None
+    model_release: str | None = None
+    quality: str | None = None
+    legal_basis: str | None = None

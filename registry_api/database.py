@@ -1,0 +1,93 @@
+"""One database for the whole registry: SQLite by default, PostgreSQL in use. A commit is on the disk before it returns."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import DateTime, Dialect, Engine, create_engine, event
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import Session
+
+from protocol.codes import Code
+from protocol.errors import UnavailableError
+
+_BUSY_SECONDS = 30
+_WRITES = "acinus_writes"
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A time in UTC. SQLite knows no zones, so the zone is taken off on the way in and put back on the way out."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 — SQLAlchemy's signature
+        """Refuse a time without a zone; store the others as UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone must not be stored")
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 — as above
+        """Return the stored time with its zone."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+class Database:
+    """Hands out transactions. Reading ones may run side by side; on SQLite a writing one holds the write lock from its start."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._writing = engine.execution_options(**{_WRITES: True})
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Run the body on one consistent state; nothing it changes is kept."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """Run the body in one transaction: all of it is stored when the block ends, or nothing if it raises.
+
+        Raises:
+            UnavailableError: `disk-full` if the database cannot take it.
+        """
+        try:
+            with Session(self._writing, expire_on_commit=False) as session, session.begin():
+                yield session
+        except OperationalError as error:
+            raise UnavailableError(
+                Code.DISK_FULL, "The registry's database is busy, full or gone. Check its disk or server; try again."
+            ) from error
+
+    def close(self) -> None:
+        """Give every connection back."""
+        self.engine.dispose()
+
+
+def open_engine(url: str) -> Engine:
+    """Return an engine for `url`, set up so that an acknowledged commit survives a power cut."""
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    """WAL with FULL: with NORMAL a power cut may take acknowledged commits away (sqlite.org/pragma.html#pragma_synchronous)."""
+    connection.isolation_level = None  # we say BEGIN ourselves, below; the driver would say it too late
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Take the write lock at once where the transaction will write, so that what it reads cannot change before it writes."""
+    writes = connection.get_execution_options().get(_WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,95 @@
+"""Sites: enrolled with an invite, listed for the federation side, revoked for good or until the next invite."""
+
+from datetime import datetime
+
+from sqlmodel import Session, col, select, update
+
+from protocol.codes import Code
+from protocol.enrolment import EnrolRequest, SiteEntry
+from protocol.errors import ConflictError, InvalidInputError
+from registry_api.enrolment.authority import Authority, IssuedCertificate
+from registry_api.enrolment.invites import use_invite
+from registry_api.enrolment.tables import CertificateRow, SiteRow
+
+
+def enrol(
+    session: Session, request: EnrolRequest, *, authority: Authority, now: datetime
+) -> tuple[SiteRow, IssuedCertificate]:
+    """Use the invite, issue the node's certificate and note its keys. Certificates of an earlier enrolment end.
+
+    Raises:
+        ConflictError: `invite-used`; `already-exists` if another site has that SuperNode key.
+        RefusedError: `invite-invalid`.
+        InvalidInputError: `bad-request` for a bad signing request.
+    """
+    site = use_invite(session, request.token, now=now)
+    issued = authority.issue(request.csr_pem, site=site.site, now=now)
+    _refuse_shared_key(session, site.site, request.supernode_key)
+    _end_certificates(session, site.site, now)
+    session.add(CertificateRow(serial=issued.serial, site=site.site, not_after=issued.not_after))
+    site.supernode_key = request.supernode_key
+    site.gateway_origin = request.gateway_origin
+    site.enrolled_at, site.revoked_at = now, None
+    session.add(site)
+    session.flush()
+    return site, issued
+
+
+def revoke_site(session: Session, site: str, *, now: datetime) -> None:
+    """Shut a site out: its certificates end and its stream is cut within a second.
+
+    Raises:
+        InvalidInputError: `not-found` if there is no such site.
+    """
+    row = session.get(SiteRow, site)
+    if row is None:
+        raise InvalidInputError(Code.NOT_FOUND, f"There is no site {site}. `acinus-registry sites` lists them.")
+    row.revoked_at = now
+    session.add(row)
+    _end_certificates(session, site, now)
+
+
+def list_sites(session: Session, *, now: datetime) -> list[SiteEntry]:
+    """Return every site with the serials of its valid certificates, by name."""
+    serials: dict[str, list[str]] = {}
+    for row in session.exec(select(CertificateRow).where(col(CertificateRow.revoked_at).is_(None))):
+        if row.not_after > now:
+            serials.setdefault(row.site, []).append(row.serial)
+    return [
+        SiteEntry(
+            site=row.site,
+            region=row.region,
+            supernode_key=row.supernode_key,
+            active=row.active,
+            certificate_serials=tuple(sorted(serials.get(row.site, []))),
+        )
+        for row in session.exec(select(SiteRow).order_by(SiteRow.site))
+    ]
+
+
+def active_sites(session: Session) -> list[str]:
+    """Return the names of the sites whose nodes may connect."""
+    return [row.site for row in session.exec(select(SiteRow).order_by(SiteRow.site)) if row.active]
+
+
+def admitted(session: Session, site: str, serial: str, *, now: datetime) -> bool:
+    """Say whether the node of `site` may connect with the certificate of that serial."""
+    row, certificate = session.get(SiteRow, site), session.get(CertificateRow, serial)
+    if row is None or certificate is None:
+        return False
+    return row.active and certificate.site == site and certificate.revoked_at is None and certificate.not_after > now
+
+
+def _refuse_shared_key(session: Session, site: str, supernode_key: str) -> None:
+    """Two sites with one key would be one in the SuperLink's eyes."""
+    other = session.exec(select(SiteRow).where(SiteRow.supernode_key == supernode_key, SiteRow.site != site)).first()
+    if other is not None and other.active:
+        raise ConflictError(Code.ALREADY_EXISTS, "Another site uses that SuperNode key. Make keys of your own.")
+
+
+def _end_certificates(session: Session, site: str, now: datetime) -> None:
+    session.exec(
+        update(CertificateRow)
+        .where(col(CertificateRow.site) == site, col(CertificateRow.revoked_at).is_(None))
+        .values(revoked_at=now)
+    )

@@ -1,0 +1,47 @@
+"""Notices to nodes, durable until the node says that they are durable there."""
+
+import secrets
+from datetime import datetime
+
+from sqlmodel import Session, col, select, update
+
+from protocol.parcel import Notice
+from protocol.shape import canonical_json
+from registry_api.link.tables import NoticeRow
+
+
+def send_notice(session: Session, site: str, notice: Notice) -> str:
+    """Put a notice to `site` into the outbox, in the caller's transaction, and return its id.
+
+    It is pushed within a second if the node is connected, and on its next connection otherwise.
+    """
+    row = NoticeRow(id=secrets.token_hex(16), site=site, kind=notice.kind, body=canonical_json(notice))
+    session.add(row)
+    session.flush()
+    return row.id
+
+
+def open_notices(session: Session, site: str, *, after: int = 0, limit: int = 100) -> list[NoticeRow]:
+    """Return the notices to `site` that it has not received, oldest first, from behind the sequence number `after`."""
+    query = (
+        select(NoticeRow)
+        .where(NoticeRow.site == site, col(NoticeRow.received_at).is_(None), col(NoticeRow.seq) > after)
+        .order_by(col(NoticeRow.seq))
+        .limit(limit)
+    )
+    return list(session.exec(query))
+
+
+def mark_received(session: Session, site: str, notice_id: str, *, now: datetime) -> None:
+    """Note that the node holds the notice. One of another site, or one already received, is left as it is."""
+    session.exec(
+        update(NoticeRow)
+        .where(col(NoticeRow.id) == notice_id, col(NoticeRow.site) == site, col(NoticeRow.received_at).is_(None))
+        .values(received_at=now)
+    )
+
+
+def sites_with_news(session: Session, *, after: int) -> tuple[frozenset[str], int]:
+    """Return which sites got notices behind the sequence number `after`, and the highest number now."""
+    rows = session.exec(select(NoticeRow.site, NoticeRow.seq).where(col(NoticeRow.seq) > after)).all()
+    return frozenset(site for site, _ in rows), max((seq or 0 for _, seq in rows), default=after)

@@ -1,0 +1,20 @@
+"""Puts the HTTPS application together."""
+
+from fastapi import FastAPI
+from starlette.staticfiles import StaticFiles
+
+from registry_api.api import enrolment, problems
+from registry_api.api.rim import Rim
+from registry_api.pages.render import STATIC
+from registry_api.runtime import Runtime
+
+
+def create_app(runtime: Runtime) -> FastAPI:
+    """Return the application that serves `runtime`."""
+    app = FastAPI(title="Acinus registry", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json")
+    app.state.runtime = runtime
+    problems.install(app)
+    app.include_router(enrolment.router)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.add_middleware(Rim, runtime=runtime)
+    return app

@@ -1,0 +1,137 @@
+"""Adding people, finding them by what they show, and their page sessions."""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlmodel import Session, col, delete, select
+
+from protocol.codes import Code
+from protocol.errors import ConflictError, InvalidInputError
+from registry_api.people.roles import Role
+from registry_api.people.tables import AgreementRow, CredentialRow, PageSessionRow, PersonRow
+
+KEY_PREFIX = "acn_"
+SESSION_HOURS = 8
+_NAME_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class NewPerson:
+    """A person just added. `api_key` exists here and nowhere else."""
+
+    person_id: str
+    api_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class PageSession:
+    """A log-in on the pages: `cookie` goes to the browser, `csrf` into every form."""
+
+    cookie: str
+    csrf: str
+
+
+def secret_sha256(secret: str) -> str:
+    """Return the hash a secret is kept as. Our secrets hold 256 random bits, so a plain hash cannot be searched backwards."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def add_person(session: Session, name: str, *, role: Role, region: str | None, now: datetime) -> NewPerson:
+    """Add a person or program and return the key it will call with.
+
+    Raises:
+        InvalidInputError: `bad-request` if the name is empty or too long, or a ministry has no region, or the role is `service`.
+    """
+    if not name.strip() or len(name) > _NAME_MAX:
+        raise InvalidInputError(Code.BAD_REQUEST, f"Give a name of 1 to {_NAME_MAX} characters.")
+    if role is Role.SERVICE:
+        raise InvalidInputError(Code.BAD_REQUEST, "The service role is the centre's own token; no person can have it.")
+    if role is Role.MINISTRY and region is None:
+        raise InvalidInputError(
+            Code.BAD_REQUEST, "A ministry needs --region: the country or region whose counts it sees."
+        )
+    added = NewPerson(person_id=secrets.token_hex(16), api_key=KEY_PREFIX + secrets.token_urlsafe(32))
+    row = PersonRow(
+        id=added.person_id,
+        name=name.strip(),
+        role=role.value,
+        region=region,
+        key_sha256=secret_sha256(added.api_key),
+        created_at=now,
+    )
+    session.add(row)
+    session.flush()
+    return added
+
+
+def add_reader(session: Session, name: str, *, jurisdiction: str, language: str, now: datetime) -> NewPerson:
+    """Add a reader with a licence for `jurisdiction` who reports in `language`."""
+    added = add_person(session, name, role=Role.READER, region=None, now=now)
+    session.add(CredentialRow(reader_id=added.person_id, jurisdiction=jurisdiction, language=language))
+    return added
+
+
+def add_agreement(session: Session, *, site: str, reader_id: str, now: datetime) -> None:
+    """Let a reader read for a site.
+
+    Raises:
+        InvalidInputError: `not-found` if there is no such reader.
+        ConflictError: `already-exists` if the agreement is there.
+    """
+    reader = session.get(PersonRow, reader_id)
+    if reader is None or reader.role != Role.READER.value:
+        raise InvalidInputError(
+            Code.NOT_FOUND, "There is no reader of that id. `acinus-registry people list` shows them."
+        )
+    query = select(AgreementRow).where(AgreementRow.site == site, AgreementRow.reader_id == reader_id)
+    if session.exec(query).first() is not None:
+        raise ConflictError(Code.ALREADY_EXISTS, f"{site} has that agreement already.")
+    session.add(AgreementRow(site=site, reader_id=reader_id, created_at=now))
+
+
+def list_people(session: Session) -> list[PersonRow]:
+    """Return everybody, in the order they were added."""
+    return list(session.exec(select(PersonRow).order_by(col(PersonRow.created_at), PersonRow.id)))
+
+
+def person_by_key(session: Session, api_key: str) -> PersonRow | None:
+    """Return who has that key, unless they are disabled."""
+    query = select(PersonRow).where(
+        PersonRow.key_sha256 == secret_sha256(api_key), col(PersonRow.disabled_at).is_(None)
+    )
+    return session.exec(query).first()
+
+
+def open_page_session(session: Session, person_id: str, *, now: datetime) -> PageSession:
+    """Log a person in on the pages, and forget sessions that have expired."""
+    session.exec(delete(PageSessionRow).where(col(PageSessionRow.expires_at) <= now))
+    opened = PageSession(cookie=secrets.token_urlsafe(32), csrf=secrets.token_urlsafe(32))
+    row = PageSessionRow(
+        cookie_sha256=secret_sha256(opened.cookie),
+        person_id=person_id,
+        csrf=opened.csrf,
+        expires_at=now + timedelta(hours=SESSION_HOURS),
+    )
+    session.add(row)
+    return opened
+
+
+def person_by_cookie(session: Session, cookie: str, *, now: datetime) -> tuple[PersonRow, str] | None:
+    """Return who is logged in with that cookie and their form token, unless it expired or they are disabled."""
+    query = (
+        select(PersonRow, PageSessionRow.csrf)
+        .join(PageSessionRow, col(PageSessionRow.person_id) == PersonRow.id)
+        .where(
+            PageSessionRow.cookie_sha256 == secret_sha256(cookie),
+            col(PageSessionRow.expires_at) > now,
+            col(PersonRow.disabled_at).is_(None),
+        )
+    )
+    return session.exec(query).first()
+
+
+def close_page_session(session: Session, cookie: str) -> None:
+    """Log out: the cookie is worth nothing any more."""
+    session.exec(delete(PageSessionRow).where(col(PageSessionRow.cookie_sha256) == secret_sha256(cookie)))

@@ -1,0 +1,57 @@
+"""Rows of people, their page sessions, and what lets a reader read."""
+
+from datetime import datetime
+
+from sqlalchemy import UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+from registry_api.database import UtcDateTime
+
+
+class PersonRow(SQLModel, table=True):
+    """A person or a program of theirs. The API key is shown once and kept as a hash only."""
+
+    __tablename__ = "people"
+
+    id: str = Field(primary_key=True)
+    name: str
+    role: str
+    region: str | None = None
+    key_sha256: str = Field(unique=True)
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    disabled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class PageSessionRow(SQLModel, table=True):
+    """A log-in on the pages; the cookie's value is kept as a hash only."""
+
+    __tablename__ = "page_sessions"
+
+    cookie_sha256: str = Field(primary_key=True)
+    person_id: str = Field(foreign_key="people.id", index=True)
+    csrf: str
+    expires_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class CredentialRow(SQLModel, table=True):
+    """A reader's licence: the jurisdiction of the *patient* it holds in, and a language the reader reports in."""
+
+    __tablename__ = "credentials"
+    __table_args__ = (UniqueConstraint("reader_id", "jurisdiction", "language"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    reader_id: str = Field(foreign_key="people.id", index=True)
+    jurisdiction: str
+    language: str
+
+
+class AgreementRow(SQLModel, table=True):
+    """A hospital lets a reader read for it."""
+
+    __tablename__ = "agreements"
+    __table_args__ = (UniqueConstraint("site", "reader_id"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    site: str = Field(foreign_key="sites.site", index=True)
+    reader_id: str = Field(foreign_key="people.id", index=True)
+    created_at: datetime = Field(sa_type=UtcDateTime)

@@ -1,0 +1,153 @@
+"""The registry's composition root: settings in, wired objects out. It alone reads keys and opens the database."""
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+from protocol.codes import Code
+from protocol.errors import UnavailableError
+from registry_api.database import Database, open_engine
+from registry_api.enrolment.authority import Authority
+from registry_api.people.attempts import Attempts
+from registry_api.people.service import secret_sha256
+from registry_api.promoted.shelf import Shelf
+from registry_api.schema import migrate
+from registry_api.settings import RegistrySettings, load_settings
+from registry_api.witness import Witness
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """All that the running registry works with."""
+
+    settings: RegistrySettings
+    database: Database
+    authority: Authority
+    grant_key: ed25519.Ed25519PrivateKey
+    counts_key: ed25519.Ed25519PrivateKey
+    release_public: ed25519.Ed25519PublicKey
+    service_token_sha256: str
+    shelf: Shelf
+    witness: Witness | None
+    clock: Clock
+    attempts: Attempts = field(default_factory=Attempts)
+
+
+def utc_now() -> datetime:
+    """Return the time, with its zone."""
+    return datetime.now(UTC)
+
+
+def build_runtime(home: Path, *, clock: Clock = utc_now) -> Runtime:
+    """Return the registry of the centre in `home`, its database migrated.
+
+    Raises:
+        InvalidInputError: `bad-setting` for the settings file.
+        UnavailableError: `missing-certificate` if a key file is missing or unreadable.
+    """
+    settings = load_settings(home)
+    secrets = settings.secrets
+    token_file = settings.within(secrets.service_token)
+    return Runtime(
+        settings=settings,
+        database=open_database(settings),
+        authority=load_authority(settings),
+        grant_key=load_signing_key(settings.within(secrets.grant)),
+        counts_key=load_signing_key(settings.within(secrets.counts)),
+        release_public=load_verifying_key(settings.within(secrets.release_public)),
+        service_token_sha256=secret_sha256(read_secret(token_file).decode().strip()),
+        shelf=Shelf(settings.within(settings.models.directory)),
+        witness=Witness(settings.within(Path(settings.witness.directory))) if settings.witness.directory else None,
+        clock=clock,
+    )
+
+
+def open_database(settings: RegistrySettings) -> Database:
+    """Return the registry's database, brought to the newest schema."""
+    engine = open_engine(settings.database_url)
+    migrate(engine)
+    return Database(engine)
+
+
+def load_authority(settings: RegistrySettings) -> Authority:
+    """Return the network's CA.
+
+    Raises:
+        UnavailableError: `missing-certificate` if its certificate or key cannot be read.
+    """
+    paths = settings.within(settings.authority.certificate), settings.within(settings.authority.key)
+    try:
+        certificate = x509.load_pem_x509_certificate(read_secret(paths[0]))
+    except ValueError as error:
+        raise _unusable(paths[0], "is no PEM certificate") from error
+    key = _load_private(paths[1])
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise _unusable(paths[1], "is no elliptic-curve key")
+    return Authority(certificate=certificate, key=key, node_days=settings.authority.node_days)
+
+
+def load_signing_key(path: Path) -> ed25519.Ed25519PrivateKey:
+    """Return the Ed25519 private key in a PKCS#8 PEM file.
+
+    Raises:
+        UnavailableError: `missing-certificate` if it cannot be read.
+    """
+    key = _load_private(path)
+    if not isinstance(key, ed25519.Ed25519PrivateKey):
+        raise _unusable(path, "is no Ed25519 key")
+    return key
+
+
+def load_verifying_key(path: Path) -> ed25519.Ed25519PublicKey:
+    """Return the Ed25519 public key in a PEM file.
+
+    Raises:
+        UnavailableError: `missing-certificate` if it cannot be read.
+    """
+    try:
+        key = serialization.load_pem_public_key(read_secret(path))
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise _unusable(path, "is no PEM public key") from error
+    if not isinstance(key, ed25519.Ed25519PublicKey):
+        raise _unusable(path, "is no Ed25519 key")
+    return key
+
+
+def raw_key(key: ed25519.Ed25519PublicKey) -> str:
+    """Return the key's 32 bytes, base64url without padding, as enrolment replies carry it."""
+    return base64.urlsafe_b64encode(key.public_bytes_raw()).decode().rstrip("=")
+
+
+def read_secret(path: Path) -> bytes:
+    """Return what a key file holds.
+
+    Raises:
+        UnavailableError: `missing-certificate` if it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unusable(path, "cannot be read") from error
+
+
+def _load_private(path: Path) -> object:
+    try:
+        return serialization.load_pem_private_key(read_secret(path), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise _unusable(path, "is no unencrypted PEM private key") from error
+
+
+def _unusable(path: Path, what: str) -> UnavailableError:
+    return UnavailableError(
+        Code.MISSING_CERTIFICATE,
+        f"{path} {what}. `acinus-centre init` makes it; check that it is there and belongs to this user.",
+    )

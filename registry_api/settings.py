@@ -1,0 +1,175 @@
+"""The registry's settings: `registry.toml` in the centre's home, then environment variables. Read once, by `runtime.py` and the commands."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from protocol.codes import Code
+from protocol.enrolment import Address
+from protocol.errors import InvalidInputError
+from protocol.reading import Origin
+
+Port = Annotated[int, Field(ge=1, le=65_535)]
+
+SETTINGS_FILE = "registry.toml"
+
+NATIONAL_MINIMUM = 10
+NATIONAL_ROUNDING = 5
+NATIONAL_SITES = 2
+NATIONAL_DOMINANCE = 0.85
+
+
+class Section(BaseModel):
+    """A table of the settings file; unknown keys are refused, so that a misspelt one is noticed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class HttpSettings(Section):
+    """Where people and their programs reach the registry. TLS always."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8443
+    origin: Origin = "https://localhost:8443"
+    certificate: Path = Path("pki/registry.pem")
+    key: Path = Path("pki/registry.key")
+
+
+class LinkSettings(Section):
+    """Where nodes keep their stream open (gRPC, client certificate). `address` is what nodes are told at enrolment."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8444
+    address: Address = "localhost:8444"
+
+
+class FleetSettings(Section):
+    """Where nodes reach the fleet gateway; told at enrolment."""
+
+    address: Address = "localhost:8445"
+
+
+class AuthoritySettings(Section):
+    """The network's certificate authority and how long a node's certificate lives."""
+
+    certificate: Path = Path("pki/ca.pem")
+    key: Path = Path("pki/ca.key")
+    node_days: Annotated[int, Field(ge=1, le=397)] = 30
+
+
+class SecretsSettings(Section):
+    """Files that hold a secret each."""
+
+    grant: Path = Path("secrets/grant.key")
+    counts: Path = Path("secrets/counts.key")
+    release_public: Path = Path("secrets/release.pub")
+    service_token: Path = Path("secrets/service.token")
+
+
+class DatabaseSettings(Section):
+    """SQLite beside the settings, or a PostgreSQL URL (`postgresql+pg8000://…`)."""
+
+    url: str = "sqlite:///registry.db"
+
+
+class DisclosureSettings(Section):
+    """The thresholds of the disclosure rule. They may be made stricter; weaker than the national minimum is refused."""
+
+    minimum: Annotated[int, Field(ge=NATIONAL_MINIMUM, le=1000)] = NATIONAL_MINIMUM
+    rounding: Annotated[int, Field(ge=NATIONAL_ROUNDING, le=1000)] = NATIONAL_ROUNDING
+    sites: Annotated[int, Field(ge=NATIONAL_SITES, le=100)] = NATIONAL_SITES
+    dominance: Annotated[float, Field(gt=0, le=NATIONAL_DOMINANCE)] = NATIONAL_DOMINANCE
+
+    @model_validator(mode="after")
+    def _grid_within_minimum(self) -> Self:
+        """Refuse a grid so coarse that a count above the minimum would be rounded to nothing."""
+        if self.rounding > self.minimum:
+            raise ValueError("rounding must not be coarser than minimum")
+        return self
+
+
+class ModelsSettings(Section):
+    """Promoted weights, by hash."""
+
+    directory: Path = Path("registry-models")
+
+
+class WitnessSettings(Section):
+    """When `directory` is set, every byte received from outside is also written there, for leak audits."""
+
+    directory: str = ""
+
+
+class RegistrySettings(Section):
+    """All of the registry's settings. `home` is the centre's folder; relative paths start there."""
+
+    home: Path
+    http: HttpSettings = HttpSettings()
+    link: LinkSettings = LinkSettings()
+    fleet: FleetSettings = FleetSettings()
+    authority: AuthoritySettings = AuthoritySettings()
+    secrets: SecretsSettings = SecretsSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    disclosure: DisclosureSettings = DisclosureSettings()
+    models: ModelsSettings = ModelsSettings()
+    witness: WitnessSettings = WitnessSettings()
+
+    def within(self, path: Path) -> Path:
+        """Return `path`, from the home if it is relative."""
+        return self.home / path
+
+    @property
+    def database_url(self) -> str:
+        """The database's URL, a relative SQLite file taken from the home."""
+        scheme, mark, rest = self.database.url.partition("sqlite:///")
+        if mark and not scheme:
+            return f"sqlite:///{self.home / rest}"
+        return self.database.url
+
+    @property
+    def logs(self) -> Path:
+        """JSON lines."""
+        return self.home / "logs"
+
+
+def load_settings(home: Path) -> RegistrySettings:
+    """Return the settings in `home`: `registry.toml`, with `ACINUS_REGISTRY_<TABLE>__<KEY>` on top.
+
+    Raises:
+        InvalidInputError: `bad-setting` if the file is absent, not TOML, or a key is unknown or out of range.
+    """
+    path = home / SETTINGS_FILE
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InvalidInputError(
+            Code.BAD_SETTING,
+            f"There is no registry in {home}: {SETTINGS_FILE} is missing. Run `acinus-centre --home {home} init`.",
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInputError(
+            Code.BAD_SETTING, f"{path} is not TOML: {error}. Correct it and start again."
+        ) from error
+    try:
+        return RegistrySettings.model_validate({**_overlaid(tables), "home": home.resolve()})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InvalidInputError(
+            Code.BAD_SETTING, f"{path}: {where}: {first['msg']}. Correct it and start again."
+        ) from error
+
+
+def _overlaid(tables: dict[str, object]) -> dict[str, object]:
+    """Put environment variables over the file's tables; what is no table is left for the validator to refuse."""
+    merged: dict[str, object] = {name: dict(t) if isinstance(t, dict) else t for name, t in tables.items()}
+    for variable, value in os.environ.items():
+        prefix, _, key = variable.partition("__")
+        if key and prefix.startswith("ACINUS_REGISTRY_"):
+            table = merged.setdefault(prefix.removeprefix("ACINUS_REGISTRY_").lower(), {})
+            if isinstance(table, dict):
+                table[key.lower()] = value
+    return merged
