@@ -61,7 +61,7 @@ def fenced(slot: SlotRow, fence: int) -> SlotRow:
 
 
 def move(session: Session, slot: SlotRow, event: Event, *, priority: str, now: datetime) -> State:
-    """Take one step of the table and return the new state; a slot that falls back to open loses its claim.
+    """Take one step of the table and return the new state; a slot that falls back to open, or is withdrawn, loses its claim.
 
     Raises:
         ConflictError: `illegal-transition` if the table does not allow the step.
@@ -69,7 +69,7 @@ def move(session: Session, slot: SlotRow, event: Event, *, priority: str, now: d
     state = advance(State(slot.state), event)
     slot.state = state.value
     slot.lease_until = lease_until(state, Priority(priority), now)
-    if state is State.OPEN:
+    if state in {State.OPEN, State.WITHDRAWN}:
         slot.claim_id = slot.reader_id = None
     session.add(slot)
     record(session, slot.request_id, slot.number, event=event, state=state, now=now)

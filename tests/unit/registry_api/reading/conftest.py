@@ -12,6 +12,7 @@ from registry_api.database import Database, open_engine
 from registry_api.enrolment.tables import SiteRow
 from registry_api.people import service as people
 from registry_api.reading import tables as _reading  # noqa: F401 - its import puts the tables into the metadata
+from tests.unit.registry_api.reading.story import Story
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 REQUEST = "1" * 32
@@ -55,3 +56,8 @@ def post() -> Callable[..., ReadPost]:
         return ReadPost.model_validate(content | changes)
 
     return make
+
+
+@pytest.fixture
+def story(database: Database) -> Story:
+    return Story(database, NOW)

@@ -1,0 +1,126 @@
+"""A grant says what it should, for as long as it should, and only under a live claim."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from joserfc import jws, jwt
+from joserfc.jwk import OKPKey
+from sqlmodel import delete
+
+from protocol.codes import Code
+from protocol.errors import ConflictError, InvalidInputError, RefusedError, UnavailableError
+from protocol.reading import GRANT_SECONDS_MAX, GrantRevoked, Priority, ReadPost
+from registry_api.enrolment.tables import SiteRow
+from registry_api.people.tables import AgreementRow
+from registry_api.reading.claims import Claim
+from registry_api.reading.grants import Issued, load_signer, make_grant, revoke_grant
+from registry_api.reading.readers import keys_of
+from tests.unit.registry_api.reading.conftest import NOW, REQUEST
+from tests.unit.registry_api.reading.story import Story
+
+JKT = "j" * 43
+Give = Callable[[Claim, str], Issued]
+
+
+@pytest.fixture
+def key() -> OKPKey:
+    return OKPKey.generate_key("Ed25519")
+
+
+@pytest.fixture
+def give(story: Story, key: OKPKey, tmp_path: Path) -> Give:
+    path = tmp_path / "grant.key"
+    path.write_bytes(key.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    signer = load_signer(path)
+
+    def make(claim: Claim, reader: str) -> Issued:
+        with story.database.writing() as session:
+            return make_grant(session, claim.claim_id, reader, jkt=JKT, signer=signer, now=story.now)
+
+    return make
+
+
+@pytest.fixture
+def reader(story: Story, post: Callable[..., ReadPost], add_reader: Callable[..., str]) -> str:
+    story.arrives(post(priority=Priority.STAT))
+    return add_reader()
+
+
+def test_a_grant_names_one_study_one_reader_one_node_and_lives_ten_minutes(
+    story: Story, give: Give, key: OKPKey, reader: str
+) -> None:
+    claim = story.claims(reader, REQUEST)
+    issued = give(claim, reader)
+    token = jwt.decode(issued.token, key, algorithms=["Ed25519"])
+    now_s = int(NOW.timestamp())
+    jti = token.claims.pop("jti")
+    assert len(jti) == 32
+    assert token.claims == {
+        "iss": "acinus-centre", "aud": "northport", "sub": reader, "claim_id": claim.claim_id, "request_id": REQUEST,
+        "fence": 1, "cnf": {"jkt": JKT}, "iat": now_s, "nbf": now_s, "exp": now_s + 600,
+    }  # fmt: skip
+    assert token.header == {"alg": "Ed25519", "typ": "acinus-grant+jwt"}
+    assert (issued.gateway, issued.request_id) == ("https://northport.example:9443", REQUEST)
+    assert GRANT_SECONDS_MAX == 600
+
+
+def test_the_key_is_remembered_for_the_worklist(story: Story, give: Give, reader: str) -> None:
+    give(story.claims(reader, REQUEST), reader)
+    assert story.look(lambda session: keys_of(session, reader)) == {"northport": JKT}
+
+
+def test_no_grant_after_the_lease(story: Story, give: Give, reader: str) -> None:
+    claim = story.claims(reader, REQUEST)
+    story.wait(minutes=10)
+    with pytest.raises(ConflictError) as refused:
+        give(claim, reader)
+    assert refused.value.code is Code.STALE_FENCE
+
+
+def test_no_grant_under_another_readers_claim(
+    story: Story, give: Give, reader: str, add_reader: Callable[..., str]
+) -> None:
+    claim = story.claims(reader, REQUEST)
+    with pytest.raises(InvalidInputError) as refused:
+        give(claim, add_reader("Other"))
+    assert refused.value.code is Code.NOT_FOUND
+
+
+def test_no_grant_once_the_agreement_has_ended(story: Story, give: Give, reader: str) -> None:
+    claim = story.claims(reader, REQUEST)
+    with story.database.writing() as session:
+        session.exec(delete(AgreementRow))
+    with pytest.raises(RefusedError) as refused:
+        give(claim, reader)
+    assert refused.value.code is Code.FORBIDDEN
+
+
+def test_no_grant_for_a_hospital_that_was_revoked(story: Story, give: Give, reader: str) -> None:
+    claim = story.claims(reader, REQUEST)
+    with story.database.writing() as session:
+        session.get_one(SiteRow, "northport").revoked_at = NOW
+    with pytest.raises(UnavailableError):
+        give(claim, reader)
+
+
+def test_revoking_tells_the_node_once(story: Story, give: Give, reader: str) -> None:
+    issued = give(story.claims(reader, REQUEST), reader)
+    jti = json.loads(jws.extract_compact(issued.token.encode()).payload)["jti"]
+    for _ in range(2):
+        with story.database.writing() as session:
+            revoke_grant(session, jti, now=NOW + timedelta(seconds=1))
+    assert story.notices()[1:] == [GrantRevoked(jti=jti)]
+
+
+@pytest.mark.parametrize("content", [None, b"no key"])
+def test_a_missing_key_is_said(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "grant.key"
+    if content:
+        path.write_bytes(content)
+    with pytest.raises(UnavailableError) as refused:
+        load_signer(path)
+    assert refused.value.code is Code.MISSING_CERTIFICATE
