@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
 
 from models.volume import Spacing
 
@@ -54,19 +53,22 @@ def blur(field: Field, sigma_mm: float | Spacing, spacing_mm: Spacing) -> Field:
         spacing_mm: Along (z, y, x).
     """
     sigmas = (sigma_mm,) * 3 if isinstance(sigma_mm, float) else sigma_mm
-    out = torch.from_numpy(np.ascontiguousarray(field, dtype=np.float32))[None]
+    out = np.asarray(field, dtype=np.float32)
     for axis, (sigma, mm) in enumerate(zip(sigmas, spacing_mm, strict=True)):
-        out = _blur_along(out, axis + 1, sigma / mm)
-    return np.asarray(out[0].numpy(), dtype=np.float32)
+        out = _blur_along(out, axis, sigma / mm)
+    return out
 
 
-def _blur_along(values: torch.Tensor, axis: int, sigma: float) -> torch.Tensor:
+def _blur_along(values: Field, axis: int, sigma: float) -> Field:
+    """Add up shifted copies, weighted: several times faster here than a library's convolution of one channel."""
     radius = int(np.ceil(3 * sigma))
     if sigma <= 0.05 or radius == 0:  # noqa: PLR2004 - a twentieth of a voxel blurs nothing
         return values
-    taps = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
-    taps = taps / taps.sum()
-    moved = values.movedim(axis, -1)
-    rows = moved.reshape(-1, 1, moved.shape[-1])
-    blurred = F.conv1d(F.pad(rows, (radius, radius), mode="replicate"), taps[None, None])
-    return blurred.reshape(moved.shape).movedim(-1, axis).contiguous()
+    taps = np.exp(-0.5 * (np.arange(radius + 1) / sigma) ** 2).astype(np.float32)
+    taps /= taps[0] + 2 * taps[1:].sum()
+    size = values.shape[axis]
+    padded = np.moveaxis(np.pad(values, [(radius, radius) if k == axis else (0, 0) for k in range(3)], "edge"), axis, 0)
+    out = padded[radius : radius + size] * taps[0]
+    for step in range(1, radius + 1):
+        out += taps[step] * (padded[radius - step : radius - step + size] + padded[radius + step : radius + step + size])
+    return np.moveaxis(out, 0, axis)

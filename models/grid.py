@@ -41,16 +41,23 @@ class Grid:
         return np.arange(self.box[0].stop - self.box[0].start) // self.slices_per_slab
 
 
-def grid_over(box: Box, spacing_mm: Spacing, *, pixel_mm: float) -> Grid:
-    """Lay a grid with pixels of `pixel_mm` over `box` of a volume with `spacing_mm` (z, y, x)."""
+def grid_over(box: Box, spacing_mm: Spacing, *, pixel_mm: float, slab_mm: float = SLAB_MM) -> Grid:
+    """Lay a grid with pixels of `pixel_mm` and slabs up to `slab_mm` over `box` of a volume with `spacing_mm` (z, y, x)."""
     z_mm, y_mm, x_mm = spacing_mm
-    rows, columns = box[1].stop - box[1].start, box[2].stop - box[2].start
+    slices, rows, columns = (axis.stop - axis.start for axis in box)
     return Grid(
         box=box,
-        slices_per_slab=max(1, int(SLAB_MM / z_mm + 1e-3)),
+        slices_per_slab=max(1, min(slices, int(slab_mm / z_mm + 1e-3))),
         height=max(1, round(rows * y_mm / pixel_mm)),
         width=max(1, round(columns * x_mm / pixel_mm)),
     )
+
+
+def coarse_spacing(grid: Grid, spacing_mm: Spacing) -> Spacing:
+    """Return the spacing (z, y, x) of the grid's slabs and pixels, from that of the volume under it."""
+    z_mm, y_mm, x_mm = spacing_mm
+    rows, columns = (axis.stop - axis.start for axis in grid.box[1:])
+    return z_mm * grid.slices_per_slab, y_mm * rows / grid.height, x_mm * columns / grid.width
 
 
 def whole(shape: tuple[int, ...]) -> Box:

@@ -7,7 +7,7 @@ from torch import Tensor
 from models.grid import Grid, from_slabs, to_slabs
 from models.net import GgoNet
 from models.quantify import CONSOLIDATION, GROUND_GLASS
-from models.slabs import prepare, with_neighbours
+from models.prepare import prepare, with_neighbours
 from models.volume import Mask, Volume
 
 BATCH = 4

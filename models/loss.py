@@ -16,7 +16,7 @@ def patient_loss(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     Args:
         logits: (S, 3, Y, X).
         target: Classes 0 to 2, int64, (S, Y, X).
-        valid: True inside the lungs, (S, Y, X); everything else is left out.
+        valid: True inside the lungs, (S, Y, X), or a weight per pixel; what is False or 0 is left out.
 
     Returns:
         A scalar; zero, but still attached to the graph, for a patient without lung pixels.

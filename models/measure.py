@@ -52,7 +52,7 @@ def measure(volume: Volume, net: GgoNet, *, device: str = "cpu") -> Measurement:
     """
     clock = _Clock()
     require_hu(volume)
-    lungs = find_lungs(volume)
+    lungs = find_lungs(volume, device=device)
     clock.lap("lungs")
     grid = lung_grid(lungs > 0, volume)
     plain, mirrored = slab_probabilities(volume, grid, net, device=device)

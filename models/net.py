@@ -7,6 +7,8 @@ layers run at half resolution. The weights stay under 3 MB in float32.
 
 import itertools
 
+import itertools
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,7 +24,12 @@ CLASSES = 3
 STRIDE = 16
 """Edges of the input must be multiples of this: the stem halves once, the encoder three times more."""
 
-_WIDTHS = (24, 40, 64, 88)
+WIDTHS = (24, 40, 64, 88)
+"""Channels per level of the opacity network."""
+
+LUNG_WIDTHS = (16, 24, 40, 56)
+"""Channels per level of the lung network, which is never trained at sites."""
+
 _GROUPS = 8
 
 
@@ -63,17 +70,16 @@ class _Up(nn.Module):
 class GgoNet(nn.Module):
     """The 2.5D U-Net.
 
-    `classes` is 3 for opacity; the lung network is the same body with its own weights.
+    The lung network is the same body with fewer channels (`LUNG_WIDTHS`); its classes are 0 neither, 1 right, 2 left.
     """
 
-    def __init__(self, classes: int = CLASSES) -> None:
+    def __init__(self, widths: tuple[int, ...] = WIDTHS) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(CONTEXT * 4, _WIDTHS[0], 3, padding=1)
-        self.encoder = nn.ModuleList(
-            [_Block(_WIDTHS[0], _WIDTHS[0])] + [_Block(a, b) for a, b in itertools.pairwise(_WIDTHS)]
-        )
-        self.decoder = nn.ModuleList([_Up(b, a) for a, b in itertools.pairwise(_WIDTHS)][::-1])
-        self.head = nn.Conv2d(_WIDTHS[0], classes * 4, 1)
+        steps = list(itertools.pairwise(widths))
+        self.stem = nn.Conv2d(CONTEXT * 4, widths[0], 3, padding=1)
+        self.encoder = nn.ModuleList([_Block(widths[0], widths[0])] + [_Block(a, b) for a, b in steps])
+        self.decoder = nn.ModuleList([_Up(b, a) for a, b in steps[::-1]])
+        self.head = nn.Conv2d(widths[0], CLASSES * 4, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (B, classes, Y, X) of the middle slice of `x`.

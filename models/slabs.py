@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from models.grid import Grid, box_around, grid_over, labels_to_slabs, pad_to, to_slabs
 from models.lungs import find_lungs
 from models.net import CLASSES, STRIDE
+from models.prepare import prepare, with_neighbours
 from models.volume import Mask, Volume
 
 PIXEL_MM = 1.5
@@ -16,9 +17,6 @@ PIXEL_MM = 1.5
 
 MARGIN_MM = 12.0
 """Chest wall kept around the lungs, so that the net sees what disease at the pleura touches."""
-
-_CENTRE_HU, _HALF_WIDTH_HU = -400.0, 600.0
-"""The window -1000 to 200 HU becomes -1 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +68,7 @@ def slices_within(volume: Volume, lungs: Mask, label: Mask) -> PatientSlices:
     )
 
 
-def lung_grid(inside: np.typing.NDArray[np.bool_], volume: Volume) -> Grid:
+def lung_grid(inside: NDArray[np.bool_], volume: Volume) -> Grid:
     """Return the working grid around the lungs."""
     box = box_around(inside, volume.spacing_mm, margin_mm=MARGIN_MM)
     return grid_over(box, volume.spacing_mm, pixel_mm=PIXEL_MM)
-
-
-def prepare(slabs_hu: Tensor) -> Tensor:
-    """Map HU to -1..1, clipped, and pad with the window's floor to multiples of 16: (S, Y, X) to (S, Y', X')."""
-    windowed = ((slabs_hu - _CENTRE_HU) / _HALF_WIDTH_HU).clamp(-1.0, 1.0)
-    return pad_to(windowed, STRIDE, fill=-1.0)
-
-
-def with_neighbours(prepared: Tensor) -> Tensor:
-    """Stack each slab between the one below and the one above, repeating the ends: (S, Y, X) to (S, 3, Y, X)."""
-    below = torch.cat([prepared[:1], prepared[:-1]])
-    above = torch.cat([prepared[1:], prepared[-1:]])
-    return torch.stack([below, prepared, above], dim=1)

@@ -23,6 +23,7 @@ _GAS_HU = -955.0
 _IN_PLANE = ndimage.generate_binary_structure(3, 1) & np.array([False, True, False])[:, None, None]
 _LEAST_PIECE_ML = 20.0
 _LEAST_SHARE = 0.02
+_HOLE_MM2 = 500.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +54,23 @@ def read_chest(hu: Field, spacing_mm: Spacing) -> Chest:
 
 
 def close_over(lungs: _Bool, hull: _Bool, spacing_mm: Spacing, *, radius_mm: float) -> _Bool:
-    """Close gaps up to twice `radius_mm` wide and fill holes in every slice, within the hull."""
+    """Close gaps up to twice `radius_mm` wide and fill small holes in every slice, within the hull."""
     steps = max(1, round(radius_mm / spacing_mm[1]))
     padded = np.pad(lungs, ((0, 0), (steps, steps), (steps, steps)))
     disc = _disc(steps)
     closed = ndimage.binary_erosion(ndimage.binary_dilation(padded, disc), disc, border_value=1)
-    inner = closed[:, steps:-steps, steps:-steps] & hull
-    return np.stack([ndimage.binary_fill_holes(plane) for plane in inner | lungs])
+    inner = (closed[:, steps:-steps, steps:-steps] & hull) | lungs
+    return inner | _small_holes(inner, spacing_mm)
+
+
+def _small_holes(mask: _Bool, spacing_mm: Spacing) -> _Bool:
+    """Return holes in slices that are too small for the dome of a diaphragm: vessels, nodules, patches."""
+    holes = np.stack([ndimage.binary_fill_holes(plane) for plane in mask]) & ~mask
+    labels, count = ndimage.label(holes, structure=_IN_PLANE)
+    areas = np.bincount(labels.ravel(), minlength=count + 1) * spacing_mm[1] * spacing_mm[2]
+    small = areas < _HOLE_MM2
+    small[0] = False
+    return small[labels]
 
 
 def _outside(hu: Field) -> _Bool:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from models.net import GgoNet
+from models.net import LUNG_WIDTHS, GgoNet
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 
@@ -53,7 +53,7 @@ def load_lung_net(path: Path = LUNGS) -> GgoNet:
     Raises:
         InvalidInputError: As `load_net`.
     """
-    net = GgoNet()
+    net = GgoNet(LUNG_WIDTHS)
     _fill(net, load_arrays(path))
     return net
 

@@ -1,0 +1,77 @@
+"""The training loop of the shipped networks: AdamW, one cycle of the learning rate, an average of the weights over the last steps."""
+
+import copy
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from models.curriculum import Example, look_at
+from models.loss import patient_loss
+from models.net import GgoNet
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """How long and how: `looks` examples with `slices` each per step; `size` is the piece seen in the first two thirds, `full` after that."""
+
+    steps: int
+    looks: int = 2
+    slices: int = 6
+    size: tuple[int, int] = (128, 160)
+    full: tuple[int, int] = (160, 224)
+    rate: float = 2.5e-3
+    decay: float = 0.01
+    mirror_sides: bool = False
+
+
+def fit(net: GgoNet, examples: Sequence[Example], schedule: Schedule, *, seed: int) -> GgoNet:
+    """Train `net` and return the running average of its weights, in evaluation mode.
+
+    Args:
+        net: Changed in place; the average is the better one.
+        examples: At least one.
+        schedule: Length and rate.
+        seed: Decides what is looked at and how.
+    """
+    rng = np.random.default_rng(seed)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=schedule.rate, weight_decay=schedule.decay)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, schedule.rate, total_steps=schedule.steps, pct_start=0.15)
+    average = copy.deepcopy(net)
+    running = 0.0
+    net.train()
+    for step in range(schedule.steps):
+        loss = _step(net, optimizer, rng, examples, schedule, late=step > schedule.steps * 2 // 3)
+        cycle.step()
+        _follow(average, net, 0.0 if step < 20 else 0.99)  # noqa: PLR2004 - the first steps are not worth remembering
+        running = loss if step == 0 else 0.98 * running + 0.02 * loss
+        if step % 50 == 49:  # noqa: PLR2004
+            log.info("fit.step %d of %d, loss %.4f", step + 1, schedule.steps, running)
+    return average.eval()
+
+
+def _step(
+    net: GgoNet, optimizer: torch.optim.Optimizer, rng: np.random.Generator, examples: Sequence[Example], schedule: Schedule, *, late: bool
+) -> float:  # fmt: skip
+    optimizer.zero_grad()
+    total = 0.0
+    for _ in range(schedule.looks):
+        example = examples[int(rng.integers(len(examples)))]
+        size = schedule.full if late else schedule.size
+        look = look_at(rng, example, slices=schedule.slices, size=size, mirror_sides=schedule.mirror_sides)
+        loss = patient_loss(net(look.inputs), look.target, look.weight) / schedule.looks
+        loss.backward()  # type: ignore[no-untyped-call] # torch
+        total += float(loss)
+    torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
+    optimizer.step()
+    return total
+
+
+def _follow(average: GgoNet, net: GgoNet, keep: float) -> None:
+    with torch.no_grad():
+        for mean, now in zip(average.parameters(), net.parameters(), strict=True):
+            mean.lerp_(now, 1.0 - keep)
