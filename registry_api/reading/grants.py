@@ -6,21 +6,21 @@ The centre signs; it cannot let anybody in by that alone, because the node also 
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from joserfc import jwt
 from joserfc.jwk import OKPKey
 from sqlmodel import Session
 
 from protocol.codes import Code
-from protocol.errors import RefusedError, UnavailableError
+from protocol.errors import InvalidInputError, RefusedError, UnavailableError
 from protocol.reading import GRANT_SECONDS_MAX, GrantClaims, GrantRevoked
 from protocol.shape import OpaqueId, SiteId, Thumbprint
 from registry_api.enrolment.tables import SiteRow
 from registry_api.reading.claims import held_slot
 from registry_api.reading.matching import licensed
 from registry_api.reading.readers import profile, remember_key
-from registry_api.reading.slots import request_of, slot_of, tell
+from registry_api.reading.slots import request_of, tell
 from registry_api.reading.tables import ClaimRow, GrantRow
 
 ALGORITHM = "Ed25519"
@@ -42,27 +42,13 @@ class Issued:
 class GrantSigner:
     """Signs grants with the centre's grant key."""
 
-    def __init__(self, key: OKPKey) -> None:
-        self._key = key
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self._key = OKPKey.import_key(key)
 
     def sign(self, claims: GrantClaims) -> str:
         """Return the grant as a compact JWT."""
         content = claims.model_dump(mode="json", exclude={"cnf_jkt"}) | {"cnf": {"jkt": claims.cnf_jkt}}
         return jwt.encode({"alg": ALGORITHM, "typ": TOKEN_TYPE}, content, self._key, algorithms=[ALGORITHM])
-
-
-def load_signer(path: Path) -> GrantSigner:
-    """Read the grant key (Ed25519, PKCS8 PEM).
-
-    Raises:
-        UnavailableError: `missing-certificate` if the file is absent or no such key.
-    """
-    try:
-        return GrantSigner(OKPKey.import_key(path.read_bytes()))
-    except (OSError, ValueError) as error:
-        raise UnavailableError(
-            Code.MISSING_CERTIFICATE, f"The grant key {path} is missing or unreadable. `acinus-centre init` makes it."
-        ) from error
 
 
 def make_grant(
@@ -97,15 +83,26 @@ def make_grant(
     return Issued(signer.sign(claims), _gateway(session, request.site), slot.request_id, expires_at)
 
 
-def revoke_grant(session: Session, jti: OpaqueId, *, now: datetime) -> None:
-    """Make one grant void and tell the node; a grant that is unknown or void already is left as it is."""
+def revoke_grant(session: Session, jti: OpaqueId, *, reader_id: OpaqueId | None, now: datetime) -> None:
+    """Make one grant void and tell the node. Doing it twice changes nothing.
+
+    Args:
+        session: The transaction.
+        jti: The grant's id.
+        reader_id: Whose grant it must be; None for the coordinator, who may revoke any.
+        now: The time.
+
+    Raises:
+        InvalidInputError: `not-found` if there is no such grant of this reader.
+    """
     row = session.get(GrantRow, jti)
-    if row is None or row.revoked_at is not None or session.get(ClaimRow, row.claim_id) is None:
-        return
-    row.revoked_at = now
-    session.add(row)
-    request = request_of(session, slot_of(session, row.claim_id).request_id)
-    tell(session, request.site, GrantRevoked(jti=jti))
+    claim = session.get(ClaimRow, row.claim_id) if row is not None else None
+    if row is None or claim is None or reader_id not in {None, claim.reader_id}:
+        raise InvalidInputError(Code.NOT_FOUND, "There is no grant with this id.")
+    if row.revoked_at is None:
+        row.revoked_at = now
+        session.add(row)
+        tell(session, request_of(session, claim.request_id).site, GrantRevoked(jti=jti))
 
 
 def _gateway(session: Session, site: SiteId) -> str:

@@ -109,16 +109,11 @@ def profile(session: Session, reader_id: OpaqueId) -> ReaderProfile:
 
 def _credentials(session: Session, reader_id: OpaqueId) -> tuple[tuple[Licence, ...], frozenset[str]]:
     """Return the licences with their terms, and the languages."""
-    query = (
-        select(CredentialRow, CredentialTermRow)
-        .join(CredentialTermRow, col(CredentialTermRow.credential_id) == CredentialRow.id, isouter=True)
-        .where(CredentialRow.reader_id == reader_id)
-    )
-    rows = session.exec(query).all()
-    spans = [
-        (one.jurisdiction, (term.valid_from, term.valid_until) if term is not None else _ALWAYS) for one, term in rows
-    ]
-    return tuple(Licence(where, *span) for where, span in spans), frozenset(one.language for one, _ in rows)
+    rows = session.exec(select(CredentialRow).where(CredentialRow.reader_id == reader_id)).all()
+    query = select(CredentialTermRow).where(col(CredentialTermRow.credential_id).in_([row.id for row in rows]))
+    spans = {term.credential_id: (term.valid_from, term.valid_until) for term in session.exec(query)}
+    licences = tuple(Licence(row.jurisdiction, *spans.get(row.id or 0, _ALWAYS)) for row in rows)
+    return licences, frozenset(row.language for row in rows)
 
 
 def _agreements(session: Session, reader_id: OpaqueId) -> frozenset[SiteId]:

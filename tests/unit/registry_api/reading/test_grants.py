@@ -3,10 +3,8 @@
 import json
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from joserfc import jws, jwt
 from joserfc.jwk import OKPKey
 from sqlmodel import delete
@@ -17,7 +15,7 @@ from protocol.reading import GRANT_SECONDS_MAX, GrantRevoked, Priority, ReadPost
 from registry_api.enrolment.tables import SiteRow
 from registry_api.people.tables import AgreementRow
 from registry_api.reading.claims import Claim
-from registry_api.reading.grants import Issued, load_signer, make_grant, revoke_grant
+from registry_api.reading.grants import GrantSigner, Issued, make_grant, revoke_grant
 from registry_api.reading.readers import keys_of
 from tests.unit.registry_api.reading.conftest import NOW, REQUEST
 from tests.unit.registry_api.reading.story import Story
@@ -32,10 +30,8 @@ def key() -> OKPKey:
 
 
 @pytest.fixture
-def give(story: Story, key: OKPKey, tmp_path: Path) -> Give:
-    path = tmp_path / "grant.key"
-    path.write_bytes(key.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    signer = load_signer(path)
+def give(story: Story, key: OKPKey) -> Give:
+    signer = GrantSigner(key.private_key)
 
     def make(claim: Claim, reader: str) -> Issued:
         with story.database.writing() as session:
@@ -112,15 +108,14 @@ def test_revoking_tells_the_node_once(story: Story, give: Give, reader: str) -> 
     jti = json.loads(jws.extract_compact(issued.token.encode()).payload)["jti"]
     for _ in range(2):
         with story.database.writing() as session:
-            revoke_grant(session, jti, now=NOW + timedelta(seconds=1))
+            revoke_grant(session, jti, reader_id=reader, now=NOW + timedelta(seconds=1))
     assert story.notices()[1:] == [GrantRevoked(jti=jti)]
 
 
-@pytest.mark.parametrize("content", [None, b"no key"])
-def test_a_missing_key_is_said(tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "grant.key"
-    if content:
-        path.write_bytes(content)
-    with pytest.raises(UnavailableError) as refused:
-        load_signer(path)
-    assert refused.value.code is Code.MISSING_CERTIFICATE
+def test_nobody_revokes_another_readers_grant(story: Story, give: Give, reader: str) -> None:
+    issued = give(story.claims(reader, REQUEST), reader)
+    jti = json.loads(jws.extract_compact(issued.token.encode()).payload)["jti"]
+    for who, which in (("f" * 32, jti), (reader, "0" * 32)):
+        with pytest.raises(InvalidInputError), story.database.writing() as session:
+            revoke_grant(session, which, reader_id=who, now=NOW)
+    assert len(story.notices()) == 1

@@ -1,0 +1,220 @@
+"""Routes of the reading exchange: what is to be read, claims, heartbeats, grants, signatures."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, FastAPI, Header, Path, Query, Response
+from pydantic import BaseModel, ConfigDict
+
+from protocol.codes import Code
+from protocol.errors import FederationError, InvalidInputError
+from protocol.shape import OpaqueId, Sha256, Thumbprint
+from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
+from registry_api.people.roles import Role
+from registry_api.reading import claims
+from registry_api.reading.claims import Claim
+from registry_api.reading.grants import GrantSigner, make_grant, revoke_grant
+from registry_api.reading.lifecycle import State
+from registry_api.reading.offers import ReadView, all_reads, one_read, open_reads
+from registry_api.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 5.0
+"""How often leases are looked at when nobody asks; a claim looks by itself."""
+
+
+@asynccontextmanager
+async def _sweeping(app: FastAPI) -> AsyncIterator[None]:
+    """Take back lapsed leases for as long as the registry serves."""
+    sweeper = asyncio.create_task(_sweep_for_ever(app.state.runtime))
+    yield
+    sweeper.cancel()
+
+
+async def _sweep_for_ever(runtime: Runtime) -> None:
+    while True:
+        await asyncio.sleep(SWEEP_SECONDS)
+        try:
+            await asyncio.to_thread(_sweep_once, runtime)
+        except FederationError as error:
+            log.warning("reads.sweep-failed", extra={"code": error.code})
+
+
+def _sweep_once(runtime: Runtime) -> None:
+    with runtime.database.writing() as session:
+        claims.sweep(session, now=runtime.clock())
+
+
+router = APIRouter(prefix="/v1", lifespan=_sweeping)
+
+ReaderCaller = Annotated[Caller, require(Role.READER)]
+ClaimId = Annotated[OpaqueId, Path()]
+
+
+class GrantCreate(BaseModel):
+    """Which key the grant is bound to: its RFC 7638 thumbprint."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    jkt: Thumbprint
+
+
+class Signature(BaseModel):
+    """Which report is signed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    report_sha256: Sha256
+
+
+class ClaimAnswer(BaseModel):
+    """A claim as its holder sees it; `fence` is also the ETag."""
+
+    claim_id: OpaqueId
+    request_id: OpaqueId
+    fence: int
+    state: State
+    lease_until: datetime | None
+
+
+class GrantAnswer(BaseModel):
+    """Where to take the token: `POST {gateway}/session`, or `{gateway}/session#{token}` in a browser."""
+
+    token: str
+    gateway: str
+    request_id: OpaqueId
+    expires_at: datetime
+
+
+def fence_of(if_match: str) -> int:
+    """Return the fence in `If-Match`, with or without quotation marks.
+
+    Raises:
+        InvalidInputError: `bad-request` if it is no number.
+    """
+    value = if_match.strip().removeprefix('"').removesuffix('"')
+    if not (value.isascii() and value.isdecimal()):
+        raise InvalidInputError(Code.BAD_REQUEST, 'Send the claim\'s fence as `If-Match`, such as `If-Match: "1"`.')
+    return int(value)
+
+
+@router.get("/reads")
+def list_reads(
+    runtime: RuntimeDep,
+    session: SessionDep,
+    caller: Annotated[Caller, require(Role.READER, Role.COORDINATOR)],
+    eligible: Annotated[str | None, Query(pattern="^me$")] = None,
+) -> list[ReadView]:
+    """List what waits for a reader, in order. `eligible=me` leaves out what this reader may not claim."""
+    if caller.role is Role.COORDINATOR:
+        return all_reads(session)
+    return open_reads(session, caller.person_id, now=runtime.clock(), eligible_only=eligible is not None)
+
+
+@router.get("/reads/{request_id}")
+def read_one(
+    runtime: RuntimeDep,
+    session: SessionDep,
+    caller: Annotated[Caller, require(Role.READER, Role.COORDINATOR)],
+    request_id: Annotated[OpaqueId, Path()],
+) -> ReadView:
+    """Return one request with its slots and what happened to them."""
+    reader_id = None if caller.role is Role.COORDINATOR else caller.person_id
+    return one_read(session, request_id, reader_id, now=runtime.clock())
+
+
+@router.post("/reads/{request_id}/claims", status_code=201)
+def create_claim(
+    runtime: RuntimeDep,
+    session: SessionDep,
+    caller: ReaderCaller,
+    request_id: Annotated[OpaqueId, Path()],
+    response: Response,
+) -> ClaimAnswer:
+    """Claim an open slot; of any number of readers at once, one gets it."""
+    return _answer(claims.claim(session, request_id, caller.person_id, now=runtime.clock()), response)
+
+
+@router.put("/claims/{claim_id}/heartbeat")
+def put_heartbeat(
+    runtime: RuntimeDep, session: SessionDep, caller: ReaderCaller, claim_id: ClaimId, response: Response
+) -> ClaimAnswer:
+    """Say that the reader is still there; once a minute is right."""
+    return _answer(claims.heartbeat(session, claim_id, caller.person_id, now=runtime.clock()), response)
+
+
+@router.post("/claims/{claim_id}/grants", status_code=201)
+def create_grant(
+    runtime: RuntimeDep, session: SessionDep, caller: ReaderCaller, claim_id: ClaimId, wish: GrantCreate
+) -> GrantAnswer:
+    """Make a grant of ten minutes, bound to the reader's key."""
+    issued = make_grant(
+        session,
+        claim_id,
+        caller.person_id,
+        jkt=wish.jkt,
+        signer=GrantSigner(runtime.grant_key),
+        now=runtime.clock(),
+    )
+    return GrantAnswer(
+        token=issued.token, gateway=issued.gateway, request_id=issued.request_id, expires_at=issued.expires_at
+    )
+
+
+@router.delete("/grants/{jti}", status_code=204)
+def delete_grant(
+    runtime: RuntimeDep,
+    session: SessionDep,
+    caller: Annotated[Caller, require(Role.READER, Role.COORDINATOR)],
+    jti: Annotated[OpaqueId, Path()],
+) -> None:
+    """Make a grant void at once; the node is told over the link."""
+    reader_id = None if caller.role is Role.COORDINATOR else caller.person_id
+    revoke_grant(session, jti, reader_id=reader_id, now=runtime.clock())
+
+
+@router.post("/claims/{claim_id}:release", status_code=204)
+def release_claim(
+    runtime: RuntimeDep,
+    session: SessionDep,
+    caller: ReaderCaller,
+    claim_id: ClaimId,
+    if_match: Annotated[str, Header()],
+) -> None:
+    """Give the slot back, so that another reader can take it."""
+    claims.release(session, claim_id, caller.person_id, fence=fence_of(if_match), now=runtime.clock())
+
+
+@router.post("/claims/{claim_id}:sign")
+def sign_claim(
+    runtime: RuntimeDep,
+    session: SessionDep,
+    caller: ReaderCaller,
+    claim_id: ClaimId,
+    signature: Signature,
+    if_match: Annotated[str, Header()],
+) -> dict[str, State]:
+    """Sign the report that the hospital holds under this claim."""
+    state = claims.sign(
+        session,
+        claim_id,
+        caller.person_id,
+        fence=fence_of(if_match),
+        report_sha256=signature.report_sha256,
+        now=runtime.clock(),
+    )
+    return {"state": state}
+
+
+def _answer(claim: Claim, response: Response) -> ClaimAnswer:
+    response.headers["ETag"] = f'"{claim.fence}"'
+    return ClaimAnswer(
+        claim_id=claim.claim_id,
+        request_id=claim.request_id,
+        fence=claim.fence,
+        state=claim.state,
+        lease_until=claim.lease_until,
+    )
