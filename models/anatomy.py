@@ -15,14 +15,14 @@ from pathlib import Path
 import nibabel
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from protocol.codes import Code
-from protocol.errors import InvalidInputError
 from pydantic import BaseModel, ConfigDict, ValidationError
+from scipy import ndimage
 
 from models.grid import box_around, coarse_spacing, grid_over, labels_to_slabs, to_slabs, whole
 from models.lungs import threshold_lungs
 from models.volume import Mask, Spacing, Volume
+from protocol.codes import Code
+from protocol.errors import InvalidInputError
 
 FREE_LICENCES = ("CC0", "CC BY", "Apache-2.0", "BSD", "MIT")
 """Licences start with one of these; share-alike, non-commercial and no-derivatives ones are refused by name."""
@@ -128,14 +128,17 @@ def _require_hash(path: Path, sha256: str) -> None:
 
 def _canonical(path: Path) -> tuple[NDArray[np.float32], Spacing]:
     """Return values (Z, Y, X) with x to the left, y to the back, z to the head, and the spacing."""
-    image = nibabel.load(path)
-    wanted = nibabel.orientations.axcodes2ornt(("L", "P", "S"))
-    turned = image.as_reoriented(
-        nibabel.orientations.ornt_transform(nibabel.orientations.io_orientation(image.affine), wanted)
-    )
-    x_mm, y_mm, z_mm = (float(mm) for mm in turned.header.get_zooms()[:3])
-    values = np.asarray(turned.dataobj, dtype=np.float32).transpose(2, 1, 0)
-    return np.ascontiguousarray(values), (z_mm, y_mm, x_mm)
+    image = nibabel.Nifti1Image.from_filename(path)
+    values, affine = np.asarray(image.dataobj, dtype=np.float32), np.asarray(image.affine)
+    axes = [int(np.abs(affine[world, :3]).argmax()) for world in (2, 1, 0)]  # which stored axis runs along z, y, x
+    turned = values.transpose(axes)
+    for position, (world, forward) in enumerate(
+        ((2, 1), (1, -1), (0, -1))
+    ):  # NIfTI's +y is the front, its +x the right
+        if affine[world, axes[position]] * forward < 0:
+            turned = np.flip(turned, position)
+    z_mm, y_mm, x_mm = (float(np.linalg.norm(affine[:3, axis])) for axis in axes)
+    return np.ascontiguousarray(turned), (z_mm, y_mm, x_mm)
 
 
 def _nearest_side(lungs: Mask) -> Mask:

@@ -7,15 +7,13 @@ half their height. A body larger than the imaged box is shrunk into it, so that 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models.fields import Field, smooth_noise
+from models.morphology import Region
 from models.quantify import LEFT, RIGHT
 from models.volume import Mask, Spacing
 
 AIR_HU, FAT_HU, MUSCLE_HU, BLOOD_HU, LIVER_HU, BONE_HU = -1000.0, -95.0, 50.0, 42.0, 58.0, 420.0
-
-_Bool = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +102,7 @@ def _ellipsoid(at: Frame, centre: Spacing, radii: Spacing) -> Field:
     return np.asarray(z * z + y * y + x * x, dtype=np.float32)
 
 
-def _tube(at: Frame, *, y: float, x: Field | float, radius: float) -> _Bool:
+def _tube(at: Frame, *, y: float, x: Field | float, radius: float) -> Region:
     """Return the inside of an upright tube whose axis may lean with z."""
     return np.asarray((at.y - y) ** 2 + (at.x - x) ** 2 < radius * radius)
 
@@ -217,7 +215,8 @@ def _back_edge(lungs: Mask, at: Frame) -> Field:
     inside = lungs > 0
     rows = np.arange(at.shape[1])[None, :, None]
     last = np.where(inside, rows, -1).max(axis=1, keepdims=True)
-    return ((last - rows) * at.spacing_mm[1]).astype(np.float32)
+    distance: Field = ((last - rows) * at.spacing_mm[1]).astype(np.float32)
+    return distance
 
 
 def _nodules(rng: np.random.Generator, at: Frame, lungs: Mask, hu: Field) -> Field:
@@ -227,5 +226,5 @@ def _nodules(rng: np.random.Generator, at: Frame, lungs: Mask, hu: Field) -> Fie
         z, y, x = where[rng.integers(len(where))]
         centre = (float(at.z[z, 0, 0]), float(at.y[0, y, 0]), float(at.x[0, 0, x]))
         radius = rng.uniform(2.5, 7)
-        hu = np.where(_ellipsoid(at, centre, (radius, radius, radius)) < 1, 30.0, hu)
+        hu = np.where(_ellipsoid(at, centre, (radius, radius, radius)) < 1, 30.0, hu).astype(np.float32)
     return hu

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.anatomy import Anatomy, resample
-from models.grid import coarse_spacing, grid_over, labels_to_slabs, to_slabs, whole
+from models.grid import grid_over, labels_to_slabs, to_slabs, whole
 from models.insertion import Inserted, breathe_out, insert_disease, insert_effusion
 from models.lesion import LesionStyle, draw_style
 from models.lungs import PIXEL_MM as LUNG_PIXEL_MM
@@ -18,7 +18,6 @@ from models.phantom import PROFILES, make_phantom
 from models.prepare import prepare
 from models.slabs import PIXEL_MM, lung_grid
 from models.volume import Mask, Volume
-
 
 _DENSE_HU, _DENSE_WEIGHT = -350.0, 5.0
 """Dense voxels inside the lungs are few and are what the lung network is for: they count five times."""
@@ -99,7 +98,9 @@ def lung_example(volume: Volume, lungs: Mask) -> Example:
     return _padded(slabs, target, weight)
 
 
-def look_at(rng: np.random.Generator, example: Example, *, slices: int, size: tuple[int, int], mirror_sides: bool) -> Look:
+def look_at(
+    rng: np.random.Generator, example: Example, *, slices: int, size: tuple[int, int], mirror_sides: bool
+) -> Look:
     """Draw slices of an example as another scanner or another day might show them.
 
     Args:
@@ -178,7 +179,9 @@ def _noisier(rng: np.random.Generator, volume: Volume) -> Volume:
     """Add grainy noise as of a lower dose."""
     from models.scanner import grain
 
-    noise = grain(rng, volume.hu.shape, volume.spacing_mm, strength_hu=rng.uniform(10, 70), grain_mm=rng.uniform(0.8, 3.5))
+    noise = grain(
+        rng, volume.hu.shape, volume.spacing_mm, strength_hu=rng.uniform(10, 70), grain_mm=rng.uniform(0.8, 3.5)
+    )
     return Volume(np.clip(np.rint(volume.hu + noise), -1024, 3071).astype(np.int16), volume.spacing_mm)
 
 

@@ -34,7 +34,8 @@ def smooth_noise(rng: np.random.Generator, shape: Sequence[int], spacing_mm: Spa
     for axis, places in enumerate(axes):
         coarse = _along(coarse, axis + 2, places)
     field: Field = coarse[0, 0].numpy()
-    return (field - field.mean()) / (field.std() + 1e-6)
+    unit: Field = (field - field.mean()) / (field.std() + 1e-6)
+    return unit
 
 
 def _along(values: torch.Tensor, axis: int, places: torch.Tensor) -> torch.Tensor:
@@ -70,5 +71,7 @@ def _blur_along(values: Field, axis: int, sigma: float) -> Field:
     padded = np.moveaxis(np.pad(values, [(radius, radius) if k == axis else (0, 0) for k in range(3)], "edge"), axis, 0)
     out = padded[radius : radius + size] * taps[0]
     for step in range(1, radius + 1):
-        out += taps[step] * (padded[radius - step : radius - step + size] + padded[radius + step : radius + step + size])
+        out += taps[step] * (
+            padded[radius - step : radius - step + size] + padded[radius + step : radius + step + size]
+        )
     return np.moveaxis(out, 0, axis)

@@ -34,7 +34,8 @@ class Grid:
     @property
     def slabs(self) -> int:
         """How many slabs the box holds; the last may be thinner."""
-        return -(-(self.box[0].stop - self.box[0].start) // self.slices_per_slab)
+        slices: int = self.box[0].stop - self.box[0].start
+        return -(-slices // self.slices_per_slab)
 
     def slab_of_slice(self) -> NDArray[np.int64]:
         """Return for each slice of the box the slab that it lies in."""

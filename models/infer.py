@@ -6,8 +6,8 @@ from torch import Tensor
 
 from models.grid import Grid, from_slabs, to_slabs
 from models.net import GgoNet
-from models.quantify import CONSOLIDATION, GROUND_GLASS
 from models.prepare import prepare, with_neighbours
+from models.quantify import CONSOLIDATION, GROUND_GLASS
 from models.volume import Mask, Volume
 
 BATCH = 4
@@ -26,7 +26,7 @@ def probabilities(net: GgoNet, inputs: Tensor, *, device: str = "cpu") -> Tensor
     with torch.inference_mode():
         parts = [
             net(part.to(device).contiguous(memory_format=torch.channels_last)).softmax(dim=1).cpu()
-            for part in inputs.split(BATCH)
+            for part in torch.split(inputs, BATCH)
         ]
     return torch.cat(parts).contiguous()
 

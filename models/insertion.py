@@ -10,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from models.fields import Field, blur, smooth_noise
-from models.lesion import TISSUE_HU, LesionStyle, Lesions, blend, displaced_air, draw_lesions
+from models.lesion import TISSUE_HU, Lesions, LesionStyle, blend, displaced_air, draw_lesions
 from models.scanner import grain
 from models.volume import Mask, Spacing, Volume
 
@@ -42,7 +42,7 @@ def insert_disease(
     if share <= 0:
         return Inserted(volume, lungs, np.zeros_like(lungs))
     lesions = draw_lesions(rng, lungs, volume.spacing_mm, share=share, style=style)
-    reaching = Lesions(*(_to_the_wall(w, lungs) for w in (lesions.ggo, lesions.consolidation)), lesions.truth)
+    reaching = Lesions(_to_the_wall(lesions.ggo, lungs), _to_the_wall(lesions.consolidation, lungs), lesions.truth)
     displaced = displaced_air(rng, hu, reaching, volume.spacing_mm, lungs=lungs, style=style)
     refill = _own_noise(rng, hu, lungs, volume.spacing_mm)
     ill = blend(hu, np.where(hu > TISSUE_HU, 0.3 * displaced, displaced), refill)

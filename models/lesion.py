@@ -91,8 +91,9 @@ def displaced_air(
     dense_core = _core(rng, hu.shape, spacing_mm, style.consolidation_hu, base)
     if style.paving:
         mesh = np.abs(smooth_noise(rng, hu.shape, spacing_mm, scale_mm=5.0))
-        ggo_core = ggo_core * (1.0 + style.paving * (0.5 - np.minimum(mesh, 1.0)))
-    return np.clip(np.maximum(lesions.ggo * ggo_core, lesions.consolidation * dense_core), 0.0, 1.0)
+        ggo_core *= 1.0 + style.paving * (0.5 - np.minimum(mesh, 1.0))
+    share: Field = np.clip(np.maximum(lesions.ggo * ggo_core, lesions.consolidation * dense_core), 0.0, 1.0)
+    return share
 
 
 def blend(hu: Field, displaced: Field, refill: Field) -> Field:
@@ -114,7 +115,8 @@ def _core(
     """Return f at the core, varying smoothly so that parenchyma of `base` HU lands inside `band`."""
     wander = 0.5 + 0.5 * np.tanh(smooth_noise(rng, shape, spacing_mm, scale_mm=25.0))
     wanted = band[0] + (band[1] - band[0]) * wander
-    return np.clip((wanted - base) / (TISSUE_HU - base), 0.0, 1.0).astype(np.float32)
+    share: Field = np.clip((wanted - base) / (TISSUE_HU - base), 0.0, 1.0).astype(np.float32)
+    return share
 
 
 def _score(rng: np.random.Generator, inside: NDArray[np.bool_], spacing_mm: Spacing, style: LesionStyle) -> Field:
@@ -126,7 +128,8 @@ def _score(rng: np.random.Generator, inside: NDArray[np.bool_], spacing_mm: Spac
     depth = _depth_mm(inside, spacing_mm)
     z, y = (np.linspace(-1, 1, n, dtype=np.float32) for n in inside.shape[:2])
     score = score + style.peripheral * np.exp(-depth / 12.0)
-    return (score + style.posterior * y[:, None] - style.basal * z[:, None, None]).astype(np.float32)
+    placed: Field = (score + style.posterior * y[:, None] - style.basal * z[:, None, None]).astype(np.float32)
+    return placed
 
 
 def _depth_mm(inside: NDArray[np.bool_], spacing_mm: Spacing) -> Field:

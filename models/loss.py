@@ -33,6 +33,5 @@ def patient_loss(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
 def _soft_dice(probability: Tensor, truth: Tensor, inside: Tensor) -> Tensor:
     """Return one minus the smoothed soft Dice over all slices together; without any truth it stays near zero for low probabilities."""
     wanted = truth.to(probability.dtype) * inside
-    found = probability * inside
-    overlap = torch.sum(wanted * found)
-    return 1.0 - (2.0 * overlap + _SMOOTH_PIXELS) / (wanted.sum() + found.sum() + _SMOOTH_PIXELS)
+    overlap = torch.sum(wanted * probability)
+    return 1.0 - (2.0 * overlap + _SMOOTH_PIXELS) / (wanted.sum() + torch.sum(probability * inside) + _SMOOTH_PIXELS)

@@ -10,21 +10,22 @@ import functools
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from protocol.codes import Code
-from protocol.errors import InvalidInputError
 from scipy import ndimage
 from torch import Tensor
 
 from models.fields import Field
 from models.grid import Box, Grid, coarse_spacing, from_slabs, grid_over, to_slabs, whole
 from models.infer import probabilities
+from models.morphology import SQUARE, Region, pick, pieces, sizes_of
 from models.net import GgoNet
 from models.prepare import prepare, with_neighbours
 from models.quantify import LEFT, RIGHT
 from models.sides import split_sides
 from models.threshold import Chest, close_over, read_chest
 from models.volume import Mask, Spacing, Volume
-from models.weights import LUNGS, load_lung_net
+from models.weights import load_lung_net
+from protocol.codes import Code
+from protocol.errors import InvalidInputError
 
 PIXEL_MM = 2.5
 """Pixel of the coarse grid on which lungs are found."""
@@ -35,28 +36,28 @@ CLOSING_MM = 8.0
 _LEAST_LUNG_ML = 150.0
 _LEAST_AREA_CM2 = 25.0
 _ISLAND_SHARE = 0.05
+_PATCH_SHARE = 0.25
 _BODY_HU = -400
 _STRIDE = 4
 
 
-def find_lungs(volume: Volume, *, device: str = "cpu") -> Mask:
+def find_lungs(volume: Volume, *, net: GgoNet | None = None, device: str = "cpu") -> Mask:
     """Return the lungs on the volume's own grid: 1 right, 2 left.
 
     Args:
         volume: The scan; values must be Hounsfield units (`models.plausible`).
+        net: The lung network; the shipped one if left out.
         device: Where the lung network runs.
 
     Raises:
         InvalidInputError: `no-lung` if nothing in the scan looks like lung.
     """
-    if not LUNGS.exists():
-        return threshold_lungs(volume)
     grid = grid_over(body_box(volume), volume.spacing_mm, pixel_mm=PIXEL_MM)
     slabs = to_slabs(volume, grid)
     spacing = coarse_spacing(grid, volume.spacing_mm)
-    seen = probabilities(shipped_lung_net(), with_neighbours(prepare(slabs)), device=device)
+    seen = probabilities(net or shipped_lung_net(), with_neighbours(prepare(slabs)), device=device)
     shares = seen[:, 1:, : grid.height, : grid.width]  # (slabs, right and left, height, width)
-    coarse = without_islands(_labels(shares.numpy()), spacing)
+    coarse = without_islands(_labels(shares.numpy()))
     require_lung(coarse > 0, slabs.numpy(), spacing)
     return to_native(_only(shares, coarse), grid, volume)
 
@@ -93,7 +94,7 @@ def body_box(volume: Volume) -> Box:
     return slice(0, len(volume.hu)), spans[0], spans[1]
 
 
-def require_lung(lungs: NDArray[np.bool_], hu: Field, spacing_mm: Spacing) -> None:
+def require_lung(lungs: Region, hu: Field, spacing_mm: Spacing) -> None:
     """Refuse scans without lung: too little of it, or not made of air and walls.
 
     Raises:
@@ -108,20 +109,16 @@ def require_lung(lungs: NDArray[np.bool_], hu: Field, spacing_mm: Spacing) -> No
         raise InvalidInputError(Code.NO_LUNG, "No lung was found in the scan; send a chest CT that shows the lungs.")
 
 
-def without_islands(sides: Mask, spacing_mm: Spacing) -> Mask:
+def without_islands(sides: Mask) -> Mask:
     """Drop pieces smaller than a twentieth of the largest, and give patches of the wrong side to the lung around them.
 
     Args:
         sides: 1 right, 2 left, coarse.
-        spacing_mm: Of the mask.
     """
-    pieces, count = ndimage.label(sides > 0)
-    if count == 0:
-        return sides
-    sizes = np.bincount(pieces.ravel(), minlength=count + 1)
-    sizes[0] = 0
-    kept = np.where((sizes >= _ISLAND_SHARE * sizes.max())[pieces], sides, 0).astype(np.uint8)
-    return _one_side_each(kept, spacing_mm)
+    labels, count = pieces(sides > 0)
+    sizes = sizes_of(labels, count)
+    kept = np.where(pick(labels, sizes >= _ISLAND_SHARE * sizes.max(initial=0)), sides, 0).astype(np.uint8)
+    return _one_side_each(kept)
 
 
 def to_native(shares: Tensor, grid: Grid, volume: Volume) -> Mask:
@@ -140,24 +137,20 @@ def _labels(shares: NDArray[np.float32]) -> Mask:
 
 def _only(shares: Tensor, coarse: Mask) -> Tensor:
     """Keep what the cleaned labels say: their side where they are lung, and soft outlines up to one pixel around them."""
-    near = ndimage.binary_dilation(coarse > 0, structure=np.ones((1, 3, 3), np.bool_))
+    near = ndimage.binary_dilation(coarse > 0, structure=SQUARE)
     side = np.where(coarse > 0, coarse, ndimage.grey_dilation(coarse, size=(1, 3, 3)))
     total = shares.sum(dim=1).numpy() * near
     return torch.from_numpy(np.stack([total * (side == label) for label in (RIGHT, LEFT)], axis=1).astype(np.float32))
 
 
-def _one_side_each(sides: Mask, spacing_mm: Spacing) -> Mask:
+def _one_side_each(sides: Mask) -> Mask:
     """Within each side keep the pieces that can stand alone; smaller ones that touch the other lung join it."""
     out = sides.copy()
     for side, other in ((RIGHT, LEFT), (LEFT, RIGHT)):
-        pieces, count = ndimage.label(sides == side)
-        sizes = np.bincount(pieces.ravel(), minlength=count + 1)
-        sizes[0] = 0
-        small = (sizes > 0) & (sizes < 0.25 * sizes.max(initial=0))
-        beside = np.unique(pieces[ndimage.binary_dilation(sides == other) & (pieces > 0)])
-        joins = np.zeros(count + 1, np.bool_)
-        joins[beside] = small[beside]
-        out[joins[pieces]] = other
+        labels, count = pieces(sides == side)
+        sizes = sizes_of(labels, count)
+        beside = np.isin(np.arange(1, count + 1), labels[ndimage.binary_dilation(sides == other)])
+        out[pick(labels, beside & (sizes < _PATCH_SHARE * sizes.max(initial=0)))] = other
     return out
 
 

@@ -7,8 +7,6 @@ layers run at half resolution. The weights stay under 3 MB in float32.
 
 import itertools
 
-import itertools
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 

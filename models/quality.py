@@ -3,6 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
+from models.morphology import SQUARE, Region
 from models.quantify import Quantification
 from models.volume import Mask, Volume
 from protocol.case import QualityFlag
@@ -14,6 +15,7 @@ _LOW_DOSE_HU = 45.0
 _CUT_CM2 = 6.0
 _EDGE_MM = 2.0
 _CUT_SHARE = 0.03
+_PADDING_HU = -1500
 
 
 def voxel_flags(volume: Volume, lungs: Mask, numbers: Quantification) -> tuple[QualityFlag, ...]:
@@ -63,15 +65,18 @@ def _cut_in_z(volume: Volume, lungs: Mask) -> bool:
 def _cut_in_plane(volume: Volume, lungs: Mask) -> bool:
     """Does lung reach the picture's edge, or the edge of a round field of view, along a fair part of its outline?"""
     rows, columns = (max(1, round(_EDGE_MM / mm)) for mm in volume.spacing_mm[1:])
-    padding = volume.hu <= volume.hu.min()
-    seen = (
-        ndimage.binary_opening(padding, structure=np.ones((1, 3, 3)))
-        if volume.hu.min() < -1500
-        else np.zeros_like(padding)
-    )
-    seen = seen.copy()
-    seen[:, :rows], seen[:, -rows:], seen[:, :, :columns], seen[:, :, -columns:] = True, True, True, True
-    near = ndimage.binary_dilation(seen, structure=np.ones((1, 3, 3)))
+    unseen = _padding(volume)
+    unseen[:, :rows], unseen[:, -rows:], unseen[:, :, :columns], unseen[:, :, -columns:] = True, True, True, True
+    near = ndimage.binary_dilation(unseen, structure=SQUARE)
     inside = lungs > 0
-    outline = inside & ~ndimage.binary_erosion(inside, structure=np.ones((1, 3, 3)), border_value=0)
-    return bool(np.count_nonzero(outline & near) > _CUT_SHARE * max(1, np.count_nonzero(outline)))
+    outline = inside & ~ndimage.binary_erosion(inside, structure=SQUARE)
+    cut, length = np.count_nonzero(outline & near), np.count_nonzero(outline)
+    return bool(cut > _CUT_SHARE * max(1, int(length)))
+
+
+def _padding(volume: Volume) -> Region:
+    """Return where the scanner saw nothing: patches of a value that no tissue has."""
+    lowest = int(volume.hu.min())
+    if lowest > _PADDING_HU:
+        return np.zeros(volume.hu.shape, np.bool_)
+    return ndimage.binary_opening(volume.hu == lowest, structure=SQUARE)

@@ -76,7 +76,8 @@ def acquire(rng: np.random.Generator, truth: Field, profile: ScannerProfile, spa
     noise = grain(rng, truth.shape, spacing_mm, strength_hu=profile.noise_hu, grain_mm=profile.grain_mm)
     # Photon noise grows with the rays' path through tissue: less in lung, least in the air around.
     dose = np.clip(0.45 + 0.55 * (seen + 1000.0) / 1000.0, 0.3, 1.1)
-    return profile.gain * seen + profile.offset_hu + noise * dose
+    shown: Field = profile.gain * seen + profile.offset_hu + noise * dose
+    return shown
 
 
 def grain(
@@ -85,4 +86,5 @@ def grain(
     """Return noise of `strength_hu` standard deviation whose values agree over about `grain_mm` in plane."""
     white = rng.standard_normal(shape, dtype=np.float32)
     coloured = blur(white, (0.0, 0.5 * grain_mm, 0.5 * grain_mm), spacing_mm)
-    return coloured * np.float32(strength_hu / (coloured.std() + 1e-6))
+    noise: Field = coloured * np.float32(strength_hu / (coloured.std() + 1e-6))
+    return noise

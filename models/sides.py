@@ -1,19 +1,17 @@
 """Right and left: two lungs that touch at the front or the back are told apart."""
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
+from models.morphology import Region
 from models.quantify import LEFT, RIGHT
 from models.volume import Mask, Spacing
-
-_Bool = NDArray[np.bool_]
 
 _LEAST_SHARE = 0.15
 _MOST_EROSION_MM = 16.0
 
 
-def split_sides(lungs: _Bool, middle: float, spacing_mm: Spacing) -> Mask:
+def split_sides(lungs: Region, middle: float, spacing_mm: Spacing) -> Mask:
     """Return 1 right, 2 left.
 
     Large connected pieces go to the side of the body on which they lie. A piece that holds both lungs is worn away until it
@@ -33,20 +31,20 @@ def split_sides(lungs: _Bool, middle: float, spacing_mm: Spacing) -> Mask:
     return out
 
 
-def _spans_middle(piece: _Bool, middle: float) -> bool:
+def _spans_middle(piece: Region, middle: float) -> bool:
     """Does a fair part of the piece lie on either side of the midline?"""
     columns = piece.sum(axis=(0, 1))
     right = columns[: round(middle)].sum() / max(1, columns.sum())
     return bool(_LEAST_SHARE / 2 < right < 1 - _LEAST_SHARE / 2)
 
 
-def _side_of(piece: _Bool, middle: float) -> int:
+def _side_of(piece: Region, middle: float) -> int:
     columns = piece.sum(axis=(0, 1))
     centre = float((columns * np.arange(len(columns))).sum() / max(1, columns.sum()))
     return RIGHT if centre < middle else LEFT
 
 
-def _two_cores(piece: _Bool, middle: float, spacing_mm: Spacing) -> Mask | None:
+def _two_cores(piece: Region, middle: float, spacing_mm: Spacing) -> Mask | None:
     """Wear the piece away until its two largest remains lie on opposite sides; nothing if it never falls apart."""
     depth = ndimage.distance_transform_edt(np.pad(piece, 1), sampling=spacing_mm)[1:-1, 1:-1, 1:-1]
     total = int(piece.sum())
@@ -62,7 +60,7 @@ def _two_cores(piece: _Bool, middle: float, spacing_mm: Spacing) -> Mask | None:
     return None
 
 
-def _nearer(piece: _Bool, cores: Mask, spacing_mm: Spacing) -> Mask:
+def _nearer(piece: Region, cores: Mask, spacing_mm: Spacing) -> Mask:
     """Give each voxel of the piece the side of the nearest core."""
     nearest = ndimage.distance_transform_edt(
         cores == 0, sampling=spacing_mm, return_distances=False, return_indices=True

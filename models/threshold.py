@@ -7,20 +7,17 @@ looks like chest wall to a threshold, so the network has the last word there (`m
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from models.airway import find_airway
 from models.fields import Field
+from models.morphology import IN_PLANE, Region, disc, pick, pieces, sizes_of
 from models.volume import Spacing
-
-_Bool = NDArray[np.bool_]
 
 _AIR_HU = -400.0
 _OUTSIDE_HU = -940.0
 _ROOM_AIR_SHARE = 0.04
 _GAS_HU = -955.0
-_IN_PLANE = ndimage.generate_binary_structure(3, 1) & np.array([False, True, False])[:, None, None]
 _LEAST_PIECE_ML = 20.0
 _LEAST_SHARE = 0.02
 _HOLE_MM2 = 500.0
@@ -30,9 +27,9 @@ _HOLE_MM2 = 500.0
 class Chest:
     """`hull` is the body with all that it holds, `lungs` the air-filled lungs, `airway` trachea and main bronchi; `middle` is the midline's column."""
 
-    hull: _Bool
-    lungs: _Bool
-    airway: _Bool
+    hull: Region
+    lungs: Region
+    airway: Region
     middle: float
 
 
@@ -53,27 +50,24 @@ def read_chest(hu: Field, spacing_mm: Spacing) -> Chest:
     return Chest(hull, _lung_pieces(air, hu, spacing_mm), airway, middle)
 
 
-def close_over(lungs: _Bool, hull: _Bool, spacing_mm: Spacing, *, radius_mm: float) -> _Bool:
+def close_over(lungs: Region, hull: Region, spacing_mm: Spacing, *, radius_mm: float) -> Region:
     """Close gaps up to twice `radius_mm` wide and fill small holes in every slice, within the hull."""
     steps = max(1, round(radius_mm / spacing_mm[1]))
     padded = np.pad(lungs, ((0, 0), (steps, steps), (steps, steps)))
-    disc = _disc(steps)
-    closed = ndimage.binary_erosion(ndimage.binary_dilation(padded, disc), disc, border_value=1)
+    round_shape = disc(steps)
+    closed = ndimage.binary_erosion(ndimage.binary_dilation(padded, round_shape), round_shape, border_value=1)
     inner = (closed[:, steps:-steps, steps:-steps] & hull) | lungs
     return inner | _small_holes(inner, spacing_mm)
 
 
-def _small_holes(mask: _Bool, spacing_mm: Spacing) -> _Bool:
+def _small_holes(mask: Region, spacing_mm: Spacing) -> Region:
     """Return holes in slices that are too small for the dome of a diaphragm: vessels, nodules, patches."""
     holes = np.stack([ndimage.binary_fill_holes(plane) for plane in mask]) & ~mask
-    labels, count = ndimage.label(holes, structure=_IN_PLANE)
-    areas = np.bincount(labels.ravel(), minlength=count + 1) * spacing_mm[1] * spacing_mm[2]
-    small = areas < _HOLE_MM2
-    small[0] = False
-    return small[labels]
+    labels, count = pieces(holes, IN_PLANE)
+    return pick(labels, sizes_of(labels, count) * spacing_mm[1] * spacing_mm[2] < _HOLE_MM2)
 
 
-def _outside(hu: Field) -> _Bool:
+def _outside(hu: Field) -> Region:
     """Air around the body: the pieces of a slice that reach the picture's edge, room air and foam alike.
 
     Where the field of view is cut so close that no room air reaches the edge, what reaches it is lung.
@@ -82,26 +76,19 @@ def _outside(hu: Field) -> _Bool:
     rim[1:-1, 1:-1] = False
     if np.mean(hu[:, rim] < _OUTSIDE_HU) < _ROOM_AIR_SHARE:
         return np.zeros(hu.shape, np.bool_)
-    labels, count = ndimage.label(hu < _AIR_HU, structure=_IN_PLANE)
-    outer = np.zeros(count + 1, np.bool_)
-    outer[np.unique(labels[:, rim])] = True
-    outer[0] = False
-    return outer[labels]
+    labels, count = pieces(hu < _AIR_HU, IN_PLANE)
+    return pick(labels, np.isin(np.arange(1, count + 1), labels[:, rim]))
 
 
-def _body(hu: Field, outside: _Bool) -> _Bool:
+def _body(hu: Field, outside: Region) -> Region:
     """The largest piece of tissue once thin things such as the table top are opened away."""
     tissue = (hu > _AIR_HU) & ~outside
-    opened = ndimage.binary_opening(tissue, structure=_disc(1))
-    labels, count = ndimage.label(opened)
-    if count == 0:
-        return tissue
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    return labels == sizes.argmax()
+    labels, count = pieces(ndimage.binary_opening(tissue, structure=disc(1)))
+    sizes = sizes_of(labels, count)
+    return pick(labels, sizes == sizes.max()) if count else tissue
 
 
-def _hull(body: _Bool, outside: _Bool) -> _Bool:
+def _hull(body: Region, outside: Region) -> Region:
     """Fill the body in every slice; lung that reaches the picture's edge is inside too."""
     hull = np.empty_like(body)
     for index, (plane, free) in enumerate(zip(body, outside, strict=True)):
@@ -115,35 +102,23 @@ def _hull(body: _Bool, outside: _Bool) -> _Bool:
     return hull
 
 
-def _touching_edge(plane: _Bool) -> _Bool:
+def _touching_edge(plane: Region) -> Region:
     """Keep the pieces of a slice that reach its edge."""
-    labels, count = ndimage.label(plane)
-    if count == 0:
-        return plane
-    edge = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
-    keep = np.zeros(count + 1, np.bool_)
-    keep[edge] = True
-    keep[0] = False
-    return keep[labels]
+    labels, count = pieces(plane)
+    edge = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    return pick(labels, np.isin(np.arange(1, count + 1), edge))
 
 
-def _lung_pieces(air: _Bool, hu: Field, spacing_mm: Spacing) -> _Bool:
+def _lung_pieces(air: Region, hu: Field, spacing_mm: Spacing) -> Region:
     """Keep the pieces of air that are lung: large enough and denser inside than gas."""
-    opened = ndimage.binary_opening(air, structure=_disc(1))
-    labels, count = ndimage.label(opened)
+    opened = ndimage.binary_opening(air, structure=disc(1))
+    labels, count = pieces(opened)
     if count == 0:
         return opened
-    index = np.arange(1, count + 1)
-    voxel_ml = float(np.prod(spacing_mm)) / 1000.0
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:] * voxel_ml
-    inner = np.where(ndimage.binary_erosion(opened, structure=_disc(1)), labels, 0)
-    density = np.nan_to_num(np.asarray(ndimage.median(hu, labels=inner, index=index)), nan=-1000.0)
+    sizes_ml = sizes_of(labels, count) * float(np.prod(spacing_mm)) / 1000.0
+    inner = np.where(ndimage.binary_erosion(opened, structure=disc(1)), labels, 0)
+    density = np.asarray(ndimage.median(hu, labels=inner, index=np.arange(1, count + 1)))
     thick_ml = min(_LEAST_PIECE_ML, 2.0 * spacing_mm[0])  # a single slice has little volume: 20 cm2 of it suffice
-    keep = (sizes >= max(thick_ml, _LEAST_SHARE * sizes.max())) & (density > _GAS_HU)
-    core = np.concatenate([[False], keep])[labels]
-    return ndimage.binary_dilation(core, structure=_disc(1)) & air
-
-
-def _disc(radius: int) -> _Bool:
-    y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
-    return (x * x + y * y <= radius * radius + 0.5)[None]
+    large = sizes_ml >= max(thick_ml, _LEAST_SHARE * float(sizes_ml.max()))
+    core = pick(labels, large & (np.nan_to_num(density, nan=-1000.0) > _GAS_HU))
+    return ndimage.binary_dilation(core, structure=disc(1)) & air

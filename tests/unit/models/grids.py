@@ -3,6 +3,7 @@
 import functools
 
 import numpy as np
+
 from models.net import GgoNet
 from models.phantom import PROFILES, Phantom, make_phantom
 from models.volume import Volume

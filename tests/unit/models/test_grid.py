@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from models.grid import (
     box_around,
     coarse_spacing,

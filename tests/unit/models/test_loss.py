@@ -1,6 +1,7 @@
 """The loss looks at one patient, inside the lungs only."""
 
 import torch
+
 from models.loss import patient_loss
 
 

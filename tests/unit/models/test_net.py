@@ -1,8 +1,9 @@
 """The network keeps what training under differential privacy asks of it."""
 
 import torch
-from models.net import CLASSES, LUNG_WIDTHS, STRIDE, GgoNet
 from torch import nn
+
+from models.net import CLASSES, LUNG_WIDTHS, STRIDE, GgoNet
 
 
 def test_logits_have_the_shape_of_the_input():

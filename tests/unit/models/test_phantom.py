@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from models.phantom import PROFILES, make_phantom
 from models.quality import noise_hu
-
 from tests.unit.models.grids import SHAPE, SPACING, phantom
 
 ILL_SEED = 4

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+
 from models.plausible import require_hu
 from models.volume import Volume
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
-
 from tests.unit.models.grids import phantom
 
 RNG = np.random.default_rng(0)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from models.quantify import count_zones, quantify, third_of_slices
 
+from models.quantify import count_zones, quantify, third_of_slices
 from tests.unit.models.grids import two_blocks
 
 LABELS = st.integers(0, 2)

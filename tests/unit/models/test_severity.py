@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from models.severity import band_of, zone_points, zone_score
 from protocol.case import SeverityBand
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from models.net import GgoNet
 from models.weights import LUNGS, STARTING, from_arrays, load_arrays, load_lung_net, load_net, save_arrays, to_arrays
 from protocol.codes import Code

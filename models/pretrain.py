@@ -1,0 +1,201 @@
+"""`python -m models.pretrain`: train the shipped weights, check them on what they did not see, write the model card.
+
+    python -m models.pretrain [--anatomy DIR] [--quick] [--seed N] [--out FILE] [--folds N] [--card FILE]
+
+Without `--anatomy` only phantoms are learnt from (that is what CI does, with `--quick`). With it, DIR holds freely licensed CT and
+a manifest (`models.anatomy`). The lung network is written beside FILE as `lungs.safetensors`, the manifest as `anatomy.json`.
+"""
+
+import argparse
+import hashlib
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from models.anatomy import Anatomy, Entry, Manifest, load_anatomy, read_manifest
+from models.card import LeftOut, Training, model_card
+from models.curriculum import Example, ill_scans, lung_examples, opacity_examples
+from models.evaluate import evaluate, evaluation_phantoms
+from models.fit import Schedule, fit
+from models.infer import opacity_mask, slab_probabilities
+from models.lungs import find_lungs
+from models.net import LUNG_WIDTHS, GgoNet
+from models.quantify import quantify
+from models.slabs import lung_grid
+from models.volume import Mask
+from models.weights import STARTING, save_arrays, to_arrays
+from protocol.errors import FederationError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """How much of everything."""
+
+    per_anatomy: int
+    phantoms: int
+    lung_steps: int
+    opacity_steps: int
+    fold_share: float
+    checks: int
+
+
+FULL = Effort(per_anatomy=14, phantoms=60, lung_steps=2600, opacity_steps=3000, fold_share=0.5, checks=4)
+QUICK = Effort(per_anatomy=1, phantoms=6, lung_steps=30, opacity_steps=30, fold_share=1.0, checks=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Nets:
+    """The two networks that belong together."""
+
+    lungs: GgoNet
+    opacity: GgoNet
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """Examples for both networks; those of an anatomy lie under its name, phantoms under an empty one."""
+
+    lungs: dict[str, list[Example]]
+    opacity: dict[str, list[Example]]
+
+
+def prepare_course(anatomies: Sequence[Anatomy], effort: Effort, *, seed: int) -> Course:
+    """Make all examples once: every network, also those of the folds, learns from a part of them."""
+    rng = np.random.default_rng(seed)
+    lungs: dict[str, list[Example]] = {}
+    opacity: dict[str, list[Example]] = {}
+    for anatomy in anatomies:
+        lungs[anatomy.name] = list(lung_examples(rng, [anatomy], per_anatomy=effort.per_anatomy, phantoms=0))
+        opacity[anatomy.name] = list(opacity_examples(rng, [anatomy], per_anatomy=effort.per_anatomy, phantoms=0))
+        log.info("course.made %s", anatomy.name)
+    lungs[""] = list(lung_examples(rng, [], per_anatomy=0, phantoms=effort.phantoms))
+    opacity[""] = list(opacity_examples(rng, [], per_anatomy=0, phantoms=effort.phantoms))
+    return Course(lungs, opacity)
+
+
+def train(course: Course, effort: Effort, *, seed: int, without: Sequence[str] = (), share: float = 1.0) -> Nets:
+    """Train both networks on a course, leaving some anatomies out and going on for a `share` of the full length."""
+    torch.manual_seed(seed)
+    lung_set, opacity_set = (
+        [example for name, examples in part.items() if name not in without for example in examples]
+        for part in (course.lungs, course.opacity)
+    )
+    lung_schedule = Schedule(
+        steps=int(effort.lung_steps * share), slices=8, size=(112, 144), full=(144, 176), mirror_sides=True
+    )
+    lungs = fit(GgoNet(LUNG_WIDTHS), lung_set, lung_schedule, seed=seed + 1)
+    opacity = fit(GgoNet(), opacity_set, Schedule(steps=int(effort.opacity_steps * share)), seed=seed + 2)
+    return Nets(lungs, opacity)
+
+
+def cross_check(
+    anatomies: Sequence[Anatomy], course: Course, effort: Effort, *, seed: int, folds: int
+) -> list[LeftOut]:
+    """Measure every anatomy with networks that never saw it: as it is, and with disease put in anew."""
+    rows = []
+    for fold in range(min(folds, len(anatomies))):
+        left = [anatomy for index, anatomy in enumerate(anatomies) if index % folds == fold]
+        names = [anatomy.name for anatomy in left]
+        nets = train(course, effort, seed=seed + 100 + fold, without=names, share=effort.fold_share)
+        rows += [_check(anatomy, nets, effort, seed=seed + 500) for anatomy in left]
+    return rows
+
+
+def _check(anatomy: Anatomy, nets: Nets, effort: Effort, *, seed: int) -> LeftOut:
+    """Compare what the networks find in one anatomy with what was put in."""
+    rng = np.random.default_rng(seed)
+    found, lungs = _opacity_share(anatomy, nets)
+    both = 2.0 * np.count_nonzero((lungs > 0) & (anatomy.lungs > 0))
+    dice = both / (np.count_nonzero(lungs) + np.count_nonzero(anatomy.lungs))
+    errors = []
+    for scan in ill_scans(rng, anatomy, count=effort.checks + 1, pleural=False):
+        truth = np.count_nonzero(scan.opacity) / max(1, int(np.count_nonzero(scan.lungs)))
+        share, _ = _opacity_share(Anatomy(anatomy.name, scan.volume, scan.lungs), nets)
+        errors.append(100.0 * abs(share - truth))
+    log.info("check.done %s: as it is %.2f, errors %s", anatomy.name, 100 * found, np.round(errors, 2).tolist())
+    return LeftOut(
+        name=anatomy.name, false_opacity_points=100.0 * found, inserted=effort.checks, mean_error_points=float(np.mean(errors[1:])),
+        worst_error_points=float(np.max(errors[1:])), lung_dice=dice,
+    )  # fmt: skip
+
+
+def _opacity_share(anatomy: Anatomy, nets: Nets) -> tuple[float, Mask]:
+    volume = anatomy.volume
+    lungs = find_lungs(volume, net=nets.lungs)
+    grid = lung_grid(lungs > 0, volume)
+    plain, mirrored = slab_probabilities(volume, grid, nets.opacity)
+    opacity = opacity_mask((plain + mirrored) / 2, grid, lungs)
+    return quantify(lungs, opacity, volume.spacing_mm).whole.opacity_fraction, lungs
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    options = _options().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    try:
+        _run(options)
+    except FederationError as error:
+        log.error("%s: %s", error.code, error)  # noqa: TRY400 - a sentence for a person, not a traceback
+        return error.exit_code
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    effort = QUICK if options.quick else FULL
+    manifest = read_manifest(options.anatomy) if options.anatomy else Manifest(volumes=())
+    anatomies = list(load_anatomy(options.anatomy, manifest)) if options.anatomy else []
+    course = prepare_course(anatomies, effort, seed=options.seed)
+    nets = train(course, effort, seed=options.seed)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    lung_path = options.out.with_name("lungs.safetensors")
+    save_arrays(to_arrays(nets.lungs), lung_path)
+    save_arrays(to_arrays(nets.opacity), options.out)
+    options.out.with_name("anatomy.json").write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    if options.card is not None:
+        left_out = (
+            cross_check(anatomies, course, effort, seed=options.seed, folds=options.folds) if options.folds else []
+        )
+        training = _training(options, nets, manifest.volumes, left_out, effort)
+        options.card.write_text(model_card(training), encoding="utf-8")
+
+
+def _training(
+    options: argparse.Namespace, nets: Nets, anatomies: Sequence[Entry], left_out: Sequence[LeftOut], effort: Effort
+) -> Training:
+    words = ["python -m models.pretrain", "--anatomy DIR" if anatomies else "", "--quick" if options.quick else ""]
+    return Training(
+        command=" ".join(word for word in [*words, f"--seed {options.seed} --folds {options.folds}"] if word),
+        seed=options.seed, opacity_sha256=_sha256(options.out), lung_sha256=_sha256(options.out.with_name("lungs.safetensors")),
+        parameters=sum(p.numel() for p in nets.opacity.parameters()), lung_parameters=sum(p.numel() for p in nets.lungs.parameters()),
+        phantoms=effort.phantoms, anatomies=anatomies, scores=evaluate(nets.opacity, evaluation_phantoms()), left_out=left_out,
+    )  # fmt: skip
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m models.pretrain", description="Train the shipped weights.")
+    parser.add_argument("--anatomy", type=Path, metavar="DIR", help="freely licensed CT with a manifest.json")
+    parser.add_argument("--quick", action="store_true", help="a few steps only: shows that the command works")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=STARTING, metavar="FILE")
+    parser.add_argument(
+        "--folds", type=int, default=3, help="for the card: leave every volume out once, in N groups; 0 for none"
+    )
+    parser.add_argument(
+        "--card", type=Path, metavar="FILE", help="write the model card here, after checking the weights"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
