@@ -1,0 +1,180 @@
+"""Reads DICOM files (PS3.10) within bounds, and turns whatever pydicom raises into one code.
+
+Ten kinds of exception escape pydicom on damaged files; this is the one place that knows it. Bytes are hostile here: a
+deflated data set is inflated only so far, and lengths are checked before anything is allocated.
+"""
+
+import hashlib
+import logging
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+import pydicom
+import pydicom.config
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.filereader import dcmread, read_dataset
+from pydicom.filewriter import write_file_meta_info
+from pydicom.tag import BaseTag
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from protocol.codes import Code
+from protocol.errors import FederationError, InvalidInputError
+
+Content = Path | bytes
+"""A file on the disk, or its bytes."""
+
+MOST_FILE_BYTES = 2 << 30
+"""No DICOM file of a CT is larger: an enhanced CT of 2,000 frames of 512 x 512 takes half of it."""
+
+_PREAMBLE, _PREFIX = 128, b"DICM"
+_INFLATED_FLOOR, _INFLATED_RATIO, _INFLATED_MOST = 64 << 20, 50, 1 << 30
+_BARE_STARTS = (b"\x02\x00", b"\x08\x00")
+"""A data set without preamble begins with group 0002 or 0008, little endian."""
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def coded(subject: str = "The DICOM file") -> Iterator[None]:
+    """Let nothing but coded errors out of the body, and no warning that quotes a header.
+
+    Raises:
+        InvalidInputError: `unreadable` for whatever pydicom or a decoder raised.
+    """
+    with warnings.catch_warnings(), pydicom.config.disable_value_validation():
+        warnings.simplefilter("ignore")  # pydicom's warnings quote values of the header
+        try:
+            yield
+        except FederationError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the rim towards pydicom and the decoders
+            log.debug("dicom.unreadable kind=%s", type(error).__name__)
+            raise InvalidInputError(
+                Code.UNREADABLE, f"{subject} is damaged or truncated. Export or send it again."
+            ) from None  # the chain would carry values of the header into logs
+
+
+def looks_like_dicom(head: bytes) -> bool:
+    """Say whether a file that begins with `head` (132 bytes at least, or all of it) may be DICOM."""
+    return head[_PREAMBLE : _PREAMBLE + 4] == _PREFIX or head[:2] in _BARE_STARTS
+
+
+def read_part10(content: Content, *, pixels: bool, tags: list[str] | None = None) -> FileDataset:
+    """Return the data set in `content`.
+
+    Args:
+        content: The file.
+        pixels: Read the pixel data too.
+        tags: Keywords to read; everything if none are named.
+
+    Raises:
+        InvalidInputError: `unreadable`.
+    """
+    with coded(), _opened(content) as file:
+        meta = _read_meta(file)
+        packed = meta is not None and meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+        stream = _inflated(file, meta) if meta is not None and packed else file
+        stream.seek(0)
+        dataset = dcmread(stream, stop_before_pixels=not pixels, force=True, specific_tags=list(tags) if tags else None)
+        return _with_syntax(dataset)
+
+
+def dataset_sha256(content: Content) -> str:
+    """Return the SHA-256 of the data set in `content` without preamble and file meta group, or of all of it if it has none.
+
+    Raises:
+        InvalidInputError: `unreadable` if the file is larger than any CT.
+    """
+    digest = hashlib.sha256()
+    with coded(), _opened(content) as stream:
+        if _read_meta_quietly(stream) is None:
+            stream.seek(0)
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def with_clean_preamble(content: bytes) -> bytes:
+    """Return `content` with zeros in the 128 bytes before `DICM`: they may hold a program (CVE-2019-11687)."""
+    if content[_PREAMBLE : _PREAMBLE + 4] != _PREFIX:
+        return content
+    return bytes(_PREAMBLE) + content[_PREAMBLE:]
+
+
+@contextmanager
+def _opened(content: Content) -> Iterator[BinaryIO]:
+    size = content.stat().st_size if isinstance(content, Path) else len(content)
+    if size > MOST_FILE_BYTES:
+        raise InvalidInputError(Code.UNREADABLE, "The file is larger than any CT file. Send the original series.")
+    if isinstance(content, bytes):
+        yield BytesIO(content)
+        return
+    with content.open("rb") as stream:
+        yield stream
+
+
+def _read_meta(stream: BinaryIO) -> Dataset | None:
+    """Return the file meta group and leave `stream` behind it; `None` for a data set without preamble.
+
+    Raises:
+        InvalidInputError: `unreadable` if this is no DICOM at all.
+    """
+    head = stream.read(_PREAMBLE + 4)
+    if not looks_like_dicom(head):
+        raise InvalidInputError(Code.UNREADABLE, "The file is not DICOM. Name a DICOM file, folder or zip.")
+    if head[_PREAMBLE:] != _PREFIX:
+        return None
+    return read_dataset(stream, is_implicit_VR=False, is_little_endian=True, stop_when=_after_meta)
+
+
+def _read_meta_quietly(stream: BinaryIO) -> Dataset | None:
+    """As `_read_meta`, but damage is no reason to stop: the bytes are only counted."""
+    try:
+        return _read_meta(stream)
+    except Exception:  # noqa: BLE001 - pydicom raises ten kinds; the caller hashes the whole file then
+        return None
+
+
+def _after_meta(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+    return tag.group != 2  # noqa: PLR2004 - the file meta group
+
+
+def _inflated(stream: BinaryIO, meta: Dataset) -> BinaryIO:
+    """Return the file with its data set inflated; `stream` stands behind the meta group.
+
+    Raises:
+        InvalidInputError: `unreadable` if it would grow beyond what a CT can.
+    """
+    packed = stream.read()
+    most = min(_INFLATED_MOST, _INFLATED_FLOOR + _INFLATED_RATIO * len(packed))
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    content = inflater.decompress(packed, most)
+    if inflater.unconsumed_tail:
+        raise InvalidInputError(Code.UNREADABLE, "The deflated data set grows beyond the size of any CT image.")
+    out = BytesIO()
+    out.write(bytes(_PREAMBLE) + _PREFIX)
+    plain = FileMetaDataset(meta)
+    plain.TransferSyntaxUID = ExplicitVRLittleEndian
+    write_file_meta_info(out, plain, enforce_standard=False)  # type: ignore[arg-type] # accepts any binary stream
+    out.write(content)
+    return out
+
+
+def _with_syntax(dataset: FileDataset) -> FileDataset:
+    """Give a data set without file meta the transfer syntax that it was read by: decoders ask for it."""
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, little = dataset.original_encoding
+        guessed: UID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+        dataset.file_meta.TransferSyntaxUID = guessed if little else ExplicitVRBigEndian
+    return dataset

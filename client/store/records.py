@@ -1,0 +1,98 @@
+"""The values that the store hands out."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+
+class StudyState(StrEnum):
+    """What has become of a study. A late instance brings it back to `received`."""
+
+    RECEIVED = "received"
+    MEASURED = "measured"
+    REFUSED = "refused"
+
+
+class Admission(StrEnum):
+    """What became of an instance that was handed in."""
+
+    STORED = "stored"
+    KNOWN = "known"
+    """The same bytes were there already: nothing changes."""
+    CONFLICTING = "conflicting"
+    """Other bytes under the same SOP Instance UID: the first stay, these go to quarantine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceKeys:
+    """Pseudonymous names of an instance and of all that it belongs to (`client.deidentify.pseudonyms`)."""
+
+    instance_key: str
+    series_key: str
+    study_key: str
+    subject_key: str
+    case_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """A row of the index. `revision` counts its instances as they came: a result of an older revision is stale."""
+
+    study_key: str
+    subject_key: str
+    case_id: str
+    state: StudyState
+    code: str | None
+    revision: int
+    attempts: int
+    grid: str | None
+    received_at: float
+    changed_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What was measured of a study: the document of design.md section 7 and the case record, both JSON text.
+
+    `verdict` is what the gate said of the record: `None` until it was asked, then `clear` or a code.
+    """
+
+    study_key: str
+    model_release: str
+    document: str
+    record: str
+    version: int
+    verdict: str | None
+    measured_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantined:
+    """An instance that could not be used, kept under its SHA-256."""
+
+    sha256: str
+    code: str
+    path: Path
+    bytes: int
+    received_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """A mask that stands for the truth of a study, on the grid of its `ct.nii.gz`."""
+
+    study_key: str
+    path: Path
+    source: str
+    held_out: bool
+    labelled_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingCase:
+    """A labelled study. Both files are NIfTI on one grid; transposed, the arrays are (Z, Y, X) in `models.volume`'s orientation."""
+
+    subject_key: str
+    study_key: str
+    volume_path: Path
+    label_path: Path

@@ -1,0 +1,304 @@
+"""The index of studies: what arrived, what became of it, what is labelled. Files first, then the row that makes them count."""
+
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from client.settings import NodeSettings
+from client.store.database import transaction
+from client.store.files import adopt
+from client.store.records import (
+    Admission,
+    Finding,
+    InstanceKeys,
+    Label,
+    Quarantined,
+    Study,
+    StudyState,
+    TrainingCase,
+)
+from protocol.codes import Code
+from protocol.errors import ConflictError, InvalidInputError
+
+CT, MASK, LUNGS = "ct.nii.gz", "mask.nii.gz", "lungs.nii.gz"
+SEG, SR, PICTURE, DOCUMENT = "seg.dcm", "sr.dcm", "picture.png", "finding.json"
+"""Names of the files in a study's folder."""
+
+_MOST_ATTEMPTS = 5
+"""A study at which the worker has died this often is refused: it must not keep the others from being measured."""
+
+
+class StudyStore:
+    """Studies, instances, findings and labels of one node. One instance per thread, as its connection."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, settings: NodeSettings, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._clock = clock
+
+    # Arrival
+
+    def admit(self, keys: InstanceKeys, spooled: Path, sha256: str) -> Admission:
+        """Keep the instance at `spooled` durably and index it. Sent again, it changes nothing.
+
+        Args:
+            keys: Its pseudonymous names.
+            spooled: Where it lies now, with a clean preamble; stays for the caller to remove.
+            sha256: Of its data set, without preamble and file meta group (those change with the sender).
+
+        Raises:
+            UnavailableError: `disk-full`; nothing is indexed then.
+        """
+        known = self._connection.execute(
+            "SELECT sha256 FROM instance WHERE instance_key = ?", (keys.instance_key,)
+        ).fetchone()
+        if known is not None:
+            return Admission.KNOWN if known["sha256"] == sha256 else Admission.CONFLICTING
+        path = self._instance_path(keys)
+        adopt(spooled, path)
+        with transaction(self._connection) as connection:
+            self._touch_study(connection, keys)
+            connection.execute(
+                "INSERT OR IGNORE INTO instance VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (keys.instance_key, keys.study_key, keys.series_key, f"{keys.study_key}/{path.name}", sha256,
+                 path.stat().st_size, self._clock()),
+            )  # fmt: skip
+        return Admission.STORED
+
+    def quarantine(self, spooled: Path, sha256: str, code: Code) -> None:
+        """Keep what cannot be used, with the reason.
+
+        Raises:
+            UnavailableError: `disk-full`.
+        """
+        path = self._settings.instances.parent / "quarantine" / f"{sha256}.bin"
+        adopt(spooled, path)
+        with transaction(self._connection) as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO quarantine VALUES (?, ?, ?, ?, ?)",
+                (sha256, code.value, path.name, path.stat().st_size, self._clock()),
+            )
+
+    def quarantined(self) -> list[Quarantined]:
+        """Return all that is in quarantine, oldest first."""
+        folder = self._settings.instances.parent / "quarantine"
+        rows = self._connection.execute("SELECT * FROM quarantine ORDER BY received_at, sha256")
+        return [
+            Quarantined(
+                sha256=row["sha256"], code=row["code"], path=folder / row["file"], bytes=row["bytes"],
+                received_at=row["received_at"],
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    # Studies
+
+    def studies(self) -> list[Study]:
+        """Return every study, oldest first."""
+        rows = self._connection.execute("SELECT * FROM study ORDER BY received_at, study_key")
+        return [_study(row) for row in rows]
+
+    def study(self, study_key: str) -> Study:
+        """Return one study.
+
+        Raises:
+            InvalidInputError: `not-found`.
+        """
+        row = self._connection.execute("SELECT * FROM study WHERE study_key = ?", (study_key,)).fetchone()
+        if row is None:
+            raise InvalidInputError(Code.NOT_FOUND, "There is no study of that key; `acinus-node status` lists them.")
+        return _study(row)
+
+    def instances(self, study_key: str) -> list[Path]:
+        """Return the instance files of a study."""
+        rows = self._connection.execute(
+            "SELECT file FROM instance WHERE study_key = ? ORDER BY series_key, instance_key", (study_key,)
+        )
+        return [self._settings.instances / row["file"] for row in rows]
+
+    def folder(self, study_key: str) -> Path:
+        """Return the folder of a study's results."""
+        return self._settings.studies / study_key
+
+    def counts(self) -> dict[str, int]:
+        """Return how many studies are in each state, and how many instances in quarantine."""
+        rows = self._connection.execute("SELECT state, COUNT(*) AS n FROM study GROUP BY state")
+        found = {row["state"]: int(row["n"]) for row in rows}
+        quarantined = self._connection.execute("SELECT COUNT(*) AS n FROM quarantine").fetchone()["n"]
+        return {state.value: found.get(state.value, 0) for state in StudyState} | {"quarantined": int(quarantined)}
+
+    def due(self, quiet_seconds: float) -> list[Study]:
+        """Return the studies that wait to be measured and have been quiet for `quiet_seconds`, oldest first."""
+        rows = self._connection.execute(
+            "SELECT * FROM study WHERE state = 'received' AND changed_at <= ? ORDER BY changed_at, study_key",
+            (self._clock() - quiet_seconds,),
+        )
+        return [_study(row) for row in rows]
+
+    def begin(self, study_key: str) -> Study | None:
+        """Count an attempt at a study and return it as it is now; `None` when it has been tried too often.
+
+        The count is written before the work: a study that kills its worker cannot do so for ever.
+        """
+        with transaction(self._connection) as connection:
+            connection.execute("UPDATE study SET attempts = attempts + 1 WHERE study_key = ?", (study_key,))
+        study = self.study(study_key)
+        return study if study.attempts <= _MOST_ATTEMPTS else None
+
+    def settle_measured(self, study: Study, finding: Finding, grid: str) -> bool:
+        """Make a measurement count; its files are on the disk already.
+
+        Returns:
+            False when instances have come since `study` was read: the study waits to be measured again.
+        """
+        with transaction(self._connection) as connection:
+            if not self._is_current(connection, study):
+                return False
+            connection.execute(
+                "INSERT OR REPLACE INTO finding VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (finding.study_key, finding.model_release, finding.document, finding.record, finding.version,
+                 finding.verdict, finding.measured_at),
+            )  # fmt: skip
+            connection.execute(
+                "UPDATE study SET state = 'measured', code = NULL, attempts = 0, grid = ? WHERE study_key = ?",
+                (grid, study.study_key),
+            )
+        return True
+
+    def settle_refused(self, study: Study, code: Code, withdrawal: Finding | None = None) -> bool:
+        """Refuse a study with `code`; where it had been measured before, `withdrawal` takes the place of its finding.
+
+        Returns:
+            False when instances have come since `study` was read.
+        """
+        with transaction(self._connection) as connection:
+            if not self._is_current(connection, study):
+                return False
+            connection.execute(
+                "UPDATE study SET state = 'refused', code = ?, attempts = 0, grid = NULL WHERE study_key = ?",
+                (code.value, study.study_key),
+            )
+            if withdrawal is not None:
+                connection.execute(
+                    "UPDATE finding SET record = ?, version = ?, verdict = NULL WHERE study_key = ?",
+                    (withdrawal.record, withdrawal.version, study.study_key),
+                )
+        return True
+
+    def reopen(self, study_key: str) -> Study:
+        """Ask for a study to be measured again, at once.
+
+        Raises:
+            InvalidInputError: `not-found`.
+        """
+        self.study(study_key)
+        with transaction(self._connection) as connection:
+            connection.execute(
+                "UPDATE study SET state = 'received', attempts = 0, changed_at = 0 WHERE study_key = ?", (study_key,)
+            )
+        return self.study(study_key)
+
+    # Findings
+
+    def finding(self, study_key: str) -> Finding | None:
+        """Return what was measured of a study; `None` if nothing is valid at present."""
+        row = self._connection.execute(
+            "SELECT finding.* FROM finding JOIN study USING (study_key) WHERE study_key = ? AND state = 'measured'",
+            (study_key,),
+        ).fetchone()
+        return _finding(row) if row is not None else None
+
+    def latest(self, study_key: str) -> Finding | None:
+        """Return the last finding of a study, even if it is stale: its record and version are what the centre may hold."""
+        row = self._connection.execute("SELECT * FROM finding WHERE study_key = ?", (study_key,)).fetchone()
+        return _finding(row) if row is not None else None
+
+    def unsent(self) -> list[Finding]:
+        """Return the findings whose record the gate has not judged yet, oldest first."""
+        rows = self._connection.execute("SELECT * FROM finding WHERE verdict IS NULL ORDER BY measured_at, study_key")
+        return [_finding(row) for row in rows]
+
+    def mark_sent(self, finding: Finding, verdict: str) -> None:
+        """Note the gate's verdict on this version of a finding's record."""
+        with transaction(self._connection) as connection:
+            connection.execute(
+                "UPDATE finding SET verdict = ? WHERE study_key = ? AND version = ?",
+                (verdict, finding.study_key, finding.version),
+            )
+
+    # Labels
+
+    def label_path(self, study_key: str) -> Path:
+        """Return where the label of a study lies, or would lie."""
+        return self._settings.labels / f"{study_key}.nii.gz"
+
+    def keep_label(self, study_key: str, *, grid: str, source: str, sha256: str, held_out: bool = False) -> None:
+        """Make the mask at `label_path` count; its file is on the disk already.
+
+        Raises:
+            ConflictError: `illegal-transition` if the study is on another grid now.
+        """
+        if self.study(study_key).grid != grid:
+            raise ConflictError(
+                Code.ILLEGAL_TRANSITION, "The study changed while the label was read; import the label again."
+            )
+        with transaction(self._connection) as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO label VALUES (?, ?, ?, ?, ?, ?)",
+                (study_key, grid, source, sha256, int(held_out), self._clock()),
+            )
+
+    def labels(self) -> list[Label]:
+        """Return every label, oldest first."""
+        rows = self._connection.execute("SELECT * FROM label ORDER BY labelled_at, study_key")
+        return [
+            Label(
+                study_key=row["study_key"], path=self.label_path(row["study_key"]), source=row["source"],
+                held_out=bool(row["held_out"]), labelled_at=row["labelled_at"],
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    def training_cases(self) -> list[TrainingCase]:
+        """Return the labelled, measured studies that are not held out and whose label lies on their present grid."""
+        rows = self._connection.execute(
+            "SELECT study.study_key, subject_key FROM label JOIN study USING (study_key)"
+            " WHERE held_out = 0 AND label.grid = study.grid ORDER BY subject_key, study.study_key"
+        )
+        return [
+            TrainingCase(
+                subject_key=row["subject_key"], study_key=row["study_key"],
+                volume_path=self.folder(row["study_key"]) / CT, label_path=self.label_path(row["study_key"]),
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    # Inside
+
+    def _instance_path(self, keys: InstanceKeys) -> Path:
+        return self._settings.instances / keys.study_key / f"{keys.instance_key}.dcm"
+
+    def _touch_study(self, connection: sqlite3.Connection, keys: InstanceKeys) -> None:
+        """Make the study, or re-open it: a late instance makes every earlier result stale."""
+        now = self._clock()
+        connection.execute(
+            "INSERT INTO study VALUES (?, ?, ?, 'received', NULL, 1, 0, NULL, ?, ?) ON CONFLICT (study_key) DO UPDATE"
+            " SET state = 'received', code = NULL, attempts = 0, revision = revision + 1, changed_at = excluded.changed_at",
+            (keys.study_key, keys.subject_key, keys.case_id, now, now),
+        )
+
+    @staticmethod
+    def _is_current(connection: sqlite3.Connection, study: Study) -> bool:
+        row = connection.execute("SELECT revision FROM study WHERE study_key = ?", (study.study_key,)).fetchone()
+        return row is not None and int(row["revision"]) == study.revision
+
+
+def _study(row: sqlite3.Row) -> Study:
+    return Study(**{**dict(row), "state": StudyState(row["state"])})
+
+
+def _finding(row: sqlite3.Row) -> Finding:
+    return Finding(**dict(row))

@@ -1,0 +1,37 @@
+"""A node's home for tests: settings, store, pseudonyms; no keys but the one that names things."""
+
+from pathlib import Path
+
+from client.deidentify.pseudonyms import KEY_FILE, Pseudonyms, load_pseudonyms, make_key
+from client.settings import DicomSettings, NodeSettings
+from client.store.database import connect
+from client.store.studies import StudyStore
+from client.store.tables import SCHEMA
+
+
+class Clock:
+    """Time that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Home:
+    """A folder with all that the imaging rooms need."""
+
+    def __init__(self, folder: Path, **dicom: object) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.settings = NodeSettings(
+            home=folder, dicom=DicomSettings.model_validate({"quiet_seconds": 0.2, "minimum_free_mb": 1} | dicom)
+        )
+        self.clock = Clock()
+        key = self.settings.keys / KEY_FILE
+        if not key.exists():
+            make_key(key)
+        self.pseudonyms: Pseudonyms = load_pseudonyms(key)
+
+    def store(self) -> StudyStore:
+        return StudyStore(connect(self.settings.database, SCHEMA), self.settings, self.clock)

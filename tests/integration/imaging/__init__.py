@@ -1,0 +1,1 @@
+"""The imaging rooms with real peers: sockets, processes, dcmtk."""

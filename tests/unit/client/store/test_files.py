@@ -1,0 +1,60 @@
+"""Durable files: old or new, never half; the disk's refusals become one code."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from client.store.files import adopt, disk_faults, write_durably
+from protocol.codes import Code
+from protocol.errors import UnavailableError
+
+
+def test_content_arrives_closed_to_others(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "er" / "file.json"
+    write_durably(path, b"one")
+    write_durably(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert list(path.parent.iterdir()) == [path], "no draft stays behind"
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    write_durably(path, b"old")
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "no space")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UnavailableError) as caught:
+        write_durably(path, b"new")
+    assert caught.value.code is Code.DISK_FULL
+    assert path.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("linkable", [True, False])
+def test_an_adopted_file_is_complete_and_its_spool_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linkable: bool
+) -> None:
+    spooled = tmp_path / "spool"
+    spooled.write_bytes(b"instance")
+    if not linkable:
+
+        def refuse(_self: Path, _target: Path) -> None:
+            raise OSError(18, "another device")
+
+        monkeypatch.setattr(Path, "hardlink_to", refuse)
+    path = tmp_path / "store" / "a.dcm"
+    adopt(spooled, path)
+    assert path.read_bytes() == b"instance"
+    assert spooled.exists()
+    spooled.unlink()
+    assert path.read_bytes() == b"instance"
+
+
+def test_the_message_names_no_path() -> None:
+    with pytest.raises(UnavailableError) as caught, disk_faults():
+        Path("/nonexistent-DOE^JANE/x").write_bytes(b"")
+    assert "DOE" not in str(caught.value)

@@ -1,0 +1,203 @@
+"""The index of studies against a model of it, and each promise by itself."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from client.store.records import Admission, Finding, InstanceKeys, StudyState
+from client.store.studies import StudyStore
+from protocol.codes import Code
+from protocol.errors import ConflictError, InvalidInputError
+from tests.fakes.node_home import Home
+
+
+def keys(study: str = "s1", instance: str = "i1", subject: str = "p1") -> InstanceKeys:
+    return InstanceKeys(
+        instance_key=f"{study}-{instance}", series_key="r", study_key=study, subject_key=subject, case_id=f"c-{study}"
+    )
+
+
+def admit(store: StudyStore, folder: Path, which: InstanceKeys, content: bytes = b"bytes") -> Admission:
+    spooled = folder / "spooled"
+    spooled.unlink(missing_ok=True)  # the store holds a hard link to the one before
+    spooled.write_bytes(content)
+    return store.admit(which, spooled, hashlib.sha256(content).hexdigest())
+
+
+def finding(study: str, version: int = 1, verdict: str | None = None) -> Finding:
+    return Finding(
+        study_key=study, model_release="ggo@0", document="{}", record="{}", version=version, verdict=verdict,
+        measured_at=1.0,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home")
+
+
+@pytest.fixture
+def store(home: Home) -> StudyStore:
+    return home.store()
+
+
+def test_an_instance_is_kept_under_its_keys(home: Home, store: StudyStore, tmp_path: Path) -> None:
+    assert admit(store, tmp_path, keys()) is Admission.STORED
+    assert store.instances("s1") == [home.settings.instances / "s1" / "s1-i1.dcm"]
+    assert store.instances("s1")[0].read_bytes() == b"bytes"
+    assert store.study("s1").state is StudyState.RECEIVED
+
+
+def test_sent_again_it_changes_nothing(home: Home, store: StudyStore, tmp_path: Path) -> None:
+    admit(store, tmp_path, keys())
+    before = store.study("s1")
+    home.clock.now += 60
+    assert admit(store, tmp_path, keys()) is Admission.KNOWN
+    assert store.study("s1") == before
+
+
+def test_other_bytes_under_the_same_uid_do_not_replace_the_first(store: StudyStore, tmp_path: Path) -> None:
+    admit(store, tmp_path, keys())
+    assert admit(store, tmp_path, keys(), b"other") is Admission.CONFLICTING
+    assert store.instances("s1")[0].read_bytes() == b"bytes"
+
+
+def test_a_study_is_due_after_its_quiet_period(home: Home, store: StudyStore, tmp_path: Path) -> None:
+    admit(store, tmp_path, keys())
+    home.clock.now += 29
+    admit(store, tmp_path, keys(instance="i2"))
+    home.clock.now += 29
+    assert store.due(30) == []
+    home.clock.now += 1
+    assert [study.study_key for study in store.due(30)] == ["s1"]
+
+
+def test_a_late_instance_reopens_a_measured_study(store: StudyStore, tmp_path: Path) -> None:
+    admit(store, tmp_path, keys())
+    study = store.begin("s1")
+    assert study is not None
+    assert store.settle_measured(study, finding("s1"), "grid")
+    assert store.finding("s1") == finding("s1")
+    admit(store, tmp_path, keys(instance="i2"))
+    assert store.study("s1").state is StudyState.RECEIVED
+    assert store.finding("s1") is None, "a stale number is not shown"
+    assert store.latest("s1") == finding("s1"), "but its version is remembered"
+
+
+@pytest.mark.parametrize("outcome", ["measured", "refused"])
+def test_a_result_of_an_older_revision_does_not_count(store: StudyStore, tmp_path: Path, outcome: str) -> None:
+    admit(store, tmp_path, keys())
+    study = store.begin("s1")
+    assert study is not None
+    admit(store, tmp_path, keys(instance="i2"))
+    settled = (
+        store.settle_measured(study, finding("s1"), "grid")
+        if outcome == "measured"
+        else store.settle_refused(study, Code.NO_LUNG)
+    )
+    assert not settled
+    assert store.study("s1").state is StudyState.RECEIVED
+
+
+def test_a_study_that_kills_its_worker_is_given_up(store: StudyStore, tmp_path: Path) -> None:
+    admit(store, tmp_path, keys())
+    assert [store.begin("s1") is not None for _ in range(7)] == [True] * 5 + [False] * 2
+    store.reopen("s1")
+    assert store.begin("s1") is not None, "a person may try again"
+
+
+def test_what_was_refused_after_having_been_measured_is_withdrawn(store: StudyStore, tmp_path: Path) -> None:
+    admit(store, tmp_path, keys())
+    study = store.begin("s1")
+    assert study is not None
+    store.settle_measured(study, finding("s1", verdict="clear"), "grid")
+    store.settle_refused(study, Code.MISSING_SLICES, finding("s1", version=2))
+    assert store.study("s1").code == "missing-slices"
+    assert [(one.version, one.verdict) for one in store.unsent()] == [(2, None)]
+    store.mark_sent(store.unsent()[0], "clear")
+    assert store.unsent() == []
+
+
+def test_the_verdict_on_an_old_version_does_not_hide_the_new_one(store: StudyStore, tmp_path: Path) -> None:
+    admit(store, tmp_path, keys())
+    study = store.begin("s1")
+    assert study is not None
+    store.settle_measured(study, finding("s1"), "grid")
+    old = store.unsent()[0]
+    store.settle_measured(study, finding("s1", version=2), "grid")
+    store.mark_sent(old, "clear")
+    assert [one.version for one in store.unsent()] == [2]
+
+
+def test_training_cases_lie_on_the_grid_of_their_study(store: StudyStore, tmp_path: Path) -> None:
+    admit(store, tmp_path, keys())
+    study = store.begin("s1")
+    assert study is not None
+    with pytest.raises(ConflictError):
+        store.keep_label("s1", grid="grid", source="import", sha256="0" * 64)
+    store.settle_measured(study, finding("s1"), "grid")
+    store.keep_label("s1", grid="grid", source="import", sha256="0" * 64)
+    assert [case.study_key for case in store.training_cases()] == ["s1"]
+    store.settle_measured(study, finding("s1", version=2), "another grid")
+    assert store.training_cases() == []
+    assert len(store.labels()) == 1
+
+
+def test_held_out_labels_are_not_trained_on(store: StudyStore, tmp_path: Path) -> None:
+    admit(store, tmp_path, keys())
+    study = store.begin("s1")
+    assert study is not None
+    store.settle_measured(study, finding("s1"), "grid")
+    store.keep_label("s1", grid="grid", source="read", sha256="0" * 64, held_out=True)
+    assert store.training_cases() == []
+
+
+def test_quarantine_keeps_the_reason_and_the_bytes(store: StudyStore, tmp_path: Path) -> None:
+    spooled = tmp_path / "spooled"
+    spooled.write_bytes(b"junk")
+    for _ in range(2):
+        store.quarantine(spooled, "a" * 64, Code.NOT_CT)
+    (kept,) = store.quarantined()
+    assert (kept.code, kept.path.read_bytes()) == ("not-ct", b"junk")
+    assert store.counts() == {"received": 0, "measured": 0, "refused": 0, "quarantined": 1}
+
+
+def test_an_unknown_study_is_not_found(store: StudyStore) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        store.study("nobody")
+    assert caught.value.code is Code.NOT_FOUND
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["send", "measure", "refuse", "reopen"]), st.integers(0, 1), st.integers(0, 2)),
+    max_size=25,
+)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=STEPS)
+def test_states_follow_the_model(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int]]) -> None:
+    folder = tmp_path_factory.mktemp("model")
+    store = Home(folder / "home").store()
+    held: dict[str, set[int]] = {}
+    state: dict[str, str] = {}
+    for verb, which, instance in steps:
+        name = f"s{which}"
+        if verb == "send":
+            admit(store, folder, keys(name, f"i{instance}"))
+            if instance not in held.setdefault(name, set()):
+                state[name] = "received"
+            held[name].add(instance)
+        elif name in held and (study := store.begin(name)) is not None:
+            if verb == "measure":
+                store.settle_measured(study, finding(name), "g")
+            elif verb == "refuse":
+                store.settle_refused(study, Code.NO_LUNG)
+            else:
+                store.reopen(name)
+            state[name] = {"measure": "measured", "refuse": "refused", "reopen": "received"}[verb]
+    assert {study.study_key: study.state.value for study in store.studies()} == state
+    assert {name: len(store.instances(name)) for name in held} == {name: len(had) for name, had in held.items()}
