@@ -18,6 +18,8 @@ from registry_api.enrolment.authority import Authority
 from registry_api.people.attempts import Attempts
 from registry_api.people.service import secret_sha256
 from registry_api.promoted.shelf import Shelf
+from registry_api.releases.archive import Archive
+from registry_api.releases.disclosure import Rule
 from registry_api.schema import migrate
 from registry_api.settings import RegistrySettings, load_settings
 from registry_api.witness import Witness
@@ -40,6 +42,7 @@ class Runtime:
     witness: Witness | None
     clock: Clock
     attempts: Attempts = field(default_factory=Attempts)
+    archive: Archive = field(default_factory=Archive)
 
 
 def utc_now() -> datetime:
@@ -76,6 +79,11 @@ def open_database(settings: RegistrySettings) -> Database:
     engine = open_engine(settings.database_url)
     migrate(engine)
     return Database(engine)
+
+
+def disclosure_rule(settings: RegistrySettings) -> Rule:
+    """Return the disclosure rule with the thresholds of the settings, which are never weaker than the national minimum."""
+    return Rule(**settings.disclosure.model_dump())
 
 
 def load_authority(settings: RegistrySettings) -> Authority:

@@ -1,6 +1,7 @@
 """Notices to nodes, durable until the node says that they are durable there."""
 
 import secrets
+from collections.abc import Collection
 from datetime import datetime
 
 from sqlmodel import Session, col, select, update
@@ -21,11 +22,11 @@ def send_notice(session: Session, site: str, notice: Notice) -> str:
     return row.id
 
 
-def open_notices(session: Session, site: str, *, after: int = 0, limit: int = 100) -> list[NoticeRow]:
-    """Return the notices to `site` that it has not received, oldest first, from behind the sequence number `after`."""
+def open_notices(session: Session, sites: Collection[str], *, limit: int = 1000) -> list[NoticeRow]:
+    """Return the notices to `sites` that have not been received, oldest first."""
     query = (
         select(NoticeRow)
-        .where(NoticeRow.site == site, col(NoticeRow.received_at).is_(None), col(NoticeRow.seq) > after)
+        .where(col(NoticeRow.site).in_(sites), col(NoticeRow.received_at).is_(None))
         .order_by(col(NoticeRow.seq))
         .limit(limit)
     )
@@ -39,9 +40,3 @@ def mark_received(session: Session, site: str, notice_id: str, *, now: datetime)
         .where(col(NoticeRow.id) == notice_id, col(NoticeRow.site) == site, col(NoticeRow.received_at).is_(None))
         .values(received_at=now)
     )
-
-
-def sites_with_news(session: Session, *, after: int) -> tuple[frozenset[str], int]:
-    """Return which sites got notices behind the sequence number `after`, and the highest number now."""
-    rows = session.exec(select(NoticeRow.site, NoticeRow.seq).where(col(NoticeRow.seq) > after)).all()
-    return frozenset(site for site, _ in rows), max((seq or 0 for _, seq in rows), default=after)

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Integer
+from sqlalchemy import BigInteger, Index, Integer, text
 from sqlmodel import Field, SQLModel
 
 from registry_api.database import UtcDateTime
@@ -23,6 +23,14 @@ class NoticeRow(SQLModel, table=True):
     """A notice to a site, sent again until the node says `received`. `seq` is the order of sending."""
 
     __tablename__ = "notices"
+    __table_args__ = (
+        Index(
+            "ix_notices_open",
+            "site",
+            sqlite_where=text("received_at IS NULL"),
+            postgresql_where=text("received_at IS NULL"),
+        ),
+    )
 
     seq: int | None = Field(
         default=None,
@@ -30,7 +38,7 @@ class NoticeRow(SQLModel, table=True):
         sa_type=BigInteger().with_variant(Integer, "sqlite"),
     )
     id: str = Field(unique=True)
-    site: str = Field(foreign_key="sites.site", index=True)
+    site: str = Field(foreign_key="sites.site")
     kind: str
     body: bytes
     received_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

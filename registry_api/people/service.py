@@ -9,6 +9,7 @@ from sqlmodel import Session, col, delete, select
 
 from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError
+from registry_api.enrolment.tables import SiteRow
 from registry_api.people.roles import Role
 from registry_api.people.tables import AgreementRow, CredentialRow, PageSessionRow, PersonRow
 
@@ -77,7 +78,7 @@ def add_agreement(session: Session, *, site: str, reader_id: str, now: datetime)
     """Let a reader read for a site.
 
     Raises:
-        InvalidInputError: `not-found` if there is no such reader.
+        InvalidInputError: `not-found` if there is no such reader or site.
         ConflictError: `already-exists` if the agreement is there.
     """
     reader = session.get(PersonRow, reader_id)
@@ -85,10 +86,26 @@ def add_agreement(session: Session, *, site: str, reader_id: str, now: datetime)
         raise InvalidInputError(
             Code.NOT_FOUND, "There is no reader of that id. `acinus-registry people list` shows them."
         )
+    if session.get(SiteRow, site) is None:
+        raise InvalidInputError(Code.NOT_FOUND, f"There is no site {site}. `acinus-registry sites` lists them.")
     query = select(AgreementRow).where(AgreementRow.site == site, AgreementRow.reader_id == reader_id)
     if session.exec(query).first() is not None:
         raise ConflictError(Code.ALREADY_EXISTS, f"{site} has that agreement already.")
     session.add(AgreementRow(site=site, reader_id=reader_id, created_at=now))
+
+
+def disable_person(session: Session, person_id: str, *, now: datetime) -> None:
+    """Take a person's key and log-ins away; what they did stays theirs.
+
+    Raises:
+        InvalidInputError: `not-found` if there is nobody of that id.
+    """
+    row = session.get(PersonRow, person_id)
+    if row is None:
+        raise InvalidInputError(Code.NOT_FOUND, "There is nobody of that id. `acinus-registry people list` shows them.")
+    row.disabled_at = now
+    session.add(row)
+    session.exec(delete(PageSessionRow).where(col(PageSessionRow.person_id) == person_id))
 
 
 def list_people(session: Session) -> list[PersonRow]:

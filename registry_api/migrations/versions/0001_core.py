@@ -144,7 +144,8 @@ def _link() -> None:
         sa.PrimaryKeyConstraint("seq"),
         sa.UniqueConstraint("id"),
     )
-    op.create_index("ix_notices_site", "notices", ["site"], unique=False)
+    is_open = sa.text("received_at IS NULL")
+    op.create_index("ix_notices_open", "notices", ["site"], sqlite_where=is_open, postgresql_where=is_open)
 
 
 def _cases_and_releases() -> None:

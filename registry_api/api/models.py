@@ -1,0 +1,49 @@
+"""Route by which the federation side publishes a promoted model release."""
+
+from collections.abc import Iterator
+from typing import Annotated, BinaryIO
+
+from fastapi import APIRouter, File, Form, UploadFile
+from pydantic import BaseModel, ValidationError
+
+from protocol.codes import Code
+from protocol.errors import InvalidInputError
+from protocol.release import SignedManifest
+from protocol.shape import ReleaseName
+from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
+from registry_api.people.roles import Role
+from registry_api.promoted.service import publish
+from registry_api.promoted.shelf import CHUNK_BYTES
+
+router = APIRouter(prefix="/v1")
+
+
+class Published(BaseModel):
+    """What was published, and which sites were told."""
+
+    name: ReleaseName
+    sites: list[str]
+
+
+@router.post("/models", status_code=201)
+def create_model(
+    runtime: RuntimeDep,
+    session: SessionDep,
+    manifest: Annotated[str, Form()],
+    weights: Annotated[UploadFile, File()],
+    _: Annotated[Caller, require(Role.SERVICE)],
+) -> Published:
+    """Publish a release: `manifest` is the canonical JSON of a SignedManifest, `weights` the file that it names by hash."""
+    try:
+        signed = SignedManifest.model_validate_json(manifest)
+    except ValidationError as error:
+        raise InvalidInputError(Code.BAD_SHAPE, "The manifest is no SignedManifest of protocol/release.py.") from error
+    told = publish(
+        session, signed, _chunks(weights.file), shelf=runtime.shelf, key=runtime.release_public, now=runtime.clock()
+    )
+    return Published(name=signed.manifest.name, sites=told)
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    while chunk := file.read(CHUNK_BYTES):
+        yield chunk

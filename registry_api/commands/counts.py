@@ -1,0 +1,71 @@
+"""Commands about count releases."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from registry_api.commands.network import AsJson
+from registry_api.commands.output import opened, say
+from registry_api.releases.archive import Archive
+from registry_api.releases.build import build_release
+from registry_api.releases.disclosure import Status
+from registry_api.releases.document import Document
+from registry_api.releases.export import as_csv
+from registry_api.releases.query import Answer
+from registry_api.runtime import disclosure_rule, load_signing_key, utc_now
+
+release = typer.Typer(help="Releases of counts.", no_args_is_help=True)
+
+
+class Format(StrEnum):
+    """What a release is written as: the signed bytes themselves, or a table of its cells."""
+
+    CSV = "csv"
+    JSON = "json"
+
+
+@release.command("build")
+def build(context: typer.Context, *, as_json: AsJson = False) -> None:
+    """Build a release of all closed weeks; without a change since the last one, that one is named again."""
+    with opened(context) as (settings, database):
+        key = load_signing_key(settings.within(settings.secrets.counts))
+        built = build_release(database, disclosure_rule(settings), key=key, now=utc_now())
+    document = Archive().document(built.row)
+    statuses = [cell.status for table in document.weeks.values() for cell in table.cells.values()]
+    content = {
+        "release": built.row.number,
+        "new": built.new,
+        "sha256": built.row.sha256,
+        "signature": built.row.signature,
+        "weeks": len(document.weeks),
+        **{status.value: statuses.count(status) for status in Status},
+    }
+    what = "new" if built.new else "nothing has changed"
+    say(content, as_json=as_json, lines=[f"Release {built.row.number} ({what}), SHA-256 {built.row.sha256}"])
+
+
+@release.command("export")
+def export(
+    context: typer.Context,
+    number: int,
+    *,
+    form: Annotated[Format, typer.Option("--format", help="csv: every cell but zeros; json: the signed bytes.")],
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+) -> None:
+    """Write a release to a file."""
+    with opened(context) as (_, database), database.reading() as session:
+        archive = Archive()
+        row = archive.row(session, number)
+        document = archive.document(row)
+    out.write_bytes(row.body if form is Format.JSON else as_csv(number, _all_cells(document)).encode())
+    typer.echo(f"{out}: release {number}", err=True)
+
+
+def _all_cells(document: Document) -> list[Answer]:
+    return [
+        Answer(week, table.version, place, categories, cell)
+        for week, table in sorted(document.weeks.items())
+        for (place, categories), cell in table.cells.items()
+    ]

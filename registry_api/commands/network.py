@@ -1,0 +1,64 @@
+"""Commands about hospitals: invites, the list of sites, shutting one out."""
+
+from typing import Annotated
+
+import typer
+
+from protocol.enrolment import Invite, encode_invite
+from protocol.shape import RegionCode, SiteId
+from registry_api.commands.output import matching, opened, say
+from registry_api.enrolment.invites import create_invite, revoke_invites
+from registry_api.enrolment.sites import list_sites, revoke_site
+from registry_api.runtime import load_authority, utc_now
+
+invite = typer.Typer(help="One-time invites for hospitals.", no_args_is_help=True)
+sites = typer.Typer(help="The hospitals of the network.", invoke_without_command=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+
+
+@invite.command("create")
+def create(
+    context: typer.Context,
+    *,
+    site: Annotated[str, typer.Option(help="Short name of the hospital: lower-case letters, digits, hyphens.")],
+    region: Annotated[str, typer.Option(help="Its country or region, such as XA-N.")],
+    hours: Annotated[float, typer.Option(min=0.01, max=24 * 90, help="How long the invite lives.")] = 72,
+    as_json: AsJson = False,
+) -> None:
+    """Write an invite and print it: one word, to be handed over by a way that others cannot read."""
+    matching(site, SiteId, what="--site")
+    matching(region, RegionCode, what="--region")
+    with opened(context) as (settings, database):
+        authority = load_authority(settings)
+        with database.writing() as session:
+            token = create_invite(session, site=site, region=region, hours=hours, now=utc_now())
+    word = encode_invite(Invite(registry=settings.http.origin, ca_sha256=authority.sha256, site=site, token=token))
+    say({"site": site, "region": region, "hours": hours, "invite": word}, as_json=as_json, lines=[word])
+
+
+@invite.command("revoke")
+def revoke(context: typer.Context, site: str, *, as_json: AsJson = False) -> None:
+    """End the unused invites of a hospital."""
+    with opened(context) as (_, database), database.writing() as session:
+        ended = revoke_invites(session, site, now=utc_now())
+    say({"site": site, "revoked": ended}, as_json=as_json, lines=[f"{ended} invite of {site} ended."])
+
+
+@sites.callback()
+def show(context: typer.Context, *, as_json: AsJson = False) -> None:
+    """List the hospitals; or `sites revoke SITE`."""
+    if context.invoked_subcommand is not None:
+        return
+    with opened(context) as (_, database), database.reading() as session:
+        entries = list_sites(session, now=utc_now())
+    lines = [f"{one.site:<24} {one.region:<8} {'active' if one.active else 'not active'}" for one in entries]
+    say([one.model_dump(mode="json") for one in entries], as_json=as_json, lines=lines or ["No site yet."])
+
+
+@sites.command("revoke")
+def shut_out(context: typer.Context, site: str, *, as_json: AsJson = False) -> None:
+    """Shut a hospital out: its certificate ends, its stream is cut. A new invite lets it in again."""
+    with opened(context) as (_, database), database.writing() as session:
+        revoke_site(session, site, now=utc_now())
+    say({"site": site, "active": False}, as_json=as_json, lines=[f"{site} is shut out."])

@@ -1,0 +1,76 @@
+"""The start page, log-in and log-out."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Form, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+
+from registry_api.api.access import (
+    COOKIE,
+    CallerOrNobody,
+    RuntimeDep,
+    SessionDep,
+    address_of,
+    refuse_after,
+    refuse_foreign_origin,
+)
+from registry_api.pages.render import page
+from registry_api.people.roles import Role
+from registry_api.people.service import SESSION_HOURS, close_page_session, open_page_session, person_by_key
+
+router = APIRouter()
+
+_FAILURES_MAX = 5
+_HOME = {Role.MINISTRY: "/registry", Role.READER: "/worklist"}
+"""Where a role goes after logging in."""
+
+
+@router.get("/", response_class=HTMLResponse)
+def read_start(caller: CallerOrNobody) -> HTMLResponse:
+    """Say what this is."""
+    return page("start.html", caller=caller)
+
+
+@router.get("/login", response_class=HTMLResponse)
+def read_login(next_page: Annotated[str, Query(alias="next", max_length=200)] = "") -> HTMLResponse:
+    """Show the log-in form."""
+    return page("login.html", caller=None, next_page=_own_path(next_page), failed=False)
+
+
+@router.post("/login", dependencies=[Depends(refuse_foreign_origin)])
+def create_login(
+    request: Request,
+    runtime: RuntimeDep,
+    session: SessionDep,
+    api_key: Annotated[str, Form(max_length=200)],
+    next_page: Annotated[str, Form(alias="next", max_length=200)] = "",
+) -> Response:
+    """Log in with an API key; the browser gets a cookie that scripts cannot read and other sites cannot send."""
+    attempt = f"login {address_of(request)}"
+    refuse_after(request, attempt, limit=_FAILURES_MAX)
+    now = runtime.clock()
+    person = person_by_key(session, api_key.strip())
+    if person is None:
+        runtime.attempts.failed(attempt, now=now)
+        return page("login.html", caller=None, status=401, next_page=_own_path(next_page), failed=True)
+    opened = open_page_session(session, person.id, now=now)
+    answer = RedirectResponse(_own_path(next_page) or _HOME.get(Role(person.role), "/"), status_code=303)
+    answer.set_cookie(
+        COOKIE, opened.cookie, max_age=SESSION_HOURS * 3600, path="/", secure=True, httponly=True, samesite="strict"
+    )
+    return answer
+
+
+@router.post("/logout")
+def create_logout(request: Request, session: SessionDep, caller: CallerOrNobody) -> Response:
+    """Log out."""
+    if caller is not None:
+        close_page_session(session, request.cookies.get(COOKIE, ""))
+    answer = RedirectResponse("/", status_code=303)
+    answer.delete_cookie(COOKIE, path="/", secure=True, httponly=True, samesite="strict")
+    return answer
+
+
+def _own_path(path: str) -> str:
+    """Return the path if it is one of this site, else nothing: the log-in must not lead elsewhere."""
+    return path if path.startswith("/") and not path.startswith(("//", "/\\")) and "\n" not in path else ""

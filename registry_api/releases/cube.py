@@ -1,0 +1,100 @@
+"""The closed cube: week × place × at most two of five dimensions. What is not in it cannot be asked for. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from protocol.case import AgeBand, PcrStatus, RsnaClass, SeverityBand, Sex
+from registry_api.releases.disclosure import Key, Line
+
+UNREAD = "unread"
+"""The RSNA class of a study that no radiologist has read."""
+
+DIMENSIONS: dict[str, tuple[str, ...]] = {
+    "severity": tuple(SeverityBand),
+    "age": tuple(AgeBand),
+    "sex": tuple(Sex),
+    "pcr": tuple(PcrStatus),
+    "rsna": (*RsnaClass, UNREAD),
+}
+"""Every dimension beside week and place, with its closed list of values. A new one is one line here and one in `build.COLUMNS`."""
+
+MOST_DIMENSIONS = 2
+
+_COMBINATIONS = tuple(names for size in range(MOST_DIMENSIONS + 1) for names in combinations(DIMENSIONS, size))
+_ELSEWHERE = "-*"
+"""Stands for the sites of a country that belong to no region of it; never published, but part of the country's sum."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Studies of one hospital in one week that agree in every dimension."""
+
+    site: str
+    region: str
+    values: Mapping[str, str]
+    studies: int
+
+
+def country_of(region: str) -> str:
+    """Return the country of a region: XA of XA-N."""
+    return region.partition("-")[0]
+
+
+def is_country(place: str) -> bool:
+    """Say whether the place is a whole country."""
+    return "-" not in place
+
+
+def is_published(place: str) -> bool:
+    """Say whether cells of this place go into a release."""
+    return not place.endswith(_ELSEWHERE)
+
+
+def tally(groups: Iterable[Group]) -> dict[Key, dict[str, int]]:
+    """Count one week's studies into every cell of the cube that has any, by hospital."""
+    tallies: dict[Key, dict[str, int]] = {}
+    for group in groups:
+        country = country_of(group.region)
+        region = group.region if group.region != country else country + _ELSEWHERE
+        for names in _COMBINATIONS:
+            categories = tuple((name, group.values[name]) for name in names)
+            for place in (country, region):
+                cell = tallies.setdefault((place, categories), {})
+                cell[group.site] = cell.get(group.site, 0) + group.studies
+    return tallies
+
+
+def lines(keys: Iterable[Key]) -> list[Line]:
+    """Return every total among `keys` with its parts: over the values of each further dimension, and over the regions of a country."""
+    present = sorted(keys)
+    return [*_lines_over_values(present), *_lines_over_regions(present)]
+
+
+def _lines_over_values(keys: Sequence[Key]) -> list[Line]:
+    found = []
+    for place, categories in keys:
+        if len(categories) == MOST_DIMENSIONS:
+            continue
+        for name in DIMENSIONS.keys() - {name for name, _ in categories}:
+            parts = tuple((place, _with(categories, name, value)) for value in DIMENSIONS[name])
+            found.append(Line((place, categories), parts))
+    return sorted(found, key=lambda line: (line.total, line.parts))
+
+
+def _with(categories: tuple[tuple[str, str], ...], name: str, value: str) -> tuple[tuple[str, str], ...]:
+    """Add a category, in the order of `DIMENSIONS`."""
+    added = {**dict(categories), name: value}
+    return tuple((one, added[one]) for one in DIMENSIONS if one in added)
+
+
+def _lines_over_regions(keys: Sequence[Key]) -> list[Line]:
+    regions: dict[str, list[str]] = {}
+    for place in sorted({place for place, _ in keys}):
+        if not is_country(place):
+            regions.setdefault(country_of(place), []).append(place)
+    return [
+        Line((place, categories), tuple((region, categories) for region in regions.get(place, [])))
+        for place, categories in keys
+        if is_country(place)
+    ]

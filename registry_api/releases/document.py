@@ -1,0 +1,92 @@
+"""The bytes of a count release, and the reading of them. Whatever is published anywhere is read from here."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from protocol.shape import canonical_json
+from registry_api.releases.cube import DIMENSIONS, is_published
+from registry_api.releases.disclosure import Cell, Key, Rule, Status
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class WeekTable:
+    """One closed week as it is published. A cell that is not in `cells` is zero."""
+
+    week: str
+    version: int
+    cells: Mapping[Key, Cell]
+
+    def cell(self, place: str, categories: tuple[tuple[str, str], ...]) -> Cell:
+        """Return a cell, zero if nothing was counted there."""
+        return self.cells.get((place, categories), Cell(0, Status.PUBLISHED))
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A release as it is read back from its bytes."""
+
+    number: int
+    rule: Rule
+    places: tuple[str, ...]
+    weeks: Mapping[str, WeekTable]
+
+
+def write(number: int, rule: Rule, places: Sequence[str], weeks: Sequence[WeekTable]) -> bytes:
+    """Return the canonical bytes of a release. Weeks of one number differ between releases by their `version` only if their cells do."""
+    return canonical_json(
+        {
+            "kind": "count-release",
+            "schema": SCHEMA,
+            "number": number,
+            "week_system": "ISO 8601",
+            "place_system": "ISO 3166",
+            "unit": "studies",
+            "absent_cells": 0,
+            "rule": {
+                "minimum": rule.minimum,
+                "rounding": rule.rounding,
+                "sites": rule.sites,
+                "dominance": rule.dominance,
+            },
+            "dimensions": {name: list(values) for name, values in DIMENSIONS.items()},
+            "places": sorted(places),
+            "weeks": [_week_content(table) for table in sorted(weeks, key=lambda table: table.week)],
+        }
+    )
+
+
+def read(body: bytes) -> Document:
+    """Return the release that `write` wrote."""
+    content = json.loads(body)
+    return Document(
+        number=content["number"],
+        rule=Rule(**content["rule"]),
+        places=tuple(content["places"]),
+        weeks={one["week"]: _week_of(one) for one in content["weeks"]},
+    )
+
+
+def published_cells(cells: Mapping[Key, Cell]) -> dict[Key, Cell]:
+    """Return the cells that a release lists: no zeros, nothing of the hidden rest of a country."""
+    return {key: cell for key, cell in cells.items() if cell.count != 0 and is_published(key[0])}
+
+
+def _week_content(table: WeekTable) -> dict[str, Any]:
+    cells = [
+        {"place": place, "by": dict(categories), "count": cell.count, "status": cell.status.value, "bound": cell.bound}
+        for (place, categories), cell in sorted(table.cells.items(), key=lambda item: item[0])
+    ]
+    return {"week": table.week, "version": table.version, "cells": cells}
+
+
+def _week_of(content: dict[str, Any]) -> WeekTable:
+    cells = {_key(one): Cell(one["count"], Status(one["status"]), one["bound"]) for one in content["cells"]}
+    return WeekTable(week=content["week"], version=content["version"], cells=cells)
+
+
+def _key(content: dict[str, Any]) -> Key:
+    return content["place"], tuple((name, content["by"][name]) for name in DIMENSIONS if name in content["by"])

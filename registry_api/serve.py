@@ -1,0 +1,96 @@
+"""Runs the registry: HTTPS, the link and the courier in one event loop, until a signal."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import ssl
+from collections.abc import Iterator
+
+import uvicorn
+
+from protocol.codes import Code
+from protocol.errors import UnavailableError
+from registry_api.link.courier import Courier
+from registry_api.link.server import open_link
+from registry_api.main import create_app
+from registry_api.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+_GRACE_SECONDS = 3
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with the signals left to us: it would end the process before the link is closed."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture nothing."""
+        yield
+
+
+async def serve(runtime: Runtime) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Raises:
+        UnavailableError: `port-taken` or `missing-certificate`; nothing is left open then.
+    """
+    courier = Courier(runtime.database, runtime.clock)
+    with open_http_socket(runtime) as listener:
+        link = open_link(runtime, courier)
+        web = _Server(_web_config(runtime))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, setattr, web, "should_exit", True)  # noqa: FBT003 — setattr's own order
+        await link.start()
+        carrying = asyncio.create_task(courier.run())
+        log.info("registry.started", extra={"port": runtime.settings.http.port, "link": runtime.settings.link.port})
+        try:
+            await web.serve(sockets=[listener])
+        finally:
+            carrying.cancel()
+            await link.stop(_GRACE_SECONDS)
+            runtime.database.close()
+            log.info("registry.stopped")
+
+
+def open_http_socket(runtime: Runtime) -> socket.socket:
+    """Return a listening socket for HTTPS.
+
+    Raises:
+        UnavailableError: `port-taken`.
+    """
+    http = runtime.settings.http
+    try:
+        return socket.create_server((http.host, http.port), backlog=2048)
+    except OSError as error:
+        raise UnavailableError(
+            Code.PORT_TAKEN,
+            f"Port {http.port} (HTTPS) cannot be opened on {http.host}: {error.strerror}. "
+            "Stop the other program or set another port under [http].",
+        ) from error
+
+
+def _web_config(runtime: Runtime) -> uvicorn.Config:
+    http = runtime.settings.http
+    certificate, key = runtime.settings.within(http.certificate), runtime.settings.within(http.key)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except OSError as error:
+        raise UnavailableError(
+            Code.MISSING_CERTIFICATE,
+            f"{certificate} and {key} are no certificate and its key. `acinus-centre init` makes them.",
+        ) from error
+    return uvicorn.Config(
+        create_app(runtime),
+        ssl_certfile=str(certificate),
+        ssl_keyfile=str(key),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
