@@ -1,0 +1,275 @@
+"""What the node knows of its reads: requests it posted, claims that the centre told of. Durable; the centre's notices may repeat."""
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from client.store.database import transaction
+from protocol.codes import Code
+from protocol.errors import ConflictError, InvalidInputError
+from protocol.reading import ClaimEnded, ClaimMade, Priority, ReadPost
+from protocol.shape import OpaqueId
+
+Clock = Callable[[], datetime]
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS read_requests (
+    request_id TEXT PRIMARY KEY,
+    study_key TEXT NOT NULL,
+    priority TEXT NOT NULL,
+    reads_required INTEGER NOT NULL,
+    post TEXT NOT NULL,
+    posted_s INTEGER NOT NULL,
+    sent_s INTEGER,
+    withdrawn_s INTEGER,
+    acknowledged_s INTEGER
+) STRICT;
+CREATE TABLE IF NOT EXISTS read_claims (
+    claim_id TEXT PRIMARY KEY,
+    request_id TEXT NOT NULL REFERENCES read_requests,
+    reader_id TEXT NOT NULL,
+    fence INTEGER NOT NULL,
+    made_s INTEGER NOT NULL,
+    opened_s INTEGER,
+    ended_s INTEGER
+) STRICT;
+CREATE TABLE IF NOT EXISTS reader_keys (
+    jkt TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    approved_s INTEGER NOT NULL,
+    revoked_s INTEGER
+) STRICT;
+CREATE TABLE IF NOT EXISTS grants_seen (
+    jti TEXT PRIMARY KEY,
+    used_s INTEGER,
+    revoked_s INTEGER
+) STRICT;
+CREATE TABLE IF NOT EXISTS proofs_seen (
+    jkt TEXT NOT NULL,
+    jti TEXT NOT NULL,
+    seen_s INTEGER NOT NULL,
+    PRIMARY KEY (jkt, jti)
+) STRICT;
+CREATE TABLE IF NOT EXISTS reader_sessions (
+    cookie_sha256 TEXT PRIMARY KEY,
+    grant_jti TEXT NOT NULL REFERENCES grants_seen,
+    claim_id TEXT NOT NULL REFERENCES read_claims,
+    fence INTEGER NOT NULL,
+    jkt TEXT NOT NULL,
+    expires_s INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS reports (
+    claim_id TEXT NOT NULL REFERENCES read_claims,
+    version INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    report_sha256 TEXT NOT NULL,
+    submitted_s INTEGER NOT NULL,
+    receipt_s INTEGER,
+    final_s INTEGER,
+    delivered_s INTEGER,
+    PRIMARY KEY (claim_id, version)
+) STRICT;
+"""
+"""Times are whole seconds since 1970, UTC: they are compared, and shown only by the command line."""
+
+
+class Stage(StrEnum):
+    """Where a request stands as the hospital sees it; the same words as the centre's states."""
+
+    OPEN = "open"
+    CLAIMED = "claimed"
+    READING = "reading"
+    PRELIMINARY = "preliminary"
+    SIGNED = "signed"
+    DELIVERED = "delivered"
+    CLOSED = "closed"
+    WITHDRAWN = "withdrawn"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A read that this hospital posted."""
+
+    request_id: OpaqueId
+    study_key: str
+    priority: Priority
+    reads_required: int
+    posted_s: int
+    stage: Stage
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimEntry:
+    """A reader's hold on a request, as the centre told it."""
+
+    claim_id: OpaqueId
+    request_id: OpaqueId
+    study_key: str
+    reader_id: OpaqueId
+    fence: int
+    live: bool
+    opened: bool
+
+
+class Book:
+    """Requests and claims in the node's database."""
+
+    def __init__(self, connection: sqlite3.Connection, clock: Clock) -> None:
+        self.connection = connection
+        self._clock = clock
+
+    def now_s(self) -> int:
+        """Return the time in whole seconds since 1970."""
+        return int(self._clock().timestamp())
+
+    def post(self, post: ReadPost, *, study_key: str) -> None:
+        """Write down a request before it is sent.
+
+        Raises:
+            ConflictError: `already-exists` if a read of this study is under way.
+        """
+        with transaction(self.connection):
+            if any(one.study_key == study_key and one.stage not in _OVER for one in self._requests()):
+                raise ConflictError(Code.ALREADY_EXISTS, "A read of this study is under way. `read list` shows it.")
+            self.connection.execute(
+                "INSERT INTO read_requests (request_id, study_key, priority, reads_required, post, posted_s)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    post.request_id,
+                    study_key,
+                    post.priority.value,
+                    post.reads_required,
+                    post.model_dump_json(),
+                    self.now_s(),
+                ),
+            )
+
+    def unsent(self) -> list[ReadPost]:
+        """Return the requests that were written down but, because the node stopped, perhaps not sent."""
+        rows = self.connection.execute("SELECT post FROM read_requests WHERE sent_s IS NULL ORDER BY posted_s")
+        return [ReadPost.model_validate_json(row["post"]) for row in rows]
+
+    def forget(self, request_id: OpaqueId) -> None:
+        """Take back a request that the gate did not let out."""
+        with transaction(self.connection):
+            self.connection.execute("DELETE FROM read_requests WHERE request_id = ?", (request_id,))
+
+    def requests(self) -> list[Request]:
+        """Return every request, the newest first."""
+        return self._requests()
+
+    def request(self, request_id: OpaqueId) -> Request:
+        """Return one request.
+
+        Raises:
+            InvalidInputError: `not-found` if this hospital posted no such request.
+        """
+        found = self._requests("WHERE r.request_id = ?", request_id)
+        if not found:
+            raise InvalidInputError(
+                Code.NOT_FOUND, "This hospital posted no such read. `read list` shows what it posted."
+            )
+        return found[0]
+
+    def mark(self, request_id: OpaqueId, *, what: str) -> None:
+        """Note that the request was `sent`, `withdrawn` or `acknowledged`; the first time counts."""
+        column = {"sent": "sent_s", "withdrawn": "withdrawn_s", "acknowledged": "acknowledged_s"}[what]
+        with transaction(self.connection):
+            self.connection.execute(
+                f"UPDATE read_requests SET {column} = coalesce({column}, ?) WHERE request_id = ?",  # noqa: S608 - a column of the table above
+                (self.now_s(), request_id),
+            )
+
+    def claim_made(self, notice: ClaimMade) -> None:
+        """Note a claim; a request that this node does not know is left alone."""
+        with transaction(self.connection):
+            self.connection.execute(
+                "INSERT OR IGNORE INTO read_claims (claim_id, request_id, reader_id, fence, made_s)"
+                " SELECT ?, request_id, ?, ?, ? FROM read_requests WHERE request_id = ?",
+                (notice.claim_id, notice.reader_id, notice.fence, self.now_s(), notice.request_id),
+            )
+
+    def claim_ended(self, notice: ClaimEnded) -> None:
+        """Note that a claim is over: every grant and session under it is void from now on."""
+        with transaction(self.connection):
+            self.connection.execute(
+                "UPDATE read_claims SET ended_s = coalesce(ended_s, ?) WHERE claim_id = ? AND request_id = ?",
+                (self.now_s(), notice.claim_id, notice.request_id),
+            )
+
+    def claim(self, claim_id: OpaqueId) -> ClaimEntry | None:
+        """Return the claim, or None if the centre told of none with this id."""
+        row = self.connection.execute(
+            "SELECT c.*, r.study_key, r.withdrawn_s FROM read_claims c JOIN read_requests r USING (request_id)"
+            " WHERE c.claim_id = ?",
+            (claim_id,),
+        ).fetchone()
+        return _claim_entry(row) if row is not None else None
+
+    def claim_opened(self, claim_id: OpaqueId) -> None:
+        """Note the reader's first look."""
+        with transaction(self.connection):
+            self.connection.execute(
+                "UPDATE read_claims SET opened_s = coalesce(opened_s, ?) WHERE claim_id = ?", (self.now_s(), claim_id)
+            )
+
+    def _requests(self, where: str = "", *values: str) -> list[Request]:
+        rows = self.connection.execute(
+            f"SELECT r.*, {_STAGE_FACTS} FROM read_requests r {where} ORDER BY r.posted_s DESC, r.request_id",  # noqa: S608 - both are constants of this module
+            values,
+        )
+        return [_request(row) for row in rows]
+
+
+_OVER = frozenset({Stage.CLOSED, Stage.WITHDRAWN})
+
+_STAGE_FACTS = """
+ (SELECT count(*) FROM read_claims c WHERE c.request_id = r.request_id AND c.ended_s IS NULL) AS claimed,
+ (SELECT count(*) FROM read_claims c WHERE c.request_id = r.request_id AND c.ended_s IS NULL AND c.opened_s IS NOT NULL) AS opened,
+ (SELECT count(DISTINCT p.claim_id) FROM reports p JOIN read_claims c USING (claim_id)
+   WHERE c.request_id = r.request_id AND c.ended_s IS NULL) AS preliminary,
+ (SELECT count(*) FROM reports p JOIN read_claims c USING (claim_id)
+   WHERE c.request_id = r.request_id AND p.final_s IS NOT NULL) AS signed,
+ (SELECT count(*) FROM reports p JOIN read_claims c USING (claim_id)
+   WHERE c.request_id = r.request_id AND p.delivered_s IS NOT NULL) AS delivered
+"""
+
+
+def _request(row: sqlite3.Row) -> Request:
+    return Request(
+        request_id=row["request_id"],
+        study_key=row["study_key"],
+        priority=Priority(row["priority"]),
+        reads_required=row["reads_required"],
+        posted_s=row["posted_s"],
+        stage=_stage(row),
+    )
+
+
+def _stage(row: sqlite3.Row) -> Stage:
+    """Return the furthest stage that holds for every read that the request needs."""
+    needed = row["reads_required"]
+    held = (
+        (row["withdrawn_s"] is not None, Stage.WITHDRAWN),
+        (row["acknowledged_s"] is not None, Stage.CLOSED),
+        (row["delivered"] >= needed, Stage.DELIVERED),
+        (row["signed"] >= needed, Stage.SIGNED),
+        (row["preliminary"] + row["signed"] >= needed, Stage.PRELIMINARY),
+        (row["opened"] > 0, Stage.READING),
+        (row["claimed"] > 0, Stage.CLAIMED),
+    )
+    return next((stage for holds, stage in held if holds), Stage.OPEN)
+
+
+def _claim_entry(row: sqlite3.Row) -> ClaimEntry:
+    return ClaimEntry(
+        claim_id=row["claim_id"],
+        request_id=row["request_id"],
+        study_key=row["study_key"],
+        reader_id=row["reader_id"],
+        fence=row["fence"],
+        live=row["ended_s"] is None and row["withdrawn_s"] is None,
+        opened=row["opened_s"] is not None,
+    )

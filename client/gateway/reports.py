@@ -1,0 +1,200 @@
+"""Reports in the node's database: every version is kept; the signed one is final. What concerns the centre goes through the gate.
+
+Each step is written down first and sent after; a node that dies in between sends it when it starts again (`catch_up`).
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from client.gate.policy import Refusal, Verdict
+from client.gateway.book import Book, ClaimEntry
+from client.gateway.report import Report, ReportCreate, sha256_of
+from client.gateway.sessions import Session
+from client.store.database import transaction
+from protocol.codes import Code
+from protocol.errors import ConflictError, error_for
+from protocol.parcel import Parcel
+from protocol.reading import ReadDelivered, ReadOpened, ReportReceipt, ReportSigned, ReportStatus
+from protocol.shape import OpaqueId, Sha256
+
+
+class WayOut(Protocol):
+    """The gate, as far as the gateway needs it."""
+
+    def submit(self, parcel: Parcel) -> Verdict:
+        """Judge, audit and queue a parcel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A version of a report that the hospital holds."""
+
+    report: Report
+    report_sha256: Sha256
+    status: ReportStatus
+    delivered: bool
+
+
+class Reports:
+    """Keeps reports and tells the centre their hashes and codes."""
+
+    def __init__(self, book: Book, gate: WayOut) -> None:
+        self._book = book
+        self._gate = gate
+
+    def note_opened(self, claim: ClaimEntry) -> None:
+        """Tell the centre of the reader's first look; later looks change nothing.
+
+        Raises:
+            FederationError: If the gate does not let it out.
+        """
+        if not claim.opened:
+            self._send(ReadOpened(request_id=claim.request_id, claim_id=claim.claim_id, fence=claim.fence))
+            self._book.claim_opened(claim.claim_id)
+
+    def submit(self, session: Session, content: ReportCreate, *, model_release: str | None) -> Kept:
+        """Keep the next version of the session's report and send its receipt.
+
+        Raises:
+            ConflictError: `illegal-transition` if the reader has not looked at the study, or the report is signed.
+        """
+        claim = session.claim
+        if not claim.opened:
+            raise ConflictError(Code.ILLEGAL_TRANSITION, "Open the study before you report on it.")
+        with transaction(self._book.connection):
+            report = Report(
+                request_id=claim.request_id,
+                claim_id=claim.claim_id,
+                version=self._next_version(claim.claim_id),
+                reader_id=claim.reader_id,
+                reader_key=session.jkt,
+                severity_score=content.severity_score,
+                model_release=model_release,
+                content=content,
+            )
+            body = report.encode()
+            self._book.connection.execute(
+                "INSERT INTO reports (claim_id, version, body, report_sha256, submitted_s) VALUES (?, ?, ?, ?, ?)",
+                (claim.claim_id, report.version, body, sha256_of(body), self._book.now_s()),
+            )
+        self._send_receipt(report, claim.fence)
+        return Kept(report, sha256_of(body), ReportStatus.PRELIMINARY, delivered=False)
+
+    def of_claim(self, claim_id: OpaqueId) -> list[Kept]:
+        """Return every version of a claim's report, the newest first."""
+        return self._kept("WHERE claim_id = ? ORDER BY version DESC", claim_id)
+
+    def of_request(self, request_id: OpaqueId) -> list[Kept]:
+        """Return every version of every report on a request, claim by claim, the newest first."""
+        return self._kept(
+            "JOIN read_claims c USING (claim_id) WHERE c.request_id = ? ORDER BY c.fence, version DESC", request_id
+        )
+
+    def sign(self, notice: ReportSigned) -> bool:
+        """Make the report with the signed hash final and tell the centre that the hospital has it.
+
+        Returns:
+            False if this node holds no such report: nothing becomes final, nothing is said.
+        """
+        claim = self._book.claim(notice.claim_id)
+        if claim is None or (claim.request_id, claim.fence) != (notice.request_id, notice.fence):
+            return False
+        now_s = self._book.now_s()
+        with transaction(self._book.connection):
+            final = self._book.connection.execute(
+                "UPDATE reports SET final_s = coalesce(final_s, ?) WHERE claim_id = ? AND report_sha256 = ?"
+                " AND version = (SELECT max(version) FROM reports WHERE claim_id = ?)",
+                (now_s, notice.claim_id, notice.report_sha256, notice.claim_id),
+            )
+            if final.rowcount == 0:
+                return False
+            self._book.connection.execute(
+                "UPDATE read_claims SET ended_s = coalesce(ended_s, ?) WHERE claim_id = ?", (now_s, notice.claim_id)
+            )
+        self._deliver()
+        return True
+
+    def catch_up(self) -> None:
+        """Send what was written down but not sent before the node stopped; the centre takes a second copy in good part."""
+        for post in self._book.unsent():
+            self._send(post)
+            self._book.mark(post.request_id, what="sent")
+        rows = self._book.connection.execute(
+            "SELECT body, fence FROM reports JOIN read_claims USING (claim_id) WHERE receipt_s IS NULL AND ended_s IS NULL"
+            " ORDER BY submitted_s, version"
+        ).fetchall()
+        for row in rows:
+            self._send_receipt(Report.model_validate_json(row["body"]), row["fence"])
+        self._deliver()
+
+    def _next_version(self, claim_id: OpaqueId) -> int:
+        row = self._book.connection.execute(
+            "SELECT max(version) AS last, max(final_s) AS final_s FROM reports WHERE claim_id = ?", (claim_id,)
+        ).fetchone()
+        if row["final_s"] is not None:
+            raise ConflictError(Code.ILLEGAL_TRANSITION, "This report is signed; it can no longer be changed.")
+        return (row["last"] or 0) + 1
+
+    def _send_receipt(self, report: Report, fence: int) -> None:
+        self._send(
+            ReportReceipt(
+                request_id=report.request_id,
+                claim_id=report.claim_id,
+                fence=fence,
+                version=report.version,
+                status=ReportStatus.PRELIMINARY,
+                report_sha256=sha256_of(report.encode()),
+                coded=report.content.coded,
+            )
+        )
+        self._stamp("receipt_s", report.claim_id, report.version)
+
+    def _deliver(self) -> None:
+        """Tell the centre of every final report that it was not told of yet."""
+        rows = self._book.connection.execute(
+            "SELECT claim_id, version, report_sha256, request_id FROM reports JOIN read_claims USING (claim_id)"
+            " WHERE final_s IS NOT NULL AND delivered_s IS NULL"
+        ).fetchall()
+        for row in rows:
+            self._send(
+                ReadDelivered(
+                    request_id=row["request_id"], claim_id=row["claim_id"], report_sha256=row["report_sha256"]
+                )
+            )
+            self._stamp("delivered_s", row["claim_id"], row["version"])
+
+    def _stamp(self, column: str, claim_id: OpaqueId, version: int) -> None:
+        with transaction(self._book.connection):
+            self._book.connection.execute(
+                f"UPDATE reports SET {column} = ? WHERE claim_id = ? AND version = ?",  # noqa: S608 - a column of the table
+                (self._book.now_s(), claim_id, version),
+            )
+
+    def _kept(self, where: str, *values: str) -> list[Kept]:
+        rows = self._book.connection.execute(
+            f"SELECT body, report_sha256, final_s, delivered_s FROM reports {where}",  # noqa: S608 - a constant of this module
+            values,
+        )
+        return [
+            Kept(
+                report=Report.model_validate_json(row["body"]),
+                report_sha256=row["report_sha256"],
+                status=ReportStatus.PRELIMINARY if row["final_s"] is None else ReportStatus.FINAL,
+                delivered=row["delivered_s"] is not None,
+            )
+            for row in rows
+        ]
+
+    def _send(self, parcel: Parcel) -> None:
+        send(self._gate, parcel)
+
+
+def send(gate: WayOut, parcel: Parcel) -> None:
+    """Hand a parcel to the gate.
+
+    Raises:
+        FederationError: With the gate's code if it refuses.
+    """
+    verdict = gate.submit(parcel)
+    if isinstance(verdict, Refusal):
+        raise error_for(verdict.code)

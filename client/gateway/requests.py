@@ -1,0 +1,88 @@
+"""What the hospital's staff do with reads: post, withdraw, acknowledge."""
+
+import secrets
+
+from client.gate.policy import ReadingPolicy
+from client.gateway.book import Book, Request, Stage
+from client.gateway.reports import WayOut, send
+from client.gateway.volume import extent
+from client.store.studies import CT, StudyStore
+from protocol.case import CaseRecord
+from protocol.codes import Code
+from protocol.errors import ConflictError, FederationError, InvalidInputError
+from protocol.reading import Priority, ReadAcknowledged, ReadPost, ReadWithdrawn
+from protocol.shape import OpaqueId
+
+_MEGABYTE = 1024 * 1024
+
+
+def post_read(
+    book: Book, gate: WayOut, store: StudyStore, *, study_key: str, wish: ReadingPolicy, priority: Priority
+) -> Request:
+    """Ask the network for a read of a measured study.
+
+    Raises:
+        InvalidInputError: `not-found` if there is no such study, or it is not measured.
+        ConflictError: `already-exists` if a read of it is under way.
+        RefusedError: `policy-sharing` if the site's policy posts no reads.
+    """
+    store.study(study_key)
+    finding = store.finding(study_key)
+    if finding is None:
+        raise InvalidInputError(
+            Code.NOT_FOUND, "This study is not measured (yet); `status` says why. Only measured studies are read."
+        )
+    record = CaseRecord.model_validate_json(finding.record)
+    volume = store.folder(study_key) / CT
+    request_id = secrets.token_hex(16)
+    post = ReadPost(
+        request_id=request_id,
+        priority=priority,
+        age_band=record.age_band,
+        sex=record.sex,
+        slices=extent(volume).slices,
+        megabytes=round(volume.stat().st_size / _MEGABYTE),
+        ggo_percent=record.ggo_percent,
+        jurisdiction=wish.jurisdiction,
+        language=wish.language,
+    )
+    book.post(post, study_key=study_key)
+    try:
+        send(gate, post)
+    except FederationError:
+        book.forget(request_id)
+        raise
+    book.mark(request_id, what="sent")
+    return book.request(request_id)
+
+
+def withdraw_read(book: Book, gate: WayOut, request_id: OpaqueId) -> Request:
+    """Take a request back; its reader's session ends with the next request.
+
+    Raises:
+        ConflictError: `illegal-transition` if a report is signed already.
+    """
+    if book.request(request_id).stage in {Stage.SIGNED, Stage.DELIVERED, Stage.CLOSED}:
+        raise ConflictError(
+            Code.ILLEGAL_TRANSITION, "The report is signed; acknowledge it instead of withdrawing the read."
+        )
+    send(gate, ReadWithdrawn(request_id=request_id))
+    book.mark(request_id, what="withdrawn")
+    return book.request(request_id)
+
+
+def acknowledge_read(book: Book, gate: WayOut, request_id: OpaqueId) -> Request:
+    """Take note of the final report: the request closes.
+
+    Raises:
+        ConflictError: `illegal-transition` if no final report is here yet.
+    """
+    stage = book.request(request_id).stage
+    if stage not in {Stage.DELIVERED, Stage.CLOSED}:
+        raise ConflictError(
+            Code.ILLEGAL_TRANSITION,
+            f"There is no final report yet: the read is {stage}. Acknowledge it once it is delivered.",
+        )
+    send(gate, ReadAcknowledged(request_id=request_id))
+    book.mark(request_id, what="acknowledged")
+    return book.request(request_id)

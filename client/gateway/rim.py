@@ -1,0 +1,167 @@
+"""What every request at the gateway passes: size limit, security headers, errors as answers, and a row in the audit chain."""
+
+import logging
+import re
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from client.gateway.desk import Desk
+from client.gateway.pages import error_page
+from protocol.codes import MEANINGS, Code
+from protocol.errors import FederationError, RefusedError
+
+log = logging.getLogger(__name__)
+
+BODY_MAX = 64 * 1024
+STATUS = {Code.UNAUTHENTICATED: 401, Code.NOT_FOUND: 404}
+"""Where HTTP has a closer status than the family's own."""
+
+# NiiVue draws with WebGL 2 from memory: it needs no frame, no plug-in and no other origin. Its font is a data URL; it inflates
+# volumes in WebAssembly-free JavaScript, and starts no worker here.
+CONTENT_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; "
+    "connect-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": CONTENT_POLICY,
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "X-Robots-Tag": "noindex",
+}
+
+_AUDITED = {
+    "/session": "gateway.session",
+    "/view/{request_id}": "gateway.view",
+    "/vol/{request_id}/{name}": "gateway.volume",
+    "/reports/{claim_id}": "gateway.report",
+}
+"""Routes that touch a study. Pages and scripts that are the same for everybody are not worth a row."""
+
+_OPAQUE = re.compile(r"[0-9a-f]{32}")
+_REFUSAL = "acinus.refusal"
+
+
+def install(app: FastAPI) -> None:
+    """Map every error of `app` to an answer with a code."""
+    app.add_exception_handler(FederationError, _federation_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(Exception, _fault)
+
+
+def refuse_foreign_page(request: Request, desk: Desk) -> None:
+    """Refuse a browser's request that another site's page sent. Programs send no `Origin` and have no cookie to abuse.
+
+    Raises:
+        RefusedError: `forbidden`.
+    """
+    origin = request.headers.get("Origin")
+    foreign = request.headers.get("Sec-Fetch-Site", "same-origin") not in {"same-origin", "none"}
+    if foreign or (origin is not None and origin != desk.origin):
+        raise RefusedError(Code.FORBIDDEN, "The request comes from a page of another site.")
+
+
+class Rim:
+    """Wraps the application."""
+
+    def __init__(self, app: ASGIApp, desk: Desk) -> None:
+        self._app = app
+        self._desk = desk
+        self._headers = HEADERS | _transport_security(desk.origin)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; its audit row is on the disk before the first byte of the answer leaves."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        received = 0
+
+        async def read() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > BODY_MAX:
+                raise HTTPException(413)
+            return message
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._audit(scope, message["status"])
+                headers = MutableHeaders(scope=message)
+                for name, value in self._headers.items():
+                    headers[name] = value
+            await send(message)
+
+        length = Headers(scope=scope).get("content-length", "0")
+        if not length.isdecimal() or int(length) > BODY_MAX:
+            await JSONResponse({"code": Code.BAD_REQUEST}, status_code=413)(scope, receive, answer)
+            return
+        await self._app(scope, read, answer)
+
+    def _audit(self, scope: Scope, status: int) -> None:
+        """Append who asked for what and what became of it; a path that matches no route is not repeated."""
+        route = getattr(scope.get("route"), "path", "")
+        event = _AUDITED.get(route)
+        if event is None or (event == "gateway.session" and scope["method"] == "GET"):
+            return
+        subject = next((v for v in scope.get("path_params", {}).values() if _OPAQUE.fullmatch(str(v))), "-")
+        refusal = scope.get("state", {}).get(_REFUSAL, "")
+        self._desk.audit(event, scope.get("state", {}).get("subject", subject), refusal or f"answered-{status}")
+        log.info("gateway.served", extra={"gateway_event": event, "status": status, "code": refusal})
+
+
+def _transport_security(origin: str) -> dict[str, str]:
+    """Return the header that makes browsers insist on TLS: for names only, not for the loopback of a demonstration."""
+    host = urlsplit(origin).hostname or ""
+    try:
+        ip_address(host)
+    except ValueError:
+        return {} if host == "localhost" else {"Strict-Transport-Security": "max-age=31536000"}
+    return {}
+
+
+def _answer(request: Request, code: str, status: int, detail: str) -> Response:
+    request.scope.setdefault("state", {})[_REFUSAL] = code
+    if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
+        return error_page(code, status, detail)
+    body = {"type": "about:blank", "code": code, "status": status, "detail": detail}
+    return JSONResponse(body, status_code=status, media_type="application/problem+json")
+
+
+def _federation_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, FederationError):
+        raise error
+    return _answer(request, error.code.value, STATUS.get(error.code, error.http_status), str(error))
+
+
+def _validation_error(request: Request, error: Exception) -> Response:
+    """Name the fields that are wrong, never what they held."""
+    if not isinstance(error, RequestValidationError):
+        raise error
+    named = "; ".join(f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors())
+    return _answer(request, Code.BAD_REQUEST.value, 422, f"{named}. Correct it and send it again.")
+
+
+def _http_exception(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    code = Code.NOT_FOUND if error.status_code in {404, 405} else Code.BAD_REQUEST
+    return _answer(request, code.value, error.status_code, MEANINGS[code][1])
+
+
+def _fault(request: Request, error: Exception) -> Response:
+    """A fault of ours; neither log nor answer repeats the exception's text, which may quote a request."""
+    log.error("gateway.fault", extra={"fault": type(error).__name__})
+    return _answer(request, Code.NODE_FAULT.value, 500, "A fault inside the hospital's gateway; its log says more.")

@@ -1,0 +1,112 @@
+// The report form: total of the zones, hints, sending, and how long the grant still holds.
+
+const desk = document.getElementById("desk");
+const form = document.getElementById("form");
+const message = document.getElementById("message");
+const SIDES = ["right", "left"];
+const THIRDS = ["upper", "middle", "lower"];
+const SOON_SECONDS = 120;
+
+function zones() {
+  const points = (side) => Object.fromEntries(THIRDS.map((third) => [third, form.elements[`${side}.${third}`].value]));
+  return Object.fromEntries(SIDES.map((side) => [side, points(side)]));
+}
+
+function showTotal() {
+  const values = SIDES.flatMap((side) => Object.values(zones()[side]));
+  const complete = values.every((value) => value !== "");
+  document.getElementById("total").value = complete ? values.reduce((sum, value) => sum + Number(value), 0) : "–";
+}
+
+function checkCorads() {
+  const proven = form.elements.corads.value === "6" && form.elements.pcr.value !== "positive";
+  form.elements.corads.setCustomValidity(proven ? "CO-RADS 6 needs a positive PCR." : "");
+}
+
+function showEdited() {
+  const differs = form.elements.agrees.value === "no";
+  document.getElementById("edited").hidden = !differs;
+  form.elements.ggo_percent.required = differs;
+  form.elements.consolidation_percent.required = differs;
+}
+
+function numbers(side) {
+  return Object.fromEntries(Object.entries(side).map(([third, value]) => [third, Number(value)]));
+}
+
+function review() {
+  if (form.elements.agrees.value === "yes") return { agrees: true };
+  return {
+    agrees: false,
+    ggo_percent: Number(form.elements.ggo_percent.value),
+    consolidation_percent: Number(form.elements.consolidation_percent.value),
+  };
+}
+
+function report() {
+  const { right, left } = zones();
+  return {
+    rsna_class: form.elements.rsna_class.value,
+    corads: Number(form.elements.corads.value),
+    pcr: form.elements.pcr.value,
+    zones: { right: numbers(right), left: numbers(left) },
+    measurement: review(),
+    critical: form.elements.critical.checked,
+    impression: form.elements.impression.value,
+  };
+}
+
+function say(text, tone) {
+  message.textContent = text;
+  message.className = tone;
+}
+
+function showKept(answer) {
+  document.getElementById("version").textContent = answer.version;
+  document.getElementById("sha256").textContent = answer.report_sha256;
+  document.getElementById("kept").hidden = false;
+}
+
+async function send(event) {
+  event.preventDefault();
+  const button = document.getElementById("submit");
+  button.disabled = true;
+  say("Sending …", "faint");
+  try {
+    const answer = await fetch(`/reports/${desk.dataset.claim}`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(report()),
+    });
+    const content = await answer.json();
+    if (answer.ok) {
+      say(`The hospital holds version ${content.version}.`, "good");
+      showKept(content);
+      button.textContent = "Send a corrected version";
+    } else if (answer.status === 401 || content.code === "grant-invalid") {
+      say("Your grant has ended. Open the read again from the worklist in another tab, then send this form again: nothing is lost.", "bad");
+    } else {
+      say(content.detail, "bad");
+    }
+  } catch {
+    say("The hospital cannot be reached. Check your network and send again: nothing is lost.", "bad");
+  } finally {
+    button.disabled = false;
+  }
+}
+
+function tick() {
+  const left = Math.max(0, Number(desk.dataset.expires) - Math.floor(Date.now() / 1000));
+  const clock = document.getElementById("clock");
+  clock.textContent = left ? `grant ${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}` : "grant ended";
+  clock.classList.toggle("soon", left < SOON_SECONDS);
+}
+
+form.addEventListener("input", () => {
+  showTotal();
+  checkCorads();
+  showEdited();
+});
+form.addEventListener("submit", send);
+setInterval(tick, 1000);
+tick();
