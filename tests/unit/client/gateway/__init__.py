@@ -1,0 +1,1 @@
+"""The hospital's door for readers."""
