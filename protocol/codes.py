@@ -29,6 +29,7 @@ class Code(StrEnum):
     UNREADABLE = "unreadable"
     UNSUPPORTED_TRANSFER_SYNTAX = "unsupported-transfer-syntax"
     MIXED_GEOMETRY = "mixed-geometry"
+    NOT_AXIAL = "not-axial"
     NO_LABEL_MATCH = "no-label-match"
     # Input from people and programs.
     BAD_SETTING = "bad-setting"
@@ -86,6 +87,7 @@ MEANINGS: dict[Code, tuple[Family, str]] = {
     Code.UNREADABLE: (_INVALID, "The file is damaged, truncated or of no known format."),
     Code.UNSUPPORTED_TRANSFER_SYNTAX: (_INVALID, "The pixel data is compressed in a way that is not decoded."),
     Code.MIXED_GEOMETRY: (_INVALID, "The slices differ in orientation, matrix or pixel spacing."),
+    Code.NOT_AXIAL: (_INVALID, "The slices are coronal or sagittal reformats, not cross-sections."),
     Code.NO_LABEL_MATCH: (_INVALID, "The label mask matches no stored series by geometry."),
     Code.BAD_SETTING: (_INVALID, "A setting is missing, misspelt or out of range."),
     Code.BAD_REQUEST: (_INVALID, "The request lacks something or has a value out of range."),

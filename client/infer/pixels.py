@@ -1,0 +1,146 @@
+"""Decodes the pixels of chosen slices into Hounsfield units."""
+
+import hashlib
+import itertools
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import JPEGExtended12Bit
+
+from client.infer.slices import Slice
+from client.infer.stack import Stack
+from client.store.part10 import Content, coded, read_part10
+from protocol.codes import Code
+from protocol.errors import InvalidInputError
+
+PADDING_HU = -2048
+"""What lies outside the field of view, whatever the scanner wrote there (-3024, -2048, a padding value)."""
+
+AIR_HU = -1024
+"""The least value that tissue can have; noise below it is cut off."""
+
+_PADDING_BELOW_HU = -1500
+_MOST_HU = 32_767
+_TISSUE_HU = (-1100, 3071)
+
+Plane = NDArray[np.int16]
+
+
+def fill(stack: Stack) -> NDArray[np.int16]:
+    """Return the stack's voxels in HU, (slots, rows, columns); empty slots are interpolated between their neighbours.
+
+    Raises:
+        InvalidInputError: `unreadable`, `unsupported-transfer-syntax`.
+    """
+    out = np.empty(stack.shape, np.int16)
+    content, dataset = None, None
+    for one, slot in zip(stack.slices, stack.slots, strict=True):
+        if dataset is None or one.content is not content:  # the frames of one object share it
+            content, dataset = one.content, read_part10(one.content, pixels=True)
+        out[slot] = plane_hu(dataset, one)
+    _bridge(out, stack.slots)
+    return out
+
+
+def plane_hu(dataset: FileDataset, one: Slice) -> Plane:
+    """Return one slice in HU, (rows, columns).
+
+    Raises:
+        InvalidInputError: `unreadable`, `unsupported-transfer-syntax`.
+    """
+    _require_decoder(dataset)
+    with coded("The pixel data"):
+        stored = _decoded(dataset, one)
+        if stored.shape != (one.rows, one.columns):
+            raise InvalidInputError(Code.UNREADABLE, "The pixel data does not fill the image. Export the series again.")
+        return to_hu(stored, slope=one.slope, intercept=one.intercept, padding=_padding(dataset))
+
+
+def to_hu(stored: NDArray[Any], *, slope: float, intercept: float, padding: tuple[int, int] | None) -> Plane:
+    """Rescale stored values, cut off what no tissue has, and give all padding one value.
+
+    Args:
+        stored: As decoded, integers.
+        slope: (0028,1053).
+        intercept: (0028,1052).
+        padding: Least and greatest stored value that means "no pixel", if the header names any.
+    """
+    if slope == 1.0 and intercept.is_integer():
+        hu = stored.astype(np.int32) + np.int32(intercept)
+    else:
+        hu = np.rint(stored.astype(np.float64) * slope + intercept).astype(np.int32)
+    outside = hu < _PADDING_BELOW_HU
+    if padding is not None:
+        ends = sorted(value * slope + intercept for value in padding)
+        if ends[0] < _TISSUE_HU[0] or ends[1] > _TISSUE_HU[1]:  # padding that looks like air or bone is left as it is
+            outside |= (stored >= padding[0]) & (stored <= padding[1])
+    np.clip(hu, AIR_HU, _MOST_HU, out=hu)
+    hu[outside] = PADDING_HU
+    return hu.astype(np.int16)
+
+
+def pixel_sha256(content: Content) -> str:
+    """Return the hash of a file's stored pixel data, to tell copies of one slice from different slices.
+
+    Raises:
+        InvalidInputError: `unreadable`.
+    """
+    dataset = read_part10(content, pixels=True)
+    with coded():
+        return hashlib.sha256(dataset.PixelData).hexdigest()
+
+
+def _decoded(dataset: FileDataset, one: Slice) -> NDArray[Any]:
+    if "PixelData" not in dataset:
+        raise InvalidInputError(Code.UNREADABLE, "The CT object holds no pixel data. Export the series again.")
+    if one.frame is None:
+        whole: NDArray[Any] = dataset.pixel_array
+        return whole
+    decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
+    return decoder.as_array(dataset, index=one.frame)[0]
+
+
+def _require_decoder(dataset: FileDataset) -> None:
+    """Ask before decoding whether any decoder is at hand.
+
+    Raises:
+        InvalidInputError: `unsupported-transfer-syntax`.
+    """
+    with coded():
+        syntax = dataset.file_meta.TransferSyntaxUID
+        try:
+            able = get_decoder(syntax).is_available and not _is_extended_12_bit(dataset)
+        except NotImplementedError:  # a syntax that pydicom does not know
+            able = False
+    if not able:
+        raise InvalidInputError(
+            Code.UNSUPPORTED_TRANSFER_SYNTAX,
+            "The pixel data is compressed in a way that is not decoded. Send it uncompressed or in a lossless format.",
+        )
+
+
+def _is_extended_12_bit(dataset: FileDataset) -> bool:
+    """No decoder under a permissive licence reads JPEG Extended with 12 bits; GDCM returns rubbish without an error."""
+    return dataset.file_meta.TransferSyntaxUID == JPEGExtended12Bit and int(dataset.get("BitsStored", 12)) > 8  # noqa: PLR2004
+
+
+def _padding(dataset: Dataset) -> tuple[int, int] | None:
+    """Return the stored values that mean "no pixel": (0028,0120) and, for a range, (0028,0121)."""
+    value = dataset.get("PixelPaddingValue")
+    if value is None or value == "":
+        return None
+    limit = dataset.get("PixelPaddingRangeLimit")
+    ends = sorted((int(value), int(limit if limit not in {None, ""} else value)))
+    return ends[0], ends[1]
+
+
+def _bridge(volume: NDArray[np.int16], slots: tuple[int, ...]) -> None:
+    """Fill empty slots by linear interpolation between the slices on either side, in place."""
+    for before, after in itertools.pairwise(slots):
+        for slot in range(before + 1, after):
+            share = (slot - before) / (after - before)
+            mixed = (1 - share) * volume[before].astype(np.float32) + share * volume[after].astype(np.float32)
+            volume[slot] = np.rint(mixed).astype(np.int16)

@@ -1,0 +1,171 @@
+"""From loose slices to one regular stack: sorted along the normal, checked for tilt, gaps and strangers. Pure geometry."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.infer.orientation import Affine
+from client.infer.slices import Slice
+from protocol.case import QualityFlag
+from protocol.codes import Code
+from protocol.errors import InvalidInputError
+
+_SAME_MM = 0.01
+_TILT_DEGREES = 1.0
+_STRAY_MM = 1.0
+_GAP = 1.5
+_IRREGULAR = 0.1
+_AXIAL_COSINE = 0.7071
+_MOST_SLOTS = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Slices from one end to the other. `slots[i]` is where slice i stands in a regular stack of `depth`; without gaps that is i.
+
+    `affine` maps an index (slot, row, column) to patient coordinates in mm.
+    """
+
+    slices: tuple[Slice, ...]
+    slots: tuple[int, ...]
+    depth: int
+    affine: Affine
+    flags: tuple[QualityFlag, ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(slots, rows, columns)."""
+        return self.depth, self.slices[0].rows, self.slices[0].columns
+
+    @property
+    def height_mm(self) -> float:
+        """From the lower face of the first slice to the upper face of the last."""
+        return float(np.linalg.norm(self.affine[:3, 0])) * self.depth
+
+
+def assemble(slices: list[Slice], *, allow_gaps: bool = False) -> Stack:
+    """Return the stack that `slices` make.
+
+    Args:
+        slices: Of one matrix, orientation and pixel spacing, one at each position (`without_repeats`).
+        allow_gaps: Leave empty slots where slices are missing, and say so by a flag, instead of refusing.
+
+    Raises:
+        InvalidInputError: `not-axial`, `gantry-tilt`, `mixed-geometry`, `missing-slices`.
+    """
+    first = slices[0]
+    normal = np.cross(first.across, first.down)
+    _require_axial(normal)
+    ordered = sorted(slices, key=lambda one: float(np.dot(one.position_mm, normal)))
+    positions = np.array([one.position_mm for one in ordered])
+    along = (positions - positions[0]) @ normal
+    _require_straight(positions - positions[0], along, normal)
+    if len(ordered) == 1:
+        return Stack((first,), (0,), 1, _affine(first, normal * (first.thickness_mm or 1.0)), ())
+    slots, step_mm, flags = _slots(along, allow_gaps=allow_gaps)
+    return Stack(tuple(ordered), slots, slots[-1] + 1, _affine(ordered[0], normal * step_mm), flags)
+
+
+def groups_of(slices: list[Slice]) -> list[list[Slice]]:
+    """Return the slices that could form one stack each: same series, matrix, orientation, pixel spacing; largest first."""
+    groups: dict[tuple[object, ...], list[Slice]] = {}
+    for one in slices:
+        key = (
+            one.study_uid, one.series_uid, one.rows, one.columns, _rounded(one.across), _rounded(one.down),
+            round(one.row_mm, 3), round(one.column_mm, 3),
+        )  # fmt: skip
+        groups.setdefault(key, []).append(one)
+    return sorted(groups.values(), key=len, reverse=True)
+
+
+def without_repeats(slices: list[Slice]) -> tuple[list[Slice], list[list[Slice]]]:
+    """Leave out slices that came twice; where several acquisitions share positions, keep the fullest one.
+
+    Returns:
+        The slices, and the sets that still share a position: only their pixels can tell whether they are copies.
+    """
+    unique = list({(one.instance_uid, one.frame): one for one in slices}.values())
+    if not _crowded(unique):
+        return unique, []
+    counts = Counter(one.acquisition for one in unique)
+    fullest = max(counts, key=lambda number: (counts[number], -number))
+    kept = [one for one in unique if one.acquisition == fullest]
+    return kept, _crowded(kept)
+
+
+def _crowded(slices: list[Slice]) -> list[list[Slice]]:
+    """Return the sets of slices that lie at one position."""
+    normal = np.cross(slices[0].across, slices[0].down)
+    ordered = sorted(slices, key=lambda one: (float(np.dot(one.position_mm, normal)), one.number))
+    sets: list[list[Slice]] = [[ordered[0]]]
+    for one in ordered[1:]:
+        apart = float(np.dot(np.subtract(one.position_mm, sets[-1][0].position_mm), normal))
+        if apart < _SAME_MM:
+            sets[-1].append(one)
+        else:
+            sets.append([one])
+    return [same for same in sets if len(same) > 1]
+
+
+def _require_axial(normal: NDArray[np.float64]) -> None:
+    if abs(float(normal[2])) < _AXIAL_COSINE:
+        raise InvalidInputError(
+            Code.NOT_AXIAL, "The slices are coronal or sagittal reformats. Send the axial series of the same study."
+        )
+
+
+def _require_straight(offsets: NDArray[np.float64], along: NDArray[np.float64], normal: NDArray[np.float64]) -> None:
+    """Slices must lie straight above one another: a steady drift is gantry tilt, a jump is another field of view."""
+    if along[-1] < _SAME_MM:
+        return
+    sideways = offsets - np.outer(along, normal)
+    drift = sideways[-1] / along[-1]
+    if np.degrees(np.arctan(np.linalg.norm(drift))) > _TILT_DEGREES:
+        raise InvalidInputError(
+            Code.GANTRY_TILT,
+            "The gantry was tilted: the slices do not stack along their normal. Send a series without tilt.",
+        )
+    if float(np.linalg.norm(sideways - np.outer(along, drift), axis=1).max()) > _STRAY_MM:
+        raise InvalidInputError(
+            Code.MIXED_GEOMETRY, "The slices have different fields of view. Send the slices of one reconstruction."
+        )
+
+
+def _slots(along: NDArray[np.float64], *, allow_gaps: bool) -> tuple[tuple[int, ...], float, tuple[QualityFlag, ...]]:
+    """Give each slice its slot; return the slots, the step in mm and flags.
+
+    Raises:
+        InvalidInputError: `missing-slices`.
+    """
+    steps = np.diff(along)
+    usual = float(np.median(steps))
+    if float(steps.max()) <= _GAP * usual:
+        even = float(along[-1]) / (len(along) - 1)
+        irregular = bool(np.abs(steps - usual).max() > _IRREGULAR * usual)
+        return tuple(range(len(along))), even, (QualityFlag.IRREGULAR_SPACING,) if irregular else ()
+    if not allow_gaps:
+        raise InvalidInputError(
+            Code.MISSING_SLICES,
+            "The stack of slices has a gap. Send the missing slices, or allow gaps (`--allow-gaps`); the answer then says so.",
+        )
+    steps_of_slot = np.maximum(1, np.rint(steps / usual)).astype(int)
+    slots = (0, *np.cumsum(steps_of_slot).tolist())
+    if slots[-1] >= _MOST_SLOTS:
+        raise InvalidInputError(Code.MIXED_GEOMETRY, "The slices lie too far apart to be one stack.")
+    return slots, float(along[-1]) / slots[-1], (QualityFlag.GAP_ALLOWED,)
+
+
+def _affine(first: Slice, step: NDArray[np.float64]) -> Affine:
+    """Return the affine of a stack that begins with `first` (PS3.3 equation C.7.6.2.1-1, columns in the order slot, row, column)."""
+    out = np.eye(4)
+    out[:3, 0] = step
+    out[:3, 1] = np.asarray(first.down) * first.row_mm  # (0028,0030) names the distance between rows first
+    out[:3, 2] = np.asarray(first.across) * first.column_mm
+    out[:3, 3] = first.position_mm
+    return out
+
+
+def _rounded(vector: tuple[float, float, float]) -> tuple[float, ...]:
+    return tuple(round(value, 2) + 0.0 for value in vector)
