@@ -12,9 +12,10 @@ from registry_api.enrolment import tables as _enrolment
 from registry_api.link import tables as _link
 from registry_api.people import tables as _people
 from registry_api.promoted import tables as _promoted
+from registry_api.reading import tables as _reading
 from registry_api.releases import tables as _releases
 
-AREAS = (_enrolment, _people, _link, _cases, _releases, _promoted)
+AREAS = (_enrolment, _people, _link, _cases, _releases, _promoted, _reading)
 """The modules whose import puts their rows into the metadata; a new area is added here."""
 
 _MIGRATIONS = Path(__file__).with_name("migrations")

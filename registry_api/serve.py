@@ -89,7 +89,7 @@ def _web_config(runtime: Runtime) -> uvicorn.Config:
         ssl_keyfile=str(key),
         log_config=None,
         access_log=False,
-        lifespan="off",
+        lifespan="on",
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,

@@ -16,12 +16,19 @@ from protocol.parcel import parse_parcel
 from registry_api.cases.service import accept_case
 from registry_api.database import Database
 from registry_api.link.tables import ParcelRow
+from registry_api.reading import service as reading
 
 Receiver = Callable[[Session, str, Any, datetime], None]
 """(session, site, parcel, now): store the parcel in the session's transaction, or raise an error with a code."""
 
 RECEIVERS: dict[str, Receiver] = {
     "case-record": accept_case,
+    "read-post": reading.accept_post,
+    "read-opened": reading.accept_opened,
+    "report-receipt": reading.accept_receipt,
+    "read-delivered": reading.accept_delivered,
+    "read-acknowledged": reading.accept_acknowledged,
+    "read-withdrawn": reading.accept_withdrawn,
 }
 
 _ENVELOPE_ID = re.compile(r"[0-9a-f]{32}")

@@ -94,7 +94,10 @@ def protect(tallies: Mapping[Key, Tally], lines: Sequence[Line], rule: Rule) -> 
     """
     counts = {key: sum(tally.values()) for key, tally in tallies.items()}
     statuses = {key: primary(tally, rule) for key, tally in tallies.items()}
-    live = [_without_zeros(line, counts) for line in lines if counts.get(line.total, 0)]
+    live = sorted(
+        (_without_zeros(line, counts) for line in lines if counts.get(line.total, 0)),
+        key=lambda line: (line.total, line.parts),
+    )
     _Company(counts, statuses, live, rule).find()
     return {key: _cell(counts[key], status, rule) for key, status in statuses.items()}
 
@@ -193,7 +196,7 @@ class _Company:
         self, counts: Mapping[Key, int], statuses: dict[Key, Status], lines: Sequence[Line], rule: Rule
     ) -> None:
         self._counts, self._statuses, self._lines, self._rule = counts, statuses, lines, rule
-        self._live = [key for key, count in counts.items() if count]
+        self._live = sorted(key for key, count in counts.items() if count)
         self._lines_of: dict[Key, list[Line]] = {}
         for line in lines:
             for key in (line.total, *line.parts):

@@ -1,0 +1,125 @@
+"""Case records: versions in any order, withdrawals, late ones, rules; and no way to read one back."""
+
+from datetime import UTC, date, datetime
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlmodel import select
+
+from protocol.case import CaseRecord
+from protocol.codes import Code
+from protocol.errors import InvalidInputError
+from registry_api.cases.service import accept_case, check_case
+from registry_api.cases.tables import CaseRow
+from registry_api.main import create_app
+from tests.unit.registry_api.conftest import Registry
+
+TODAY = date(2026, 3, 4)
+
+
+@pytest.fixture
+def site(registry: Registry) -> str:
+    registry.enrol("northport")
+    return "northport"
+
+
+def send(registry: Registry, site: str, *records: CaseRecord) -> CaseRow:
+    for record in records:
+        with registry.runtime.database.writing() as session:
+            accept_case(session, site, record, registry.clock())
+    with registry.runtime.database.reading() as session:
+        return session.exec(select(CaseRow)).one()
+
+
+def test_a_record_is_kept_whole(registry: Registry, site: str) -> None:
+    record = registry.case(age_band="60-69", sex="male", pcr="positive", care_setting="inpatient", corads=6,
+                           rsna_class="typical", quality=["contrast", "thick-slices"])  # fmt: skip
+    row = send(registry, site, record)
+    kept = row.model_dump(exclude={"site", "late", "received_at", "week", "quality"})
+    assert kept == record.model_dump(mode="json", exclude={"kind", "epi_week", "quality"})
+    assert (row.week, row.quality, row.late) == ("2026-W08", "contrast,thick-slices", False)
+
+
+def test_the_same_record_twice_is_one(registry: Registry, site: str) -> None:
+    record = registry.case()
+    assert send(registry, site, record, record).version == 1
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(order=st.permutations([1, 2, 3, 4]))
+def test_the_highest_version_wins_in_any_order(registry: Registry, order: list[int]) -> None:
+    with registry.runtime.database.reading() as session:
+        known = session.get(CaseRow, ("northport", "f" * 32)) is not None
+    if not known:
+        registry.enrol("northport")
+    else:
+        with registry.runtime.database.writing() as session:
+            session.delete(session.get_one(CaseRow, ("northport", "f" * 32)))
+    for version in order:
+        record = registry.case(case_id="f" * 32, version=version, severity_score=version)
+        row = send(registry, "northport", record)
+    assert (row.version, row.severity_score) == (4, 4)
+
+
+def test_a_withdrawn_record_keeps_nothing_of_the_study(registry: Registry, site: str) -> None:
+    record = registry.case(age_band="60-69")
+    row = send(registry, site, record, record.model_copy(update={"version": 2, "withdrawn": True}))
+    assert row.withdrawn
+    content = row.model_dump(exclude={"site", "case_id", "version", "withdrawn", "late", "received_at", "week"})
+    assert set(content.values()) == {None}
+
+
+def test_an_old_version_does_not_bring_a_withdrawn_case_back(registry: Registry, site: str) -> None:
+    record = registry.case()
+    withdrawn = record.model_copy(update={"version": 2, "withdrawn": True})
+    assert send(registry, site, record, withdrawn, record).withdrawn
+
+
+def test_two_sites_may_have_the_same_id_and_do_not_touch_each_other(registry: Registry, site: str) -> None:
+    registry.enrol("southbay")
+    record = registry.case()
+    for one in (site, "southbay"):
+        with registry.runtime.database.writing() as session:
+            accept_case(session, one, record, registry.clock())
+    with registry.runtime.database.writing() as session:
+        accept_case(session, "southbay", record.model_copy(update={"version": 2, "withdrawn": True}), registry.clock())
+        assert not session.get_one(CaseRow, (site, record.case_id)).withdrawn
+
+
+@pytest.mark.parametrize(
+    ("week", "late"), [("2026-W09", False), ("2026-W08", False), ("2026-W07", True), ("2025-W50", True)]
+)
+def test_a_record_is_late_two_weeks_after_its_week(registry: Registry, site: str, week: str, *, late: bool) -> None:
+    assert send(registry, site, registry.case(week=week)).late is late
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"week": "2021-W53"}, "does not exist"),
+        ({"week": "2026-W12"}, "future"),
+        ({"opacity_percent": 30}, "add up"),
+        ({"opacity_percent": 5}, "add up"),
+        ({"corads": 6, "pcr": "negative"}, "PCR"),
+        ({"corads": 5, "rsna_class": "negative"}, "contradicts"),
+    ],
+)
+def test_rules(registry: Registry, fields: dict[str, object], says: str) -> None:
+    with pytest.raises(InvalidInputError, match=says) as raised:
+        check_case(registry.case(**fields), today=TODAY)
+    assert raised.value.code is Code.BAD_REQUEST
+
+
+def test_rounded_shares_may_miss_the_sum_by_one(registry: Registry) -> None:
+    for opacity in (11, 12, 13):
+        check_case(registry.case(opacity_percent=opacity), today=TODAY)
+
+
+def test_a_site_ahead_of_utc_may_send_on_the_first_day_of_its_week(registry: Registry) -> None:
+    check_case(registry.case(week="2026-W11"), today=datetime(2026, 3, 8, 13, tzinfo=UTC).date())
+
+
+def test_no_route_says_anything_of_a_case(registry: Registry) -> None:
+    paths = create_app(registry.runtime).openapi()["paths"]
+    assert not [path for path in paths if "case" in path]

@@ -1,0 +1,129 @@
+"""A registry on a database of its own for every test, with a clock that tests set."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from protocol.case import CaseRecord
+from protocol.enrolment import EnrolRequest
+from registry_api.cases.service import accept_case
+from registry_api.enrolment.invites import create_invite
+from registry_api.enrolment.sites import enrol
+from registry_api.main import create_app
+from registry_api.people.roles import Role
+from registry_api.people.service import NewPerson, add_person
+from registry_api.runtime import Runtime, build_runtime
+from tests.fakes.asgi_client import AsgiClient
+from tests.fakes.centre_home import make_centre_home, make_csr, supernode_key
+
+ORIGIN = "https://localhost:8443"
+
+
+@dataclass
+class Clock:
+    """Stands still until a test moves it."""
+
+    now: datetime = field(default_factory=lambda: datetime(2026, 3, 4, 12, 0, tzinfo=UTC))
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def pass_(self, **span: float) -> None:
+        self.now += timedelta(**span)
+
+
+@dataclass
+class Registry:
+    """The registry under test and the shortest ways to fill it."""
+
+    runtime: Runtime
+    clock: Clock
+    _cases: int = 0
+
+    def enrol(self, site: str, region: str = "XA-N") -> str:
+        """Invite and enrol a site; return its certificate's serial."""
+        with self.runtime.database.writing() as session:
+            token = create_invite(session, site=site, region=region, hours=1, now=self.clock())
+            _, issued = enrol(session, self.request(token), authority=self.runtime.authority, now=self.clock())
+        return issued.serial
+
+    def request(self, token: str, **changes: str) -> EnrolRequest:
+        content = {
+            "token": token,
+            "csr_pem": make_csr(ec.generate_private_key(ec.SECP256R1())),
+            "supernode_key": supernode_key(),
+            "gateway_origin": "https://gateway.example:9443",
+        }
+        return EnrolRequest(**{**content, **changes})
+
+    def add(self, role: Role, *, region: str | None = None) -> NewPerson:
+        with self.runtime.database.writing() as session:
+            return add_person(session, f"a {role}", role=role, region=region, now=self.clock())
+
+    def cases(self, site: str, count: int, *, week: str = "2026-W08", **fields: object) -> list[CaseRecord]:
+        """Store `count` case records of one site that agree in everything."""
+        records = [self.case(week=week, **fields) for _ in range(count)]
+        with self.runtime.database.writing() as session:
+            for record in records:
+                accept_case(session, site, record, self.clock())
+        return records
+
+    def case(self, *, week: str = "2026-W08", **fields: object) -> CaseRecord:
+        self._cases += 1
+        content: dict[str, object] = {
+            "case_id": f"{self._cases:032x}",
+            "epi_week": week,
+            "ggo_percent": 10,
+            "consolidation_percent": 2,
+            "opacity_percent": 12,
+            "severity_score": 5,
+            "severity_band": "mild",
+            "model_release": "ggo@0",
+        }
+        return CaseRecord.model_validate({**content, **fields})
+
+
+@pytest.fixture(scope="session")
+def centre_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keys and certificates, made once; each test links to them."""
+    return make_centre_home(tmp_path_factory.mktemp("centre") / "home")
+
+
+@pytest.fixture
+def home(tmp_path: Path, centre_files: Path) -> Path:
+    """A centre's folder of this test's own, with shared keys."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    for name in ("pki", "secrets"):
+        (folder / name).symlink_to(centre_files / name)
+    (folder / "registry.toml").write_text((centre_files / "registry.toml").read_text())
+    return folder
+
+
+@pytest.fixture
+def registry(home: Path) -> Iterator[Registry]:
+    clock = Clock()
+    built = Registry(build_runtime(home, clock=clock), clock)
+    yield built
+    built.runtime.database.close()
+
+
+@pytest.fixture
+def client(registry: Registry) -> Iterator[AsgiClient]:
+    with AsgiClient(create_app(registry.runtime), base_url=ORIGIN) as opened:
+        yield opened
+
+
+@pytest.fixture
+def bearer(registry: Registry) -> Callable[..., dict[str, str]]:
+    """Return headers of a new person of a role."""
+
+    def headers(role: Role, *, region: str | None = None) -> dict[str, str]:
+        region = region or ("XA" if role is Role.MINISTRY else None)
+        return {"Authorization": f"Bearer {registry.add(role, region=region).api_key}"}
+
+    return headers

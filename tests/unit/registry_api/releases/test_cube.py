@@ -1,0 +1,88 @@
+"""The closed cube: what is counted where, and which sums the cells are in."""
+
+from itertools import combinations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from protocol.case import AgeBand, CaseRecord, SeverityBand
+from registry_api.releases.build import COLUMNS
+from registry_api.releases.cube import (
+    DIMENSIONS,
+    MOST_DIMENSIONS,
+    Group,
+    country_of,
+    is_country,
+    is_published,
+    lines,
+    tally,
+)
+
+VALUES = {"severity": "mild", "age": "40-49", "sex": "female", "pcr": "unknown", "rsna": "unread"}
+
+groups = st.builds(
+    Group,
+    site=st.sampled_from(["a", "b", "c"]),
+    region=st.sampled_from(["XA-N", "XA-S", "XA"]),
+    values=st.fixed_dictionaries({name: st.sampled_from(values) for name, values in DIMENSIONS.items()}),
+    studies=st.integers(1, 30),
+)
+
+
+def test_a_study_is_counted_at_country_and_region_in_every_table_of_two_dimensions() -> None:
+    cells = tally([Group("a", "XA-N", VALUES, 3)])
+    tables = sum(1 for size in range(MOST_DIMENSIONS + 1) for _ in combinations(DIMENSIONS, size))
+    assert len(cells) == 2 * tables == 32
+    assert all(cell == {"a": 3} for cell in cells.values())
+    assert cells["XA-N", (("severity", "mild"), ("sex", "female"))] == {"a": 3}
+
+
+def test_hospitals_are_kept_apart_within_a_cell() -> None:
+    cells = tally([Group("a", "XA-N", VALUES, 3), Group("b", "XA-N", VALUES, 4), Group("a", "XA-N", VALUES, 1)])
+    assert cells["XA", ()] == {"a": 4, "b": 4}
+
+
+def test_a_site_without_a_region_counts_for_its_country_and_is_no_region_of_its_own() -> None:
+    cells = tally([Group("a", "XA", VALUES, 3)])
+    assert cells["XA", ()] == {"a": 3}
+    assert {place for place, _ in cells if is_published(place)} == {"XA"}
+
+
+def test_places() -> None:
+    assert country_of("XA-N") == country_of("XA") == "XA"
+    assert is_country("XA")
+    assert not is_country("XA-N")
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(groups, min_size=1, max_size=12))
+def test_every_line_adds_up(some: list[Group]) -> None:
+    cells = tally(some)
+    count = {key: sum(cell.values()) for key, cell in cells.items()}
+    found = lines(cells)
+    assert found
+    for line in found:
+        assert count[line.total] == sum(count.get(part, 0) for part in line.parts)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(groups, min_size=1, max_size=6))
+def test_every_cell_is_in_a_line_with_each_dimension_it_lacks_and_has(some: list[Group]) -> None:
+    cells = tally(some)
+    found = lines(cells)
+    for key in cells:
+        place, categories = key
+        as_total = sum(line.total == key for line in found)
+        as_part = sum(key in line.parts for line in found)
+        assert as_total == (
+            0 if len(categories) == MOST_DIMENSIONS else len(DIMENSIONS) - len(categories)
+        ) + is_country(place)
+        assert as_part == len(categories) + (not is_country(place))
+
+
+def test_the_cube_knows_every_value_that_a_record_can_have() -> None:
+    assert set(DIMENSIONS["age"]) == set(AgeBand)
+    assert set(DIMENSIONS["severity"]) == set(SeverityBand)
+    assert COLUMNS.keys() == DIMENSIONS.keys()
+    fields = CaseRecord.model_fields
+    assert all(column.key in fields for column in COLUMNS.values())

@@ -1,0 +1,111 @@
+"""Transactions: durable on SQLite, all or nothing, one writer at a time; migrations end where the code's tables are."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+from sqlmodel import Session, select
+
+from protocol.codes import Code
+from protocol.errors import UnavailableError
+from registry_api.database import Database, UtcDateTime, open_engine
+from registry_api.people.tables import PersonRow
+from registry_api.schema import metadata, migrate
+
+NOON = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    engine = open_engine(f"sqlite:///{tmp_path}/registry.db")
+    migrate(engine)
+    return Database(engine)
+
+
+def person(number: int, *, created_at: datetime = NOON) -> PersonRow:
+    return PersonRow(id=f"{number:032x}", name="n", role="auditor", key_sha256=str(number), created_at=created_at)
+
+
+def test_sqlite_waits_for_the_disk(database: Database) -> None:
+    with database.reading() as session:
+        assert session.exec(text("PRAGMA synchronous")).scalar() == 2  # FULL
+        assert session.exec(text("PRAGMA journal_mode")).scalar() == "wal"
+        assert session.exec(text("PRAGMA foreign_keys")).scalar() == 1
+
+
+def test_a_transaction_that_raises_leaves_nothing(database: Database) -> None:
+    with pytest.raises(RuntimeError), database.writing() as session:
+        session.add(person(1))
+        session.flush()
+        raise RuntimeError
+    with database.reading() as session:
+        assert session.exec(select(PersonRow)).all() == []
+
+
+def test_what_a_reading_transaction_changes_is_not_kept(database: Database) -> None:
+    with database.reading() as session:
+        session.add(person(1))
+        session.flush()
+    with database.reading() as session:
+        assert session.exec(select(PersonRow)).all() == []
+
+
+def test_readers_are_not_held_up_by_a_writer(database: Database) -> None:
+    with database.writing() as writer:
+        writer.add(person(1))
+        writer.flush()
+        with database.reading() as reader:
+            assert reader.exec(select(PersonRow)).all() == []
+
+
+def test_writers_come_one_after_the_other(database: Database) -> None:
+    def count_up(_: int) -> None:
+        with database.writing() as session:
+            highest = len(session.exec(select(PersonRow)).all())
+            session.add(person(highest))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(count_up, range(40)))
+    with database.reading() as session:
+        assert len(session.exec(select(PersonRow)).all()) == 40
+
+
+def test_a_database_that_cannot_be_written_is_unavailable(database: Database) -> None:
+    with pytest.raises(UnavailableError) as raised, database.writing() as session:
+        session.exec(text("PRAGMA query_only = 1"))
+        session.add(person(1))
+    assert raised.value.code is Code.DISK_FULL
+
+
+def test_times_come_back_in_utc_whatever_zone_they_had(database: Database) -> None:
+    east = NOON.astimezone(timezone(timedelta(hours=5)))
+    with database.writing() as session:
+        session.add(person(1, created_at=east))
+    with database.reading() as session:
+        assert session.exec(select(PersonRow)).one().created_at == NOON
+
+
+def test_a_time_without_a_zone_is_refused() -> None:
+    with pytest.raises(ValueError, match="zone"):
+        UtcDateTime().process_bind_param(datetime(2026, 1, 1), None)  # type: ignore[arg-type]
+
+
+def test_migrations_end_where_the_code_is_and_may_run_twice(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path}/registry.db")
+    migrate(engine)
+    migrate(engine)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata()) == []
+    engine.dispose()
+
+
+def test_migrating_keeps_what_is_there(database: Database) -> None:
+    with database.writing() as session:
+        session.add(person(7))
+    migrate(database.engine)
+    with Session(database.engine) as session:
+        assert session.exec(select(PersonRow)).one().id == f"{7:032x}"
