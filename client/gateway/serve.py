@@ -29,6 +29,7 @@ def serve(app: FastAPI, *, host: str, port: int, keys: Path, stop: threading.Eve
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        ws="none",
         log_config=None,
         timeout_graceful_shutdown=2,
         ssl_certfile=keys / "gateway.pem",

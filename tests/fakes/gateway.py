@@ -114,7 +114,15 @@ class Centre:
 class GatewayUnderTest:
     """A gateway with one posted, claimed study, one approved reader key, and a clock that the test moves."""
 
-    def __init__(self, home: Path, *, origin: str = ORIGIN, patience_seconds: float = 0.0) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *,
+        origin: str = ORIGIN,
+        patience_seconds: float = 0.0,
+        bundle: Path | None = None,
+        real_time: bool = False,
+    ) -> None:
         self.now = START
         self.heard: datetime | None = None
         self.audit: list[tuple[str, str, str]] = []
@@ -122,14 +130,14 @@ class GatewayUnderTest:
         self.centre = Centre()
         self.reader = ReaderKey()
         self.studies = home / "studies"
-        clock = lambda: self.now  # noqa: E731 - a clock is a value here
+        clock = (lambda: datetime.now(UTC)) if real_time else (lambda: self.now)
         self.book = Book(connect(home / "node.db", SCHEMA), clock)
         self.keys = ReaderKeys(self.book.connection, clock)
-        self.sessions = Sessions(self.book, self.keys, lambda: self.heard or self.now)
+        self.sessions = Sessions(self.book, self.keys, lambda: self.heard or clock())
         self.reports = Reports(self.book, self.gate)
         self.desk = Desk(
             site=SITE, origin=origin, grant_key=self.centre.key, book=self.book, sessions=self.sessions, reports=self.reports,
-            findings=OneStudy(self.studies), audit=lambda *row: self.audit.append(row), bundle=home / "niivue.umd.js",
+            findings=OneStudy(self.studies), audit=lambda *row: self.audit.append(row), bundle=bundle or home / "niivue.umd.js",
             patience_seconds=patience_seconds,
         )  # fmt: skip
         self.app: FastAPI = create_app(self.desk)
@@ -138,6 +146,13 @@ class GatewayUnderTest:
         self.book.post(a_post(), study_key=STUDY)
         self.book.mark(REQUEST, what="sent")
         self.claimed()
+
+    def open_beside(self, other: "GatewayUnderTest", home: Path) -> None:
+        """Be the same node seen from another thread: its database by a connection of our own."""
+        self.centre, self.reader, self.gate, self.studies = other.centre, other.reader, other.gate, other.studies
+        self.book = Book(connect(home / "node.db", SCHEMA), lambda: datetime.now(UTC))
+        self.keys = ReaderKeys(self.book.connection, lambda: datetime.now(UTC))
+        self.reports = Reports(self.book, self.gate)
 
     def claimed(self, claim_id: str = CLAIM, *, fence: int = 1, request_id: str = REQUEST) -> None:
         self.book.claim_made(ClaimMade(request_id=request_id, claim_id=claim_id, reader_id=READER, fence=fence))

@@ -18,9 +18,12 @@ const viewer = new niivue.Niivue({
   show3Dcrosshair: false,
   multiplanarShowRender: niivue.SHOW_RENDER.NEVER,
   multiplanarPadPixels: 6,
+  showAllOrientationMarkers: true,
+  fontColor: [0.88, 0.95, 0.95, 1],
   backColor: [0, 0, 0, 1],
   crosshairColor: [0.16, 0.63, 0.6, 0.8],
   crosshairWidth: 0.7,
+  crosshairGap: 6,
   isNearestInterpolation: false,
   dragAndDropEnabled: false,
   dragMode: niivue.DRAG_MODE.measurement,
@@ -81,8 +84,14 @@ function press(attribute, value) {
 }
 
 function setLayout(name) {
-  const types = { multiplanar: viewer.sliceTypeMultiplanar, axial: viewer.sliceTypeAxial, coronal: viewer.sliceTypeCoronal };
-  viewer.setSliceType(types[name]);
+  const { AXIAL, CORONAL, SAGITTAL } = niivue.SLICE_TYPE;
+  const layouts = {
+    // where each plane stands: left, top, width, height as shares of the canvas
+    multiplanar: [[AXIAL, 0, 0, 0.63, 1], [CORONAL, 0.64, 0, 0.36, 0.495], [SAGITTAL, 0.64, 0.505, 0.36, 0.495]],
+    axial: [[AXIAL, 0, 0, 1, 1]],
+    coronal: [[CORONAL, 0, 0, 1, 1]],
+  };
+  viewer.setCustomLayout(layouts[name].map(([sliceType, ...position]) => ({ sliceType, position })));
   press("layout", name);
 }
 
@@ -122,6 +131,7 @@ try {
   await addOverlay();
   setLayout("multiplanar");
   listen();
+  viewer.moveCrosshairInVox(0, 0, 0); // says where we are
   document.getElementById("loading").hidden = true;
   desk.dataset.state = "shown";
 } catch (error) {
