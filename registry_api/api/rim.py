@@ -2,6 +2,7 @@
 
 import logging
 import time
+from contextlib import suppress
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -70,17 +71,16 @@ class _Exchange:
         self._began = time.monotonic()
 
     async def run(self, app: ASGIApp) -> None:
-        """Let `app` answer, unless the body passes the limit on the way."""
-        try:
+        """Let `app` answer, unless the body passes the limit on the way: what it makes of that is not sent."""
+        with suppress(TooLargeError):
             await app(self._scope, self._read, self._answer)
-        except TooLargeError:
-            if self._status == 0:
-                await self.refuse()
+        if self._received > self.limit and self._status == 0:
+            await self.refuse()
 
     async def refuse(self) -> None:
         """Answer 413."""
-        await self._answer({"type": "http.response.start", "status": 413, "headers": []})
-        await self._answer({"type": "http.response.body", "body": b"The request is too large.\n"})
+        await self._pass_on({"type": "http.response.start", "status": 413, "headers": []})
+        await self._pass_on({"type": "http.response.body", "body": b"The request is too large.\n"})
 
     def summary(self) -> dict[str, object]:
         """Return what the access log says."""
@@ -103,6 +103,10 @@ class _Exchange:
         return message
 
     async def _answer(self, message: Message) -> None:
+        if self._status or self._received <= self.limit:
+            await self._pass_on(message)
+
+    async def _pass_on(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
             headers = MutableHeaders(scope=message)

@@ -16,7 +16,8 @@ held for every line, on the published bytes, with cells withheld until they hold
 Rounding and the ban on exact totals: `docs/explanation/counts.md`; what other bodies do: the same page.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -197,38 +198,52 @@ class _Company:
     ) -> None:
         self._counts, self._statuses, self._lines, self._rule = counts, statuses, lines, rule
         self._live = sorted(key for key, count in counts.items() if count)
-        self._lines_of: dict[Key, list[Line]] = {}
-        for line in lines:
-            for key in (line.total, *line.parts):
-                self._lines_of.setdefault(key, []).append(line)
+        self._members = [(line.total, *line.parts) for line in lines]
+        self._lines_of: dict[Key, list[int]] = {key: [] for key in self._live}
+        for number, members in enumerate(self._members):
+            for key in members:
+                self._lines_of[key].append(number)
+        self._hidden = [sum(self._is_hidden(key) for key in members) for members in self._members]
 
     def find(self) -> None:
         """Change the statuses until both demands hold."""
-        self._give_company(list(self._lines))
+        self._give_company(range(len(self._lines)))
         if any(self._statuses[key] is Status.MASKED for key in self._live):
             needed = self._needed()
             while pinned := self._pinned(needed):
                 for key in pinned:
                     self._give_company(self._free(key))
 
-    def _give_company(self, queue: list[Line]) -> None:
+    def _give_company(self, numbers: Iterable[int]) -> None:
         """Hide a second member of every line that has exactly one hidden."""
+        queue = deque(numbers)
         while queue:
-            line = queue.pop()
-            members = (line.total, *line.parts)
-            if sum(self._statuses[key] is not Status.PUBLISHED for key in members) == 1:
-                queue += self._hide(self._next_to_hide(line))
-                queue.append(line)
+            number = queue.popleft()
+            if self._hidden[number] == 1:
+                queue += self._hide(self._next_to_hide(self._members[number]))
 
-    def _next_to_hide(self, line: Line) -> Key:
-        """The smallest part that is still shown; totals are worth most and go last."""
-        shown = [key for key in line.parts if self._statuses[key] is Status.PUBLISHED]
-        return min(shown, key=lambda key: (self._counts[key], key)) if shown else line.total
+    def _next_to_hide(self, members: Iterable[Key]) -> Key:
+        """The cell whose hiding leaves the fewest lines with one hidden member; then the finer, then the smaller one.
 
-    def _hide(self, key: Key) -> list[Line]:
+        Hiding the smallest each time would send one masked cell's company through every table of the week.
+        """
+        shown = [key for key in members if not self._is_hidden(key)]
+        return min(shown, key=lambda key: (self._cost(key), -len(key[1]), self._counts[key], key))
+
+    def _cost(self, key: Key) -> int:
+        """Lines that would newly have one hidden member, less those that would have no lone one any more."""
+        hidden = [self._hidden[number] for number in self._lines_of[key]]
+        return hidden.count(0) - hidden.count(1)
+
+    def _is_hidden(self, key: Key) -> bool:
+        return self._statuses[key] is not Status.PUBLISHED
+
+    def _hide(self, key: Key) -> list[int]:
         """Withhold a cell and return the lines that must be looked at again."""
         self._statuses[key] = Status.WITHHELD
-        return list(self._lines_of.get(key, ()))
+        for number in self._lines_of[key]:
+            self._hidden[number] += 1
+        return self._lines_of[key]
 
     def _bounds(self, *, all_hidden: bool) -> dict[Key, _Bounds]:
         """What the table implies now, or would imply if every count but zero were hidden."""
@@ -251,10 +266,10 @@ class _Company:
         bounds = self._bounds(all_hidden=False)
         return sorted(key for key, least in needed.items() if bounds[key][1] - bounds[key][0] + 1 < least)
 
-    def _free(self, key: Key) -> list[Line]:
-        """Hide one more number beside a pinned cell, else the smallest in the table; return the lines to look at again."""
-        for line in self._lines_of.get(key, ()):
-            if any(self._statuses[one] is Status.PUBLISHED for one in (line.total, *line.parts)):
-                return self._hide(self._next_to_hide(line))
-        shown = [one for one in self._live if self._statuses[one] is Status.PUBLISHED]
-        return self._hide(min(shown, key=lambda one: (self._counts[one], one))) if shown else []
+    def _free(self, key: Key) -> list[int]:
+        """Hide one more number beside a pinned cell, else one anywhere in the table; return the lines to look at again."""
+        for number in self._lines_of[key]:
+            if self._hidden[number] < len(self._members[number]):
+                return self._hide(self._next_to_hide(self._members[number]))
+        shown = [one for one in self._live if not self._is_hidden(one)]
+        return self._hide(self._next_to_hide(shown)) if shown else []

@@ -1,5 +1,6 @@
 """A registry on a database of its own for every test, with a clock that tests set."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -89,8 +90,10 @@ class Registry:
 
 @pytest.fixture(scope="session")
 def centre_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Keys and certificates, made once; each test links to them."""
-    return make_centre_home(tmp_path_factory.mktemp("centre") / "home")
+    """Keys, certificates and an empty migrated database, made once."""
+    folder = make_centre_home(tmp_path_factory.mktemp("centre") / "home")
+    build_runtime(folder).database.close()
+    return folder
 
 
 @pytest.fixture
@@ -100,7 +103,8 @@ def home(tmp_path: Path, centre_files: Path) -> Path:
     folder.mkdir()
     for name in ("pki", "secrets"):
         (folder / name).symlink_to(centre_files / name)
-    (folder / "registry.toml").write_text((centre_files / "registry.toml").read_text())
+    for name in ("registry.toml", "registry.db"):
+        shutil.copy(centre_files / name, folder / name)
     return folder
 
 

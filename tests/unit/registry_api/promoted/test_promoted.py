@@ -1,0 +1,141 @@
+"""Promoted models: verified before they are stored, stored before they are announced, never loaded."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from protocol.codes import Code
+from protocol.errors import ConflictError, InvalidInputError, RefusedError, UnavailableError
+from protocol.parcel import parse_notice
+from protocol.release import Manifest, ReleaseAnnounced, SignedManifest
+from protocol.shape import canonical_json
+from registry_api.link.outbox import open_notices
+from registry_api.people.roles import Role
+from registry_api.promoted.service import publish
+from registry_api.promoted.shelf import Shelf
+from registry_api.promoted.tables import PromotedRow
+from tests.fakes.asgi_client import AsgiClient
+from tests.fakes.centre_home import SERVICE_TOKEN, sign_release
+from tests.unit.registry_api.conftest import Registry
+
+WEIGHTS = b"weights, not looked into" * 100_000
+SERVICE = {"Authorization": f"Bearer {SERVICE_TOKEN}"}
+
+
+@pytest.fixture
+def signed(home: Path) -> Callable[..., SignedManifest]:
+    def make(name: str = "ggo@1", weights: bytes = WEIGHTS) -> SignedManifest:
+        manifest = Manifest(
+            name=name, lineage="ggo", version=int(name.split("@")[1]), parent="ggo@0", architecture="lite-2p5d",
+            weights_sha256=hashlib.sha256(weights).hexdigest(), weights_bytes=len(weights),
+            created="2026-03-04T12:00:00Z", run_id=None, rounds=0, sites=0, epsilon_max=None, scores=None,
+        )  # fmt: skip
+        return SignedManifest(manifest=manifest, signature=sign_release(home, canonical_json(manifest)))
+
+    return make
+
+
+def post(client: AsgiClient, signed: SignedManifest, weights: bytes = WEIGHTS, headers: dict[str, str] = SERVICE):
+    return client.post(
+        "/v1/models", data={"manifest": canonical_json(signed).decode()}, files={"weights": weights}, headers=headers
+    )
+
+
+def notices(registry: Registry, site: str) -> list[bytes]:
+    with registry.runtime.database.reading() as session:
+        return [row.body for row in open_notices(session, [site])]
+
+
+def test_a_release_is_stored_and_announced_to_active_sites(registry: Registry, client: AsgiClient, signed) -> None:
+    registry.enrol("northport")
+    answer = post(client, signed())
+    assert (answer.status_code, answer.json()) == (201, {"name": "ggo@1", "sites": ["northport"]})
+    assert b"".join(registry.runtime.shelf.chunks(signed().manifest.weights_sha256)) == WEIGHTS
+    [notice] = notices(registry, "northport")
+    assert parse_notice(notice) == ReleaseAnnounced(signed=signed())
+
+
+def test_publishing_again_announces_again(registry: Registry, client: AsgiClient, signed) -> None:
+    registry.enrol("northport")
+    post(client, signed())
+    assert post(client, signed()).status_code == 201
+    assert len(notices(registry, "northport")) == 2
+
+
+def test_other_weights_under_a_used_name_are_a_conflict(registry: Registry, client: AsgiClient, signed) -> None:
+    post(client, signed())
+    answer = post(client, signed(weights=b"other"), b"other")
+    assert (answer.status_code, answer.json()["code"]) == (409, "already-exists")
+
+
+def test_what_was_not_signed_is_refused_and_leaves_nothing(registry: Registry, client: AsgiClient, signed) -> None:
+    registry.enrol("northport")
+    good = signed()
+    forged = good.model_copy(update={"signature": "A" * 86})
+    answer = post(client, forged)
+    assert (answer.status_code, answer.json()["code"]) == (403, "signature-invalid")
+    answer = post(client, good, b"swapped")
+    assert (answer.status_code, answer.json()["code"]) == (403, "signature-invalid")
+    with registry.runtime.database.reading() as session:
+        assert session.get(PromotedRow, "ggo@1") is None
+    assert notices(registry, "northport") == []
+    shelf = registry.runtime.settings.within(registry.runtime.settings.models.directory)
+    assert list(shelf.iterdir()) == []
+
+
+def test_a_manifest_of_another_shape_is_refused(client: AsgiClient) -> None:
+    answer = client.post("/v1/models", data={"manifest": "{}"}, files={"weights": b"x"}, headers=SERVICE)
+    assert (answer.status_code, answer.json()["code"]) == (422, "bad-shape")
+
+
+def test_only_the_federation_side_publishes(client: AsgiClient, signed, bearer) -> None:
+    assert post(client, signed(), headers=bearer(Role.COORDINATOR)).status_code == 403
+
+
+def test_the_shelf_refuses_names_that_are_no_hash(tmp_path: Path) -> None:
+    for name in ("../../etc/passwd", "", "A" * 64):
+        with pytest.raises(InvalidInputError):
+            Shelf(tmp_path).path(name)
+
+
+def test_the_shelf_has_only_what_was_put(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError) as raised:
+        next(Shelf(tmp_path).chunks("0" * 64))
+    assert raised.value.code is Code.NOT_FOUND
+
+
+def test_a_wrong_hash_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(RefusedError):
+        Shelf(tmp_path).put([b"a", b"b"], sha256="0" * 64)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_shelf_that_cannot_be_written_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UnavailableError) as raised:
+        Shelf(tmp_path / "file").put([b"a"], sha256=hashlib.sha256(b"a").hexdigest())
+    assert raised.value.code is Code.DISK_FULL
+
+
+def test_rolling_back_to_an_older_release_announces_it(registry: Registry, signed) -> None:
+    registry.enrol("northport")
+    runtime = registry.runtime
+    for name in ("ggo@1", "ggo@2", "ggo@1"):
+        with runtime.database.writing() as session:
+            publish(
+                session, signed(name), [WEIGHTS], shelf=runtime.shelf, key=runtime.release_public, now=registry.clock()
+            )
+    names = [parse_notice(body).signed.manifest.name for body in notices(registry, "northport")]  # type: ignore[union-attr]
+    assert names == ["ggo@1", "ggo@2", "ggo@1"]
+
+
+def test_a_conflict_is_of_its_family(registry: Registry, signed) -> None:
+    runtime = registry.runtime
+    with runtime.database.writing() as session:
+        publish(session, signed(), [WEIGHTS], shelf=runtime.shelf, key=runtime.release_public, now=registry.clock())
+    with pytest.raises(ConflictError), runtime.database.writing() as session:
+        publish(
+            session, signed(weights=b"z"), [b"z"], shelf=runtime.shelf, key=runtime.release_public, now=registry.clock()
+        )
