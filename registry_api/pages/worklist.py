@@ -1,0 +1,118 @@
+"""The reader's page: what waits, what may be claimed and why not, the reader's own reads and their signatures."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form
+from fastapi.responses import HTMLResponse, RedirectResponse
+from sqlmodel import Session, select
+
+from protocol.reading import Origin
+from protocol.shape import OpaqueId, Sha256, SiteId, Thumbprint
+from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
+from registry_api.enrolment.tables import SiteRow
+from registry_api.pages.render import page
+from registry_api.people.roles import Role
+from registry_api.reading import claims
+from registry_api.reading.grants import GrantSigner, make_grant
+from registry_api.reading.lifecycle import HELD, State
+from registry_api.reading.offers import ReadView, SlotView, all_reads, open_reads, own_reads
+from registry_api.reading.readers import keys_of
+
+router = APIRouter(prefix="/worklist")
+
+ReaderCaller = Annotated[Caller, require(Role.READER)]
+FormId = Annotated[OpaqueId, Form()]
+Fence = Annotated[int, Form(ge=1)]
+
+NEXT_STEP: dict[State, str] = {
+    State.CLAIMED: "Open the study at the hospital.",
+    State.READING: "Report at the hospital, beside the images.",
+    State.NEEDS_INFO: "The hospital was asked; wait for its answer.",
+    State.PRELIMINARY: "Compare the hash with the one the hospital showed you, then sign.",
+    State.SIGNED: "Signed; on its way to the hospital.",
+    State.DELIVERY_FAILED: "Signed; the hospital's node is away and gets it when it is back.",
+    State.DELIVERED: "The hospital has the final report.",
+    State.CLOSED: "The hospital took note.",
+}
+"""What a reader reads beside a read of theirs."""
+
+
+@router.get("", response_class=HTMLResponse)
+def read_worklist(
+    runtime: RuntimeDep, session: SessionDep, caller: Annotated[Caller, require(Role.READER, Role.COORDINATOR)]
+) -> HTMLResponse:
+    """Show the worklist; the coordinator sees every request and its state instead."""
+    if caller.role is Role.COORDINATOR:
+        return page("reads.html", caller=caller, reads=all_reads(session))
+    now = runtime.clock()
+    offered = open_reads(session, caller.person_id, now=now, eligible_only=False)
+    return page(
+        "worklist.html",
+        caller=caller,
+        now=now,
+        mine=_own(session, caller.person_id),
+        held=HELD,
+        eligible=[view for view in offered if view.eligible],
+        others=[view for view in offered if not view.eligible],
+        keys=keys_of(session, caller.person_id),
+        gateways=_gateways(session),
+        next_step=NEXT_STEP,
+    )
+
+
+@router.post("/claim")
+def claim_read(runtime: RuntimeDep, session: SessionDep, caller: ReaderCaller, request_id: FormId) -> RedirectResponse:
+    """Claim a read."""
+    claims.claim(session, request_id, caller.person_id, now=runtime.clock())
+    return _back()
+
+
+@router.post("/release")
+def release_read(
+    runtime: RuntimeDep, session: SessionDep, caller: ReaderCaller, claim_id: FormId, fence: Fence
+) -> RedirectResponse:
+    """Give a read back."""
+    claims.release(session, claim_id, caller.person_id, fence=fence, now=runtime.clock())
+    return _back()
+
+
+@router.post("/open", response_class=HTMLResponse)
+def open_read(
+    runtime: RuntimeDep,
+    session: SessionDep,
+    caller: ReaderCaller,
+    claim_id: FormId,
+    jkt: Annotated[Thumbprint, Form()],
+) -> HTMLResponse:
+    """Make a grant and show the link that carries it: in the fragment, which browsers send to nobody."""
+    signer = GrantSigner(runtime.grant_key)
+    issued = make_grant(session, claim_id, caller.person_id, jkt=jkt, signer=signer, now=runtime.clock())
+    return page("open.html", caller=caller, issued=issued)
+
+
+@router.post("/sign")
+def sign_read(
+    runtime: RuntimeDep,
+    session: SessionDep,
+    caller: ReaderCaller,
+    claim_id: FormId,
+    fence: Fence,
+    report_sha256: Annotated[Sha256, Form()],
+) -> RedirectResponse:
+    """Sign the report that the hospital holds."""
+    claims.sign(session, claim_id, caller.person_id, fence=fence, report_sha256=report_sha256, now=runtime.clock())
+    return _back()
+
+
+def _back() -> RedirectResponse:
+    return RedirectResponse("/worklist", status_code=303)
+
+
+def _own(session: Session, reader_id: OpaqueId) -> list[tuple[ReadView, SlotView]]:
+    """Return the reader's reads, each with the slot that is theirs; those in hand first."""
+    mine = [(view, slot) for view in own_reads(session, reader_id) for slot in view.slots if slot.claim_id]
+    return sorted(mine, key=lambda one: one[1].state not in HELD)
+
+
+def _gateways(session: Session) -> dict[SiteId, Origin | None]:
+    return {row.site: row.gateway_origin for row in session.exec(select(SiteRow))}
