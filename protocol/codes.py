@@ -30,6 +30,7 @@ class Code(StrEnum):
     UNSUPPORTED_TRANSFER_SYNTAX = "unsupported-transfer-syntax"
     MIXED_GEOMETRY = "mixed-geometry"
     NOT_AXIAL = "not-axial"
+    BURNED_IN = "burned-in"
     NO_LABEL_MATCH = "no-label-match"
     # Input from people and programs.
     BAD_SETTING = "bad-setting"
@@ -88,6 +89,7 @@ MEANINGS: dict[Code, tuple[Family, str]] = {
     Code.UNSUPPORTED_TRANSFER_SYNTAX: (_INVALID, "The pixel data is compressed in a way that is not decoded."),
     Code.MIXED_GEOMETRY: (_INVALID, "The slices differ in orientation, matrix or pixel spacing."),
     Code.NOT_AXIAL: (_INVALID, "The slices are coronal or sagittal reformats, not cross-sections."),
+    Code.BURNED_IN: (_INVALID, "The image may show identifiers in its pixels or overlays."),
     Code.NO_LABEL_MATCH: (_INVALID, "The label mask matches no stored series by geometry."),
     Code.BAD_SETTING: (_INVALID, "A setting is missing, misspelt or out of range."),
     Code.BAD_REQUEST: (_INVALID, "The request lacks something or has a value out of range."),

@@ -60,6 +60,18 @@ def read_mask(path: Path, *, most: int) -> tuple[NDArray[np.uint8], Affine]:
         return values.astype(np.uint8), _lps(image)
 
 
+def read_shape(path: Path) -> tuple[tuple[int, int, int], Affine]:
+    """Return shape and affine (index to LPS in mm) of a file without reading its voxels.
+
+    Raises:
+        InvalidInputError: `unreadable`, `mixed-geometry`.
+    """
+    with _coded():
+        image = _opened(path)
+        x, y, z = image.shape[:3]
+        return (int(x), int(y), int(z)), _lps(image)
+
+
 def write_nifti(path: Path, values: NDArray[Any], affine_lps: Affine, *, durable: bool = False) -> None:
     """Write an array in its own axis order, with the affine from index to LPS.
 

@@ -39,6 +39,10 @@ class StudyStore:
         self._settings = settings
         self._clock = clock
 
+    def now(self) -> float:
+        """Return the store's time, seconds since 1970."""
+        return self._clock()
+
     # Arrival
 
     def admit(self, keys: InstanceKeys, spooled: Path, sha256: str) -> Admission:

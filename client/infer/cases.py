@@ -1,0 +1,104 @@
+"""From a measured study to the coarse record of it: a week, bands, whole percents. Pure; unknown stays unknown."""
+
+import re
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from pydantic import ValidationError
+from pydicom.dataset import Dataset
+
+from protocol.case import AgeBand, CaseRecord, LegalBasis, QualityFlag, SeverityBand, Sex
+
+TAGS = ["StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "PatientAge", "PatientBirthDate", "PatientSex"]
+"""All that is read of a header for the record."""
+
+_DATES = ("StudyDate", "AcquisitionDate", "SeriesDate", "ContentDate")
+_BANDS = (
+    (20, AgeBand.UNDER_20), (40, AgeBand.FROM_20), (50, AgeBand.FROM_40), (60, AgeBand.FROM_50), (70, AgeBand.FROM_60),
+    (80, AgeBand.FROM_70), (130, AgeBand.FROM_80),
+)  # fmt: skip
+_SEXES = {"F": Sex.FEMALE, "M": Sex.MALE, "O": Sex.OTHER}
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What of a header the record keeps."""
+
+    epi_week: str | None
+    age_band: AgeBand
+    sex: Sex
+
+
+def circumstances_of(header: Dataset) -> Circumstances:
+    """Return week, age band and sex from a header."""
+    day = next((found for keyword in _DATES if (found := parse_date(header.get(keyword))) is not None), None)
+    return Circumstances(
+        epi_week=None if day is None else iso_week(day),
+        age_band=age_band(age_years(header, day)),
+        sex=_SEXES.get(str(header.get("PatientSex") or "").strip().upper(), Sex.UNKNOWN),
+    )
+
+
+def case_record(
+    case_id: str, version: int, circumstances: Circumstances, document: dict[str, Any], legal_basis: LegalBasis
+) -> CaseRecord | None:
+    """Return the record of a measured study; `None` when its week is unknown, for then it cannot be counted."""
+    if circumstances.epi_week is None:
+        return None
+    try:
+        return CaseRecord(
+            case_id=case_id, version=version, epi_week=circumstances.epi_week, age_band=circumstances.age_band,
+            sex=circumstances.sex, ggo_percent=percent(document["ggo_fraction"]),
+            consolidation_percent=percent(document["consolidation_fraction"]),
+            opacity_percent=percent(document["opacity_fraction"]), severity_score=document["severity"]["score"],
+            severity_band=SeverityBand(document["severity"]["band"]), model_release=document["model_release"],
+            quality=tuple(QualityFlag(flag) for flag in document["quality"]), legal_basis=legal_basis,
+        )  # fmt: skip
+    except ValidationError:  # a week before 2000: an anonymised date, no case of this registry
+        return None
+
+
+def withdrawn(record: CaseRecord) -> CaseRecord:
+    """Return the next version of a record, taken back."""
+    return record.model_copy(update={"version": record.version + 1, "withdrawn": True})
+
+
+def iso_week(day: date) -> str:
+    """Return the ISO 8601 week of a day, such as 2026-W07."""
+    year, week, _ = day.isocalendar()
+    return f"{year}-W{week:02d}"
+
+
+def parse_date(value: object) -> date | None:
+    """Return the date of a DICOM DA (or of the obsolete form with dots), `None` if it is none."""
+    found = re.fullmatch(r"(\d{4})\.?(\d\d)\.?(\d\d)", str(value or "").strip())
+    if found is None:
+        return None
+    try:
+        return date(*(int(part) for part in found.groups()))
+    except ValueError:
+        return None
+
+
+def age_years(header: Dataset, day: date | None) -> int | None:
+    """Return the age in whole years from Patient's Age (0010,1010), or from the birth date and the day of the study."""
+    found = re.fullmatch(r"(\d{1,3})([DWMY])", str(header.get("PatientAge") or "").strip().upper())
+    if found is not None:
+        return int(int(found[1]) / {"D": 365.25, "W": 52.18, "M": 12, "Y": 1}[found[2]])
+    born = parse_date(header.get("PatientBirthDate"))
+    if born is None or day is None or born > day:
+        return None
+    return day.year - born.year - ((day.month, day.day) < (born.month, born.day))
+
+
+def age_band(years: int | None) -> AgeBand:
+    """Return the band of an age."""
+    if years is None:
+        return AgeBand.UNKNOWN
+    return next((band for below, band in _BANDS if years < below), AgeBand.UNKNOWN)
+
+
+def percent(fraction: float) -> int:
+    """Return whole percents, halves up."""
+    return min(100, max(0, int(100 * fraction + 0.5)))

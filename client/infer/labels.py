@@ -1,0 +1,159 @@
+"""Label masks on their way in and out: NIfTI or DICOM SEG, matched to a measured study by geometry, never resampled."""
+
+import gzip
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.uid import SegmentationStorage
+
+from client.deidentify.pseudonyms import Pseudonyms
+from client.infer.grids import brought_to
+from client.infer.nifti import read_mask, read_shape, write_nifti, zyx_to_nifti
+from client.infer.orientation import Affine, canonical_affine, orientation_of
+from client.infer.source import Kind, kind_of
+from client.report.concepts import CONSOLIDATION, GROUND_GLASS
+from client.store.part10 import coded, read_part10
+from client.store.records import Study, StudyState
+from client.store.studies import CT, StudyStore
+from protocol.codes import Code
+from protocol.errors import InvalidInputError
+
+MOST_LABEL = 2
+"""1 ground glass, 2 consolidation."""
+
+_VALUES = {GROUND_GLASS.value: 1, "RID28531": 1, CONSOLIDATION.value: 2}
+"""Segmented property types that we know (DCM, RadLex, SNOMED CT)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """A mask as it was read, in its own axis order. `study_key` is set if the file itself says to which study it belongs."""
+
+    values: NDArray[np.uint8]
+    affine: Affine
+    study_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The grid of a study's `ct.nii.gz` in the models' orientation."""
+
+    shape: tuple[int, int, int]
+    affine: Affine
+
+
+def import_label(
+    path: Path, store: StudyStore, pseudonyms: Pseudonyms, *, study_key: str | None = None, source: str = "import"
+) -> str:
+    """Keep the mask at `path` as the label of the study that it belongs to, and return that study's key.
+
+    Args:
+        path: NIfTI or DICOM SEG, labels 1 ground glass and 2 consolidation.
+        store: The studies.
+        pseudonyms: The site's, to find the study of a SEG.
+        study_key: The study, if it is known; otherwise the one study on the same grid is taken.
+        source: Who made the label, in a word.
+
+    Raises:
+        InvalidInputError: `no-label-match`, `unreadable`, `bad-request`, `not-found`.
+        UnavailableError: `disk-full`.
+    """
+    mask = read_label(path, pseudonyms)
+    study, values, grid = _matched(mask, store, study_key or mask.study_key)
+    target = store.label_path(study.study_key)
+    turned, affine = zyx_to_nifti(values, grid.affine)
+    write_nifti(target, turned, affine, durable=True)
+    sha256 = hashlib.sha256(gzip.decompress(target.read_bytes())).hexdigest()
+    store.keep_label(study.study_key, grid=study.grid or "", source=source, sha256=sha256)
+    return study.study_key
+
+
+def read_label(path: Path, pseudonyms: Pseudonyms) -> Mask:
+    """Read a mask from NIfTI or DICOM SEG.
+
+    Raises:
+        InvalidInputError: `unreadable`, `bad-request` for unknown labels, `not-found`.
+    """
+    kind = kind_of(path)
+    if kind is Kind.NIFTI:
+        return Mask(*read_mask(path, most=MOST_LABEL))
+    if kind is Kind.DICOM:
+        return _read_seg(path, pseudonyms)
+    raise InvalidInputError(Code.UNREADABLE, f"{path.name} is neither a NIfTI volume nor a DICOM SEG.")
+
+
+def study_grid(store: StudyStore, study_key: str) -> Grid:
+    """Return the grid of a measured study.
+
+    Raises:
+        InvalidInputError: `unreadable` if its volume is missing.
+    """
+    shape, affine = read_shape(store.folder(study_key) / CT)
+    orientation = orientation_of(affine)
+    z, y, x = (shape[axis] for axis in orientation.axes)
+    return Grid((z, y, x), canonical_affine(affine, shape, orientation))
+
+
+def _matched(mask: Mask, store: StudyStore, study_key: str | None) -> tuple[Study, NDArray[np.uint8], Grid]:
+    """Return the one measured study on the mask's grid, and the mask in that grid's axis order.
+
+    Raises:
+        InvalidInputError: `no-label-match` if there is none, or more than one; `not-found`.
+    """
+    candidates = store.studies() if study_key is None else [store.study(study_key)]
+    found = []
+    for study in candidates:
+        if study.state is StudyState.MEASURED:
+            grid = study_grid(store, study.study_key)
+            values = brought_to(mask.values, mask.affine, grid.shape, grid.affine, partial=mask.study_key is not None)
+            if values is not None:
+                found.append((study, values, grid))
+    if len(found) == 1:
+        return found[0]
+    raise InvalidInputError(Code.NO_LABEL_MATCH, _why_not(len(found), study_key))
+
+
+def _why_not(count: int, study_key: str | None) -> str:
+    if count > 1:
+        return f"The mask fits {count} studies. Name one with --study."
+    if study_key is not None:
+        return "The mask lies on another grid than the study, or the study is not measured yet. Nothing is resampled."
+    return "No measured study lies on the mask's grid. Measure the study first; nothing is resampled."
+
+
+def _read_seg(path: Path, pseudonyms: Pseudonyms) -> Mask:
+    """Read the ground-glass and consolidation segments of a SEG object.
+
+    Raises:
+        InvalidInputError: `unreadable`, `bad-request` if it holds neither.
+    """
+    dataset = read_part10(path, pixels=True)
+    if dataset.get("SOPClassUID") != SegmentationStorage:
+        raise InvalidInputError(Code.UNREADABLE, f"{path.name} is DICOM, but no segmentation.")
+    with coded("The DICOM SEG"):
+        from highdicom.seg import Segmentation
+
+        segmentation = Segmentation.from_dataset(dataset, copy=False)
+        labels = {int(item.SegmentNumber): _label_of(item) for item in dataset.SegmentSequence}
+        wanted = {number: label for number, label in labels.items() if label}
+        if not wanted:
+            raise InvalidInputError(
+                Code.BAD_REQUEST, "The SEG names neither ground glass nor consolidation among its segments."
+            )
+        volume = segmentation.get_volume(
+            segment_numbers=sorted(wanted), combine_segments=False, allow_missing_positions=True
+        )
+        values = np.zeros(volume.array.shape[:3], np.uint8)
+        for index, number in enumerate(sorted(wanted)):
+            values[volume.array[..., index] > 0] = wanted[number]
+        return Mask(values, np.asarray(volume.affine), pseudonyms.study_key(str(dataset.StudyInstanceUID)))
+
+
+def _label_of(segment: Dataset) -> int:
+    """Return 1 for ground glass, 2 for consolidation, 0 for anything else, by the segment's code."""
+    kinds = segment.get("SegmentedPropertyTypeCodeSequence") or []
+    return _VALUES.get(str(kinds[0].get("CodeValue", "")), 0) if len(kinds) else 0

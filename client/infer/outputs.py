@@ -1,0 +1,111 @@
+"""Writes what a measurement leaves behind: SEG, SR, masks on the input's grid, the picture."""
+
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from client.infer.nifti import write_nifti, zyx_to_nifti
+from client.infer.quantify import Result
+from client.infer.stack import Stack
+from client.report.picture import draw_picture
+from client.store.files import disk_faults, make_folder, write_durably
+from client.store.part10 import coded, read_part10
+from client.store.studies import CT, LUNGS, MASK, PICTURE, SEG, SR
+
+
+@cache
+def software_version() -> str:
+    """Return the version of this program as it is installed."""
+    try:
+        return version("acinus")
+    except PackageNotFoundError:
+        return "unpacked"
+
+
+def write_outputs(result: Result, folder: Path) -> list[str]:
+    """Write the files of `quantify --out` and return their names.
+
+    Raises:
+        UnavailableError: `disk-full`.
+    """
+    with disk_faults():
+        folder.mkdir(parents=True, exist_ok=True)
+        result.scan.write_on_own_grid(folder / MASK, result.measurement.opacity)
+        result.scan.write_on_own_grid(folder / LUNGS, result.measurement.lungs)
+        (folder / PICTURE).write_bytes(picture_of(result))
+        names = [MASK, LUNGS, PICTURE]
+        for name, content in dicom_objects(result).items():
+            (folder / name).write_bytes(content)
+            names.append(name)
+    return names
+
+
+def write_study(result: Result, folder: Path) -> None:
+    """Write a study's results durably: volume and masks on the canonical grid, the picture, SEG and SR.
+
+    Each file is replaced as a whole; the row in the index makes the set count.
+
+    Raises:
+        UnavailableError: `disk-full`.
+    """
+    with disk_faults():
+        make_folder(folder)
+    scan, measurement = result.scan, result.measurement
+    grids: dict[str, NDArray[np.int16] | NDArray[np.uint8]] = {
+        CT: scan.volume.hu, MASK: measurement.opacity, LUNGS: measurement.lungs,
+    }  # fmt: skip
+    for name, values in grids.items():
+        turned, affine = zyx_to_nifti(values, scan.affine)
+        write_nifti(folder / name, turned, affine, durable=True)
+    write_durably(folder / PICTURE, picture_of(result))
+    for name, content in dicom_objects(result).items():
+        write_durably(folder / name, content)
+
+
+def picture_of(result: Result) -> bytes:
+    """Return the picture of a result, PNG."""
+    scan, measurement = result.scan, result.measurement
+    return draw_picture(scan.volume.hu, measurement.lungs, measurement.opacity, scan.volume.spacing_mm, result.document)
+
+
+def dicom_objects(result: Result) -> dict[str, bytes]:
+    """Return SEG and SR by file name; nothing for a scan that did not come as DICOM.
+
+    Raises:
+        InvalidInputError: `unreadable` if the source headers cannot carry them.
+    """
+    stack = result.scan.stack
+    if stack is None:
+        return {}
+    from client.report.seg import make_segmentation
+    from client.report.sr import make_report
+
+    own = result.scan.on_own_grid(result.measurement.opacity)
+    with coded("The header of the series"):
+        headers, mask = _sources(stack, own)
+        release = str(result.document["model_release"])
+        segmentation = make_segmentation(headers, mask, release=release, software=software_version())
+        report = make_report(headers, segmentation, result.document, software=software_version())
+        return {SEG: _as_file(segmentation), SR: _as_file(report)}
+
+
+def _sources(stack: Stack, own: NDArray[np.uint8]) -> tuple[list[Dataset], NDArray[np.uint8]]:
+    """Return source headers and the mask in their order: slices that exist, none of the bridged ones."""
+    present = own[list(stack.slots)]  # (slices, rows, columns)
+    if stack.slices[0].frame is None:
+        return [read_part10(one.content, pixels=False) for one in stack.slices], present
+    header = read_part10(stack.slices[0].content, pixels=False)
+    frames = np.zeros((int(header.NumberOfFrames), *own.shape[1:]), np.uint8)
+    frames[[one.frame or 0 for one in stack.slices]] = present
+    return [header], frames
+
+
+def _as_file(dataset: Dataset) -> bytes:
+    out = BytesIO()
+    dataset.save_as(out, enforce_file_format=True)
+    return out.getvalue()

@@ -1,0 +1,216 @@
+"""The worker: takes complete studies, measures them, keeps the results, hands the case records to the gate.
+
+A study's state moves only after its files are on the disk, and a record counts as sent only after the gate has it in its own
+transaction. Killed at any moment, the worker repeats work; it loses none.
+"""
+
+import fcntl
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from client.gate.policy import Refusal
+from client.infer.cases import TAGS, case_record, circumstances_of, withdrawn
+from client.infer.grids import grid_name
+from client.infer.outputs import write_study
+from client.infer.quantify import Result, measure_scan
+from client.infer.releases import ReleaseShelf
+from client.infer.scan import dicom_scan
+from client.settings import NodeSettings
+from client.store.files import disk_faults, make_folder, write_durably
+from client.store.part10 import read_part10
+from client.store.records import Finding, Study, StudyState
+from client.store.studies import DOCUMENT, StudyStore
+from protocol.case import CaseRecord, LegalBasis
+from protocol.codes import Code
+from protocol.errors import FederationError, InvalidInputError
+from protocol.parcel import Parcel
+
+CLEAR, NO_WEEK = "clear", "no-week"
+"""Verdicts beside the gate's codes: it may leave; there is nothing to send because the study has no date."""
+
+_IDLE_SECONDS = 0.5
+
+log = logging.getLogger(__name__)
+
+
+class CaseGate(Protocol):
+    """Where parcels ask to leave (`client.gate`)."""
+
+    def submit(self, parcel: Parcel) -> object:
+        """Judge, audit and queue a parcel in one transaction; the same parcel may come twice. Returns the verdict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a study: `document` if it was measured, `code` if it was refused, neither if more of it has just come."""
+
+    study_key: str
+    state: StudyState
+    code: str | None = None
+    document: dict[str, object] | None = None
+
+
+class Worker:
+    """Measures the studies of one store, one at a time."""
+
+    def __init__(
+        self,
+        store: StudyStore,
+        shelf: ReleaseShelf,
+        settings: NodeSettings,
+        gate: CaseGate | None = None,
+        legal_basis: LegalBasis = LegalBasis.PUBLIC_HEALTH_LAW,
+    ) -> None:
+        """Prepare the worker.
+
+        Args:
+            store: The studies.
+            shelf: The model releases.
+            settings: The node's.
+            gate: Takes the case records; without one they wait in the store for a worker that has one.
+            legal_basis: On which the site shares records.
+        """
+        self._store = store
+        self._shelf = shelf
+        self._settings = settings
+        self._gate = gate
+        self._legal_basis = legal_basis
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set."""
+        while not stop.is_set():
+            if not self._step_safely():
+                stop.wait(_IDLE_SECONDS)
+
+    def step(self) -> bool:
+        """Measure what is complete and hand over what is waiting; return whether there was anything to do."""
+        due = self._store.due(self._settings.dicom.quiet_seconds)
+        for study in due:
+            self.measure(study.study_key)
+        return self.hand_over() > 0 or bool(due)
+
+    def measure(self, study_key: str) -> Outcome:
+        """Measure one study now, if it has not been settled yet, and keep the result (`StudyStore.reopen` asks for a new one).
+
+        Raises:
+            InvalidInputError: `not-found`.
+            UnavailableError: `disk-full`; the study stays as it was.
+        """
+        with self._alone():
+            settled = self._settled(study_key)
+            if settled is not None:
+                return settled
+            study = self._store.begin(study_key)
+            if study is None:
+                return self._give_up(study_key)
+            try:
+                result = self._quantify(study)
+            except InvalidInputError as error:
+                return self._refuse(study, error.code)
+            return self._keep(study, result)
+
+    def hand_over(self) -> int:
+        """Offer every record that the gate has not judged; return how many were judged.
+
+        Raises:
+            UnavailableError: If the gate's audit cannot be written.
+        """
+        judged = 0
+        for finding in self._store.unsent():
+            if not finding.record:
+                self._store.mark_sent(finding, NO_WEEK)
+            elif self._gate is not None:
+                verdict = self._gate.submit(CaseRecord.model_validate_json(finding.record))
+                self._store.mark_sent(finding, verdict.code.value if isinstance(verdict, Refusal) else CLEAR)
+                judged += 1
+        return judged
+
+    def _step_safely(self) -> bool:
+        """Take one step; the loop outlives any fault, and `StudyStore.begin` keeps one study from being tried for ever."""
+        try:
+            return self.step()
+        except FederationError as error:
+            log.error("worker.waits code=%s", error.code)  # noqa: TRY400 - the code says it
+        except Exception as error:  # noqa: BLE001 - the rim of the process: a traceback could quote a header
+            log.error("worker.fault kind=%s", type(error).__name__)  # noqa: TRY400
+        return False
+
+    def _quantify(self, study: Study) -> Result:
+        scan = dicom_scan(self._store.instances(study.study_key))
+        return measure_scan(scan, self._shelf.load, device=self._settings.compute.device)
+
+    def _keep(self, study: Study, result: Result) -> Outcome:
+        """Write the files, then make them count."""
+        folder = self._store.folder(study.study_key)
+        write_study(result, folder)
+        finding = self._finding(study, result)
+        write_durably(folder / DOCUMENT, finding.document.encode())
+        grid = grid_name(result.scan.volume.hu.shape, result.scan.affine)
+        if not self._store.settle_measured(study, finding, grid):
+            return Outcome(study.study_key, StudyState.RECEIVED)
+        log.info("study.measured study=%s release=%s", study.study_key, finding.model_release)
+        return Outcome(study.study_key, StudyState.MEASURED, document=json.loads(finding.document))
+
+    def _finding(self, study: Study, result: Result) -> Finding:
+        before = self._store.latest(study.study_key)
+        version = before.version + 1 if before is not None else 1
+        record = self._record(study, version, result)
+        return Finding(
+            study_key=study.study_key, model_release=str(result.document["model_release"]),
+            document=json.dumps(result.document), record=record.model_dump_json() if record is not None else "",
+            version=version, verdict=None, measured_at=self._store.now(),
+        )  # fmt: skip
+
+    def _record(self, study: Study, version: int, result: Result) -> CaseRecord | None:
+        stack = result.scan.stack
+        if stack is None:
+            return None
+        header = read_part10(stack.slices[0].content, pixels=False, tags=TAGS)
+        return case_record(study.case_id, version, circumstances_of(header), result.document, self._legal_basis)
+
+    def _refuse(self, study: Study, code: Code) -> Outcome:
+        """Refuse a study; a record of it that left earlier is withdrawn."""
+        if not self._store.settle_refused(study, code, self._withdrawal(study)):
+            return Outcome(study.study_key, StudyState.RECEIVED)
+        log.info("study.refused study=%s code=%s", study.study_key, code)
+        return Outcome(study.study_key, StudyState.REFUSED, code=code.value)
+
+    def _withdrawal(self, study: Study) -> Finding | None:
+        before = self._store.latest(study.study_key)
+        if before is None or not before.record or before.verdict not in {None, CLEAR}:
+            return None
+        record = CaseRecord.model_validate_json(before.record)
+        if record.withdrawn:
+            return None
+        gone = withdrawn(record)
+        return Finding(
+            study_key=study.study_key, model_release=before.model_release, document=before.document,
+            record=gone.model_dump_json(), version=gone.version, verdict=None, measured_at=self._store.now(),
+        )  # fmt: skip
+
+    def _settled(self, study_key: str) -> Outcome | None:
+        """Return what another process has made of the study meanwhile, if anything."""
+        study, finding = self._store.study(study_key), self._store.finding(study_key)
+        if study.state is StudyState.RECEIVED:
+            return None
+        document = json.loads(finding.document) if finding is not None else None
+        return Outcome(study_key, study.state, study.code, document)
+
+    def _give_up(self, study_key: str) -> Outcome:
+        return self._refuse(self._store.study(study_key), Code.NODE_FAULT)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let no two processes measure at once; the lock dies with its holder."""
+        folder = self._settings.studies
+        with disk_faults():
+            make_folder(folder)
+            lock = (folder / ".worker.lock").open("w")
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield

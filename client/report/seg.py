@@ -1,0 +1,67 @@
+"""The DICOM Segmentation of ground glass and consolidation (PS3.3 A.51), binary, on the slices that were measured."""
+
+import warnings
+from collections.abc import Sequence
+
+import highdicom
+import numpy as np
+from highdicom.content import AlgorithmIdentificationSequence
+from highdicom.seg import Segmentation, SegmentDescription
+from highdicom.seg.enum import SegmentAlgorithmTypeValues, SegmentationTypeValues
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+
+from client.report.concepts import ABNORMAL, CONSOLIDATION, GROUND_GLASS, LUNG, MANUFACTURER, MODEL, algorithm
+from client.report.sources import completed
+
+_SERIES_NUMBER = 9001
+_SEGMENTS = (("Ground glass", GROUND_GLASS), ("Consolidation", CONSOLIDATION))
+
+
+def make_segmentation(
+    headers: Sequence[Dataset], mask: NDArray[np.uint8], *, release: str, software: str
+) -> Segmentation:
+    """Return a SEG object.
+
+    Args:
+        headers: Of the measured slices, without pixels; one multi-frame header, or one header for each slice.
+        mask: 1 ground glass, 2 consolidation, (slices or frames, rows, columns), in the order of `headers` or of the frames.
+        release: Name of the model release.
+        software: Version of this program.
+    """
+    by = algorithm(release)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # highdicom warns about long names of source series, and quotes them
+        return Segmentation(
+            source_images=completed(headers),
+            pixel_array=mask,
+            segmentation_type=SegmentationTypeValues.BINARY,
+            segment_descriptions=[
+                _description(number, label, kind, by) for number, (label, kind) in enumerate(_SEGMENTS, start=1)
+            ],
+            series_instance_uid=highdicom.UID(),
+            series_number=_SERIES_NUMBER,
+            sop_instance_uid=highdicom.UID(),
+            instance_number=1,
+            manufacturer=MANUFACTURER,
+            manufacturer_model_name=MODEL,
+            software_versions=software,
+            device_serial_number="0",
+            content_label="GROUND_GLASS",
+            content_description="Ground glass and consolidation",
+            series_description="Acinus: measurement aid, not a diagnosis",
+            omit_empty_frames=False,  # viewers that expect a frame for each slice fail on sparse objects
+        )
+
+
+def _description(number: int, label: str, kind: Code, by: AlgorithmIdentificationSequence) -> SegmentDescription:
+    return SegmentDescription(
+        segment_number=number,
+        segment_label=label,
+        segmented_property_category=ABNORMAL,
+        segmented_property_type=kind,
+        algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=by,
+        anatomic_regions=[LUNG],
+    )
