@@ -1,0 +1,1 @@
+"""The way out: policy, audit chain, outbox and inbox, the link to the centre, enrolment. Imports the ledger, the store and protocol."""

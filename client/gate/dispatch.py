@@ -1,0 +1,84 @@
+"""Hands stored notices to their receivers, in order, until each has answered. Runs in a thread of its own beside the link."""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from client.gate.inbox import DONE, Arrived, Inbox
+from protocol.codes import Code
+from protocol.errors import FederationError, UnavailableError
+from protocol.parcel import parse_notice
+
+Receiver = Callable[[Any], None]
+"""Takes one parsed notice. May get the same one twice. `UnavailableError` means: try again later; another error is final."""
+
+_IDLE_SECONDS = 0.5
+_MOST_ATTEMPTS = 12
+_MOST_WAIT_SECONDS = 300
+_OWN_LANE = frozenset({"release-announced"})
+"""Kinds that may wait without holding up the others: weights take time to fetch, while a claim's end must be heard at once."""
+
+log = logging.getLogger(__name__)
+
+
+class Dispatcher:
+    """Works through the inbox. A notice is given out again if the process dies before its receiver's answer is stored."""
+
+    def __init__(self, inbox: Inbox, receivers: Mapping[str, Receiver]) -> None:
+        self._inbox = inbox
+        self._receivers = receivers
+
+    def run(self, stop: threading.Event, woken: threading.Event) -> None:
+        """Dispatch until `stop` is set; `woken` says that something has arrived."""
+        while not stop.is_set():
+            woken.clear()
+            try:
+                self.step()
+            except UnavailableError as error:
+                log.error("dispatch.waits", extra={"code": error.code.value})  # noqa: TRY400 - the code says it
+            woken.wait(_IDLE_SECONDS)
+
+    def step(self) -> int:
+        """Offer every due notice to its receiver and return how many were answered for good.
+
+        Within a lane nothing overtakes: the end of a claim must not come before its beginning.
+
+        Raises:
+            UnavailableError: `disk-full` if an outcome cannot be stored.
+        """
+        answered, held = 0, set()
+        for notice in self._inbox.pending():
+            lane = notice.kind if notice.kind in _OWN_LANE else ""
+            if lane in held:
+                continue
+            if notice.due and self._offer(notice):
+                answered += 1
+            else:
+                held.add(lane)
+        return answered
+
+    def _offer(self, notice: Arrived) -> bool:
+        outcome = self._outcome(notice)
+        if outcome is None and notice.attempts + 1 < _MOST_ATTEMPTS:
+            self._inbox.postpone(notice.envelope_id, timedelta(seconds=min(2.0**notice.attempts, _MOST_WAIT_SECONDS)))
+            return False
+        self._inbox.settle(notice.envelope_id, outcome or Code.NODE_FAULT.value)
+        log.info("notice.settled", extra={"notice": notice.kind, "outcome": outcome or Code.NODE_FAULT.value})
+        return True
+
+    def _outcome(self, notice: Arrived) -> str | None:
+        """Return `done`, the code of a refusal, or `None` for: try again."""
+        try:
+            parsed = parse_notice(notice.body)
+            self._receivers[parsed.kind](parsed)
+        except UnavailableError as error:
+            log.warning("notice.postponed", extra={"notice": notice.kind, "code": error.code.value})
+            return None
+        except FederationError as error:
+            return error.code.value
+        except Exception as error:  # noqa: BLE001 - the rim of one notice: its fault must not keep others from their receivers
+            log.error("notice.fault", extra={"notice": notice.kind, "fault": type(error).__name__})  # noqa: TRY400
+            return None
+        return DONE

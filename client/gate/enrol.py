@@ -1,0 +1,155 @@
+"""Joins the network with an invite. Until the CA's certificate matches the invite's hash, nothing that was received is believed."""
+
+import hashlib
+import json
+import ssl
+from pathlib import Path
+
+import httpx
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from pydantic import ValidationError
+
+from client.gate.keys import signing_request, supernode_public
+from client.gate.trust import NODE_KEY, Centre, keep_reply
+from protocol.codes import Code
+from protocol.enrolment import EnrolReply, EnrolRequest, Invite
+from protocol.errors import FederationError, RefusedError, UnavailableError, error_for
+from protocol.reading import Origin
+from protocol.shape import Sha256
+
+_SECONDS = 20.0
+_CA_BYTES_MAX = 64 * 1024
+
+
+def enrol(invite: Invite, *, keys: Path, trust: Path, gateway: Origin) -> Centre:
+    """Use the invite: prove the node's key to the centre, and keep the certificate that comes back.
+
+    Returns:
+        What the node pins from now on.
+
+    Raises:
+        RefusedError: `invite-invalid` if the centre is another one than the invite names, or refuses the invite.
+        ConflictError: `invite-used`.
+        UnavailableError: `peer-unreachable`, `missing-certificate` if a key of the node cannot be read, `disk-full`.
+    """
+    request = EnrolRequest(
+        token=invite.token,
+        csr_pem=signing_request(keys),
+        supernode_key=supernode_public(keys),
+        gateway_origin=gateway,
+    )
+    ca_pem = fetch_ca(invite.registry, invite.ca_sha256)
+    reply = _post(invite.registry, request, ca_pem)
+    _check(reply, invite, ca_pem, keys)
+    return keep_reply(reply, registry=invite.registry, trust=trust)
+
+
+def fetch_ca(registry: Origin, ca_sha256: Sha256) -> str:
+    """Return the network's CA certificate (PEM). It is fetched unverified, and believed only for its hash.
+
+    Raises:
+        RefusedError: `invite-invalid` if the hash is another than the invite's.
+        UnavailableError: `peer-unreachable`.
+    """
+    unverified = ssl.create_default_context()
+    unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+    answer = _ask(registry, "GET", "/v1/ca.pem", unverified)
+    try:
+        certificate = x509.load_pem_x509_certificate(answer.content[:_CA_BYTES_MAX])
+    except ValueError as error:
+        raise _another_centre(registry) from error
+    if hashlib.sha256(certificate.public_bytes(serialization.Encoding.DER)).hexdigest() != ca_sha256:
+        raise _another_centre(registry)
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def reach(registry: Origin, ca: Path) -> None:
+    """Ask the registry whether it is there, over verified TLS.
+
+    Raises:
+        UnavailableError: `peer-unreachable`, or `missing-certificate` if `ca` cannot be read.
+    """
+    try:
+        verified = ssl.create_default_context(cafile=ca)
+    except OSError as error:
+        raise UnavailableError(Code.MISSING_CERTIFICATE, f"{ca} is missing or damaged. Enrol the node anew.") from error
+    _ask(registry, "GET", "/v1/health", verified)
+
+
+def _post(registry: Origin, request: EnrolRequest, ca_pem: str) -> EnrolReply:
+    verified = ssl.create_default_context(cadata=ca_pem)
+    answer = _ask(registry, "POST", "/v1/enrolments", verified, content=request.model_dump_json())
+    try:
+        return EnrolReply.model_validate_json(answer.content)
+    except ValidationError as error:
+        raise UnavailableError(
+            Code.PEER_UNREACHABLE, f"{registry} answered with something that is no enrolment. Ask the coordinator."
+        ) from error
+
+
+def _ask(
+    registry: Origin, method: str, path: str, context: ssl.SSLContext, content: str | None = None
+) -> httpx.Response:
+    """Send one request. httpx honours HTTPS_PROXY, as a hospital needs it.
+
+    Raises:
+        FederationError: The one that the registry's problem document names.
+        UnavailableError: `peer-unreachable`.
+    """
+    headers = {"Content-Type": "application/json"} if content is not None else {}
+    try:
+        with httpx.Client(verify=context, timeout=_SECONDS) as client:
+            answer = client.request(method, registry + path, content=content, headers=headers)
+    except httpx.HTTPError as error:
+        raise UnavailableError(
+            Code.PEER_UNREACHABLE,
+            f"{registry} does not answer ({type(error).__name__}). Check network, proxy and firewall; `doctor` says more.",
+        ) from error
+    if answer.is_success:
+        return answer
+    raise _named_error(registry, answer)
+
+
+def _named_error(registry: Origin, answer: httpx.Response) -> FederationError:
+    """Return the registry's own refusal, in our words."""
+    try:
+        code = Code(answer.json()["code"])
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError):
+        return UnavailableError(Code.PEER_UNREACHABLE, f"{registry} answered with status {answer.status_code}.")
+    said = {
+        Code.INVITE_USED: "The invite was used before. If it was not you, tell the coordinator; ask for a new one.",
+        Code.INVITE_INVALID: "The invite is unknown, expired or revoked. Ask the coordinator for a new one.",
+    }
+    return error_for(code, said.get(code, ""))
+
+
+def _check(reply: EnrolReply, invite: Invite, ca_pem: str, keys: Path) -> None:
+    """Refuse an answer that is not for this invite, this network and this node's key.
+
+    Raises:
+        RefusedError: `signature-invalid`.
+    """
+    key = serialization.load_pem_private_key((keys / NODE_KEY).read_bytes(), password=None)
+    try:
+        authority = x509.load_pem_x509_certificate(ca_pem.encode())
+        certificate = x509.load_pem_x509_certificate(reply.certificate_pem.encode())
+        certificate.verify_directly_issued_by(authority)
+        same_network = x509.load_pem_x509_certificate(reply.ca_pem.encode()) == authority
+    except Exception as error:  # cryptography names no common type for what may be wrong here
+        raise _wrong_answer() from error
+    if not same_network or reply.site != invite.site or certificate.public_key() != key.public_key():
+        raise _wrong_answer()
+
+
+def _wrong_answer() -> RefusedError:
+    return RefusedError(
+        Code.SIGNATURE_INVALID, "The centre's answer is not for this invite, network and key. Tell the coordinator."
+    )
+
+
+def _another_centre(registry: Origin) -> RefusedError:
+    return RefusedError(
+        Code.INVITE_INVALID,
+        f"{registry} is not the centre that wrote this invite (its CA certificate is another). Tell the coordinator.",
+    )

@@ -1,0 +1,87 @@
+"""What the centre told us: each notice is on the disk before the centre hears that we have it, and stays until its receiver took it."""
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from client.store.database import transaction
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS inbox (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    envelope_id TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
+    body BLOB NOT NULL,
+    received_s INTEGER NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    due_s INTEGER NOT NULL DEFAULT 0,
+    outcome TEXT
+) STRICT;
+CREATE INDEX IF NOT EXISTS inbox_by_outcome ON inbox (outcome, seq);
+"""
+"""`outcome` is null until a receiver has answered; then it is `done` or the code of its refusal."""
+
+DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A notice that waits for its receiver."""
+
+    envelope_id: str
+    kind: str
+    body: bytes
+    attempts: int
+    due: bool
+
+
+class Inbox:
+    """The inbox in one node's database. One object per connection."""
+
+    def __init__(self, connection: sqlite3.Connection, clock: Callable[[], datetime]) -> None:
+        self._connection = connection
+        self._clock = clock
+
+    def store(self, envelope_id: str, kind: str, body: bytes) -> bool:
+        """Keep a notice durably.
+
+        Returns:
+            False if it was here already.
+
+        Raises:
+            UnavailableError: `disk-full`; the centre must not be told then that we have it.
+        """
+        with transaction(self._connection):
+            fresh = self._connection.execute(
+                "INSERT OR IGNORE INTO inbox (envelope_id, kind, body, received_s) VALUES (?, ?, ?, ?)",
+                (envelope_id, kind, body, self._now_s()),
+            )
+        return fresh.rowcount == 1
+
+    def pending(self) -> list[Arrived]:
+        """Return the notices that no receiver has answered, oldest first."""
+        now_s = self._now_s()
+        rows = self._connection.execute("SELECT * FROM inbox WHERE outcome IS NULL ORDER BY seq")
+        return [
+            Arrived(row["envelope_id"], row["kind"], row["body"], row["attempts"], row["due_s"] <= now_s)
+            for row in rows
+        ]
+
+    def settle(self, envelope_id: str, outcome: str) -> None:
+        """Note how the receiver answered: `done` or a code."""
+        with transaction(self._connection):
+            self._connection.execute(
+                "UPDATE inbox SET outcome = ?, attempts = attempts + 1 WHERE envelope_id = ?", (outcome, envelope_id)
+            )
+
+    def postpone(self, envelope_id: str, wait: timedelta) -> None:
+        """Note a failed attempt; the notice is due again after `wait`."""
+        with transaction(self._connection):
+            self._connection.execute(
+                "UPDATE inbox SET attempts = attempts + 1, due_s = ? WHERE envelope_id = ?",
+                (self._now_s() + int(wait.total_seconds()), envelope_id),
+            )
+
+    def _now_s(self) -> int:
+        return int(self._clock().timestamp())

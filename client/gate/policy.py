@@ -1,0 +1,135 @@
+"""What the site allows, as a pure decision. The words are the site's own TOML; nothing here comes from the centre."""
+
+import re
+import warnings
+from datetime import datetime, time
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from protocol.case import CaseRecord
+from protocol.codes import Code
+from protocol.errors import InvalidInputError
+from protocol.parcel import Parcel, parse_parcel
+from protocol.plan import Purpose, RoundOrder
+from protocol.reading import Language, ReadPost
+from protocol.shape import Lineage, RegionCode, Sha256, Shape, canonical_json
+
+Hours = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-4]):[0-5]\d-([01]\d|2[0-4]):[0-5]\d$")]
+"""From-to in the site's local time, such as 20:00-06:00; 00:00-24:00 is always."""
+
+
+class Section(BaseModel):
+    """A table of the policy file; unknown keys are refused, so that a misspelt limit is noticed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TrainingPolicy(Section):
+    """Limits on training. ε and δ are of the *patient*, over everything this site has ever released."""
+
+    allowed: bool = False
+    purposes: tuple[Purpose, ...] = ()
+    lineages: tuple[Lineage, ...] = ()
+    bundles: tuple[Sha256, ...] = ()
+    hours: Hours = "00:00-24:00"
+    epsilon_total: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    epsilon_per_run: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    delta: Annotated[float, Field(gt=0, le=1e-3)] = 1e-5
+    minimum_cohort: Annotated[int, Field(ge=1)] = 20
+
+
+class SharingPolicy(Section):
+    """What may leave for the registry."""
+
+    cases: bool = False
+
+
+class ReadingPolicy(Section):
+    """Whether reads may be posted, and under which law and language."""
+
+    posts: bool = False
+    jurisdiction: RegionCode = "XA"
+    language: Language = "en"
+
+
+class SitePolicy(Section):
+    """The site's policy. The defaults allow nothing."""
+
+    training: TrainingPolicy = TrainingPolicy()
+    sharing: SharingPolicy = SharingPolicy()
+    reading: ReadingPolicy = ReadingPolicy()
+
+
+class Clearance(Section):
+    """The parcel or order may pass."""
+
+
+class Refusal(Section):
+    """It may not; the code is all that the other side learns."""
+
+    code: Code
+
+
+Verdict = Clearance | Refusal
+
+
+def shaped(candidate: object) -> bytes | None:
+    """Return the canonical JSON of `candidate` if it is one of the closed shapes, and `None` for everything else.
+
+    Being an instance is not enough: a shape may be built without validation, and a subclass may carry more fields. So the bytes that
+    would leave are parsed again, and must give an equal value of exactly the candidate's own type.
+    """
+    if not isinstance(candidate, Shape):
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydantic's warning of an odd value would quote it
+            body = canonical_json(candidate)
+        parsed = parse_parcel(body)
+    except (InvalidInputError, TypeError, ValueError):
+        return None
+    return body if type(parsed) is type(candidate) and canonical_json(parsed) == body else None
+
+
+def judge(parcel: Parcel, policy: SitePolicy) -> Verdict:
+    """Say whether `parcel` may leave the site.
+
+    What concerns a read that the hospital posted earlier may always leave; stopping it half-way would strand the reader.
+    """
+    if isinstance(parcel, CaseRecord) and not policy.sharing.cases and not parcel.withdrawn:
+        return Refusal(code=Code.POLICY_SHARING)
+    if isinstance(parcel, ReadPost) and not policy.reading.posts:
+        return Refusal(code=Code.POLICY_SHARING)
+    return Clearance()
+
+
+def judge_bundle(bundle_sha256: str, policy: SitePolicy) -> Verdict:
+    """Say whether the app bundle with this hash is on the site's allow-list."""
+    return Clearance() if bundle_sha256 in policy.training.bundles else Refusal(code=Code.POLICY_BUNDLE)
+
+
+def judge_order(order: RoundOrder, policy: SitePolicy, *, cohort: int, now: datetime) -> Verdict:
+    """Say whether the site takes part in `order`. The budget is the ledger's to judge.
+
+    Args:
+        order: What the centre asks.
+        policy: The site's own limits.
+        cohort: Labelled patients at the site.
+        now: Local time of the site.
+    """
+    training = policy.training
+    checks = (
+        (training.allowed and order.plan.purpose in training.purposes, Code.POLICY_PURPOSE),
+        (order.plan.lineage in training.lineages, Code.POLICY_LINEAGE),
+        (_within(training.hours, now.time()), Code.POLICY_HOURS),
+        (cohort >= training.minimum_cohort, Code.COHORT_TOO_SMALL),
+    )
+    return next((Refusal(code=code) for holds, code in checks if not holds), Clearance())
+
+
+def _within(hours: str, moment: time) -> bool:
+    """Say whether `moment` lies in [from, to); a span such as 20:00-06:00 passes midnight."""
+    start, end = (int(h) * 60 + int(m) for h, m in re.findall(r"(\d\d):(\d\d)", hours))
+    minute = moment.hour * 60 + moment.minute
+    return start <= minute < end if start < end else minute >= start or minute < end

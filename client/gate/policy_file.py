@@ -1,0 +1,30 @@
+"""Reads the site's policy from its TOML file; read anew for each decision, so that an edit takes effect at once."""
+
+import tomllib
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from client.gate.policy import SitePolicy
+from protocol.codes import Code
+from protocol.errors import InvalidInputError
+
+
+def load_policy(path: Path) -> SitePolicy:
+    """Return the policy in `path`.
+
+    Raises:
+        InvalidInputError: `bad-setting` if the file is missing, not TOML, or a key is unknown or out of range.
+    """
+    try:
+        return SitePolicy.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise InvalidInputError(
+            Code.BAD_SETTING, f"{path} is missing. Without a policy nothing leaves; restore the file or run init anew."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInputError(Code.BAD_SETTING, f"{path} is not TOML: {error}. Correct it.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InvalidInputError(Code.BAD_SETTING, f"{path}: {where}: {first['msg']}. Correct it.") from error

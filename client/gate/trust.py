@@ -1,0 +1,122 @@
+"""What enrolment brought and the node pins: its certificate, the network's CA, the centre's keys and addresses."""
+
+import shutil
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from client.store.files import disk_faults, make_folder, settle_folder, write_durably
+from protocol.codes import Code
+from protocol.enrolment import Address, EnrolReply, RawKey
+from protocol.errors import UnavailableError
+from protocol.reading import Origin
+from protocol.shape import RegionCode, Shape, SiteId, canonical_json
+
+CERTIFICATE, CA, CENTRE = "node.pem", "ca.pem", "centre.json"
+NODE_KEY = "node.key"
+
+
+class Centre(Shape):
+    """The centre as this node was told of it at enrolment; `trust/centre.json`."""
+
+    site: SiteId
+    region: RegionCode
+    registry: Origin
+    release_key: RawKey
+    grant_key: RawKey
+    link_address: Address
+    fleet_address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """PEM texts for mutual TLS with the centre."""
+
+    ca: bytes
+    certificate: bytes
+    key: bytes
+
+
+def is_enrolled(trust: Path) -> bool:
+    """Say whether the node in whose home `trust` lies has been enrolled."""
+    return (trust / CENTRE).is_file()
+
+
+def load_centre(trust: Path) -> Centre:
+    """Return what the node pins of the centre.
+
+    Raises:
+        UnavailableError: `missing-certificate` if the node is not enrolled or the file is damaged.
+    """
+    try:
+        return Centre.model_validate_json((trust / CENTRE).read_bytes())
+    except FileNotFoundError as error:
+        raise UnavailableError(
+            Code.MISSING_CERTIFICATE,
+            "The node is not enrolled yet. Run `acinus-node enrol` with the coordinator's invite.",
+        ) from error
+    except (OSError, ValidationError) as error:
+        raise _damaged(trust / CENTRE) from error
+
+
+def load_identity(trust: Path, keys: Path) -> Identity:
+    """Return the node's own certificate and key and the CA that it trusts.
+
+    Raises:
+        UnavailableError: `missing-certificate`.
+    """
+    return Identity(_read(trust / CA), _read(trust / CERTIFICATE), _read(keys / NODE_KEY))
+
+
+def client_context(trust: Path, keys: Path) -> ssl.SSLContext:
+    """Return a TLS context that trusts the network's CA alone and shows the node's certificate.
+
+    Raises:
+        UnavailableError: `missing-certificate`.
+    """
+    try:
+        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=trust / CA)
+        context.load_cert_chain(trust / CERTIFICATE, keys / NODE_KEY)
+    except OSError as error:  # ssl.SSLError is one
+        raise _damaged(trust / CERTIFICATE) from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def keep_reply(reply: EnrolReply, *, registry: Origin, trust: Path) -> Centre:
+    """Put a new `trust` folder in place of the old one, as a whole.
+
+    Raises:
+        UnavailableError: `disk-full`; what was there stays then.
+    """
+    centre = Centre(registry=registry, **reply.model_dump(exclude={"certificate_pem", "ca_pem"}))
+    fresh, old = trust.with_name("trust.part"), trust.with_name("trust.old")
+    with disk_faults():
+        for leftover in (fresh, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        make_folder(fresh)
+        write_durably(fresh / CERTIFICATE, reply.certificate_pem.encode())
+        write_durably(fresh / CA, reply.ca_pem.encode())
+        write_durably(fresh / CENTRE, canonical_json(centre))
+        if trust.exists():
+            trust.rename(old)
+        fresh.rename(trust)
+        settle_folder(trust.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    return centre
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _damaged(path) from error
+
+
+def _damaged(path: Path) -> UnavailableError:
+    return UnavailableError(
+        Code.MISSING_CERTIFICATE,
+        f"{path} is missing, unreadable or damaged. Restore it, or enrol the node anew with a new invite.",
+    )
