@@ -20,6 +20,8 @@ from registry_api.runtime import Runtime
 log = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 3
+_LINK_GRACE_SECONDS = 0.5
+"""Streams never end by themselves; what is not answered by then the node sends again."""
 
 
 class _Server(uvicorn.Server):
@@ -37,23 +39,28 @@ async def serve(runtime: Runtime) -> None:
     Raises:
         UnavailableError: `port-taken` or `missing-certificate`; nothing is left open then.
     """
-    courier = Courier(runtime.database, runtime.clock)
+    web = _Server(_web_config(runtime))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, setattr, web, "should_exit", True)  # noqa: FBT003 — setattr's own order
     with open_http_socket(runtime) as listener:
-        link = open_link(runtime, courier)
-        web = _Server(_web_config(runtime))
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, setattr, web, "should_exit", True)  # noqa: FBT003 — setattr's own order
-        await link.start()
-        carrying = asyncio.create_task(courier.run())
-        log.info("registry.started", extra={"port": runtime.settings.http.port, "link": runtime.settings.link.port})
-        try:
-            await web.serve(sockets=[listener])
-        finally:
-            carrying.cancel()
-            await link.stop(_GRACE_SECONDS)
-            runtime.database.close()
-            log.info("registry.stopped")
+        await _serve_both(runtime, web, listener)
+
+
+async def _serve_both(runtime: Runtime, web: uvicorn.Server, listener: socket.socket) -> None:
+    """Serve the link beside HTTPS until HTTPS ends, then close everything."""
+    courier = Courier(runtime.database, runtime.clock)
+    link = open_link(runtime, courier)
+    await link.start()
+    carrying = asyncio.create_task(courier.run())
+    log.info("registry.started", extra={"port": runtime.settings.http.port, "link": runtime.settings.link.port})
+    try:
+        await web.serve(sockets=[listener])
+    finally:
+        carrying.cancel()
+        await link.stop(_LINK_GRACE_SECONDS)
+        runtime.database.close()
+        log.info("registry.stopped")
 
 
 def open_http_socket(runtime: Runtime) -> socket.socket:

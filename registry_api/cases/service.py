@@ -2,7 +2,8 @@
 
 from datetime import date, datetime, timedelta
 
-from sqlmodel import Session
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import Session, col
 
 from protocol.case import CaseRecord, RsnaClass
 from protocol.codes import Code
@@ -21,10 +22,7 @@ def accept_case(session: Session, site: str, record: CaseRecord, now: datetime) 
         InvalidInputError: `bad-request` if the record breaks a rule of `check_case`.
     """
     check_case(record, today=now.date())
-    before = session.get(CaseRow, (site, record.case_id))
-    if before is not None and before.version >= record.version:
-        return
-    session.merge(_row(site, record, now))
+    _store_newer(session, _row(site, record, now))
 
 
 def check_case(record: CaseRecord, *, today: date) -> None:
@@ -47,6 +45,18 @@ def check_case(record: CaseRecord, *, today: date) -> None:
     for sentence, holds in broken.items():
         if holds:
             raise InvalidInputError(Code.BAD_REQUEST, sentence)
+
+
+def _store_newer(session: Session, row: CaseRow) -> None:
+    """Insert the row, or put it over a lower version, in one statement: two versions may come at the same moment."""
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    statement = insert(CaseRow).values(row.model_dump())
+    newer = {name: statement.excluded[name] for name in CaseRow.model_fields}
+    session.exec(
+        statement.on_conflict_do_update(
+            index_elements=["site", "case_id"], set_=newer, where=col(CaseRow.version) < statement.excluded.version
+        )
+    )
 
 
 def _monday(week: str) -> date | None:

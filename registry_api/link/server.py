@@ -1,5 +1,7 @@
 """Opens the link's port: gRPC over TLS, client certificate required."""
 
+import socket
+
 import grpc
 
 from protocol.codes import Code
@@ -8,6 +10,7 @@ from protocol.link_pb2_grpc import add_LinkServicer_to_server
 from registry_api.link.courier import Courier
 from registry_api.link.servicer import RegistryLink
 from registry_api.runtime import Runtime, read_secret
+from registry_api.settings import LinkSettings
 
 _MESSAGE_MAX = 256 * 1024
 _OPTIONS = (
@@ -27,6 +30,7 @@ def open_link(runtime: Runtime, courier: Courier) -> grpc.aio.Server:
         UnavailableError: `port-taken`, or `missing-certificate` if gRPC cannot use the certificate.
     """
     http, link = runtime.settings.http, runtime.settings.link
+    _refuse_taken(link)
     server = grpc.aio.server(options=_OPTIONS)
     add_LinkServicer_to_server(RegistryLink(runtime, courier), server)  # type: ignore[no-untyped-call]
     credentials = grpc.ssl_server_credentials(
@@ -41,6 +45,14 @@ def open_link(runtime: Runtime, courier: Courier) -> grpc.aio.Server:
     if port == 0:
         raise _taken(link.port)
     return server
+
+
+def _refuse_taken(link: LinkSettings) -> None:
+    """Try the port first: gRPC reports a taken one on standard error in words of its own."""
+    try:
+        socket.create_server((link.host, link.port)).close()
+    except OSError as error:
+        raise _taken(link.port) from error
 
 
 def _taken(port: int) -> UnavailableError:

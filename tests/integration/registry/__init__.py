@@ -1,0 +1,1 @@
+"""The registry as real processes on loopback: TLS, gRPC, PostgreSQL."""

@@ -1,0 +1,192 @@
+"""The same tables, transactions and races on a real PostgreSQL, started here and thrown away."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlmodel import select
+
+from protocol.case import CaseRecord
+from protocol.errors import ConflictError
+from protocol.reading import GrantRevoked
+from protocol.shape import canonical_json
+from registry_api.cases.tables import CaseRow
+from registry_api.database import Database, open_engine
+from registry_api.enrolment.invites import create_invite, use_invite
+from registry_api.enrolment.tables import SiteRow
+from registry_api.link.intake import Outcome, take
+from registry_api.link.outbox import mark_received, open_notices, send_notice
+from registry_api.people.roles import Role
+from registry_api.people.service import add_person, person_by_key
+from registry_api.releases.archive import Archive
+from registry_api.releases.build import build_release
+from registry_api.releases.disclosure import Rule
+from registry_api.runtime import load_signing_key
+from registry_api.schema import metadata, migrate
+from tests.fakes.centre_home import free_port, make_centre_home
+
+NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
+RULE = Rule(minimum=10, rounding=5, sites=2, dominance=0.85)
+
+
+def _tool(name: str) -> str | None:
+    """Debian keeps the server's tools beside its version, not on PATH."""
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    return str(found[-1]) if found else shutil.which(name)
+
+
+needs_postgresql = pytest.mark.skipif(
+    _tool("initdb") is None or _tool("pg_ctl") is None, reason="no PostgreSQL server on this machine (initdb, pg_ctl)"
+)
+pytestmark = needs_postgresql
+
+
+def _as_server(folder: Path, command: list[str]) -> list[str]:
+    """PostgreSQL refuses to run as root; then the tests borrow the account `nobody`."""
+    if os.geteuid() != 0:
+        return command
+    shutil.chown(folder, "nobody")
+    return ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", *command]
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("postgresql")
+    for parent in (folder, *folder.parents[:3]):
+        parent.chmod(parent.stat().st_mode | 0o011)
+    data, port = folder / "data", free_port()
+    initdb, pg_ctl = _tool("initdb"), _tool("pg_ctl")
+    assert initdb is not None
+    assert pg_ctl is not None
+    run = {"check": True, "capture_output": True, "cwd": "/", "timeout": 60}
+    subprocess.run(_as_server(folder, [initdb, "-D", str(data), "-U", "acinus", "-A", "trust", "--no-sync"]), **run)
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
+    log = str(folder / "log")
+    subprocess.run(_as_server(folder, [pg_ctl, "-D", str(data), "-o", options, "-l", log, "-w", "start"]),
+                   check=True, cwd="/", timeout=60, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    yield f"postgresql+pg8000://acinus@127.0.0.1:{port}/postgres"
+    subprocess.run(_as_server(folder, [pg_ctl, "-D", str(data), "-m", "immediate", "stop"]), **run)
+
+
+@pytest.fixture(scope="module")
+def database(url: str) -> Iterator[Database]:
+    engine = open_engine(url)
+    migrate(engine)
+    opened = Database(engine)
+    with opened.writing() as session:
+        session.add_all([SiteRow(site=name, region="XA-N", enrolled_at=NOW) for name in ("north-a", "north-b")])
+    yield opened
+    opened.close()
+
+
+def case(number: int, **fields: object) -> CaseRecord:
+    content = {
+        "case_id": f"{number:032x}", "epi_week": "2026-W08", "ggo_percent": 10, "consolidation_percent": 2,
+        "opacity_percent": 12, "severity_score": 5, "severity_band": "mild", "model_release": "ggo@0", **fields,
+    }  # fmt: skip
+    return CaseRecord.model_validate(content)
+
+
+def test_migrations_end_where_the_code_is(database: Database) -> None:
+    migrate(database.engine)
+    with database.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata()) == []
+
+
+def test_of_many_at_once_exactly_one_uses_the_invite(database: Database) -> None:
+    with database.writing() as session:
+        token = create_invite(session, site="newcomer", region="XA-N", hours=1, now=NOW)
+
+    def attempt(_: int) -> str:
+        try:
+            with database.writing() as session:
+                use_invite(session, token, now=NOW)
+        except ConflictError as error:
+            return error.code
+        return "in"
+
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = sorted(pool.map(attempt, range(16)))
+    assert outcomes == ["in"] + ["invite-used"] * 15
+
+
+def test_a_parcel_that_comes_many_times_at_once_is_stored_once(database: Database) -> None:
+    body = canonical_json(case(1))
+
+    def put(_: int) -> Outcome:
+        return take(database, "north-a", envelope_id="e" * 32, body=body, now=NOW)
+
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(put, range(16)))
+    assert set(outcomes) == {Outcome(accepted=True)}
+    with database.reading() as session:
+        assert len(session.exec(select(CaseRow).where(CaseRow.case_id == f"{1:032x}")).all()) == 1
+
+
+def test_two_versions_of_a_case_at_once_leave_the_higher(database: Database) -> None:
+    def put(version: int) -> Outcome:
+        body = canonical_json(case(2, version=version))
+        return take(database, "north-b", envelope_id=f"{version:032x}", body=body, now=NOW)
+
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(put, range(1, 17)))
+    assert set(outcomes) == {Outcome(accepted=True)}
+    with database.reading() as session:
+        assert session.get_one(CaseRow, ("north-b", f"{2:032x}")).version == 16
+
+
+def test_notices_keep_their_order_until_received(database: Database) -> None:
+    with database.writing() as session:
+        ids = [send_notice(session, "north-a", GrantRevoked(jti=f"{number:032x}")) for number in range(5)]
+    with database.writing() as session:
+        mark_received(session, "north-a", ids[0], now=NOW)
+    with database.reading() as session:
+        assert [row.id for row in open_notices(session, ["north-a"])] == ids[1:]
+
+
+def test_people_and_times(database: Database) -> None:
+    with database.writing() as session:
+        added = add_person(session, "n", role=Role.AUDITOR, region=None, now=NOW)
+    with database.reading() as session:
+        found = person_by_key(session, added.api_key)
+        assert found is not None
+        assert found.created_at == NOW
+
+
+def test_a_release_has_the_bytes_that_sqlite_would_give(database: Database, tmp_path: Path) -> None:
+    key = load_signing_key(make_centre_home(tmp_path / "home") / "secrets" / "counts.key")
+    other = Database(open_engine(f"sqlite:///{tmp_path}/other.db"))
+    migrate(other.engine)
+    with other.writing() as session:
+        session.add_all([SiteRow(site=name, region="XA-N", enrolled_at=NOW) for name in ("north-a", "north-b")])
+    bodies = []
+    for one in (database, other):
+        with one.writing() as session:
+            for row in session.exec(select(CaseRow)):
+                session.delete(row)
+        for number in range(40):
+            record = case(100 + number, severity_band=("mild", "severe", "none")[number % 3], rsna_class=None)
+            site = f"north-{'ab'[number % 2]}"
+            assert take(one, site, envelope_id=f"{100 + number:032x}", body=canonical_json(record), now=NOW).accepted
+        bodies.append(build_release(one, RULE, key=key, now=NOW).row.body)
+        assert not build_release(one, RULE, key=key, now=NOW).new
+    with database.reading() as session:
+        assert Archive().row(session).body == bodies[0]
+    other.close()
+    assert bodies[0] == bodies[1]
+
+
+def test_a_rule_of_other_thresholds_is_another_release(database: Database, tmp_path: Path) -> None:
+    key = load_signing_key(make_centre_home(tmp_path / "home") / "secrets" / "counts.key")
+    first = build_release(database, RULE, key=key, now=NOW)
+    second = build_release(database, replace(RULE, minimum=20), key=key, now=NOW)
+    assert second.new
+    assert second.row.number == first.row.number + 1

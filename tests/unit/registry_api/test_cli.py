@@ -1,0 +1,159 @@
+"""The command line: one JSON document on standard output, exit codes by family, one sentence for each mistake."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from protocol.enrolment import decode_invite
+from protocol.errors import UnavailableError
+from registry_api import cli
+from registry_api.people.roles import Role
+from registry_api.people.service import person_by_key
+from registry_api.runtime import build_runtime
+from tests.unit.registry_api.conftest import Registry
+
+RUNNER = CliRunner()
+
+
+def run(home: Path, *arguments: str) -> str:
+    result = RUNNER.invoke(cli.app, ["--home", str(home), *arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def run_json(home: Path, *arguments: str):
+    return json.loads(run(home, *arguments, "--json"))
+
+
+def attempt(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """As a user starts it: the only way to see exit codes."""
+    command = [sys.executable, "-m", "registry_api.cli", "--home", str(home), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_an_invite_is_one_word_that_a_node_can_read(registry: Registry, home: Path) -> None:
+    made = run_json(home, "invite", "create", "--site", "northport", "--region", "XA-N")
+    invite = decode_invite(made["invite"])
+    assert (invite.site, invite.registry) == ("northport", "https://localhost:8443")
+    assert invite.ca_sha256 == registry.runtime.authority.sha256
+    assert decode_invite(run(home, "invite", "create", "--site", "northport", "--region", "XA-N")).site == "northport"
+    assert run_json(home, "invite", "revoke", "northport") == {"site": "northport", "revoked": 1}
+
+
+def test_sites_are_listed_and_shut_out(registry: Registry, home: Path) -> None:
+    assert "No site yet" in run(home, "sites")
+    registry.enrol("northport")
+    assert [one["active"] for one in run_json(home, "sites")] == [True]
+    assert "northport" in run(home, "sites")
+    run(home, "sites", "revoke", "northport")
+    assert [one["active"] for one in run_json(home, "sites")] == [False]
+
+
+def test_people_get_keys_that_work_and_lose_them(registry: Registry, home: Path) -> None:
+    added = run_json(home, "people", "add", "Ministry of Health", "--role", "ministry", "--region", "XA")
+    with registry.runtime.database.reading() as session:
+        person = person_by_key(session, added["api_key"])
+    assert person is not None
+    assert (person.id, person.role, person.region) == (added["id"], Role.MINISTRY, "XA")
+    assert [one["name"] for one in run_json(home, "people", "list")] == ["Ministry of Health"]
+    assert added["api_key"] not in run(home, "people", "list")
+    run(home, "people", "remove", added["id"])
+    assert [one["active"] for one in run_json(home, "people", "list")] == [False]
+
+
+def test_readers_and_agreements(registry: Registry, home: Path) -> None:
+    registry.enrol("northport")
+    reader = run_json(home, "readers", "add", "R", "--jurisdiction", "XA", "--language", "en")
+    assert reader["api_key"].startswith("acn_")
+    agreed = run_json(home, "agreements", "add", "--site", "northport", "--reader", reader["id"])
+    assert agreed == {"site": "northport", "reader": reader["id"]}
+
+
+def test_a_release_is_built_once_and_exported(registry: Registry, home: Path, tmp_path: Path) -> None:
+    for site in ("north-a", "north-b"):
+        registry.enrol(site)
+        registry.cases(site, 12, week="2025-W30")
+    built = run_json(home, "release", "build")
+    assert (built["release"], built["new"], built["weeks"]) == (1, True, 1)
+    assert built["published"] > 0
+    assert run_json(home, "release", "build")["new"] is False
+    run(home, "release", "export", "1", "--format", "json", "--out", str(tmp_path / "r.json"))
+    run(home, "release", "export", "1", "--format", "csv", "--out", str(tmp_path / "r.csv"))
+    assert json.loads((tmp_path / "r.json").read_bytes())["number"] == 1
+    assert len((tmp_path / "r.csv").read_text().splitlines()) == 1 + built["published"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "says"),
+    [
+        (["invite", "create", "--site", "North Port", "--region", "XA"], 2, "--site"),
+        (["invite", "create", "--site", "northport", "--region", "Narnia"], 2, "--region"),
+        (["invite", "revoke", "nobody"], 2, "no invite"),
+        (["sites", "revoke", "nobody"], 2, "no site nobody"),
+        (["people", "add", "M", "--role", "ministry"], 2, "--region"),
+        (["people", "add", "M", "--role", "emperor"], 2, "emperor"),
+        (["agreements", "add", "--site", "x1", "--reader", "zz"], 2, "--reader"),
+        (["release", "export", "9", "--format", "csv", "--out", "x"], 2, "no such release"),
+    ],
+)
+def test_mistakes(home: Path, arguments: list[str], exit_code: int, says: str) -> None:
+    result = attempt(home, *arguments)
+    assert result.returncode == exit_code
+    assert says in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_with_json_a_refusal_is_a_document_too(home: Path) -> None:
+    result = attempt(home, "invite", "revoke", "nobody", "--json")
+    assert result.returncode == 2
+    refused = json.loads(result.stdout)
+    assert (refused["ok"], refused["code"]) == (False, "not-found")
+
+
+def test_a_region_that_a_site_does_not_have_is_a_conflict(registry: Registry, home: Path) -> None:
+    registry.enrol("northport", "XA-N")
+    result = attempt(home, "invite", "create", "--site", "northport", "--region", "XA-S")
+    assert result.returncode == 3
+    assert "[already-exists]" in result.stderr
+
+
+def test_without_settings_the_sentence_says_what_to_run(tmp_path: Path) -> None:
+    result = attempt(tmp_path, "sites")
+    assert result.returncode == 2
+    assert "acinus-centre" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "what"),
+    [
+        *(
+            (file, what)
+            for file in ("pki/ca.pem", "pki/ca.key", "secrets/grant.key", "secrets/release.pub")
+            for what in ("missing", "damaged")
+        ),
+        ("secrets/service.token", "missing"),
+    ],
+)
+def test_a_missing_or_damaged_key_is_one_sentence(home: Path, file: str, what: str) -> None:
+    for folder in ("pki", "secrets"):
+        kept = {path.name: path.read_bytes() for path in (home / folder).iterdir()}
+        (home / folder).unlink()
+        (home / folder).mkdir()
+        for name, content in kept.items():
+            (home / folder / name).write_bytes(content)
+    (home / file).unlink() if what == "missing" else (home / file).write_text("not a key")
+    with pytest.raises(UnavailableError, match=str(home / file)) as raised:
+        build_runtime(home)
+    assert (raised.value.code, raised.value.exit_code) == ("missing-certificate", 5)
+
+
+def test_migrate_says_so_on_standard_error(home: Path) -> None:
+    result = attempt(home, "migrate")
+    assert (result.returncode, result.stdout) == (0, "")
+    assert "newest schema" in result.stderr
