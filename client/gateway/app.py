@@ -121,6 +121,7 @@ async def open_session(
 async def show_view(request: Request, request_id: RequestId) -> HTMLResponse:
     """Show the viewer with the report form."""
     desk, session = _desk(request), _session_for(request, request_id)
+    desk.viewer()
     return pages.view_page(desk.site, session, desk.findings.finding(session.claim.study_key))
 
 
@@ -165,7 +166,7 @@ async def read_report(request: Request, claim_id: ClaimId) -> ReportAnswer:
 @router.get("/viewer/niivue.umd.js")
 async def read_viewer(request: Request) -> FileResponse:
     """Return NiiVue's ready-made bundle."""
-    return FileResponse(_desk(request).bundle, media_type="text/javascript")
+    return FileResponse(_desk(request).viewer(), media_type="text/javascript")
 
 
 def _desk(request: Request) -> Desk:

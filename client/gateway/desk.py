@@ -40,7 +40,8 @@ class Desk:
     reports: Reports
     findings: Findings
     audit: Auditor
-    bundle: Path
+    viewer: Callable[[], Path]
+    """Finds the viewer's bundle, or says where it is missing."""
     patience_seconds: float = 5.0
     """How long a grant may be ahead of the centre's word of its claim."""
 

@@ -123,13 +123,20 @@ class GatewayUnderTest:
         bundle: Path | None = None,
         real_time: bool = False,
     ) -> None:
+        self.studies = home / "studies"
+        self._build(home, origin, patience_seconds, bundle, real_time)
+        self.keys.approve(self.reader.jkt, name="Dr Example")
+        self.book.post(a_post(), study_key=STUDY)
+        self.book.mark(REQUEST, what="sent")
+        self.claimed()
+
+    def _build(self, home: Path, origin: str, patience_seconds: float, bundle: Path | None, real_time: bool) -> None:
         self.now = START
         self.heard: datetime | None = None
         self.audit: list[tuple[str, str, str]] = []
         self.gate = KeepingGate()
         self.centre = Centre()
         self.reader = ReaderKey()
-        self.studies = home / "studies"
         clock = (lambda: datetime.now(UTC)) if real_time else (lambda: self.now)
         self.book = Book(connect(home / "node.db", SCHEMA), clock)
         self.keys = ReaderKeys(self.book.connection, clock)
@@ -137,15 +144,16 @@ class GatewayUnderTest:
         self.reports = Reports(self.book, self.gate)
         self.desk = Desk(
             site=SITE, origin=origin, grant_key=self.centre.key, book=self.book, sessions=self.sessions, reports=self.reports,
-            findings=OneStudy(self.studies), audit=lambda *row: self.audit.append(row), bundle=bundle or home / "niivue.umd.js",
+            findings=OneStudy(self.studies), audit=lambda *row: self.audit.append(row), viewer=lambda: bundle or home / "niivue.umd.js",
             patience_seconds=patience_seconds,
         )  # fmt: skip
         self.app: FastAPI = create_app(self.desk)
         self.cookies = httpx.Cookies()
-        self.keys.approve(self.reader.jkt, name="Dr Example")
-        self.book.post(a_post(), study_key=STUDY)
-        self.book.mark(REQUEST, what="sent")
-        self.claimed()
+
+    def stand_on(self, home: Path) -> None:
+        """Be the gateway of a node home that is there already, with nothing posted and nobody approved."""
+        self.studies = home / "store" / "studies"
+        self._build(home, ORIGIN, 0.0, None, real_time=False)
 
     def open_beside(self, other: "GatewayUnderTest", home: Path) -> None:
         """Be the same node seen from another thread: its database by a connection of our own."""

@@ -1,0 +1,211 @@
+"""`acinus-node read`: what the hospital's staff do with reads. The gateway does the rest."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from client.commands.home import answering, home_of, remark, say_json
+from client.gate import gate as gates
+from client.gate.audit import HEAD_FILE
+from client.gate.gate import Gate
+from client.gate.policy import SitePolicy
+from client.gate.policy_file import load_policy
+from client.gateway.book import SCHEMA, Book, Request
+from client.gateway.keys import ReaderKeys
+from client.gateway.reports import Kept, Reports
+from client.gateway.requests import acknowledge_read, post_read, withdraw_read
+from client.settings import NodeSettings, load_settings
+from client.store import tables
+from client.store.database import connect
+from client.store.studies import StudyStore
+from protocol.reading import Priority
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+RequestId = Annotated[str, typer.Argument(metavar="REQUEST_ID", help="As `read list` shows it.")]
+
+# A thumbprint may begin with a minus sign, which must not make it an option.
+_TAKES_THUMBPRINT = {"ignore_unknown_options": True}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add `read` with its verbs to the node's program."""
+    read = typer.Typer(
+        help="Reads by radiologists elsewhere: post, follow, approve readers, take note.", no_args_is_help=True
+    )
+    read.command("post")(post)
+    read.command("list")(show_list)
+    read.command("withdraw")(withdraw)
+    read.command("report")(report)
+    read.command("approve-reader", context_settings=_TAKES_THUMBPRINT)(approve_reader)
+    read.command("revoke-reader", context_settings=_TAKES_THUMBPRINT)(revoke_reader)
+    read.command("readers")(readers)
+    app.add_typer(read, name="read")
+
+
+@dataclass(frozen=True, slots=True)
+class _Staff:
+    """What the commands work with."""
+
+    settings: NodeSettings
+    book: Book
+    keys: ReaderKeys
+    gate: Gate
+    reports: Reports
+    store: StudyStore
+
+    def policy(self) -> SitePolicy:
+        return load_policy(self.settings.policy)
+
+
+def post(
+    context: typer.Context,
+    study_key: Annotated[str, typer.Argument(metavar="STUDY_KEY", help="As `status` and `ingest` show it.")],
+    priority: Annotated[Priority, typer.Option(help="How soon the read is needed.")] = Priority.ROUTINE,
+    as_json: Json = False,
+) -> None:
+    """Ask the network for a read of a measured study. The images stay here."""
+    with answering(as_json=as_json):
+        staff = _staff(context)
+        wish = staff.policy().reading
+        request = post_read(staff.book, staff.gate, staff.store, study_key=study_key, wish=wish, priority=priority)
+        _say(_request(request), as_json=as_json)
+
+
+def show_list(context: typer.Context, as_json: Json = False) -> None:
+    """List the reads that this hospital posted, the newest first."""
+    with answering(as_json=as_json):
+        requests = [_request(one) for one in _staff(context).book.requests()]
+        if as_json:
+            say_json({"requests": requests})
+        for one in requests if not as_json else ():
+            remark(_line(one))
+
+
+def withdraw(context: typer.Context, request_id: RequestId, as_json: Json = False) -> None:
+    """Take a read back; a reader who has it open is cut off."""
+    with answering(as_json=as_json):
+        staff = _staff(context)
+        _say(_request(withdraw_read(staff.book, staff.gate, request_id)), as_json=as_json)
+
+
+def report(
+    context: typer.Context,
+    request_id: RequestId,
+    acknowledge: Annotated[
+        bool, typer.Option("--acknowledge", help="Take note of the final report: the read closes.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show every version of the reports on a read; the text exists nowhere but here."""
+    with answering(as_json=as_json):
+        staff = _staff(context)
+        request = staff.book.request(request_id)
+        if acknowledge:
+            request = acknowledge_read(staff.book, staff.gate, request_id)
+        names = {key.jkt: key.name for key in staff.keys.all()}
+        kept = [_report(one, names) for one in staff.reports.of_request(request_id)]
+        document = _request(request) | {"reports": kept}
+        say_json(document) if as_json else _tell_reports(document)
+
+
+def approve_reader(
+    context: typer.Context,
+    thumbprint: Annotated[
+        str, typer.Argument(metavar="THUMBPRINT", help="From the reader, by a way that you both trust.")
+    ],
+    name: Annotated[str, typer.Option(help="Whose key it is, as it shall stand beside the reports.")] = "reader",
+    as_json: Json = False,
+) -> None:
+    """Let the holder of a key in wherever a grant of the centre names that key. Only the hospital can do this."""
+    with answering(as_json=as_json):
+        _staff(context).keys.approve(thumbprint, name=name)
+        _say({"thumbprint": thumbprint, "name": name, "approved": True}, as_json=as_json)
+
+
+def revoke_reader(
+    context: typer.Context,
+    thumbprint: Annotated[str, typer.Argument(metavar="THUMBPRINT", help="As `read readers` shows it.")],
+    as_json: Json = False,
+) -> None:
+    """Take an approval back; the key's open sessions end with their next request."""
+    with answering(as_json=as_json):
+        _staff(context).keys.revoke(thumbprint)
+        _say({"thumbprint": thumbprint, "approved": False}, as_json=as_json)
+
+
+def readers(context: typer.Context, as_json: Json = False) -> None:
+    """List the keys that this hospital approved."""
+    with answering(as_json=as_json):
+        keys = [
+            {"thumbprint": key.jkt, "name": key.name, "approved_at": key.approved_at.strftime("%Y-%m-%dT%H:%M:%SZ")}
+            for key in _staff(context).keys.all()
+        ]
+        if as_json:
+            say_json({"readers": keys})
+        for key in keys if not as_json else ():
+            remark(_line(key))
+
+
+def _staff(context: typer.Context) -> _Staff:
+    settings = load_settings(home_of(context))
+    connection = connect(settings.database, tables.SCHEMA, gates.SCHEMA, SCHEMA)
+    book = Book(connection, _now)
+    gate = Gate(connection, lambda: load_policy(settings.policy), _now, settings.home / HEAD_FILE)
+    return _Staff(
+        settings=settings,
+        book=book,
+        keys=ReaderKeys(connection, _now),
+        gate=gate,
+        reports=Reports(book, gate),
+        store=StudyStore(connection, settings),
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _request(request: Request) -> dict[str, Any]:
+    return {
+        "request_id": request.request_id,
+        "study_key": request.study_key,
+        "state": request.stage.value,
+        "priority": request.priority.value,
+        "reads_required": request.reads_required,
+        "posted_at": datetime.fromtimestamp(request.posted_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+
+
+def _report(kept: Kept, names: dict[str, str]) -> dict[str, Any]:
+    written = kept.report
+    return {
+        "claim_id": written.claim_id,
+        "version": written.version,
+        "status": kept.status.value,
+        "report_sha256": kept.report_sha256,
+        "reader": names.get(written.reader_key, "a reader whose approval was taken back"),
+        "reader_id": written.reader_id,
+        "severity_score": written.severity_score,
+        "model_release": written.model_release,
+        **written.content.model_dump(mode="json"),
+    }
+
+
+def _say(document: dict[str, Any], *, as_json: bool) -> None:
+    say_json(document) if as_json else remark(_line(document))
+
+
+def _line(document: dict[str, Any]) -> str:
+    return "  ".join(f"{key} {value}" for key, value in document.items())
+
+
+def _tell_reports(document: dict[str, Any]) -> None:
+    remark(f"read {document['request_id']}: {document['state']}")
+    for one in document["reports"]:
+        remark(f"version {one['version']} ({one['status']}) by {one['reader']}, hash {one['report_sha256']}")
+        remark(
+            f"  {one['rsna_class']}, CO-RADS {one['corads']}, zone score {one['severity_score']}/24{', CRITICAL' * one['critical']}"
+        )
+        remark(f"  {one['impression']}")

@@ -1,0 +1,158 @@
+"""`acinus-node read` as a person and a script use it, on a real node home."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from client.commands import reading
+from client.gate import gate as gates
+from client.gateway.book import SCHEMA, Book
+from client.gateway.keys import ReaderKeys
+from client.store import tables
+from client.store.database import connect
+from protocol.errors import FederationError
+from protocol.reading import ClaimMade, ReportSigned
+from tests.fakes.gateway import CLAIM, READER, STUDY, GatewayUnderTest, write_study
+from tests.unit.client.gateway.test_app import REPORT
+
+JKT = "-" + "j" * 42
+
+RECORD = {
+    "kind": "case-record", "case_id": "c" * 32, "epi_week": "2026-W08", "age_band": "40-49", "sex": "male", "ggo_percent": 17,
+    "consolidation_percent": 2, "opacity_percent": 19, "severity_score": 5, "severity_band": "mild", "model_release": "ggo@0",
+}  # fmt: skip
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A node with one measured study and a policy that posts reads."""
+    (tmp_path / "node.toml").write_text("", encoding="utf-8")
+    (tmp_path / "policy.toml").write_text('[reading]\nposts = true\njurisdiction = "XA-N"\n', encoding="utf-8")
+    database = connect(tmp_path / "node.db", tables.SCHEMA, gates.SCHEMA, SCHEMA)
+    database.execute("INSERT INTO study VALUES (?, 's', 'c', 'measured', NULL, 1, 0, 'g', 0, 0)", (STUDY,))
+    database.execute("INSERT INTO finding VALUES (?, 'ggo@0', '{}', ?, 1, 'clear', 0)", (STUDY, json.dumps(RECORD)))
+    database.close()
+    write_study(tmp_path / "store" / "studies" / STUDY)
+    return tmp_path
+
+
+def program() -> typer.Typer:
+    app = typer.Typer()
+
+    @app.callback()
+    def root(home: Path) -> None:
+        """Stand in for the node's program, which takes `--home` before the verb."""
+
+    reading.add_to(app)
+    return app
+
+
+def read(home: Path, *words: str) -> dict[str, Any]:
+    done = CliRunner().invoke(program(), [str(home), "read", *words, "--json"])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document | {"exit": done.exit_code}
+
+
+def outbox(home: Path) -> list[str]:
+    rows = connect(home / "node.db").execute("SELECT kind FROM outbox ORDER BY seq")
+    return [row["kind"] for row in rows]
+
+
+def test_a_read_from_post_to_acknowledgement(home: Path) -> None:
+    posted = read(home, "post", STUDY, "--priority", "urgent")
+    assert (posted["exit"], posted["state"], posted["priority"]) == (0, "open", "urgent")
+    request_id = posted["request_id"]
+    assert read(home, "list")["requests"][0]["request_id"] == request_id
+
+    gateway = GatewayUnderTest.__new__(GatewayUnderTest)
+    gateway.stand_on(home)
+    gateway.book.claim_made(ClaimMade(request_id=request_id, claim_id=CLAIM, reader_id=READER, fence=1))
+    gateway.keys.approve(gateway.reader.jkt, name="Dr Elsewhere")
+    token = gateway.grant(request_id=request_id)
+    assert gateway.enter(token).status_code == 201
+    assert gateway.ask("GET", f"/vol/{request_id}/ct.nii.gz").status_code == 200
+    sha256 = gateway.ask("POST", f"/reports/{CLAIM}", json=REPORT).json()["report_sha256"]
+    early = read(home, "report", request_id, "--acknowledge")
+    assert (early["exit"], early["code"]) == (3, "illegal-transition")
+    gateway.reports.sign(ReportSigned(request_id=request_id, claim_id=CLAIM, fence=1, report_sha256=sha256))
+
+    shown = read(home, "report", request_id)
+    assert shown["state"] == "delivered"
+    (report,) = shown["reports"]
+    assert (report["status"], report["report_sha256"], report["reader"]) == ("final", sha256, "Dr Elsewhere")
+    assert (report["impression"], report["severity_score"]) == ("Bilateral ground glass.", 9)
+    assert read(home, "report", request_id, "--acknowledge")["state"] == "closed"
+    assert outbox(home) == ["read-post", "read-acknowledged"]
+
+
+def test_readers_are_approved_and_revoked(home: Path) -> None:
+    assert read(home, "approve-reader", JKT, "--name", "Dr Minus")["approved"] is True
+    (shown,) = read(home, "readers")["readers"]
+    assert (shown["thumbprint"], shown["name"]) == (JKT, "Dr Minus")
+    assert read(home, "revoke-reader", JKT)["approved"] is False
+    assert read(home, "readers")["readers"] == []
+    again = read(home, "revoke-reader", JKT)
+    assert (again["exit"], again["code"]) == (2, "not-found")
+
+
+def test_withdrawing(home: Path) -> None:
+    request_id = read(home, "post", STUDY)["request_id"]
+    assert read(home, "withdraw", request_id)["state"] == "withdrawn"
+    assert outbox(home) == ["read-post", "read-withdrawn"]
+
+
+def test_a_site_that_posts_no_reads_posts_none(home: Path) -> None:
+    (home / "policy.toml").write_text("", encoding="utf-8")
+    refused = read(home, "post", STUDY)
+    assert (refused["exit"], refused["code"]) == (4, "policy-sharing")
+    assert read(home, "list")["requests"] == []
+    assert outbox(home) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "exit_code", "code"),
+    [
+        (("post", "0" * 32), 2, "not-found"),
+        (("report", "0" * 32), 2, "not-found"),
+        (("withdraw", "0" * 32), 2, "not-found"),
+        (("approve-reader", "short"), 2, "bad-request"),
+        (("approve-reader", "a" * 43, "--name", " "), 2, "bad-request"),
+    ],
+)
+def test_mistakes_have_codes(home: Path, words: tuple[str, ...], exit_code: int, code: str) -> None:
+    answer = read(home, *words)
+    assert (answer["exit"], answer["code"]) == (exit_code, code)
+    assert answer["message"].endswith(".")
+
+
+def test_for_people_it_says_it_in_lines(home: Path) -> None:
+    def lines(*words: str) -> str:
+        done = CliRunner().invoke(program(), [str(home), "read", *words])
+        assert done.exit_code == 0, done.output
+        assert done.stdout == ""
+        return done.stderr
+
+    assert "state open" in lines("post", STUDY)
+    assert STUDY in lines("list")
+    lines("approve-reader", "a" * 43, "--name", "Dr Lines")
+    assert "Dr Lines" in lines("readers")
+    request_id = read(home, "list")["requests"][0]["request_id"]
+    assert f"read {request_id}: open" in lines("report", request_id)
+
+
+def test_without_json_an_error_goes_to_the_programs_rim(home: Path) -> None:
+    done = CliRunner().invoke(program(), [str(home), "read", "report", "0" * 32])
+    assert isinstance(done.exception, FederationError)
+
+
+def test_the_books_are_those_of_the_gateway(home: Path) -> None:
+    read(home, "approve-reader", JKT, "--name", "Dr Minus")
+    connection = connect(home / "node.db", SCHEMA)
+    book = Book(connection, lambda: pytest.fail("no clock is needed to look"))
+    assert book.requests() == []
+    assert ReaderKeys(connection, lambda: pytest.fail("no clock is needed to look")).find(JKT) is not None

@@ -1,0 +1,307 @@
+"""What the node knows of its reads: stages, repeated notices, keys, reports, and what a restart makes up for."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from client.gate.policy import ReadingPolicy, Refusal
+from client.gateway.book import Stage
+from client.gateway.notices import receivers
+from client.gateway.report import ReportCreate, Zones, sha256_of
+from client.gateway.reports import Kept
+from client.gateway.requests import acknowledge_read, post_read, withdraw_read
+from client.gateway.viewer import BUNDLE, find_bundle
+from client.gateway.volume import Extent, extent
+from client.store.database import connect
+from client.store.files import make_folder
+from client.store.records import Finding
+from protocol.case import CaseRecord
+from protocol.codes import Code
+from protocol.errors import ConflictError, FederationError, InvalidInputError, RefusedError, UnavailableError
+from protocol.reading import (
+    ClaimEnded,
+    ClaimMade,
+    GrantRevoked,
+    Priority,
+    ReadAcknowledged,
+    ReadPost,
+    ReadWithdrawn,
+    ReportSigned,
+    ReportStatus,
+)
+from protocol.shape import canonical_json
+from tests.fakes.gateway import CLAIM, READER, REQUEST, STUDY, GatewayUnderTest, a_post
+from tests.unit.client.gateway.test_app import REPORT
+
+OTHER = "9" * 32
+
+
+def stage(gateway: GatewayUnderTest) -> Stage:
+    return gateway.book.request(REQUEST).stage
+
+
+def reported(gateway: GatewayUnderTest) -> Kept:
+    gateway.enter()
+    gateway.ask("GET", f"/vol/{REQUEST}/ct.nii.gz")
+    assert gateway.ask("POST", f"/reports/{CLAIM}", json=REPORT).status_code == 201
+    return gateway.reports.of_claim(CLAIM)[0]
+
+
+def signature(kept: Kept, **changes: object) -> ReportSigned:
+    content = {"request_id": REQUEST, "claim_id": CLAIM, "fence": 1, "report_sha256": kept.report_sha256}
+    return ReportSigned.model_validate(content | changes)
+
+
+def test_the_stages_of_a_read(gateway: GatewayUnderTest) -> None:
+    seen = [stage(gateway)]
+    kept = reported(gateway)
+    seen.append(stage(gateway))
+    gateway.reports.sign(signature(kept))
+    seen.append(stage(gateway))
+    acknowledge_read(gateway.book, gateway.gate, REQUEST)
+    seen.append(stage(gateway))
+    assert seen == [Stage.CLAIMED, Stage.PRELIMINARY, Stage.DELIVERED, Stage.CLOSED]
+    assert gateway.gate.kinds() == ["read-opened", "report-receipt", "read-delivered", "read-acknowledged"]
+
+
+def test_a_released_claim_leaves_the_read_open(gateway: GatewayUnderTest) -> None:
+    reported(gateway)
+    gateway.book.claim_ended(ClaimEnded(request_id=REQUEST, claim_id=CLAIM))
+    assert stage(gateway) is Stage.OPEN
+    gateway.claimed(OTHER, fence=2)
+    assert stage(gateway) is Stage.CLAIMED
+
+
+def test_notices_may_repeat_and_may_be_of_something_unknown(gateway: GatewayUnderTest) -> None:
+    kept = reported(gateway)
+    hands = receivers(gateway.book, gateway.sessions, gateway.reports)
+    stranger = {"request_id": OTHER, "claim_id": OTHER}
+    for notice in (
+        ClaimMade(reader_id=READER, fence=1, **stranger),
+        ClaimEnded(**stranger),
+        GrantRevoked(jti=OTHER),
+        GrantRevoked(jti=OTHER),
+        ReportSigned(fence=1, report_sha256="0" * 64, **stranger),
+        ClaimMade(request_id=REQUEST, claim_id=CLAIM, reader_id=READER, fence=1),
+        signature(kept),
+        signature(kept),
+    ):
+        hands[notice.kind](notice)
+    assert gateway.book.claim(OTHER) is None
+    assert gateway.gate.kinds().count("read-delivered") == 1
+    assert stage(gateway) is Stage.DELIVERED
+
+
+@pytest.mark.parametrize("change", [{"fence": 2}, {"report_sha256": "0" * 64}, {"request_id": OTHER}])
+def test_a_signature_of_something_else_makes_nothing_final(
+    gateway: GatewayUnderTest, change: dict[str, object]
+) -> None:
+    kept = reported(gateway)
+    assert not gateway.reports.sign(signature(kept, **change))
+    assert gateway.reports.of_claim(CLAIM)[0].status is ReportStatus.PRELIMINARY
+    assert "read-delivered" not in gateway.gate.kinds()
+
+
+def test_the_final_report_is_the_one_with_the_signed_hash(gateway: GatewayUnderTest) -> None:
+    kept = reported(gateway)
+    gateway.reports.sign(signature(kept))
+    (final,) = gateway.reports.of_request(REQUEST)
+    assert (final.status, final.delivered) == (ReportStatus.FINAL, True)
+    assert sha256_of(final.report.encode()) == final.report_sha256 == kept.report_sha256
+    assert final.report.content.impression == "Bilateral ground glass."
+
+
+def test_a_restart_sends_what_was_written_down_but_not_sent(gateway: GatewayUnderTest) -> None:
+    """As if the node had died between the commit and the gate, at each of the three places."""
+    kept = reported(gateway)
+    gateway.reports.sign(signature(kept))
+    gateway.book.connection.execute("UPDATE read_requests SET sent_s = NULL")
+    gateway.book.connection.execute("UPDATE read_claims SET ended_s = NULL")
+    gateway.book.connection.execute("UPDATE reports SET receipt_s = NULL, delivered_s = NULL")
+    gateway.gate.parcels.clear()
+    gateway.reports.catch_up()
+    assert gateway.gate.kinds() == ["read-post", "report-receipt", "read-delivered"]
+    gateway.reports.catch_up()
+    assert len(gateway.gate.parcels) == 3
+
+
+def test_all_of_it_survives_the_process(gateway: GatewayUnderTest, tmp_path: Path) -> None:
+    kept = reported(gateway)
+    gateway.book.connection.close()
+    again = connect(tmp_path / "node.db")
+    assert again.execute("SELECT report_sha256 FROM reports").fetchone()[0] == kept.report_sha256
+    assert again.execute("SELECT count(*) FROM reader_sessions").fetchone()[0] == 1
+
+
+def test_withdrawing_ends_the_session_and_is_said(gateway: GatewayUnderTest) -> None:
+    gateway.enter()
+    assert withdraw_read(gateway.book, gateway.gate, REQUEST).stage is Stage.WITHDRAWN
+    assert gateway.gate.parcels == [ReadWithdrawn(request_id=REQUEST)]
+    assert gateway.ask("GET", f"/view/{REQUEST}").json()["code"] == "grant-invalid"
+
+
+def test_what_is_signed_is_acknowledged_not_withdrawn(gateway: GatewayUnderTest) -> None:
+    kept = reported(gateway)
+    with pytest.raises(ConflictError) as early:
+        acknowledge_read(gateway.book, gateway.gate, REQUEST)
+    assert early.value.code is Code.ILLEGAL_TRANSITION
+    gateway.reports.sign(signature(kept))
+    with pytest.raises(ConflictError):
+        withdraw_read(gateway.book, gateway.gate, REQUEST)
+    acknowledge_read(gateway.book, gateway.gate, REQUEST)
+    assert acknowledge_read(gateway.book, gateway.gate, REQUEST).stage is Stage.CLOSED
+    assert gateway.gate.parcels[-2:] == [ReadAcknowledged(request_id=REQUEST)] * 2
+
+
+def test_a_read_that_is_unknown_is_not_found(gateway: GatewayUnderTest) -> None:
+    for step in (withdraw_read, acknowledge_read):
+        with pytest.raises(InvalidInputError) as absent:
+            step(gateway.book, gateway.gate, OTHER)
+        assert absent.value.code is Code.NOT_FOUND
+
+
+class OneMeasuredStudy:
+    """The store, with one measured study and one that is not."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def study(self, study_key: str) -> None:
+        if study_key not in {STUDY, OTHER}:
+            raise InvalidInputError(Code.NOT_FOUND)
+
+    def finding(self, study_key: str) -> Finding | None:
+        record = CaseRecord.model_validate(
+            {
+                "case_id": "c" * 32,
+                "epi_week": "2026-W08",
+                "age_band": "40-49",
+                "sex": "male",
+                "ggo_percent": 17,
+                "consolidation_percent": 2,
+                "opacity_percent": 19,
+                "severity_score": 5,
+                "severity_band": "mild",
+                "model_release": "ggo@0",
+            }
+        )
+        if study_key == OTHER:
+            return None
+        return Finding(
+            study_key=study_key, model_release="ggo@0", document="{}", record=record.model_dump_json(), version=1, verdict=None,
+            measured_at=0.0,
+        )  # fmt: skip
+
+    def folder(self, study_key: str) -> Path:
+        return self._folder / study_key
+
+
+WISH = ReadingPolicy(posts=True, jurisdiction="XA-N", language="pt")
+
+
+def posted(gateway: GatewayUnderTest, study_key: str = STUDY) -> ReadPost:
+    store = OneMeasuredStudy(gateway.studies)
+    request = post_read(
+        gateway.book, gateway.gate, store, study_key=study_key, wish=WISH, priority=Priority.URGENT  # type: ignore[arg-type]
+    )  # fmt: skip
+    (post,) = (parcel for parcel in gateway.gate.parcels if parcel.kind == "read-post")
+    assert post.request_id == request.request_id
+    return post
+
+
+def test_a_post_says_what_the_record_says_and_no_more(gateway: GatewayUnderTest) -> None:
+    gateway.book.mark(REQUEST, what="withdrawn")
+    post = posted(gateway)
+    assert post.model_dump(mode="json", exclude={"request_id"}) == {
+        "kind": "read-post", "priority": "urgent", "age_band": "40-49", "sex": "male", "slices": 24, "megabytes": 0,
+        "ggo_percent": 17, "jurisdiction": "XA-N", "language": "pt", "reads_required": 1,
+    }  # fmt: skip
+    assert STUDY not in post.model_dump_json()
+    assert gateway.book.unsent() == []
+
+
+def test_one_read_of_a_study_at_a_time(gateway: GatewayUnderTest) -> None:
+    with pytest.raises(ConflictError) as twice:
+        posted(gateway)
+    assert twice.value.code is Code.ALREADY_EXISTS
+
+
+@pytest.mark.parametrize("study_key", [OTHER, "0" * 32])
+def test_only_measured_studies_are_posted(gateway: GatewayUnderTest, study_key: str) -> None:
+    with pytest.raises(InvalidInputError) as absent:
+        posted(gateway, study_key)
+    assert absent.value.code is Code.NOT_FOUND
+
+
+def test_a_post_that_the_gate_refuses_leaves_nothing_behind(gateway: GatewayUnderTest) -> None:
+    gateway.book.mark(REQUEST, what="withdrawn")
+    gateway.gate.answer = lambda _: Refusal(code=Code.POLICY_SHARING)
+    with pytest.raises(FederationError) as refused:
+        posted(gateway)
+    assert refused.value.code is Code.POLICY_SHARING
+    assert [one.request_id for one in gateway.book.requests()] == [REQUEST]
+
+
+def test_requests_come_newest_first(gateway: GatewayUnderTest) -> None:
+    gateway.wait(minutes=1)
+    gateway.book.post(a_post(OTHER), study_key="8" * 32)
+    assert [one.request_id for one in gateway.book.requests()] == [OTHER, REQUEST]
+
+
+@pytest.mark.parametrize("jkt", ["", "short", "a" * 44, "a" * 42 + "=", "a" * 42 + "\n"])
+def test_only_a_thumbprint_can_be_approved(gateway: GatewayUnderTest, jkt: str) -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        gateway.keys.approve(jkt, name="Dr")
+    assert refused.value.code is Code.BAD_REQUEST
+
+
+@pytest.mark.parametrize("name", ["", "  ", "x" * 201])
+def test_a_key_has_a_name(gateway: GatewayUnderTest, name: str) -> None:
+    with pytest.raises(InvalidInputError):
+        gateway.keys.approve("a" * 43, name=name)
+
+
+def test_approving_again_renames_and_renews(gateway: GatewayUnderTest) -> None:
+    gateway.keys.approve("a" * 43, name="First")
+    gateway.keys.revoke("a" * 43)
+    assert gateway.keys.find("a" * 43) is None
+    with pytest.raises(InvalidInputError):
+        gateway.keys.revoke("a" * 43)
+    gateway.keys.approve("a" * 43, name="Second")
+    assert {key.name for key in gateway.keys.all()} == {"Dr Example", "Second"}
+
+
+@given(st.lists(st.integers(0, 4), min_size=6, max_size=6))
+def test_the_total_is_the_sum_of_the_zones_and_never_typed(points: list[int]) -> None:
+    names = ("upper", "middle", "lower")
+    zones = {
+        "right": dict(zip(names, points[:3], strict=True)),
+        "left": dict(zip(names, points[3:], strict=True)),
+    }
+    report = ReportCreate.model_validate(REPORT | {"zones": zones})
+    assert report.severity_score == report.coded.severity_score == sum(points)
+    assert Zones.model_validate(zones).right.total == sum(points[:3])
+
+
+def test_a_report_has_one_byte_string(gateway: GatewayUnderTest) -> None:
+    report = reported(gateway).report
+    assert report.encode() == canonical_json(report.model_dump(mode="json"))
+    assert type(report).model_validate_json(report.encode()) == report
+
+
+def test_the_extent_of_a_volume(gateway: GatewayUnderTest) -> None:
+    assert extent(gateway.studies / STUDY / "ct.nii.gz") == Extent(columns=64, rows=64, slices=24)
+
+
+def test_the_viewer_is_looked_for_and_pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("client.gateway.viewer.BUNDLE", Path("nowhere") / BUNDLE.name)
+    with pytest.raises(UnavailableError) as absent:
+        find_bundle(tmp_path)
+    assert "npm ci" in str(absent.value)
+    make_folder(tmp_path / "viewer")
+    (tmp_path / "viewer" / BUNDLE.name).write_text("something else", encoding="utf-8")
+    with pytest.raises(RefusedError) as other:
+        find_bundle(tmp_path)
+    assert other.value.code is Code.SIGNATURE_INVALID
