@@ -1,0 +1,175 @@
+"""A read across two sites: by a program without a browser, and by a person in a browser; and what is found at the centre afterwards."""
+
+import json
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import nibabel
+import numpy as np
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from client.gate.policy import ReadingPolicy
+from client.gateway.book import Stage
+from client.gateway.requests import acknowledge_read, post_read
+from client.settings import NodeSettings
+from client.store.studies import StudyStore
+from protocol.reading import Priority, ReportStatus
+from registry_api.reading.lifecycle import State
+from registry_api.reading.offers import ReadView, one_read
+from registry_api.reading.tables import ReadRequestRow
+from tests.fakes.gateway import STUDY, asymmetric_volume
+from tests.integration.gateway.conftest import wait_for
+from tests.integration.gateway.test_viewer_page import fill_in, wait
+from tests.integration.reading.conftest import Network, a_measured_study, now
+from tests.unit.client.gateway.test_app import REPORT
+
+pytestmark = pytest.mark.e2e
+
+PROGRAM = Path(__file__).parents[3] / "examples" / "read_without_browser.py"
+SECRET = "Peripheral opacities, Mrs Wolkenstein-Abrahamian recalled."
+
+
+def post(network: Network) -> str:
+    """Post the measured study and wait until the centre offers it."""
+    node = network.node
+    a_measured_study(node)
+    store = StudyStore(node.book.connection, NodeSettings(home=network.node_home))
+    wish = ReadingPolicy(posts=True, jurisdiction="XA-N")
+    request = post_read(node.book, node.gate, store, study_key=STUDY, wish=wish, priority=Priority.STAT)
+    wait_for(lambda: state(network, request.request_id) is State.OPEN)
+    return request.request_id
+
+
+def view(network: Network, request_id: str) -> ReadView:
+    with network.runtime.database.reading() as session:
+        return one_read(session, request_id, None, now=now())
+
+
+def state(network: Network, request_id: str) -> State | None:
+    """Return where the request stands at the centre; None before it got there."""
+    with network.runtime.database.reading() as session:
+        known = session.get(ReadRequestRow, request_id)
+        return one_read(session, request_id, None, now=now()).state if known is not None else None
+
+
+def program(network: Network, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(PROGRAM), "--key", str(folder / "reader.pem"), *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def reads(network: Network, folder: Path, api_key: str) -> subprocess.CompletedProcess[str]:
+    (folder / "api.key").write_text(api_key + "\n", encoding="utf-8")
+    (folder / "report.json").write_text(json.dumps(REPORT | {"impression": SECRET}), encoding="utf-8")
+    return program(
+        network, folder, "read", "--centre", network.registry, "--centre-ca", str(network.registry_ca),
+        "--api-key-file", str(folder / "api.key"), "--hospital-ca", str(network.gateway_ca),
+        "--report", str(folder / "report.json"), "--out", str(folder / "out"),
+    )  # fmt: skip
+
+
+def test_a_program_reads_and_the_request_closes(network: Network, tmp_path: Path) -> None:
+    request_id = post(network)
+    reader_id, api_key = network.add_reader()
+    jkt = program(network, tmp_path, "thumbprint").stdout.strip()
+    assert len(jkt) == 43
+    assert (tmp_path / "reader.pem").stat().st_mode & 0o777 == 0o600
+
+    refused = reads(network, tmp_path, api_key)
+    assert refused.returncode != 0
+    assert "reader-not-approved" in refused.stderr
+
+    network.node.keys.approve(jkt, name="Dr Elsewhere")
+    (claim,) = (slot.claim_id for slot in view(network, request_id).slots)
+    headers = {"Authorization": f"Bearer {api_key}", "If-Match": '"1"'}
+    trust = ssl.create_default_context(cafile=str(network.registry_ca))
+    with httpx.Client(base_url=network.registry, verify=trust, trust_env=False) as http:
+        assert http.post(f"/v1/claims/{claim}:release", headers=headers).status_code == 204
+
+    done = reads(network, tmp_path, api_key)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert (answer["state"], answer["request_id"]) == ("signed", request_id)
+    fetched = nibabel.load(tmp_path / "out" / "ct.nii.gz")
+    assert np.array_equal(np.asarray(fetched.dataobj).transpose(2, 1, 0), asymmetric_volume()[0])
+
+    wait_for(lambda: state(network, request_id) is State.DELIVERED)
+    (kept,) = network.node.reports.of_request(request_id)
+    assert (kept.status, kept.report_sha256) == (ReportStatus.FINAL, answer["report_sha256"])
+    assert kept.report.content.impression == SECRET
+    assert kept.report.reader_id == reader_id
+    assert acknowledge_read(network.node.book, network.node.gate, request_id).stage is Stage.CLOSED
+    wait_for(lambda: state(network, request_id) is State.CLOSED)
+    refuse_leaks(network, api_key)
+    network.node.gate.audit.verify()
+
+
+def refuse_leaks(network: Network, api_key: str) -> None:
+    """Nothing of the report's text, the study's key or the reader's API key stands in any file of the centre."""
+    needles = [
+        word.encode() for word in (*SECRET.replace(",", "").replace(".", "").split(), STUDY, api_key) if len(word) > 8
+    ]
+    assert len(needles) >= 5
+    for path in network.runtime.settings.home.rglob("*"):
+        content = path.read_bytes() if path.is_file() else b""
+        assert [needle for needle in needles if needle in content] == []
+
+
+def test_a_node_that_is_away_at_the_signature_gets_it_later_and_once(network: Network, tmp_path: Path) -> None:
+    request_id = post(network)
+    _, api_key = network.add_reader()
+    network.node.keys.approve(program(network, tmp_path, "thumbprint").stdout.strip(), name="Dr Elsewhere")
+    wait_for(lambda: network.node.contact.last_heard() is not None)
+    network.cut_after = "report-receipt"
+    done = reads(network, tmp_path, api_key)
+    assert done.returncode == 0, done.stderr
+    assert state(network, request_id) is State.SIGNED
+    assert network.node.reports.of_request(request_id)[0].status is ReportStatus.PRELIMINARY
+    network.cut_after = None
+    network.away.clear()
+    wait_for(lambda: state(network, request_id) is State.DELIVERED)
+    events = [event.event for event in view(network, request_id).events]
+    assert events == ["posted", "claimed", "opened", "submitted", "signed", "delivered"]
+
+
+def test_a_person_reads_by_worklist_and_viewer(network: Network, browser: webdriver.Chrome) -> None:
+    request_id = post(network)
+    _, api_key = network.add_reader()
+    browser.get(f"{network.gateway}/reader")
+    wait(browser, "document.getElementById('thumbprint').textContent.length === 43")
+    jkt = browser.find_element(By.ID, "thumbprint").text
+    network.node.keys.approve(jkt, name="Dr Elsewhere")
+
+    browser.get(f"{network.registry}/login")
+    browser.find_element(By.NAME, "api_key").send_keys(api_key)
+    press(browser, "Log in", within="main")
+    assert browser.current_url == f"{network.registry}/worklist"
+    press(browser, "Claim")
+    browser.find_element(By.NAME, "jkt").send_keys(jkt)
+    press(browser, "Open the study")
+    browser.find_element(By.ID, "open").click()
+    browser.switch_to.window(browser.window_handles[-1])
+    wait(browser, "document.getElementById('desk')?.dataset.state === 'shown'")
+    fill_in(browser)
+    browser.find_element(By.ID, "submit").click()
+    wait(browser, "!document.getElementById('kept').hidden")
+    sha256 = browser.find_element(By.ID, "sha256").text
+    browser.switch_to.window(browser.window_handles[0])
+    wait_for(lambda: state(network, request_id) is State.PRELIMINARY)
+    browser.get(f"{network.registry}/worklist")
+    assert sha256 in browser.find_element(By.TAG_NAME, "main").text
+    press(browser, "Sign this report")
+    wait_for(lambda: state(network, request_id) is State.DELIVERED)
+    assert network.node.reports.of_request(request_id)[0].report_sha256 == sha256
+
+
+def press(browser: webdriver.Chrome, words: str, *, within: str = "main") -> None:
+    """Press the button with these words and wait for the page that follows."""
+    button = browser.find_element(By.XPATH, f"//{within}//button[normalize-space()='{words}']")
+    button.click()
+    WebDriverWait(browser, 20).until(lambda b: b.execute_script("return document.readyState") == "complete")
