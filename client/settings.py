@@ -25,6 +25,12 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class SiteSettings(Section):
+    """What the hospital calls itself; shown on its own pages only. The network knows it by the name in its invite."""
+
+    name: Annotated[str, Field(min_length=1, max_length=80)] = "this hospital"
+
+
 class DicomSettings(Section):
     """The receiver."""
 
@@ -69,6 +75,7 @@ class NodeSettings(Section):
     """All of a node's settings. `home` is the folder that holds everything the node keeps."""
 
     home: Path
+    site: SiteSettings = SiteSettings()
     dicom: DicomSettings = DicomSettings()
     gateway: GatewaySettings = GatewaySettings()
     console: ConsoleSettings = ConsoleSettings()

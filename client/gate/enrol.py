@@ -3,6 +3,8 @@
 import hashlib
 import json
 import ssl
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import httpx
@@ -64,8 +66,11 @@ def fetch_ca(registry: Origin, ca_sha256: Sha256) -> str:
     return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
-def reach(registry: Origin, ca: Path) -> None:
+def reach(registry: Origin, ca: Path) -> datetime | None:
     """Ask the registry whether it is there, over verified TLS.
+
+    Returns:
+        The time by its clock, if it says one.
 
     Raises:
         UnavailableError: `peer-unreachable`, or `missing-certificate` if `ca` cannot be read.
@@ -74,7 +79,8 @@ def reach(registry: Origin, ca: Path) -> None:
         verified = ssl.create_default_context(cafile=ca)
     except OSError as error:
         raise UnavailableError(Code.MISSING_CERTIFICATE, f"{ca} is missing or damaged. Enrol the node anew.") from error
-    _ask(registry, "GET", "/v1/health", verified)
+    said = _ask(registry, "GET", "/v1/health", verified).headers.get("Date")
+    return parsedate_to_datetime(said) if said else None
 
 
 def _post(registry: Origin, request: EnrolRequest, ca_pem: str) -> EnrolReply:

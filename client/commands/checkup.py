@@ -1,0 +1,214 @@
+"""What `acinus-node doctor` looks at. Each check says what it found and, if that is wrong, what to do."""
+
+import shutil
+import socket
+import stat
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from client.commands.supervisor import can_listen, ports_of
+from client.gate.enrol import reach
+from client.gate.keys import GATEWAY_CERTIFICATE, load_certificate, supernode_public
+from client.gate.policy_file import load_policy
+from client.gate.trust import CA, CERTIFICATE, NODE_KEY, is_enrolled, load_centre
+from client.parts import is_running
+from client.settings import NodeSettings, load_settings
+from protocol.codes import Code
+from protocol.errors import FederationError, InvalidInputError, RefusedError, UnavailableError, error_for
+
+_WARN_DAYS = 7
+_SKEW_SECONDS = 60
+_CONNECT_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at. `code` is none if it is as it should be."""
+
+    name: str
+    said: str
+    code: Code | None = None
+    advice: bool = False
+    """Worth a look, but nothing fails because of it."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing has to be fixed."""
+        return self.code is None
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of the failure's family; 0 without one."""
+        return 0 if self.code is None else error_for(self.code).exit_code
+
+    def line(self) -> str:
+        """Return the check for a person."""
+        sign = "✗" if not self.holds else "!" if self.advice else "✓"
+        return f"{sign} {self.name:<12} {self.said}"
+
+    def as_json(self) -> dict[str, object]:
+        """Return the check for a script."""
+        return {"name": self.name, "ok": self.holds, "advice": self.advice, "code": self.code, "said": self.said}
+
+
+def examine(home: Path) -> list[Check]:
+    """Look at everything; a failure of one check never keeps another from being made.
+
+    Raises:
+        InvalidInputError: `bad-setting` if there is no node in `home` or its settings cannot be read: nothing else can be looked at.
+    """
+    settings = load_settings(home)
+    looks: list[Callable[[NodeSettings], Check]] = [
+        _policy, _keys, _callers, _gateway_certificate, _ports, _disk, _audit, _model, _device, _enrolment,
+    ]  # fmt: skip
+    checks = [Check("settings", f"{home}/node.toml is in order")]
+    checks += [_looked(look, settings) for look in looks]
+    if is_enrolled(settings.trust):
+        checks += [_looked(look, settings) for look in (_certificate, _registry, _centre_ports)]
+    return checks
+
+
+def _looked(look: Callable[[NodeSettings], Check], settings: NodeSettings) -> Check:
+    try:
+        return look(settings)
+    except FederationError as error:
+        return Check(look.__name__.strip("_").replace("_", " "), str(error), error.code)
+
+
+def _policy(settings: NodeSettings) -> Check:
+    training = load_policy(settings.policy).training
+    said = f"training {'allowed' if training.allowed else 'not allowed'}, ε up to {training.epsilon_total:g}"
+    if training.allowed and not training.bundles:
+        return Check("policy", f"{said}; no bundle is listed, so every run is refused", advice=True)
+    return Check("policy", said)
+
+
+def _keys(settings: NodeSettings) -> Check:
+    supernode_public(settings.keys)
+    if not (settings.keys / NODE_KEY).is_file():
+        raise UnavailableError(Code.MISSING_CERTIFICATE, f"{settings.keys / NODE_KEY} is missing. Restore it.")
+    loose = [path.name for path in settings.keys.iterdir() if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)]
+    if loose:
+        raise RefusedError(
+            Code.FORBIDDEN,
+            f"others may read {', '.join(sorted(loose))}. Run `chmod 600` on every file in {settings.keys}.",
+        )
+    return Check("keys", "present, closed to others")
+
+
+def _callers(settings: NodeSettings) -> Check:
+    callers = settings.dicom.allowed_callers
+    if not callers:
+        return Check(
+            "senders", "nobody may send: name AE titles under [dicom] allowed_callers in node.toml", advice=True
+        )
+    return Check("senders", ", ".join(callers))
+
+
+def _gateway_certificate(settings: NodeSettings) -> Check:
+    return _validity("gateway", settings.keys / GATEWAY_CERTIFICATE, "Make a new one for the gateway.")
+
+
+def _certificate(settings: NodeSettings) -> Check:
+    return _validity("certificate", settings.trust / CERTIFICATE, "Enrol again with a new invite.")
+
+
+def _validity(name: str, path: Path, remedy: str) -> Check:
+    """Say how long a certificate is still valid.
+
+    Raises:
+        UnavailableError: `missing-certificate` if it is absent or has expired.
+    """
+    left = load_certificate(path).not_valid_after_utc - datetime.now(UTC)
+    if left.total_seconds() <= 0:
+        raise UnavailableError(Code.MISSING_CERTIFICATE, f"{path} expired {-left.days} days ago. {remedy}")
+    return Check(name, f"valid for {left.days} days", advice=left.days < _WARN_DAYS)
+
+
+def _ports(settings: NodeSettings) -> Check:
+    if is_running(settings.home):
+        return Check("ports", "in use by this node, which is running")
+    taken = [
+        f"{port} ({key})"
+        for host, port, key in ports_of(settings, enrolled=is_enrolled(settings.trust))
+        if not can_listen(host, port)
+    ]
+    if taken:
+        raise UnavailableError(Code.PORT_TAKEN, f"taken: {', '.join(taken)}. Stop those programs or change node.toml.")
+    return Check("ports", "free")
+
+
+def _disk(settings: NodeSettings) -> Check:
+    free = shutil.disk_usage(settings.home).free // (1024 * 1024)
+    if free < settings.dicom.minimum_free_mb:
+        raise UnavailableError(
+            Code.DISK_FULL, f"{free} MB free, {settings.dicom.minimum_free_mb} MB demanded by [dicom] minimum_free_mb."
+        )
+    return Check("disk", f"{free // 1024} GB free")
+
+
+def _audit(settings: NodeSettings) -> Check:
+    from client.runtime import open_gate
+
+    return Check("audit", f"{open_gate(settings).audit.verify().number} rows verify")
+
+
+def _model(settings: NodeSettings) -> Check:
+    from client.runtime import open_shelf
+
+    return Check("model", f"{open_shelf(settings).load().release} loads and verifies")
+
+
+def _device(settings: NodeSettings) -> Check:
+    import torch
+
+    if torch.cuda.is_available():
+        return Check("device", torch.cuda.get_device_name(0))
+    if settings.compute.device == "cuda":
+        raise InvalidInputError(
+            Code.BAD_SETTING, "[compute] device is cuda, but torch sees no GPU. Install its driver, or set auto."
+        )
+    return Check("device", "CPU; no GPU that torch can use")
+
+
+def _enrolment(settings: NodeSettings) -> Check:
+    if not is_enrolled(settings.trust):
+        return Check("enrolment", "not enrolled: `acinus-node enrol INVITE`", advice=True)
+    centre = load_centre(settings.trust)
+    return Check("enrolment", f"{centre.site} in {centre.region}, registry {centre.registry}")
+
+
+def _registry(settings: NodeSettings) -> Check:
+    """Ask the registry, and compare clocks: grants and certificates live by the minute."""
+    centre = load_centre(settings.trust)
+    theirs = reach(centre.registry, settings.trust / CA)
+    if theirs is None:
+        return Check("registry", f"{centre.registry} answers")
+    skew = abs((datetime.now(UTC) - theirs).total_seconds())
+    if skew > _SKEW_SECONDS:
+        raise UnavailableError(
+            Code.NODE_FAULT, f"this machine's clock differs from the centre's by {skew:.0f} s. Set it by NTP."
+        )
+    return Check("registry", f"{centre.registry} answers; clocks agree")
+
+
+def _centre_ports(settings: NodeSettings) -> Check:
+    centre = load_centre(settings.trust)
+    closed = [address for address in (centre.link_address, centre.fleet_address) if not _opens(address)]
+    if closed:
+        raise UnavailableError(
+            Code.PEER_UNREACHABLE, f"no connection to {' and '.join(closed)}. Let the firewall pass them outwards."
+        )
+    return Check("centre", f"link {centre.link_address} and fleet {centre.fleet_address} can be reached")
+
+
+def _opens(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        with closing(socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS)):
+            return True
+    except OSError:
+        return False

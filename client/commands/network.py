@@ -1,0 +1,216 @@
+"""`acinus-node init`, `enrol`, `doctor`, `run` and `status`: joining the network and being in it."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from client.commands.home import answering, home_of, remark, say_json
+from client.parts import PARTS, die_with
+from protocol.codes import Code
+from protocol.errors import FederationError, InvalidInputError
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+
+_PORT_NAMES = ("dicom", "gateway", "console", "forward", "runtime")
+_PORTS = dict(zip(_PORT_NAMES, (11112, 9443, 9444, 9445, 9446), strict=True))
+
+log = logging.getLogger(__name__)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this module's commands to the node's program."""
+    for verb in (init, enrol, doctor, run, status):
+        app.command(verb.__name__)(verb)
+
+
+def init(  # noqa: PLR0913, PLR0917 - a command line's options are its parameters
+    context: typer.Context,
+    site_name: Annotated[str, typer.Option(help="The hospital's name, for its own pages.")],
+    base_port: Annotated[
+        int | None, typer.Option(min=1, max=65_531, help="DICOM port; gateway, console and two more follow it.")
+    ] = None,
+    ae_title: Annotated[str, typer.Option(help="What DICOM senders call this node.")] = "ACINUS",
+    caller: Annotated[
+        list[str] | None, typer.Option(help="AE title that may send to this node; repeat for more.")
+    ] = None,
+    gateway_origin: Annotated[
+        str | None, typer.Option(help="Where readers reach the hospital, such as https://ct.hospital.example:9443.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a node: its settings, its policy, its keys. What is there already is never overwritten."""
+    with answering(as_json=as_json):
+        from client.commands.setup import Wishes, make_home
+        from client.runtime import utc_now
+
+        ports = _PORTS if base_port is None else {name: base_port + at for at, name in enumerate(_PORT_NAMES)}
+        wishes = Wishes(
+            site_name=site_name,
+            ae_title=ae_title,
+            callers=tuple(caller or ()),
+            ports=dict(ports),
+            origin=gateway_origin,
+        )
+        home = home_of(context)
+        token = make_home(home, wishes, now=utc_now())
+        document = {
+            "ok": True, "home": str(home), "console": f"https://localhost:{ports['console']}", "console_token": token,
+            "gateway": wishes.gateway_origin, "dicom_port": ports["dicom"], "ae_title": ae_title,
+        }  # fmt: skip
+        say_json(document) if as_json else _tell_init(document, callers=wishes.callers)
+
+
+def enrol(
+    context: typer.Context,
+    invite: Annotated[
+        str,
+        typer.Argument(metavar="INVITE", help="The coordinator's invite, one word; `-` reads it from standard input."),
+    ],
+    as_json: Json = False,
+) -> None:
+    """Join the network: prove this node's key to the centre and keep the certificate that comes back."""
+    with answering(as_json=as_json):
+        from client.gate.enrol import enrol as use_invite
+        from client.settings import load_settings
+        from protocol.enrolment import decode_invite
+
+        settings = load_settings(home_of(context))
+        word = sys.stdin.read() if invite == "-" else invite
+        centre = use_invite(
+            decode_invite(word), keys=settings.keys, trust=settings.trust, gateway=settings.gateway.origin
+        )
+        log.info("node.enrolled", extra={"site": centre.site})
+        document = {"ok": True, "site": centre.site, "region": centre.region, "registry": centre.registry}
+        say_json(document) if as_json else remark(
+            f"Enrolled as {centre.site} in {centre.region}. `acinus-node run` starts the node; a running node goes on by itself."
+        )
+
+
+def doctor(context: typer.Context, as_json: Json = False) -> None:
+    """Look at settings, keys, ports, disk, clock, centre, model and GPU, and say what to fix."""
+    with answering(as_json=as_json):
+        from client.commands.checkup import examine
+
+        checks = examine(home_of(context))
+        if as_json:
+            say_json({"ok": all(c.holds for c in checks), "checks": [c.as_json() for c in checks]})
+        else:
+            for check in checks:
+                remark(check.line())
+        failed = next((check for check in checks if not check.holds), None)
+        if failed is not None:
+            raise typer.Exit(failed.exit_code)
+
+
+def run(
+    context: typer.Context,
+    only: Annotated[str | None, typer.Option(metavar="PART", help=f"One of {', '.join(PARTS)}.")] = None,
+) -> None:
+    """Run the node until Ctrl-C: every part as a process of its own, started again when it dies."""
+    if only is not None and only not in PARTS:
+        raise InvalidInputError(Code.BAD_REQUEST, f"There is no part {only!r}. Parts are {', '.join(PARTS)}.")
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    if only is None:
+        _supervise(context, stop)
+    else:
+        _run_one(context, only, stop)
+
+
+def status(context: typer.Context, as_json: Json = False) -> None:
+    """Show studies, parts, outbox, model and link; works while the node runs and while it does not."""
+    with answering(as_json=as_json):
+        from client.runtime import status_of
+        from client.settings import load_settings
+
+        document = status_of(load_settings(home_of(context)))
+        say_json(document) if as_json else _tell_status(document)
+
+
+def _supervise(context: typer.Context, stop: threading.Event) -> None:
+    from client.commands.supervisor import Supervisor, part_command, refuse_taken_ports
+    from client.gate.policy_file import load_policy
+    from client.gate.trust import is_enrolled
+    from client.logs import start_logging
+    from client.parts import is_running
+    from client.settings import load_settings
+
+    home, level = home_of(context), log_level_of(context)
+    settings = load_settings(home)
+    load_policy(settings.policy)
+    start_logging(settings.logs, "node", level)
+    if not is_running(home):
+        refuse_taken_ports(settings, enrolled=is_enrolled(settings.trust))
+    if not is_enrolled(settings.trust):
+        remark(
+            "Not enrolled yet: receiver, worker and console only. `acinus-node enrol INVITE` joins; the rest starts by itself."
+        )
+    remark(
+        f"Console: https://localhost:{settings.console.port} · DICOM: {settings.dicom.ae_title} on port {settings.dicom.port}"
+    )
+    Supervisor(home, part_command(home, level), lambda: is_enrolled(settings.trust), remark).run(stop)
+
+
+def _run_one(context: typer.Context, part: str, stop: threading.Event) -> None:
+    """Run one part in this process.
+
+    Raises:
+        FederationError: Why it cannot go on; it is in the part's log too.
+    """
+    from client.commands.supervisor import PARENT_VARIABLE
+    from client.logs import start_logging
+    from client.settings import load_settings
+
+    if PARENT_VARIABLE in os.environ:
+        die_with(int(os.environ[PARENT_VARIABLE]))
+    settings = load_settings(home_of(context))
+    start_logging(settings.logs, part, log_level_of(context))
+    try:
+        from client.runtime import run_part
+
+        run_part(part, settings, stop)
+    except FederationError as error:
+        log.error("part.failed", extra={"part": part, "code": error.code.value})  # noqa: TRY400 - the code says it
+        raise
+
+
+def log_level_of(context: typer.Context) -> str:
+    """Return the level that stands before the verb."""
+    return str(context.find_root().params.get("log_level") or "info")
+
+
+def _tell_init(document: dict[str, Any], *, callers: tuple[str, ...]) -> None:
+    home = Path(document["home"])
+    lines = [
+        f"A node is in {home}: node.toml and policy.toml are yours to edit, keys/ to back up.",
+        f"Console     {document['console']}",
+        f"Token       {document['console_token']}   (kept in keys/console.token; shown this once)",
+        f"Gateway     {document['gateway']}; readers trust keys/gateway-ca.pem",
+        f"DICOM       {document['ae_title']} on port {document['dicom_port']}",
+    ]
+    if not callers:
+        lines.append("Nobody may send yet: name senders under [dicom] allowed_callers in node.toml.")
+    lines.append("Next: `acinus-node enrol INVITE`, then `acinus-node run`. `acinus-node doctor` says what is missing.")
+    remark("\n".join(lines))
+
+
+def _tell_status(document: dict[str, Any]) -> None:
+    studies = ", ".join(f"{count} {state}" for state, count in document["studies"].items())
+    site = f"enrolled as {document['site']}" if document["enrolled"] else "not enrolled"
+    link = document["link"]
+    lines = [
+        f"{document['name']}: {'running' if document['running'] else 'stopped'}, {site}",
+        f"studies   {studies}",
+        f"outbox    {document['outbox']} waiting, {len(document['parked'])} parked by the centre",
+        f"link      {'connected' if link['connected'] else 'not connected'}, last heard {link['heard'] or 'never'}",
+        f"model     {document['model_release']}",
+        *(f"  {name:<10} {state}" for name, state in document["parts"].items()),
+    ]
+    typer.echo("\n".join(lines))

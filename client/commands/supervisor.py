@@ -1,0 +1,223 @@
+"""Runs every part of the node as a child of its own and keeps it running: started anew when it dies, ended with the node.
+
+Each child leads its own process group, so that Ctrl-C reaches the supervisor alone, which then ends them in order; and each is tied to
+the supervisor's life by the kernel, so that even its `kill -9` leaves nothing behind.
+"""
+
+import logging
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from client.gate.backoff import Backoff
+from client.gate.supernode import QUIET
+from client.parts import (
+    BEFORE_ENROLMENT,
+    NOT_ENROLLED,
+    PARTS,
+    RESTARTING,
+    RUNNING,
+    STOPPED,
+    PartState,
+    only_supervisor,
+    write_parts,
+)
+from client.settings import NodeSettings
+from protocol.codes import Code
+from protocol.errors import UnavailableError
+
+PARENT_VARIABLE = "ACINUS_NODE_SUPERVISOR"
+"""Holds the supervisor's process id in the environment of its children."""
+
+_LOOK_SECONDS = 0.1
+_GRACE_SECONDS = 3.5
+_HEALTHY_SECONDS = 30.0
+
+log = logging.getLogger(__name__)
+
+Say = Callable[[str], None]
+"""Tells a person something, in one line."""
+
+
+@dataclass(slots=True)
+class _Child:
+    name: str
+    process: "subprocess.Popen[bytes] | None" = None
+    failures: int = 0
+    restarts: int = 0
+    exit_code: int | None = None
+    started: float = 0.0
+    due: float = 0.0
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """Keeps the parts of one node running.
+
+    Attributes:
+        home: The node's folder as it was given; children get it in the same words.
+        command: Returns the arguments that run one part.
+        enrolled: Says whether the node may speak to the centre yet.
+        say: Tells the person at the terminal.
+    """
+
+    home: Path
+    command: Callable[[str], list[str]]
+    enrolled: Callable[[], bool]
+    say: Say
+    backoff: Backoff = field(default_factory=Backoff)
+    _children: dict[str, _Child] = field(default_factory=lambda: {name: _Child(name) for name in PARTS})
+    _shown: dict[str, PartState] = field(default_factory=dict)
+
+    def run(self, stop: threading.Event) -> None:
+        """Supervise until `stop` is set; then every child has ended.
+
+        Raises:
+            ConflictError: `already-exists` if a node runs in this home.
+        """
+        with only_supervisor(self.home):
+            try:
+                while not stop.is_set():
+                    self._tick()
+                    stop.wait(_LOOK_SECONDS)
+            finally:
+                self._end_all()
+
+    def _tick(self) -> None:
+        """Start what is due and note what has ended."""
+        enrolled = self.enrolled()
+        for child in self._children.values():
+            if not enrolled and child.name not in BEFORE_ENROLMENT:
+                continue
+            if child.process is None and time.monotonic() >= child.due:
+                self._start(child)
+            elif child.process is not None and not child.alive:
+                self._bury(child)
+        self._show(enrolled=enrolled)
+
+    def _start(self, child: _Child) -> None:
+        child.process = subprocess.Popen(
+            self.command(child.name),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **QUIET, PARENT_VARIABLE: str(os.getpid())},
+            start_new_session=True,
+        )
+        child.started = time.monotonic()
+        log.info("part.spawned", extra={"part": child.name, "pid": child.process.pid})
+
+    def _bury(self, child: _Child) -> None:
+        """Note a child's end and when it is to be started again; the rest of its process group goes with it."""
+        if child.process is None:
+            return
+        child.exit_code = child.process.returncode
+        _signal_group(child.process.pid, signal.SIGKILL)
+        healthy = time.monotonic() - child.started > _HEALTHY_SECONDS
+        child.failures = 1 if healthy else child.failures + 1
+        wait = self.backoff.delay(child.failures, random.random())  # noqa: S311 - jitter, no secret
+        child.process, child.due, child.restarts = None, time.monotonic() + wait, child.restarts + 1
+        log.warning("part.died", extra={"part": child.name, "exit_code": child.exit_code, "wait": round(wait, 1)})
+        self.say(
+            f"{child.name} ended ({_manner(child.exit_code)}); it starts again in {wait:.1f} s. See logs/{child.name}.jsonl."
+        )
+
+    def _show(self, *, enrolled: bool) -> None:
+        """Write the state file when something has changed."""
+        parts = {child.name: _state(child, enrolled=enrolled) for child in self._children.values()}
+        if parts != self._shown:
+            write_parts(self.home, parts)
+            self._shown = parts
+
+    def _end_all(self) -> None:
+        """Ask every child to end, wait, and end by force what is left of its group."""
+        living = [child.process for child in self._children.values() if child.process is not None]
+        for process in living:
+            _signal_group(process.pid, signal.SIGTERM)
+        deadline = time.monotonic() + _GRACE_SECONDS
+        for process in living:
+            _wait(process, deadline - time.monotonic())
+            _signal_group(process.pid, signal.SIGKILL)
+            process.wait()
+        write_parts(self.home, {name: PartState(state=STOPPED) for name in PARTS})
+
+
+def part_command(home: Path, log_level: str) -> Callable[[str], list[str]]:
+    """Return what runs one part of the node in `home`; `-P` keeps a folder called `client` in the present directory out of it."""
+    fixed = [sys.executable, "-P", "-m", "client.cli", "--home", str(home), "--log-level", log_level, "run", "--only"]
+    return lambda part: [*fixed, part]
+
+
+def refuse_taken_ports(settings: NodeSettings, *, enrolled: bool) -> None:
+    """Check that every port of the node can be listened on.
+
+    Raises:
+        UnavailableError: `port-taken`, naming the port and its setting.
+    """
+    for host, port, key in ports_of(settings, enrolled=enrolled):
+        if not can_listen(host, port):
+            raise UnavailableError(
+                Code.PORT_TAKEN,
+                f"{host}:{port} is taken. Stop the program that listens there, or change {key} in node.toml.",
+            )
+
+
+def ports_of(settings: NodeSettings, *, enrolled: bool) -> Iterable[tuple[str, int, str]]:
+    """Yield host, port and setting of everything the node listens on."""
+    yield settings.dicom.host, settings.dicom.port, "[dicom] port"
+    yield settings.console.host, settings.console.port, "[console] port"
+    if enrolled:
+        yield settings.gateway.host, settings.gateway.port, "[gateway] port"
+        yield "127.0.0.1", settings.flower.forward_port, "[flower] forward_port"
+        yield "127.0.0.1", settings.flower.runtime_port, "[flower] runtime_port"
+
+
+def can_listen(host: str, port: int) -> bool:
+    """Say whether a program may listen there now."""
+    with closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def _state(child: _Child, *, enrolled: bool) -> PartState:
+    if child.alive and child.process is not None:
+        return PartState(state=RUNNING, pid=child.process.pid, restarts=child.restarts, exit_code=child.exit_code)
+    waiting = NOT_ENROLLED if not enrolled and child.name not in BEFORE_ENROLMENT else RESTARTING
+    return PartState(state=waiting, restarts=child.restarts, exit_code=child.exit_code)
+
+
+def _manner(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        return f"killed by {signal.Signals(-exit_code).name}"
+    return f"exit code {exit_code}"
+
+
+def _wait(process: "subprocess.Popen[bytes]", seconds: float) -> None:
+    try:
+        process.wait(timeout=max(0.05, seconds))
+    except subprocess.TimeoutExpired:
+        log.warning("part.forced", extra={"pid": process.pid})
+
+
+def _signal_group(leader: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(leader, number)
+    except (ProcessLookupError, PermissionError):
+        return

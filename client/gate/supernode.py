@@ -1,0 +1,111 @@
+"""Keeps the stock SuperNode as a child of this process. It is configured, never changed; what it says goes into our log line by line."""
+
+import logging
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+from client.parts import die_with
+from client.settings import NodeSettings
+from protocol.codes import Code
+from protocol.errors import UnavailableError
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_LOOK_SECONDS = 0.2
+_GRACE_SECONDS = 3.0
+_LINE_MAX = 500
+
+QUIET = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+}
+"""Flower asks nobody else on the network anything and installs nothing."""
+
+log = logging.getLogger(__name__)
+
+
+def run_supernode(command: list[str], settings: NodeSettings, stop: threading.Event) -> None:
+    """Run the stock program until `stop` is set. It starts once the forwarder listens.
+
+    Raises:
+        UnavailableError: `node-fault` if the program is missing or ends by itself.
+    """
+    program = shutil.which(command[0], path=_path())
+    if program is None:
+        raise UnavailableError(Code.NODE_FAULT, f"{command[0]} is not installed. Install acinus with the extra `node`.")
+    if not _wait_for_port(settings.flower.forward_port, stop):
+        return
+    child = subprocess.Popen(
+        [program, *command[1:]],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=flower_environment(settings.home),
+        text=True,
+        errors="replace",
+        preexec_fn=partial(die_with, os.getpid()),  # noqa: PLW1509 - this process has no thread yet
+    )
+    with child:
+        try:
+            _attend(child, stop)
+        finally:
+            _end(child)
+
+
+def flower_environment(home: Path) -> dict[str, str]:
+    """Return the environment of every Flower process of this node."""
+    return {**os.environ, **QUIET, "FLWR_HOME": str((home / "flower").resolve()), "PATH": _path()}
+
+
+def _path() -> str:
+    """Programs installed beside this Python come first."""
+    return os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
+
+
+def _wait_for_port(port: int, stop: threading.Event) -> bool:
+    """Wait until something listens on loopback `port`; False if `stop` was set first."""
+    while not stop.is_set():
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return True
+        stop.wait(_LOOK_SECONDS)
+    return False
+
+
+def _attend(child: "subprocess.Popen[str]", stop: threading.Event) -> None:
+    """Copy what the child says into the log until it ends or `stop` is set.
+
+    Raises:
+        UnavailableError: `node-fault` if it ended by itself.
+    """
+    if child.stdout is not None:
+        threading.Thread(target=_copy, args=(child.stdout,), daemon=True).start()
+    while not stop.wait(_LOOK_SECONDS):
+        if child.poll() is not None:
+            raise UnavailableError(
+                Code.NODE_FAULT,
+                f"The SuperNode ended with exit code {child.returncode}. 305 means that the centre does not know its key yet.",
+            )
+
+
+def _copy(output: IO[str]) -> None:
+    for line in output:
+        said = _COLOUR.sub("", line).strip()[:_LINE_MAX]
+        if said:
+            log.info("supernode.said", extra={"said": said})
+
+
+def _end(child: "subprocess.Popen[str]") -> None:
+    child.terminate()
+    try:
+        child.wait(_GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()

@@ -1,0 +1,310 @@
+"""The node's composition root: settings in, wired parts out. It alone builds connections, stores, ledgers and clients."""
+
+import asyncio
+import logging
+import ssl
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from client.gate import contact, gate, inbox
+from client.gate.audit import HEAD_FILE
+from client.gate.contact import ContactBook
+from client.gate.gate import Gate
+from client.gate.inbox import Inbox
+from client.gate.keys import GATEWAY_CA, GATEWAY_CERTIFICATE, GATEWAY_KEY, SUPEREXEC_SECRET, SUPERNODE_KEY
+from client.gate.policy import SitePolicy
+from client.gate.policy_file import load_policy
+from client.gate.trust import client_context, is_enrolled, load_centre, load_identity
+from client.parts import is_running, read_parts
+from client.settings import NodeSettings
+from client.store import tables
+from client.store.database import connect
+from client.store.studies import StudyStore
+from protocol.codes import Code
+from protocol.errors import UnavailableError
+from protocol.release import ReleaseAnnounced
+
+if TYPE_CHECKING:
+    from client.gateway.book import Book
+    from client.gateway.keys import ReaderKeys
+    from client.gateway.reports import Reports
+    from client.gateway.sessions import Sessions
+    from client.infer.releases import ReleaseShelf
+    from client.ledger.store import BudgetLedger
+
+log = logging.getLogger(__name__)
+
+Part = Callable[[NodeSettings, threading.Event], None]
+"""Builds one part in this process and runs it until the event is set."""
+
+
+def utc_now() -> datetime:
+    """Return the time, with its zone."""
+    return datetime.now(UTC)
+
+
+def local_now() -> datetime:
+    """Return the site's own time; opening hours are local."""
+    return datetime.now().astimezone()
+
+
+# Rooms. Each call opens a connection of its own: SQLite's may not be shared between threads.
+
+
+def open_store(settings: NodeSettings) -> StudyStore:
+    """Return the store of studies."""
+    return StudyStore(connect(settings.database, tables.SCHEMA), settings)
+
+
+def open_gate(settings: NodeSettings) -> Gate:
+    """Return the gate, and with it the audit chain and the outbox."""
+    return Gate(connect(settings.database, gate.SCHEMA), policy_source(settings), utc_now, settings.home / HEAD_FILE)
+
+
+def open_inbox(settings: NodeSettings) -> Inbox:
+    """Return what the centre told the node."""
+    return Inbox(connect(settings.database, inbox.SCHEMA), utc_now)
+
+
+def open_contact(settings: NodeSettings) -> ContactBook:
+    """Return what is known of the link."""
+    return ContactBook(connect(settings.database, contact.SCHEMA), utc_now)
+
+
+def open_ledger(settings: NodeSettings) -> "BudgetLedger":
+    """Return the privacy ledger."""
+    from client.ledger.store import SCHEMA, BudgetLedger
+
+    return BudgetLedger(connect(settings.database, SCHEMA), utc_now)
+
+
+def open_shelf(settings: NodeSettings) -> "ReleaseShelf":
+    """Return the model releases on this node."""
+    from client.infer.releases import ReleaseShelf, pinned_release_key
+
+    return ReleaseShelf(settings.models, pinned_release_key(settings.trust))
+
+
+def policy_source(settings: NodeSettings) -> Callable[[], SitePolicy]:
+    """Return a function that reads the site's policy anew each time."""
+    return lambda: load_policy(settings.policy)
+
+
+# Parts.
+
+
+def run_part(name: str, settings: NodeSettings, stop: threading.Event) -> None:
+    """Build the part called `name` and run it until `stop` is set.
+
+    Raises:
+        FederationError: If it cannot start, or cannot go on.
+    """
+    log.info("part.started", extra={"part": name})
+    _PARTS[name](settings, stop)
+    log.info("part.ended", extra={"part": name})
+
+
+def _run_receiver(settings: NodeSettings, stop: threading.Event) -> None:
+    from client.deidentify.pseudonyms import KEY_FILE, load_pseudonyms
+    from client.receive.scp import Receiver
+
+    Receiver(lambda: open_store(settings), load_pseudonyms(settings.keys / KEY_FILE), settings).run(stop)
+
+
+def _run_worker(settings: NodeSettings, stop: threading.Event) -> None:
+    from client.infer.worker import Worker
+
+    Worker(open_store(settings), open_shelf(settings), settings, open_gate(settings)).run(stop)
+
+
+def _run_link(settings: NodeSettings, stop: threading.Event) -> None:
+    """Run the link and the forwarder in one event loop, and the dispatcher in a thread beside it."""
+    from client.gate.dispatch import Dispatcher
+
+    woken = threading.Event()
+
+    def dispatch() -> None:
+        Dispatcher(open_inbox(settings), notice_receivers(settings)).run(stop, woken)
+
+    thread = threading.Thread(target=dispatch, name="dispatcher", daemon=True)
+    thread.start()
+    try:
+        asyncio.run(_link(settings, stop, woken))
+    finally:
+        stop.set()
+        woken.set()
+        thread.join(timeout=2)
+
+
+async def _link(settings: NodeSettings, stop: threading.Event, woken: threading.Event) -> None:
+    from client.gate.forward import forward
+    from client.gate.link import LinkClient
+
+    centre = load_centre(settings.trust)
+    ended = asyncio.Event()
+    client = LinkClient(open_gate(settings).outbox, open_inbox(settings), open_contact(settings), woken=woken.set)
+
+    async def watch() -> None:
+        while not stop.is_set():  # noqa: ASYNC110 - set by a signal or another thread, so it is no asyncio.Event
+            await asyncio.sleep(0.1)
+        ended.set()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(watch())
+        group.create_task(client.run(centre.link_address, lambda: load_identity(settings.trust, settings.keys), ended))
+        group.create_task(
+            forward(
+                settings.flower.forward_port,
+                inside=own_tls(settings.keys),
+                fleet=centre.fleet_address,
+                outside=lambda: client_context(settings.trust, settings.keys),
+                stop=ended,
+            )
+        )
+
+
+def notice_receivers(settings: NodeSettings) -> dict[str, Callable[[Any], None]]:
+    """Return who takes which kind of notice; built in the thread that will call them."""
+    from client.gateway.notices import receivers
+
+    book, _, sessions, reports = _open_reads(settings)
+    return {**receivers(book, sessions, reports), "release-announced": _release_receiver(settings)}
+
+
+def _release_receiver(settings: NodeSettings) -> Callable[[ReleaseAnnounced], None]:
+    shelf = open_shelf(settings)
+    centre = load_centre(settings.trust)
+
+    def take(notice: ReleaseAnnounced) -> None:
+        from client.gate.fetch import fetch_weights
+
+        manifest = notice.signed.manifest
+        if shelf.current() == manifest.name:
+            return
+        identity = load_identity(settings.trust, settings.keys)
+        weights = fetch_weights(
+            centre.link_address, identity, sha256=manifest.weights_sha256, size=manifest.weights_bytes
+        )
+        shelf.accept(notice.signed, weights)
+
+    return take
+
+
+def _run_supernode(settings: NodeSettings, stop: threading.Event) -> None:
+    from client.gate.supernode import run_supernode
+
+    run_supernode(supernode_command(settings), settings, stop)
+
+
+def supernode_command(settings: NodeSettings) -> list[str]:
+    """Return the command line of the stock SuperNode: through our forwarder, its tasks executed by our runner only."""
+    keys, flower = settings.keys, settings.flower
+    return [
+        "flower-supernode",
+        "--superlink", f"127.0.0.1:{flower.forward_port}",
+        "--root-certificates", str(keys / GATEWAY_CA),
+        "--auth-supernode-private-key", str(keys / SUPERNODE_KEY),
+        "--isolation", "process",
+        "--superexec-auth-secret-file", str(keys / SUPEREXEC_SECRET),
+        "--host", "127.0.0.1",
+        "--port", str(flower.runtime_port),
+    ]  # fmt: skip
+
+
+def _run_gateway(settings: NodeSettings, stop: threading.Event) -> None:
+    from client.gateway.app import create_app
+    from client.gateway.desk import Desk
+    from client.gateway.grant import pinned_key
+    from client.gateway.serve import serve
+    from client.gateway.viewer import find_bundle
+
+    centre = load_centre(settings.trust)
+    book, _, sessions, reports = _open_reads(settings)
+    desk = Desk(
+        site=centre.site,
+        origin=settings.gateway.origin,
+        grant_key=pinned_key(centre.grant_key),
+        book=book,
+        sessions=sessions,
+        reports=reports,
+        findings=open_store(settings),
+        audit=open_gate(settings).audit.append,
+        viewer=lambda: find_bundle(settings.home),
+    )
+    serve(create_app(desk), host=settings.gateway.host, port=settings.gateway.port, keys=settings.keys, stop=stop)
+
+
+def _open_reads(settings: NodeSettings) -> "tuple[Book, ReaderKeys, Sessions, Reports]":
+    """Return the tables of the reading exchange, on one connection."""
+    from client.gateway.book import SCHEMA, Book
+    from client.gateway.keys import ReaderKeys
+    from client.gateway.reports import Reports
+    from client.gateway.sessions import Sessions
+
+    book = Book(connect(settings.database, SCHEMA), utc_now)
+    keys = ReaderKeys(book.connection, utc_now)
+    sessions = Sessions(book, keys, open_contact(settings).last_heard)
+    return book, keys, sessions, Reports(book, open_gate(settings))
+
+
+_PARTS: dict[str, Part] = {
+    "receiver": _run_receiver,
+    "worker": _run_worker,
+    "link": _run_link,
+    "supernode": _run_supernode,
+    "gateway": _run_gateway,
+}
+
+
+# What is asked of a whole node.
+
+
+def status_of(settings: NodeSettings) -> dict[str, Any]:
+    """Return what `acinus-node status --json` prints; works while the node runs and while it does not."""
+    enrolled = is_enrolled(settings.trust)
+    outbox = open_gate(settings).outbox
+    link = open_contact(settings).read()
+    running = is_running(settings.home)
+    return {
+        "ok": True,
+        "name": settings.site.name,
+        "site": load_centre(settings.trust).site if enrolled else None,
+        "enrolled": enrolled,
+        "running": running,
+        "parts": {name: part.state for name, part in read_parts(settings.home).items()},
+        "studies": open_store(settings).counts(),
+        "outbox": outbox.counts()["waiting"],
+        "parked": [{"kind": parked.kind, "code": parked.code} for parked in outbox.parked()],
+        "link": {
+            "connected": link.connected and running,
+            "heard": link.heard.strftime("%Y-%m-%dT%H:%M:%SZ") if link.heard else None,
+        },
+        "model_release": open_shelf(settings).current(),
+    }
+
+
+def own_tls(keys: Path) -> ssl.SSLContext:
+    """Return a server's TLS context under the hospital's own certificate.
+
+    Raises:
+        UnavailableError: `missing-certificate`.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(keys / GATEWAY_CERTIFICATE, keys / GATEWAY_KEY)
+    except OSError as error:
+        raise UnavailableError(
+            Code.MISSING_CERTIFICATE, f"{keys / GATEWAY_CERTIFICATE} or its key is missing or damaged. Restore them."
+        ) from error
+    return context
+
+
+def limit_threads(settings: NodeSettings) -> None:
+    """Let torch use as many threads as the settings say; 0 leaves it to torch."""
+    if settings.compute.threads:
+        import torch
+
+        torch.set_num_threads(settings.compute.threads)
