@@ -13,6 +13,7 @@ from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
 from registry_api.people.roles import Role
+from registry_api.releases.archive import Entry
 from registry_api.releases.cube import DIMENSIONS, MOST_DIMENSIONS
 from registry_api.releases.export import as_csv, as_dhis2, as_json, as_measure_report
 from registry_api.releases.query import COUNTRY, REGION, WEEK, Answer, Question, answers, ask, may_see
@@ -69,8 +70,7 @@ def read_dimensions(runtime: RuntimeDep, _: Asker) -> dict[str, Any]:
 @router.get("/releases")
 def read_releases(runtime: RuntimeDep, session: SessionDep, _: Asker) -> list[dict[str, Any]]:
     """Return every release, newest first."""
-    numbers = reversed(runtime.archive.numbers(session))
-    return [_summary(runtime.archive.row(session, number)) for number in numbers]
+    return [_summary(entry) for entry in runtime.archive.entries(session)]
 
 
 @router.get("/releases/{number}")
@@ -79,7 +79,7 @@ def read_release(number: int, runtime: RuntimeDep, session: SessionDep, caller: 
     row = runtime.archive.row(session, number)
     document = runtime.archive.document(row)
     return {
-        **_summary(row),
+        **_summary(Entry.of(row)),
         "weeks": {week: table.version for week, table in sorted(document.weeks.items())},
         "places": [place for place in document.places if may_see(place, caller.region)],
         "rule": rule_content({name: getattr(document.rule, name) for name in document.rule.__slots__}),
@@ -113,7 +113,7 @@ def read_counts(
     row, found = look_up(runtime, session, question, region=caller.region, number=release)
     document = runtime.archive.document(row)
     content = {
-        **_summary(row),
+        **_summary(Entry.of(row)),
         "count_precision": "rounded",
         "count_adjusted_to": [document.rule.rounding, f">{document.rule.minimum}"],
         "cells": [as_json(answer) for answer in found],
@@ -161,12 +161,12 @@ def rule_content(thresholds: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _summary(row: CountReleaseRow) -> dict[str, Any]:
+def _summary(entry: Entry) -> dict[str, Any]:
     return {
-        "release": row.number,
-        "built_at": row.built_at.isoformat(timespec="seconds"),
-        "sha256": row.sha256,
-        "signature": row.signature,
+        "release": entry.number,
+        "built_at": entry.built_at.isoformat(timespec="seconds"),
+        "sha256": entry.sha256,
+        "signature": entry.signature,
     }
 
 

@@ -1,5 +1,9 @@
 """Releases as they are read: from their bytes, parsed once, since they never change."""
 
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+
 from sqlmodel import Session, col, select
 
 from protocol.codes import Code
@@ -10,15 +14,31 @@ from registry_api.releases.tables import CountReleaseRow
 _KEPT = 4
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A release without its bytes."""
+
+    number: int
+    sha256: str
+    signature: str
+    built_at: datetime
+
+    @classmethod
+    def of(cls, row: CountReleaseRow) -> Self:
+        """Return the entry of a release."""
+        return cls(row.number, row.sha256, row.signature, row.built_at)
+
+
 class Archive:
     """Finds releases and keeps the last few parsed."""
 
     def __init__(self) -> None:
         self._parsed: dict[int, Document] = {}
 
-    def numbers(self, session: Session) -> list[int]:
-        """Return the numbers of all releases, oldest first."""
-        return list(session.exec(select(CountReleaseRow.number).order_by(col(CountReleaseRow.number))))
+    def entries(self, session: Session) -> list[Entry]:
+        """Return all releases, newest first; their bytes stay in the database."""
+        columns = CountReleaseRow.number, CountReleaseRow.sha256, CountReleaseRow.signature, CountReleaseRow.built_at
+        return [Entry(*found) for found in session.exec(select(*columns).order_by(col(CountReleaseRow.number).desc()))]
 
     def row(self, session: Session, number: int | None = None) -> CountReleaseRow:
         """Return a release, the newest if no number is given.

@@ -225,10 +225,15 @@ class _Company:
     def _next_to_hide(self, members: Iterable[Key]) -> Key:
         """The cell whose hiding leaves the fewest lines with one hidden member; then the finer, then the smaller one.
 
-        Hiding the smallest each time would send one masked cell's company through every table of the week.
+        Hiding the smallest each time would send one masked cell's company through every table of the week. Only among
+        the totals of places, which readers want most and which go last, does size alone decide.
         """
         shown = [key for key in members if not self._is_hidden(key)]
-        return min(shown, key=lambda key: (self._cost(key), -len(key[1]), self._counts[key], key))
+        return min(shown, key=self._preference)
+
+    def _preference(self, key: Key) -> tuple[bool, int, int, int, Key]:
+        is_total = not key[1]
+        return is_total, 0 if is_total else self._cost(key), -len(key[1]), self._counts[key], key
 
     def _cost(self, key: Key) -> int:
         """Lines that would newly have one hidden member, less those that would have no lone one any more."""

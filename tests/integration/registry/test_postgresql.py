@@ -47,6 +47,7 @@ needs_postgresql = pytest.mark.skipif(
     _tool("initdb") is None or _tool("pg_ctl") is None, reason="no PostgreSQL server on this machine (initdb, pg_ctl)"
 )
 pytestmark = needs_postgresql
+pytest.importorskip("pg8000", reason="the driver pg8000 is not installed")
 
 
 def _as_server(folder: Path, command: list[str]) -> list[str]:
@@ -66,14 +67,25 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     initdb, pg_ctl = _tool("initdb"), _tool("pg_ctl")
     assert initdb is not None
     assert pg_ctl is not None
-    run = {"check": True, "capture_output": True, "cwd": "/", "timeout": 60}
-    subprocess.run(_as_server(folder, [initdb, "-D", str(data), "-U", "acinus", "-A", "trust", "--no-sync"]), **run)
+    subprocess.run(
+        _as_server(folder, [initdb, "-D", str(data), "-U", "acinus", "-A", "trust", "--no-sync"]),
+        check=True,
+        cwd="/",
+        capture_output=True,
+        timeout=60,
+    )
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
     log = str(folder / "log")
     subprocess.run(_as_server(folder, [pg_ctl, "-D", str(data), "-o", options, "-l", log, "-w", "start"]),
                    check=True, cwd="/", timeout=60, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
     yield f"postgresql+pg8000://acinus@127.0.0.1:{port}/postgres"
-    subprocess.run(_as_server(folder, [pg_ctl, "-D", str(data), "-m", "immediate", "stop"]), **run)
+    subprocess.run(
+        _as_server(folder, [pg_ctl, "-D", str(data), "-m", "immediate", "stop"]),
+        check=True,
+        cwd="/",
+        capture_output=True,
+        timeout=60,
+    )
 
 
 @pytest.fixture(scope="module")

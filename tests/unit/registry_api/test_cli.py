@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -29,10 +31,32 @@ def run_json(home: Path, *arguments: str):
     return json.loads(run(home, *arguments, "--json"))
 
 
-def attempt(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """As a user starts it: the only way to see exit codes."""
-    command = [sys.executable, "-m", "registry_api.cli", "--home", str(home), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+@dataclass(frozen=True)
+class Outcome:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def attempt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Run the program's own `main`, the rim that turns errors into exit codes."""
+
+    def run_main(home: Path, *arguments: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["acinus-registry", "--home", str(home), *arguments])
+        with pytest.raises(SystemExit) as raised:
+            cli.main()
+        code = raised.value.code
+        return Outcome(code if isinstance(code, int) else 0, *capsys.readouterr())
+
+    return run_main
+
+
+def test_as_a_user_starts_it(home: Path) -> None:
+    command = [sys.executable, "-m", "registry_api.cli", "--home", str(home), "sites", "revoke", "nobody"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "There is no site nobody. `acinus-registry sites` lists them. [not-found]\n"
 
 
 def test_an_invite_is_one_word_that_a_node_can_read(registry: Registry, home: Path) -> None:
@@ -100,7 +124,7 @@ def test_a_release_is_built_once_and_exported(registry: Registry, home: Path, tm
         (["release", "export", "9", "--format", "csv", "--out", "x"], 2, "no such release"),
     ],
 )
-def test_mistakes(home: Path, arguments: list[str], exit_code: int, says: str) -> None:
+def test_mistakes(attempt, home: Path, arguments: list[str], exit_code: int, says: str) -> None:
     result = attempt(home, *arguments)
     assert result.returncode == exit_code
     assert says in result.stderr
@@ -108,21 +132,21 @@ def test_mistakes(home: Path, arguments: list[str], exit_code: int, says: str) -
     assert result.stdout == ""
 
 
-def test_with_json_a_refusal_is_a_document_too(home: Path) -> None:
+def test_with_json_a_refusal_is_a_document_too(attempt, home: Path) -> None:
     result = attempt(home, "invite", "revoke", "nobody", "--json")
     assert result.returncode == 2
     refused = json.loads(result.stdout)
     assert (refused["ok"], refused["code"]) == (False, "not-found")
 
 
-def test_a_region_that_a_site_does_not_have_is_a_conflict(registry: Registry, home: Path) -> None:
+def test_a_region_that_a_site_does_not_have_is_a_conflict(attempt, registry: Registry, home: Path) -> None:
     registry.enrol("northport", "XA-N")
     result = attempt(home, "invite", "create", "--site", "northport", "--region", "XA-S")
     assert result.returncode == 3
     assert "[already-exists]" in result.stderr
 
 
-def test_without_settings_the_sentence_says_what_to_run(tmp_path: Path) -> None:
+def test_without_settings_the_sentence_says_what_to_run(attempt, tmp_path: Path) -> None:
     result = attempt(tmp_path, "sites")
     assert result.returncode == 2
     assert "acinus-centre" in result.stderr
@@ -153,7 +177,7 @@ def test_a_missing_or_damaged_key_is_one_sentence(home: Path, file: str, what: s
     assert (raised.value.code, raised.value.exit_code) == ("missing-certificate", 5)
 
 
-def test_migrate_says_so_on_standard_error(home: Path) -> None:
+def test_migrate_says_so_on_standard_error(attempt, home: Path) -> None:
     result = attempt(home, "migrate")
     assert (result.returncode, result.stdout) == (0, "")
     assert "newest schema" in result.stderr

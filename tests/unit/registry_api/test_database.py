@@ -38,10 +38,14 @@ def test_sqlite_waits_for_the_disk(database: Database) -> None:
 
 
 def test_a_transaction_that_raises_leaves_nothing(database: Database) -> None:
-    with pytest.raises(RuntimeError), database.writing() as session:
-        session.add(person(1))
-        session.flush()
-        raise RuntimeError
+    def add_and_fail() -> None:
+        with database.writing() as session:
+            session.add(person(1))
+            session.flush()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        add_and_fail()
     with database.reading() as session:
         assert session.exec(select(PersonRow)).all() == []
 
@@ -75,9 +79,13 @@ def test_writers_come_one_after_the_other(database: Database) -> None:
 
 
 def test_a_database_that_cannot_be_written_is_unavailable(database: Database) -> None:
-    with pytest.raises(UnavailableError) as raised, database.writing() as session:
-        session.exec(text("PRAGMA query_only = 1"))
-        session.add(person(1))
+    def write_on_a_full_disk() -> None:
+        with database.writing() as session:
+            session.exec(text("PRAGMA query_only = 1"))
+            session.add(person(1))
+
+    with pytest.raises(UnavailableError) as raised:
+        write_on_a_full_disk()
     assert raised.value.code is Code.DISK_FULL
 
 
@@ -91,7 +99,7 @@ def test_times_come_back_in_utc_whatever_zone_they_had(database: Database) -> No
 
 def test_a_time_without_a_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="zone"):
-        UtcDateTime().process_bind_param(datetime(2026, 1, 1), None)  # type: ignore[arg-type]
+        UtcDateTime().process_bind_param(NOON.replace(tzinfo=None), None)  # type: ignore[arg-type]
 
 
 def test_migrations_end_where_the_code_is_and_may_run_twice(tmp_path: Path) -> None:

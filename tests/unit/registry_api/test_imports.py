@@ -43,10 +43,10 @@ def test_a_log_line_is_json_with_its_keys() -> None:
 
 
 def test_an_exception_is_named_and_not_quoted() -> None:
-    try:
-        raise ValueError("name of a person")
-    except ValueError:
-        record = logging.makeLogRecord({"name": "uvicorn.error", "msg": "fault", "exc_info": sys.exc_info()})
+    error = ValueError("name of a person")
+    record = logging.makeLogRecord(
+        {"name": "uvicorn.error", "msg": "fault", "exc_info": (ValueError, error, error.__traceback__)}
+    )
     text = JsonLines().format(record)
     assert json.loads(text)["exception"] == "ValueError"
     assert "person" not in text

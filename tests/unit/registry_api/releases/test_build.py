@@ -174,8 +174,8 @@ def test_the_archive_finds_the_newest_and_any_other_and_nothing_else(busy: Regis
         busy.cases("north-b", 5)
         build(busy)
     with busy.runtime.database.reading() as session:
-        assert archive.numbers(session) == [1, 2, 3, 4, 5, 6]
-        documents = [archive.document(archive.row(session, number)) for number in archive.numbers(session)]
+        assert [entry.number for entry in archive.entries(session)] == [6, 5, 4, 3, 2, 1]
+        documents = [archive.document(archive.row(session, number)) for number in range(1, 7)]
         assert [document.number for document in documents] == [1, 2, 3, 4, 5, 6]
         assert archive.row(session).number == 6
         assert archive.document(archive.row(session)) is documents[-1]

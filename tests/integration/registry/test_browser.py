@@ -1,0 +1,77 @@
+"""The pages in a real browser: a ministry logs in by form and reads its counts, on a desk and on a phone."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from registry_api.cases.service import accept_case
+from registry_api.database import Database, open_engine
+from registry_api.enrolment.tables import SiteRow
+from registry_api.people.roles import Role
+from registry_api.people.service import add_person
+from tests.integration.registry.conftest import Program
+from tests.integration.registry.test_postgresql import case
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="chromium or chromedriver is not installed"),
+]
+
+
+@pytest.fixture
+def browser() -> Iterator[Callable[[int], webdriver.Chrome]]:
+    opened = []
+
+    def start(width: int) -> webdriver.Chrome:
+        options = webdriver.ChromeOptions()
+        options.binary_location = str(CHROMIUM)
+        for argument in ("--headless=new", "--no-sandbox", "--ignore-certificate-errors", "--disable-dev-shm-usage"):
+            options.add_argument(argument)
+        metrics = {"deviceMetrics": {"width": width, "height": 900, "pixelRatio": 1}}
+        options.add_experimental_option("mobileEmulation", metrics)
+        opened.append(webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER))))
+        return opened[-1]
+
+    yield start
+    for one in opened:
+        one.quit()
+
+
+def fill(program: Program) -> str:
+    """Two hospitals, one week, one release; return a ministry's key."""
+    database, now = Database(open_engine(f"sqlite:///{program.home}/registry.db")), datetime.now(UTC)
+    with database.writing() as session:
+        session.add_all([SiteRow(site=name, region="XA-N", enrolled_at=now) for name in ("north-a", "north-b")])
+        session.flush()
+        for number in range(36):
+            severity = "severe" if number % 9 == 0 else "mild"
+            record = case(number, epi_week="2025-W30", severity_band=severity)
+            accept_case(session, f"north-{'ab'[number % 2]}", record, now)
+        key = add_person(session, "Ministry of Health", role=Role.MINISTRY, region="XA", now=now).api_key
+    database.close()
+    program.json("release", "build")
+    return key
+
+
+def test_a_ministry_reads_its_counts(program: Program, browser) -> None:
+    key = fill(program)
+    for width in (1280, 390):
+        page = browser(width)
+        page.get(f"{program.origin}/registry")
+        page.find_element(By.ID, "api_key").send_keys(key)
+        page.find_element(By.CSS_SELECTOR, "main button").click()
+        WebDriverWait(page, 10).until(lambda one: one.current_url.endswith("/registry"))
+        cells = [cell.text for cell in page.find_elements(By.CSS_SELECTOR, "tbody tr:first-child > *")]
+        assert cells == ["2025-W30", "XA", "35", "0", "withheld", "0", "1–10"]
+        assert page.find_element(By.CSS_SELECTOR, "svg.chart rect.bar").size["height"] > 50
+        assert page.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+        assert page.get_log("browser") == [], "the page asked for something it may not have"
+        page.find_element(By.CSS_SELECTOR, "header button").click()
+        WebDriverWait(page, 10).until(lambda one: one.find_elements(By.LINK_TEXT, "Log in"))
+        assert page.get_cookies() == []
