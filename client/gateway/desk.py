@@ -41,7 +41,7 @@ class Desk:
     findings: Findings
     audit: Auditor
     viewer: Callable[[], Path]
-    """Finds the viewer's bundle, or says where it is missing."""
+    """Finds the viewer's script, or says where it is missing; asked each time that a page needs it."""
     patience_seconds: float = 5.0
     """How long a grant may be ahead of the centre's word of its claim."""
 

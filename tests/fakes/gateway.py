@@ -24,6 +24,7 @@ from client.gateway.grant import token_hash
 from client.gateway.keys import ReaderKeys
 from client.gateway.reports import Reports
 from client.gateway.sessions import Sessions
+from client.gateway.viewer import find_bundle
 from client.store.database import connect
 from client.store.records import Finding
 from protocol.parcel import Parcel
@@ -120,17 +121,16 @@ class GatewayUnderTest:
         *,
         origin: str = ORIGIN,
         patience_seconds: float = 0.0,
-        bundle: Path | None = None,
         real_time: bool = False,
     ) -> None:
         self.studies = home / "studies"
-        self._build(home, origin, patience_seconds, bundle, real_time)
+        self._build(home, origin, patience_seconds, real_time)
         self.keys.approve(self.reader.jkt, name="Dr Example")
         self.book.post(a_post(), study_key=STUDY)
         self.book.mark(REQUEST, what="sent")
         self.claimed()
 
-    def _build(self, home: Path, origin: str, patience_seconds: float, bundle: Path | None, real_time: bool) -> None:
+    def _build(self, home: Path, origin: str, patience_seconds: float, real_time: bool) -> None:
         self.now = START
         self.heard: datetime | None = None
         self.audit: list[tuple[str, str, str]] = []
@@ -144,7 +144,7 @@ class GatewayUnderTest:
         self.reports = Reports(self.book, self.gate)
         self.desk = Desk(
             site=SITE, origin=origin, grant_key=self.centre.key, book=self.book, sessions=self.sessions, reports=self.reports,
-            findings=OneStudy(self.studies), audit=lambda *row: self.audit.append(row), viewer=lambda: bundle or home / "niivue.umd.js",
+            findings=OneStudy(self.studies), audit=lambda *row: self.audit.append(row), viewer=lambda: find_bundle(home),
             patience_seconds=patience_seconds,
         )  # fmt: skip
         self.app: FastAPI = create_app(self.desk)
@@ -153,7 +153,7 @@ class GatewayUnderTest:
     def stand_on(self, home: Path) -> None:
         """Be the gateway of a node home that is there already, with nothing posted and nobody approved."""
         self.studies = home / "store" / "studies"
-        self._build(home, ORIGIN, 0.0, None, real_time=False)
+        self._build(home, ORIGIN, 0.0, real_time=False)
 
     def open_beside(self, other: "GatewayUnderTest", home: Path) -> None:
         """Be the same node seen from another thread: its database by a connection of our own."""

@@ -72,15 +72,11 @@ def live(tmp_path: Path) -> Iterator[LiveGateway]:
     port = free_port()
     origin = f"https://localhost:{port}"
     ca = make_certificate(tmp_path / "keys")
-    try:
-        bundle = find_bundle(tmp_path)
-    except UnavailableError:
-        pytest.skip("the viewer's bundle is not installed (npm ci)")
     made: list[GatewayUnderTest] = []
     stop = threading.Event()
 
     def run() -> None:
-        gateway = GatewayUnderTest(tmp_path, origin=origin, bundle=bundle, real_time=True)
+        gateway = GatewayUnderTest(tmp_path, origin=origin, real_time=True)
         made.append(gateway)
         serve(gateway.app, host="127.0.0.1", port=port, keys=tmp_path / "keys", stop=stop)
 
@@ -115,6 +111,10 @@ def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or driver is None:
         pytest.skip("Chromium and chromedriver are not installed")
+    try:
+        find_bundle(tmp_path)
+    except UnavailableError:
+        pytest.skip("the viewer's bundle is not installed (npm ci)")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
     options.accept_insecure_certs = True

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support import expected_conditions
 from selenium.webdriver.support.ui import WebDriverWait
 
 from client.gate.policy import ReadingPolicy
@@ -147,7 +148,7 @@ def test_a_person_reads_by_worklist_and_viewer(network: Network, browser: webdri
 
     browser.get(f"{network.registry}/login")
     browser.find_element(By.NAME, "api_key").send_keys(api_key)
-    press(browser, "Log in", within="main")
+    press(browser, "Log in")
     assert browser.current_url == f"{network.registry}/worklist"
     press(browser, "Claim")
     browser.find_element(By.NAME, "jkt").send_keys(jkt)
@@ -168,8 +169,9 @@ def test_a_person_reads_by_worklist_and_viewer(network: Network, browser: webdri
     assert network.node.reports.of_request(request_id)[0].report_sha256 == sha256
 
 
-def press(browser: webdriver.Chrome, words: str, *, within: str = "main") -> None:
-    """Press the button with these words and wait for the page that follows."""
-    button = browser.find_element(By.XPATH, f"//{within}//button[normalize-space()='{words}']")
+def press(browser: webdriver.Chrome, words: str) -> None:
+    """Press the button with these words and wait until its page has gone."""
+    button = browser.find_element(By.XPATH, f"//main//button[normalize-space()='{words}']")
     button.click()
-    WebDriverWait(browser, 20).until(lambda b: b.execute_script("return document.readyState") == "complete")
+    WebDriverWait(browser, 30).until(expected_conditions.staleness_of(button))
+    wait(browser, "document.readyState === 'complete'")

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client.gate.policy import ReadingPolicy, Refusal
+from client.gateway import viewer
 from client.gateway.book import Stage
 from client.gateway.notices import receivers
 from client.gateway.report import ReportCreate, Zones, sha256_of
@@ -295,13 +296,26 @@ def test_the_extent_of_a_volume(gateway: GatewayUnderTest) -> None:
     assert extent(gateway.studies / STUDY / "ct.nii.gz") == Extent(columns=64, rows=64, slices=24)
 
 
-def test_the_viewer_is_looked_for_and_pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("client.gateway.viewer.BUNDLE", Path("nowhere") / BUNDLE.name)
+def test_the_viewer_is_looked_for_in_the_home_first_and_pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(viewer, "BUNDLE", Path("nowhere") / BUNDLE.name)
     with pytest.raises(UnavailableError) as absent:
         find_bundle(tmp_path)
     assert "npm ci" in str(absent.value)
-    make_folder(tmp_path / "viewer")
-    (tmp_path / "viewer" / BUNDLE.name).write_text("something else", encoding="utf-8")
+    own = tmp_path / "viewer" / BUNDLE.name
+    make_folder(own.parent)
+    own.write_text("something else", encoding="utf-8")
     with pytest.raises(RefusedError) as other:
         find_bundle(tmp_path)
     assert other.value.code is Code.SIGNATURE_INVALID
+
+
+def test_a_missing_viewer_is_said_and_keeps_no_program_from_reading(
+    gateway: GatewayUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(viewer, "BUNDLE", Path("nowhere") / BUNDLE.name)
+    (tmp_path / "viewer" / BUNDLE.name).unlink()
+    gateway.enter()
+    answer = gateway.ask("GET", f"/view/{REQUEST}")
+    assert (answer.status_code, answer.json()["code"]) == (503, "node-fault")
+    assert "npm ci" in answer.json()["detail"]
+    assert gateway.ask("GET", f"/vol/{REQUEST}/ct.nii.gz").status_code == 200
