@@ -135,14 +135,15 @@ def _take_in(
     Raises:
         InvalidInputError: `unreadable` if there is no DICOM in it.
     """
-    from client.infer.source import dicom_files
+    from client.infer.source import Kind, dicom_files, kind_of
     from client.receive.intake import Intake, take_bytes
 
     intake = Intake(store, pseudonyms)
     folder = settings.instances.parent / "ingested"  # the receiver sweeps its own spool when it starts
     studies: dict[str, None] = {}
     set_aside: Counter[str] = Counter()
-    for content in dicom_files(path):
+    usable = kind_of(path) in {Kind.DICOM, Kind.FOLDER, Kind.ZIP}
+    for content in dicom_files(path) if usable else ():
         taken = take_bytes(intake, content.read_bytes() if isinstance(content, Path) else content, folder)
         if taken.study_key is not None:
             studies[taken.study_key] = None

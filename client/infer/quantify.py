@@ -1,5 +1,6 @@
 """Measures a scan: reads it, runs the models, and gives the answer of design.md section 7. No network, no enrolment."""
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -56,7 +57,12 @@ def quantify_path(path: Path, model: Callable[[], Model], *, allow_gaps: bool = 
 
 
 def measure_scan(
-    scan: Scan, model: Callable[[], Model], *, device: str = "auto", seconds: dict[str, float] | None = None
+    scan: Scan,
+    model: Callable[[], Model],
+    *,
+    device: str = "auto",
+    threads: int = 0,
+    seconds: dict[str, float] | None = None,
 ) -> Result:
     """Measure a scan that has been read.
 
@@ -64,15 +70,21 @@ def measure_scan(
         scan: The scan.
         model: Loads the network.
         device: auto, cpu or cuda.
+        threads: CPU threads; 0 leaves it to torch.
         seconds: What was spent so far, by stage.
 
     Raises:
         InvalidInputError: `not-hu`, `no-lung`.
     """
     began = time.perf_counter()
+    _wait_politely()
     from models.measure import measure
 
     loaded = model()
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
     load = time.perf_counter() - began
     measurement = measure(scan.volume, loaded.net, device=torch_device(device))
     spent = {**(seconds or {}), "load": load, **measurement.seconds}
@@ -115,6 +127,14 @@ def torch_device(wanted: str) -> str:
     if wanted == "cuda":
         raise InvalidInputError(Code.BAD_SETTING, "There is no CUDA device. Set [compute] device to auto or cpu.")
     return "cpu"
+
+
+def _wait_politely() -> None:
+    """Let idle OpenMP threads sleep. They spin by default, and on a machine with other work that made a scan take ten times as long.
+
+    Read when torch is first imported, so it comes before.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _rounded(share: dict[str, float]) -> dict[str, float]:

@@ -103,7 +103,8 @@ def _require_hounsfield(header: Dataset) -> None:
 
 
 def _require_bounds(header: Dataset) -> None:
-    rows, columns, frames = (int(header.get(word, 1) or 1) for word in ("Rows", "Columns", "NumberOfFrames"))
+    rows, columns = (int(header.get(word) or 0) for word in ("Rows", "Columns"))
+    frames = int(header.get("NumberOfFrames") or 1)
     sample_bytes = -(-int(header.get("BitsAllocated", 16)) // 8)
     inside = 1 <= rows <= MOST_EDGE and 1 <= columns <= MOST_EDGE and 1 <= frames <= MOST_FRAMES
     if not inside or rows * columns * frames * sample_bytes > MOST_PIXEL_BYTES:

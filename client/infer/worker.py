@@ -142,7 +142,8 @@ class Worker:
 
     def _quantify(self, study: Study) -> Result:
         scan = dicom_scan(self._store.instances(study.study_key))
-        return measure_scan(scan, self._shelf.load, device=self._settings.compute.device)
+        compute = self._settings.compute
+        return measure_scan(scan, self._shelf.load, device=compute.device, threads=compute.threads)
 
     def _keep(self, study: Study, result: Result) -> Outcome:
         """Write the files, then make them count."""

@@ -1,0 +1,126 @@
+"""Stacks: slices in any order become one grid; tilt, gaps, strangers and copies are told apart."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from client.infer.pixels import fill
+from client.infer.slices import Slice, read_slices
+from client.infer.stack import assemble, groups_of, without_repeats
+from protocol.case import QualityFlag
+from protocol.codes import Code
+from tests.fakes.ct_series import CtSeries, as_bytes, plain_series
+from tests.fakes.outcomes import code_of
+
+OBLIQUE = (1.0, 0.0, 0.0, 0.0, float(np.cos(0.3)), float(np.sin(0.3)))
+FEET_UP = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
+CORONAL = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
+
+
+def slices_of(series: CtSeries, *, skip: tuple[int, ...] = ()) -> list[Slice]:
+    return [
+        one
+        for index, dataset in enumerate(series.datasets())
+        if index not in skip
+        for one in read_slices(as_bytes(dataset))
+    ]
+
+
+@settings(max_examples=25)
+@given(order=st.permutations(range(6)), orientation=st.sampled_from([OBLIQUE, FEET_UP, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)]))
+def test_any_order_gives_the_same_stack(order: list[int], orientation: tuple[float, ...]) -> None:
+    series = plain_series(6, 4, orientation=orientation)
+    slices = slices_of(series)
+    stack = assemble([slices[index] for index in order])
+    assert stack.shape == (6, 4, 4)
+    assert np.array_equal(fill(stack), series.hu)
+    for index in np.ndindex(2, 2, 2):
+        k, row, column = (n * (size - 1) for n, size in zip(index, stack.shape, strict=True))
+        across, down = np.array(orientation[:3]), np.array(orientation[3:])
+        expected = series.position(k) + down * 2.0 * row + across * 2.0 * column
+        assert np.allclose((stack.affine @ [k, row, column, 1.0])[:3], expected, atol=1e-3)
+
+
+def test_a_tilted_gantry_is_refused() -> None:
+    series = plain_series(6)
+    slices = slices_of(series)
+    tilted = [move(one, y=index * 5.0 * np.tan(np.radians(15))) for index, one in enumerate(slices)]
+    assert code_of(lambda: assemble(tilted)) is Code.GANTRY_TILT
+
+
+def test_half_a_degree_is_rounding_not_tilt() -> None:
+    slices = [
+        move(one, y=index * 5.0 * np.tan(np.radians(0.4))) for index, one in enumerate(slices_of(plain_series(6)))
+    ]
+    assert assemble(slices).depth == 6
+
+
+def test_another_field_of_view_in_between_is_refused() -> None:
+    slices = slices_of(plain_series(7))
+    assert code_of(lambda: assemble([*slices[:3], move(slices[3], y=8.0), *slices[4:]])) is Code.MIXED_GEOMETRY
+
+
+@pytest.mark.parametrize("missing", [(2,), (2, 3), (1, 4)])
+def test_a_gap_is_refused_or_bridged_and_flagged(missing: tuple[int, ...]) -> None:
+    series = plain_series(9)
+    slices = slices_of(series, skip=missing)
+    assert code_of(lambda: assemble(slices)) is Code.MISSING_SLICES
+    stack = assemble(slices, allow_gaps=True)
+    assert stack.depth == 9
+    assert stack.slots == tuple(n for n in range(9) if n not in missing)
+    assert stack.flags == (QualityFlag.GAP_ALLOWED,)
+    assert np.abs(fill(stack).astype(int) - series.hu).max() <= 1, "a linear series is bridged exactly"
+
+
+def test_uneven_but_whole_is_flagged() -> None:
+    slices = [move(one, z=0.8 * (index % 2)) for index, one in enumerate(slices_of(plain_series(8)))]
+    assert assemble(slices).flags == (QualityFlag.IRREGULAR_SPACING,)
+
+
+def test_reformats_are_refused() -> None:
+    assert code_of(lambda: assemble(slices_of(plain_series(3, orientation=CORONAL)))) is Code.NOT_AXIAL
+
+
+def test_one_slice_is_a_stack_as_thick_as_it_says() -> None:
+    stack = assemble(slices_of(plain_series(1, step_mm=2.5)))
+    assert stack.depth == 1
+    assert stack.height_mm == pytest.approx(2.5)
+
+
+def test_non_square_pixels_and_matrices() -> None:
+    hu = np.arange(3 * 4 * 6, dtype=np.int16).reshape(3, 4, 6)
+    stack = assemble(slices_of(CtSeries(hu=hu, pixel_mm=(1.5, 0.5))))
+    assert np.array_equal(fill(stack), hu)
+    assert np.linalg.norm(stack.affine[:3, :3], axis=0) == pytest.approx([5.0, 1.5, 0.5])
+
+
+def test_groups_keep_what_belongs_together() -> None:
+    mixed = slices_of(plain_series(5)) + slices_of(plain_series(3, name="other")) + slices_of(plain_series(2, size=6))
+    random.Random(1).shuffle(mixed)
+    assert [len(group) for group in groups_of(mixed)] == [5, 3, 2]
+
+
+def test_copies_are_dropped_and_acquisitions_parted() -> None:
+    slices = slices_of(plain_series(5))
+    assert without_repeats(slices + slices[:2]) == (slices, [])
+    second = slices_of(plain_series(3, study="again", header={"AcquisitionNumber": 2}))
+    kept, crowded = without_repeats(slices + second)
+    assert ({one.acquisition for one in kept}, crowded) == ({1}, [])
+    third = slices_of(plain_series(5, study="third"))
+    assert len(without_repeats(slices + third)[1]) == 5
+
+
+def move(one: Slice, *, y: float = 0.0, z: float = 0.0) -> Slice:
+    x0, y0, z0 = one.position_mm
+    values = {name: getattr(one, name) for name in Slice.__dataclass_fields__}
+    return Slice(**{**values, "position_mm": (x0, y0 + y, z0 + z)})
+
+
+def test_slices_from_disk_as_from_memory(tmp_path: Path) -> None:
+    series = plain_series(3)
+    paths = series.write(tmp_path)
+    assert np.array_equal(fill(assemble([one for path in paths for one in read_slices(path)])), series.hu)

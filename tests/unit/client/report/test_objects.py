@@ -1,0 +1,125 @@
+"""SEG and SR: valid by a foreign checker, true to the mask and the numbers, readable by a foreign reader."""
+
+import shutil
+import subprocess
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+
+import highdicom
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+
+from client.infer.outputs import dicom_objects, write_outputs
+from client.infer.quantify import Result, measure_scan
+from client.infer.scan import dicom_scan
+from tests.fakes.ct_series import CtSeries, as_bytes
+from tests.fakes.scans import chest_series, untrained
+
+CHECKER = shutil.which("dciodvfy")
+
+
+def measured(series: CtSeries, *, skip: tuple[int, ...] = ()) -> Result:
+    contents = [as_bytes(dataset) for index, dataset in enumerate(series.datasets()) if index not in skip]
+    return measure_scan(dicom_scan(contents, allow_gaps=True), untrained, device="cpu")
+
+
+@cache
+def usual() -> Result:
+    return measured(chest_series())
+
+
+def objects(result: Result) -> tuple[Dataset, Dataset]:
+    files = dicom_objects(result)
+    return pydicom.dcmread(BytesIO(files["seg.dcm"])), pydicom.dcmread(BytesIO(files["sr.dcm"]))
+
+
+def mask_of(segmentation: Dataset, source_uids: list[str]) -> np.ndarray:
+    """Read the frames back by hand: bits, segment number, and the source image that each frame names."""
+    frames = segmentation.pixel_array
+    out = np.zeros((len(source_uids), *frames.shape[1:]), np.uint8)
+    for frame, groups in zip(frames, segmentation.PerFrameFunctionalGroupsSequence, strict=True):
+        source = groups.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
+        number = groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        out[source_uids.index(source)][frame > 0] = number
+    return out
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_every_frame_lies_on_its_slice(reverse: bool) -> None:
+    series = chest_series(orientation=(1.0, 0.0, 0.0, 0.0, -1.0, 0.0)) if reverse else chest_series()
+    result = measured(series) if reverse else usual()
+    segmentation, _ = objects(result)
+    stack = result.scan.stack
+    assert stack is not None
+    expected = result.scan.on_own_grid(result.measurement.opacity)
+    assert np.array_equal(mask_of(segmentation, [one.instance_uid for one in stack.slices]), expected)
+    assert int(segmentation.NumberOfFrames) == 2 * len(stack.slices), "empty frames are kept"
+
+
+def test_bridged_slices_have_no_frame() -> None:
+    result = measured(chest_series(), skip=(7,))
+    segmentation, _ = objects(result)
+    assert int(segmentation.NumberOfFrames) == 2 * 15
+    assert result.scan.volume.hu.shape[0] == 16
+
+
+def test_codes_are_standard() -> None:
+    segmentation, _ = objects(usual())
+    kinds = [item.SegmentedPropertyTypeCodeSequence[0] for item in segmentation.SegmentSequence]
+    assert [(kind.CodeValue, kind.CodingSchemeDesignator) for kind in kinds] == [("112120", "DCM"), ("95436008", "SCT")]
+    assert segmentation.SegmentationType == "BINARY"
+    assert segmentation.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0].AlgorithmVersion == "ggo@0"
+
+
+def test_the_report_says_the_numbers_the_flags_and_the_banner() -> None:
+    result = usual()
+    _, report = objects(result)
+    parsed = highdicom.sr.ComprehensiveSR.from_dataset(report)
+    groups = parsed.content.get_image_measurement_groups()
+    assert [group.tracking_identifier for group in groups] == ["Both lungs", "right lung", "left lung"]
+    values = {m.name.value: (m.value, m.unit.value) for m in groups[0].get_measurements()}
+    document = result.document
+    assert values["112120"] == (pytest.approx(100 * document["ggo_fraction"], abs=0.006), "%")
+    assert values["118565006"] == (pytest.approx(document["lung_volume_ml"], abs=0.06), "mL")
+    assert values["246112005"][0] == document["severity"]["score"]
+    flags = [item.value.meaning for item in groups[0].get_qualitative_evaluations()]
+    assert flags == [flag.replace("-", " ") for flag in document["quality"]]
+    assert any("Measurement aid, not a diagnosis" in str(element.value) for element in report.iterall())
+
+
+def test_the_report_points_at_slices_and_segmentation() -> None:
+    segmentation, report = objects(usual())
+    series = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+    classes = {item.ReferencedSOPSequence[0].ReferencedSOPClassUID for item in series}
+    assert segmentation.SOPClassUID in classes
+    assert len(classes) == 2
+
+
+@pytest.mark.skipif(CHECKER is None, reason="dicom3tools is not installed")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"AccessionNumber": None, "StudyID": None, "PositionReferenceIndicator": None, "FrameOfReferenceUID": None},
+        {"ClinicalTrialSubjectID": "", "ClinicalTrialProtocolID": "X"},
+    ],
+)
+def test_a_foreign_checker_finds_no_error(tmp_path: Path, changes: dict[str, object]) -> None:
+    result = usual() if not changes else measured(chest_series(header=changes))
+    for name, content in dicom_objects(result).items():
+        path = tmp_path / name
+        path.write_bytes(content)
+        said = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True, check=False)
+        errors = [line for line in (said.stdout + said.stderr).splitlines() if line.startswith("Error")]
+        assert errors == [], name
+
+
+@pytest.mark.skipif(shutil.which("dsrdump") is None, reason="dcmtk is not installed")
+def test_dcmtk_reads_the_report(tmp_path: Path) -> None:
+    write_outputs(usual(), tmp_path)
+    said = subprocess.run(["dsrdump", str(tmp_path / "sr.dcm")], capture_output=True, text=True, check=True)
+    assert "Ground glass opacity" in said.stdout
+    assert "Imaging Measurement Report" in said.stdout
