@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import math
 import ssl
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,14 @@ from client.gate.audit import HEAD_FILE
 from client.gate.contact import ContactBook
 from client.gate.gate import Gate
 from client.gate.inbox import Inbox
-from client.gate.keys import GATEWAY_CA, GATEWAY_CERTIFICATE, GATEWAY_KEY, SUPEREXEC_SECRET, SUPERNODE_KEY
+from client.gate.keys import (
+    CONSOLE_TOKEN,
+    GATEWAY_CA,
+    GATEWAY_CERTIFICATE,
+    GATEWAY_KEY,
+    SUPEREXEC_SECRET,
+    SUPERNODE_KEY,
+)
 from client.gate.policy import SitePolicy
 from client.gate.policy_file import load_policy
 from client.gate.trust import client_context, is_enrolled, load_centre, load_identity
@@ -24,10 +33,11 @@ from client.store import tables
 from client.store.database import connect
 from client.store.studies import StudyStore
 from protocol.codes import Code
-from protocol.errors import UnavailableError
+from protocol.errors import RefusedError, UnavailableError
 from protocol.release import ReleaseAnnounced
 
 if TYPE_CHECKING:
+    from client.console.ward import Spent
     from client.gateway.book import Book
     from client.gateway.keys import ReaderKeys
     from client.gateway.reports import Reports
@@ -237,6 +247,61 @@ def _run_gateway(settings: NodeSettings, stop: threading.Event) -> None:
     serve(create_app(desk), host=settings.gateway.host, port=settings.gateway.port, keys=settings.keys, stop=stop)
 
 
+def _run_console(settings: NodeSettings, stop: threading.Event) -> None:
+    from client.console.app import create_app
+    from client.console.entrance import Entrance
+    from client.console.ward import Ward
+    from client.gateway.serve import serve
+
+    book, keys, _, _ = _open_reads(settings)
+    audit = open_gate(settings).audit
+    ward = Ward(
+        name=settings.site.name,
+        port=settings.console.port,
+        entrance=Entrance(_console_token(settings), utc_now),
+        store=open_store(settings),
+        keys=keys,
+        reads=book.requests,
+        spent=_spent(settings),
+        policy=policy_source(settings),
+        status=lambda: status_of(settings),
+        audit=audit.newest,
+        note=audit.append,
+    )
+    serve(create_app(ward), host=settings.console.host, port=settings.console.port, keys=settings.keys, stop=stop)
+
+
+def _console_token(settings: NodeSettings) -> str:
+    path = settings.keys / CONSOLE_TOKEN
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnavailableError(
+            Code.MISSING_CERTIFICATE, f"{path} is missing. Write a long random word into it; it is the console's token."
+        ) from error
+
+
+def _spent(settings: NodeSettings) -> "Callable[[], Spent]":
+    """Return a view of the ledger that replays the history only when it has grown: the accountants take a moment."""
+    from client.console.ward import Spent
+
+    opened, known = cache(open_ledger), dict[tuple[int, float], float]()
+
+    def look() -> Spent:
+        ledger, delta = opened(settings), load_policy(settings.policy).training.delta
+        try:
+            charges = ledger.history()
+        except RefusedError:
+            return Spent(epsilon=math.inf, charges=(), broken=True)
+        at = (len(charges), delta)
+        if at not in known:
+            known.clear()
+            known[at] = ledger.epsilon(delta) if charges else 0.0
+        return Spent(epsilon=known[at], charges=charges)
+
+    return look
+
+
 def _open_reads(settings: NodeSettings) -> "tuple[Book, ReaderKeys, Sessions, Reports]":
     """Return the tables of the reading exchange, on one connection."""
     from client.gateway.book import SCHEMA, Book
@@ -256,6 +321,7 @@ _PARTS: dict[str, Part] = {
     "link": _run_link,
     "supernode": _run_supernode,
     "gateway": _run_gateway,
+    "console": _run_console,
 }
 
 

@@ -120,6 +120,11 @@ class AuditChain:
         for row in self._connection.execute("SELECT * FROM audit ORDER BY number"):
             yield Row(**dict(row))
 
+    def newest(self) -> Iterator[Row]:
+        """Yield every row, newest first, unchecked."""
+        for row in self._connection.execute("SELECT * FROM audit ORDER BY number DESC"):
+            yield Row(**dict(row))
+
     def verify(self, witnessed: Head | None = None) -> Head:
         """Check every row, the head beside the database, and a head that was kept elsewhere.
 
