@@ -1,5 +1,6 @@
 """What the hospital's staff do with reads: post, withdraw, acknowledge."""
 
+import math
 import secrets
 
 from client.gate.policy import ReadingPolicy
@@ -41,7 +42,7 @@ def post_read(
         age_band=record.age_band,
         sex=record.sex,
         slices=extent(volume).slices,
-        megabytes=round(volume.stat().st_size / _MEGABYTE),
+        megabytes=math.ceil(volume.stat().st_size / _MEGABYTE),
         ggo_percent=record.ggo_percent,
         jurisdiction=wish.jurisdiction,
         language=wish.language,
