@@ -109,22 +109,19 @@ def deidentify(
 
 def _open_home(home: Path) -> "tuple[NodeSettings, StudyStore, Pseudonyms]":
     from client.deidentify.pseudonyms import KEY_FILE, load_pseudonyms
+    from client.runtime import open_store
     from client.settings import load_settings
-    from client.store.database import connect
-    from client.store.studies import StudyStore
-    from client.store.tables import SCHEMA
 
     settings = load_settings(home)
-    store = StudyStore(connect(settings.database, SCHEMA), settings)
-    return settings, store, load_pseudonyms(settings.keys / KEY_FILE)
+    return settings, open_store(settings), load_pseudonyms(settings.keys / KEY_FILE)
 
 
 def _worker(settings: "NodeSettings", store: "StudyStore") -> "Worker":
     """Return a worker without a gate: records wait for the running node, whose own worker hands them over."""
-    from client.infer.releases import ReleaseShelf, pinned_release_key
     from client.infer.worker import Worker
+    from client.runtime import open_shelf
 
-    return Worker(store, ReleaseShelf(settings.models, pinned_release_key(settings.trust)), settings)
+    return Worker(store, open_shelf(settings), settings)
 
 
 def _take_in(

@@ -90,10 +90,8 @@ def _files(path: Path) -> list[Path]:
 
 def _open_home(home: Path) -> "tuple[StudyStore, Pseudonyms]":
     from client.deidentify.pseudonyms import KEY_FILE, load_pseudonyms
+    from client.runtime import open_store
     from client.settings import load_settings
-    from client.store.database import connect
-    from client.store.studies import StudyStore
-    from client.store.tables import SCHEMA
 
     settings = load_settings(home)
-    return StudyStore(connect(settings.database, SCHEMA), settings), load_pseudonyms(settings.keys / KEY_FILE)
+    return open_store(settings), load_pseudonyms(settings.keys / KEY_FILE)

@@ -13,7 +13,7 @@ from client.infer.nifti import write_nifti, zyx_to_nifti
 from client.infer.quantify import Result
 from client.infer.stack import Stack
 from client.report.picture import draw_picture
-from client.store.files import disk_faults, make_folder, write_durably
+from client.store.files import disk_faults, make_folder, sweep_drafts, write_durably
 from client.store.part10 import coded, read_part10
 from client.store.studies import CT, LUNGS, MASK, PICTURE, SEG, SR
 
@@ -55,6 +55,7 @@ def write_study(result: Result, folder: Path) -> None:
     """
     with disk_faults():
         make_folder(folder)
+        sweep_drafts(folder)
     scan, measurement = result.scan, result.measurement
     grids: dict[str, NDArray[np.int16] | NDArray[np.uint8]] = {
         CT: scan.volume.hu, MASK: measurement.opacity, LUNGS: measurement.lungs,

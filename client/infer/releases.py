@@ -76,7 +76,7 @@ class ReleaseShelf:
         except FederationError as error:
             if shelved.name == SHIPPED:
                 raise
-            log.error("release.damaged name=%s code=%s", shelved.name, error.code)  # noqa: TRY400 - the code says it
+            log.error("release.damaged", extra={"release": shelved.name, "code": error.code.value})  # noqa: TRY400 - the code says it
             return Model(shelved.previous, self._open(shelved.previous))
         return self._loaded
 
@@ -118,7 +118,7 @@ class ReleaseShelf:
         _require_successor(manifest, shelved.name)
         self._keep(signed, weights)
         self._switch(Shelved(manifest.name, shelved.name))
-        log.info("release.current name=%s", manifest.name)
+        log.info("release.current", extra={"release": manifest.name})
         return True
 
     def verify(self, signed: SignedManifest, weights: bytes) -> None:

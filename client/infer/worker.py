@@ -135,9 +135,9 @@ class Worker:
         try:
             return self.step()
         except FederationError as error:
-            log.error("worker.waits code=%s", error.code)  # noqa: TRY400 - the code says it
+            log.error("worker.waits", extra={"code": error.code.value})  # noqa: TRY400 - the code says it
         except Exception as error:  # noqa: BLE001 - the rim of the process: a traceback could quote a header
-            log.error("worker.fault kind=%s", type(error).__name__)  # noqa: TRY400
+            log.error("worker.fault", extra={"kind": type(error).__name__})  # noqa: TRY400
         return False
 
     def _quantify(self, study: Study) -> Result:
@@ -154,7 +154,7 @@ class Worker:
         grid = grid_name(result.scan.volume.hu.shape, result.scan.affine)
         if not self._store.settle_measured(study, finding, grid):
             return Outcome(study.study_key, StudyState.RECEIVED)
-        log.info("study.measured study=%s release=%s", study.study_key, finding.model_release)
+        log.info("study.measured", extra={"study": study.study_key, "release": finding.model_release})
         return Outcome(study.study_key, StudyState.MEASURED, document=json.loads(finding.document))
 
     def _finding(self, study: Study, result: Result) -> Finding:
@@ -178,7 +178,7 @@ class Worker:
         """Refuse a study; a record of it that left earlier is withdrawn."""
         if not self._store.settle_refused(study, code, self._withdrawal(study)):
             return Outcome(study.study_key, StudyState.RECEIVED)
-        log.info("study.refused study=%s code=%s", study.study_key, code)
+        log.info("study.refused", extra={"study": study.study_key, "code": code.value})
         return Outcome(study.study_key, StudyState.REFUSED, code=code.value)
 
     def _withdrawal(self, study: Study) -> Finding | None:

@@ -79,9 +79,10 @@ class Receiver:
             UnavailableError: `port-taken` if another program listens there.
         """
         sweep(self._spool)
+        self._open_store().sweep_arrivals()
         with _pynetdicom_set_up(self._spool):
             server = self._listen(application_entity(self._settings.dicom))
-            log.info("receiver.listening port=%d", self._settings.dicom.port)
+            log.info("receiver.listening", extra={"port": self._settings.dicom.port})
             try:
                 stop.wait()
             finally:
@@ -99,11 +100,11 @@ class Receiver:
         try:
             taken = self._intake().take(Path(event.dataset_path))
         except FederationError as error:
-            log.error("receiver.failed code=%s", error.code)  # noqa: TRY400 - a traceback could quote a header
+            log.error("receiver.failed", extra={"code": error.code.value})  # noqa: TRY400 - a traceback could quote a header
             return OUT_OF_RESOURCES
         if taken.code in {None, Code.ALREADY_EXISTS}:
             return SUCCESS  # of a conflicting pair both are kept, one of them in quarantine
-        log.warning("receiver.quarantined code=%s", taken.code)
+        log.warning("receiver.quarantined", extra={"code": str(taken.code)})
         return NO_MATCH if taken.code is Code.NOT_CT else CANNOT_UNDERSTAND
 
     def _listen(self, entity: AE) -> Any:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,7 +62,6 @@ def adopt(spooled: Path, path: Path) -> None:
     with disk_faults():
         make_folder(path.parent)
         draft = _draft(path)
-        draft.unlink(missing_ok=True)
         _link_or_copy(spooled, draft)
         with draft.open("rb+") as file:
             draft.chmod(_PRIVATE_FILE)
@@ -83,8 +83,19 @@ def free_mb(folder: Path) -> int:
     return shutil.disk_usage(folder).free // (1024 * 1024)
 
 
+def sweep_drafts(folder: Path) -> int:
+    """Remove what writers that died have left half-written in `folder`; return how many files.
+
+    Only for a folder in which nobody else writes at the moment.
+    """
+    left = list(folder.glob(".*.part"))
+    for draft in left:
+        draft.unlink(missing_ok=True)
+    return len(left)
+
+
 def _draft(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
 
 
 def _settle(draft: Path, path: Path) -> None:

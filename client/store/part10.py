@@ -59,7 +59,7 @@ def coded(subject: str = "The DICOM file") -> Iterator[None]:
         except FederationError:
             raise
         except Exception as error:  # noqa: BLE001 - the rim towards pydicom and the decoders
-            log.debug("dicom.unreadable kind=%s", type(error).__name__)
+            log.debug("dicom.unreadable", extra={"kind": type(error).__name__})
             raise InvalidInputError(
                 Code.UNREADABLE, f"{subject} is damaged or truncated. Export or send it again."
             ) from None  # the chain would carry values of the header into logs

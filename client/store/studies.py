@@ -7,7 +7,7 @@ from pathlib import Path
 
 from client.settings import NodeSettings
 from client.store.database import transaction
-from client.store.files import adopt
+from client.store.files import adopt, sweep_drafts
 from client.store.records import (
     Admission,
     Finding,
@@ -71,6 +71,11 @@ class StudyStore:
                  path.stat().st_size, self._clock()),
             )  # fmt: skip
         return Admission.STORED
+
+    def sweep_arrivals(self) -> int:
+        """Remove what a killed receiver left half-written among the studies that are still arriving; return how many files."""
+        waiting = self._connection.execute("SELECT study_key FROM study WHERE state = 'received'")
+        return sum(sweep_drafts(self._settings.instances / row["study_key"]) for row in waiting)
 
     def quarantine(self, spooled: Path, sha256: str, code: Code) -> None:
         """Keep what cannot be used, with the reason.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from client.store.files import adopt, disk_faults, write_durably
+from client.store.files import adopt, disk_faults, sweep_drafts, write_durably
 from protocol.codes import Code
 from protocol.errors import UnavailableError
 
@@ -52,6 +52,13 @@ def test_an_adopted_file_is_complete_and_its_spool_stays(
     assert spooled.exists()
     spooled.unlink()
     assert path.read_bytes() == b"instance"
+
+
+def test_drafts_of_the_dead_are_swept(tmp_path: Path) -> None:
+    write_durably(tmp_path / "kept.json", b"x")
+    (tmp_path / ".kept.json.0a1b2c3d.part").write_bytes(b"half")
+    assert sweep_drafts(tmp_path) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.json"]
 
 
 def test_the_message_names_no_path() -> None:

@@ -1,0 +1,118 @@
+"""Power cuts in small: the receiver and the worker are killed with SIGKILL while they work, and start again."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pynetdicom import AE
+
+from client.receive.intake import Intake, take_bytes
+from client.store.records import StudyState
+from tests.fakes.ct_series import CtSeries, as_bytes, plain_series
+from tests.fakes.node_home import Home
+from tests.fakes.scans import chest_series
+from tests.integration.imaging.test_receiver import CALLER, answers, free_port, wait_for
+
+ROOT = Path(__file__).resolve().parents[3]
+
+RECEIVER = """
+import sys, threading
+from pathlib import Path
+from tests.fakes.node_home import Home
+from client.receive.scp import Receiver
+home = Home(Path(sys.argv[1]), port=int(sys.argv[2]), allowed_callers=["TESTPACS"])
+Receiver(home.store, home.pseudonyms, home.settings).run(threading.Event())
+"""
+
+WORKER = """
+import sys, threading
+from pathlib import Path
+from tests.fakes.node_home import Home
+from tests.unit.client.infer.test_worker import Shelf
+from client.infer.worker import Worker
+home = Home(Path(sys.argv[1]))
+home.clock.now += 1000
+Worker(home.store(), Shelf(home.settings.models), home.settings).run(threading.Event())
+"""
+
+
+def start(script: str, *words: str) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen([sys.executable, "-c", script, *words], cwd=ROOT, env=environment)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.wait(10)
+
+
+def send_until_broken(port: int, series: CtSeries, sent: set[str]) -> None:
+    """Send what has not been acknowledged; note each acknowledgement."""
+    entity = AE(ae_title=CALLER)
+    entity.dimse_timeout = entity.network_timeout = 5
+    entity.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
+    association = entity.associate("127.0.0.1", port, ae_title="ACINUS")
+    for dataset in series.datasets():
+        if str(dataset.SOPInstanceUID) in sent:
+            continue
+        if not association.is_established:
+            return
+        try:
+            answer = association.send_c_store(dataset)
+        except (RuntimeError, ConnectionError):
+            return
+        if "Status" in answer and answer.Status == 0:
+            sent.add(str(dataset.SOPInstanceUID))
+    association.release()
+
+
+@pytest.mark.slow
+def test_whatever_the_receiver_acknowledged_is_there(tmp_path: Path) -> None:
+    port = free_port()
+    home = Home(tmp_path / "home", port=port, allowed_callers=[CALLER])
+    series = plain_series(60, 64)
+    acknowledged: set[str] = set()
+    chance = random.Random(7)
+    for _ in range(4):
+        process = start(RECEIVER, str(home.settings.home), str(port))
+        wait_for(lambda: answers(port), 30)
+        timer = subprocess.Popen(["sh", "-c", f"sleep {chance.uniform(0.05, 0.5):.2f}; kill -9 {process.pid}"])
+        send_until_broken(port, series, acknowledged)
+        timer.wait(10)
+        kill(process)
+        store = home.store()
+        held = {path.stem: path for study in store.studies() for path in store.instances(study.study_key)}
+        names = {home.pseudonyms._name("instance", uid) for uid in acknowledged}
+        assert names <= set(held), "acknowledged is stored"
+        assert len(held) <= len(names) + 1, "at most the one that was under way is extra"
+        assert all(path.stat().st_size > 64 * 64 * 2 for path in held.values()), "and whole"
+    assert acknowledged
+
+
+@pytest.mark.slow
+def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    store = home.store()
+    intake = Intake(store, home.pseudonyms)
+    for name in ("a", "b", "c"):
+        for dataset in chest_series(study=name).datasets():
+            take_bytes(intake, as_bytes(dataset), home.settings.home / "spool")
+    chance = random.Random(3)
+    for _ in range(2):
+        process = start(WORKER, str(home.settings.home))
+        wait_for(lambda: any(study.attempts for study in store.studies()) or not store.due(-1), 60)
+        time.sleep(chance.uniform(0.0, 0.8))
+        kill(process)
+        for study in store.studies():
+            complete = (store.folder(study.study_key) / "finding.json").exists()
+            assert study.state is not StudyState.MEASURED or complete, "measured means that the files are there"
+    process = start(WORKER, str(home.settings.home))
+    wait_for(lambda: store.counts()["measured"] == 3, 90)
+    kill(process)
+    assert [store.finding(study.study_key) is not None for study in store.studies()] == [True] * 3
