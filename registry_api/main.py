@@ -6,7 +6,7 @@ from starlette.staticfiles import StaticFiles
 from registry_api.api import counts, enrolment, models, problems, reads
 from registry_api.api.rim import Rim
 from registry_api.pages import counts as counts_page
-from registry_api.pages import entrance
+from registry_api.pages import entrance, worklist
 from registry_api.pages.render import STATIC
 from registry_api.runtime import Runtime
 
@@ -16,7 +16,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     app = FastAPI(title="Acinus registry", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json")
     app.state.runtime = runtime
     problems.install(app)
-    for routes in (enrolment, models, counts, reads, entrance, counts_page):
+    for routes in (enrolment, models, counts, reads, entrance, counts_page, worklist):
         app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(Rim, runtime=runtime)
