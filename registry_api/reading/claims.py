@@ -122,12 +122,12 @@ def sweep(session: Session, *, now: datetime) -> int:
     leases = select(SlotRow, ReadRequestRow).join(ReadRequestRow, col(ReadRequestRow.request_id) == SlotRow.request_id)
     lapsed = leases.where(col(SlotRow.state).in_([s.value for s in HELD]), col(SlotRow.lease_until) <= now)
     moved = 0
-    for slot, request in session.exec(lapsed.with_for_update(skip_locked=True)).all():
+    for slot, request in session.exec(lapsed.with_for_update(of=SlotRow, skip_locked=True)).all():
         end_claim(session, request, slot, Event.LAPSED, now=now)
         moved += 1
     session.flush()
     overdue = leases.where(SlotRow.state == State.OPEN.value, col(ReadRequestRow.expires_at) <= now)
-    for slot, request in session.exec(overdue.with_for_update(skip_locked=True)).all():
+    for slot, request in session.exec(overdue.with_for_update(of=SlotRow, skip_locked=True)).all():
         move(session, slot, Event.EXPIRED, priority=request.priority, now=now)
         moved += 1
     return moved

@@ -35,7 +35,6 @@ from registry_api.enrolment.tables import SiteRow
 from registry_api.link.intake import take
 from registry_api.link.outbox import mark_received, open_notices
 from registry_api.main import create_app as create_registry
-from registry_api.pages import worklist
 from registry_api.people import service as people
 from registry_api.runtime import Runtime, build_runtime, raw_key
 from tests.fakes.centre_home import make_centre_home
@@ -159,12 +158,9 @@ def network(tmp_path: Path) -> Iterator[Network]:
 
 def registry_server(runtime: Runtime, port: int) -> uvicorn.Server:
     """Return the registry's HTTPS, as it serves it itself."""
-    app = create_registry(runtime)
-    if "/worklist" not in app.openapi()["paths"]:
-        app.include_router(worklist.router)
     pki = runtime.settings.home / "pki"
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=port, ssl_certfile=pki / "registry.pem", ssl_keyfile=pki / "registry.key",
+        create_registry(runtime), host="127.0.0.1", port=port, ssl_certfile=pki / "registry.pem", ssl_keyfile=pki / "registry.key",
         log_config=None, access_log=False, ws="none",
     )  # fmt: skip
     return uvicorn.Server(config)

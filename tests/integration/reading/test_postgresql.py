@@ -1,0 +1,107 @@
+"""The races of claiming on a real PostgreSQL: the same tests as on SQLite, and double reads under many readers."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from protocol.codes import Code
+from protocol.errors import FederationError
+from protocol.reading import ReadPost
+from registry_api.database import Database, open_engine
+from registry_api.enrolment.tables import SiteRow
+from registry_api.reading.claims import Claim
+from registry_api.schema import migrate
+from tests.integration.registry.test_postgresql import needs_postgresql, url
+from tests.unit.registry_api.reading.conftest import NOW, REQUEST, add_reader, post, story
+from tests.unit.registry_api.reading.story import Story, acknowledged, delivered, opened, receipt
+from tests.unit.registry_api.reading.test_race import (
+    test_of_many_claims_at_once_exactly_one_wins,
+    test_one_reader_claiming_everything_at_once_stays_within_capacity,
+)
+
+__all__ = [
+    "add_reader",
+    "post",
+    "story",
+    "test_of_many_claims_at_once_exactly_one_wins",
+    "test_one_reader_claiming_everything_at_once_stays_within_capacity",
+    "url",
+]
+
+pytestmark = needs_postgresql
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    engine = open_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+        connection.exec_driver_sql("CREATE SCHEMA public")
+    migrate(engine)
+    made = Database(engine)
+    with made.writing() as session:
+        for site in ("northport", "southbay"):
+            origin = f"https://{site}.example:9443"
+            session.add(SiteRow(site=site, region="XA-N", gateway_origin=origin, enrolled_at=NOW))
+    yield made
+    made.close()
+
+
+def test_two_slots_go_to_two_of_many_readers(
+    story: Story, post: Callable[..., ReadPost], add_reader: Callable[..., str]
+) -> None:
+    readers = [add_reader(f"Reader {number}") for number in range(10)]
+    for number in range(5):
+        request = f"{number:032x}"
+        story.arrives(post(request, reads_required=2))
+
+        def race(reader: str, request: str = request) -> Claim | Code:
+            try:
+                return story.claims(reader, request)
+            except FederationError as error:
+                return error.code
+
+        with ThreadPoolExecutor(len(readers)) as pool:
+            outcomes = list(pool.map(race, readers))
+        won = [outcome for outcome in outcomes if isinstance(outcome, Claim)]
+        assert sorted(claim.number for claim in won) == [1, 2]
+        assert Counter(outcome for outcome in outcomes if isinstance(outcome, Code)) == {Code.ILLEGAL_TRANSITION: 8}
+        for claim in won:
+            story.releases(claim, readers[outcomes.index(claim)])
+
+
+def test_sweeping_and_signing_at_once_leave_one_truth(
+    story: Story, post: Callable[..., ReadPost], add_reader: Callable[..., str]
+) -> None:
+    """The lease ends in the second in which the reader signs: either it is signed, or the slot is open, and never both."""
+    reader = add_reader()
+    story.arrives(post())
+    claim = story.claims(reader, REQUEST)
+    story.arrives(opened(claim))
+    story.arrives(receipt(claim))
+    story.wait(hours=1)
+
+    def sign() -> str:
+        try:
+            return story.signs(claim, reader).value
+        except FederationError as error:
+            return error.code.value
+
+    with ThreadPoolExecutor(2) as pool:
+        signed, _ = pool.submit(sign), pool.submit(story.sweeps)
+        assert signed.result() == "stale-fence"
+    assert story.state(REQUEST) == "open"
+
+
+def test_a_whole_life(story: Story, post: Callable[..., ReadPost], add_reader: Callable[..., str]) -> None:
+    reader = add_reader()
+    story.arrives(post())
+    claim = story.claims(reader, REQUEST)
+    story.arrives(opened(claim))
+    story.arrives(receipt(claim))
+    assert story.signs(claim, reader) == "signed"
+    story.arrives(delivered(claim))
+    story.arrives(acknowledged(claim))
+    assert story.state(REQUEST) == "closed"
