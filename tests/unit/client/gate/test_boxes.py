@@ -1,0 +1,176 @@
+"""Outbox, inbox, contact and dispatcher: nothing lost, nothing doubled, nothing overtaken."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from client.gate.backoff import Backoff
+from client.gate.dispatch import Dispatcher, Receiver
+from client.gate.outbox import envelope_id
+from client.store.database import transaction
+from protocol.codes import Code
+from protocol.errors import RefusedError, UnavailableError
+from protocol.parcel import Notice
+from protocol.release import Manifest, ReleaseAnnounced, SignedManifest
+from protocol.shape import Shape, canonical_json
+from tests.fakes.parcels import a_case, a_claim, an_end
+from tests.unit.client.gate.conftest import Border
+
+
+def put(border: Border, number: int) -> str:
+    body = canonical_json(a_case(number))
+    with transaction(border.connection):
+        border.gate.outbox.put("case-record", body)
+    return envelope_id(body)
+
+
+def test_the_outbox_keeps_its_order_and_forgets_nothing(border: Border) -> None:
+    ids = [put(border, number) for number in range(1, 6)]
+    assert [queued.envelope_id for queued in border.gate.outbox.waiting(limit=3)] == ids[:3]
+    assert [queued.envelope_id for queued in border.gate.outbox.waiting(limit=3, but=set(ids[:3]))] == ids[3:]
+
+
+def test_a_verdict_settles_once(border: Border) -> None:
+    outbox = border.gate.outbox
+    first, second = put(border, 1), put(border, 2)
+    assert outbox.settle(first, accepted=True, code="")
+    assert not outbox.settle(first, accepted=False, code="bad-shape"), "the first verdict counts"
+    assert outbox.settle(second, accepted=False, code="illegal-transition")
+    assert not outbox.settle("f" * 32, accepted=True, code="")
+    assert outbox.counts() == {"waiting": 0, "accepted": 1, "parked": 1}
+    assert [(parked.envelope_id, parked.code) for parked in outbox.parked()] == [(second, "illegal-transition")]
+
+
+def test_the_envelope_is_named_by_its_content() -> None:
+    assert envelope_id(b"{}") == envelope_id(b"{}") != envelope_id(b"{ }")
+    assert len(envelope_id(b"")) == 32
+
+
+def test_a_notice_is_stored_once(border: Border) -> None:
+    assert border.inbox.store("1" * 32, "claim-made", b"{}")
+    assert not border.inbox.store("1" * 32, "claim-made", b"{}")
+    assert len(border.inbox.pending()) == 1
+
+
+def test_the_last_contact_survives_a_loss(border: Border) -> None:
+    assert border.contact.read().heard is None
+    border.contact.heard()
+    heard = border.now
+    border.wait(seconds=60)
+    border.contact.lost()
+    assert (border.contact.read().heard, border.contact.read().connected) == (heard, False)
+    border.contact.heard()
+    assert border.contact.last_heard() == border.now
+    assert border.contact.read().connected
+
+
+@given(st.integers(1, 1000), st.floats(0, 1, exclude_max=True))
+def test_backoff_grows_to_its_ceiling(failures: int, chance: float) -> None:
+    backoff = Backoff(first=0.5, ceiling=30.0)
+    step = min(30.0, 0.5 * 2 ** min(failures - 1, 100))
+    assert step / 2 <= backoff.delay(failures, chance) <= step
+
+
+# The dispatcher
+
+
+class Ears:
+    """Receivers that remember, and fail as told."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+        self.faults: dict[str, list[Exception]] = {}
+
+    def receivers(self, *kinds: str) -> dict[str, Receiver]:
+        def take(notice: Any) -> None:
+            waiting = self.faults.get(notice.kind)
+            if waiting:
+                raise waiting.pop(0)
+            self.heard.append(notice.kind)
+
+        return dict.fromkeys(kinds, take)
+
+
+KINDS = ("claim-made", "claim-ended", "release-announced")
+
+
+def arrive(border: Border, *notices: Notice) -> None:
+    for number, notice in enumerate(notices, start=1):
+        assert isinstance(notice, Shape)
+        border.inbox.store(f"{number:032x}", notice.kind, canonical_json(notice))
+
+
+def a_release() -> ReleaseAnnounced:
+    manifest = Manifest(
+        name="ggo@1", lineage="ggo", version=1, parent="ggo@0", architecture="lite-2p5d", weights_sha256="a" * 64, weights_bytes=1,
+        created="2026-03-01T00:00:00Z", run_id=None, rounds=1, sites=1, epsilon_max=None, scores=None,
+    )  # fmt: skip
+    return ReleaseAnnounced(signed=SignedManifest(manifest=manifest, signature="x" * 86))
+
+
+def outcomes(border: Border) -> list[str | None]:
+    return [row["outcome"] for row in border.connection.execute("SELECT outcome FROM inbox ORDER BY seq")]
+
+
+def test_notices_reach_their_receivers_in_order(border: Border) -> None:
+    ears = Ears()
+    arrive(border, a_claim(), a_release(), an_end())
+    assert Dispatcher(border.inbox, ears.receivers(*KINDS)).step() == 3
+    assert ears.heard == ["claim-made", "release-announced", "claim-ended"]
+    assert border.inbox.pending() == []
+
+
+def test_nothing_overtakes_in_its_lane_and_a_slow_release_holds_up_nobody(border: Border) -> None:
+    ears = Ears()
+    ears.faults = {
+        "claim-made": [UnavailableError(Code.DISK_FULL)], "release-announced": [UnavailableError(Code.PEER_UNREACHABLE)],
+    }  # fmt: skip
+    arrive(border, a_claim(), a_release(), an_end())
+    dispatcher = Dispatcher(border.inbox, ears.receivers(*KINDS))
+    assert dispatcher.step() == 0
+    assert ears.heard == [], "the end of a claim waits for its beginning"
+    border.wait(seconds=2)
+    assert dispatcher.step() == 3
+    assert ears.heard == ["claim-made", "release-announced", "claim-ended"]
+
+
+@pytest.mark.parametrize("fault", [RefusedError(Code.SIGNATURE_INVALID), RefusedError(Code.POLICY_LINEAGE)])
+def test_a_refusal_is_final(border: Border, fault: Exception) -> None:
+    ears = Ears()
+    ears.faults = {"release-announced": [fault]}
+    arrive(border, a_release())
+    Dispatcher(border.inbox, ears.receivers(*KINDS)).step()
+    assert outcomes(border) == [fault.code.value]  # type: ignore[attr-defined]
+
+
+def test_an_unexpected_fault_is_tried_again_and_given_up_in_the_end(border: Border) -> None:
+    ears = Ears()
+    ears.faults = {"claim-made": [ValueError("DOE^JANE")] * 100}
+    arrive(border, a_claim(), an_end())
+    dispatcher = Dispatcher(border.inbox, ears.receivers(*KINDS))
+    for _ in range(12):
+        dispatcher.step()
+        border.wait(seconds=timedelta(minutes=10).total_seconds())
+    assert outcomes(border) == ["node-fault", "done"]
+    assert ears.heard == ["claim-ended"]
+
+
+def test_what_is_no_notice_is_settled_as_such(border: Border) -> None:
+    border.inbox.store("1" * 32, "unknown", b'{"kind": "take-this"}')
+    border.inbox.store("2" * 32, "claim-made", canonical_json(a_claim()))
+    ears = Ears()
+    assert Dispatcher(border.inbox, ears.receivers(*KINDS)).step() == 2
+    assert outcomes(border) == ["bad-shape", "done"]
+
+
+def test_a_node_that_died_before_the_answer_was_stored_offers_it_again(border: Border) -> None:
+    ears = Ears()
+    arrive(border, a_claim())
+    dispatcher = Dispatcher(border.inbox, ears.receivers(*KINDS))
+    dispatcher._offer(border.inbox.pending()[0])
+    border.connection.execute("UPDATE inbox SET outcome = NULL")
+    dispatcher.step()
+    assert ears.heard == ["claim-made", "claim-made"]
