@@ -71,6 +71,7 @@ class Code(StrEnum):
     ROUND_LATE = "round-late"
     NODE_ABSENT = "node-absent"
     NODE_FAULT = "node-fault"
+    RUN_FAILED = "run-failed"
 
 
 _INVALID = Family.INVALID
@@ -126,4 +127,5 @@ MEANINGS: dict[Code, tuple[Family, str]] = {
     Code.ROUND_LATE: (_UNAVAILABLE, "The site did not answer before the end of the round."),
     Code.NODE_ABSENT: (_UNAVAILABLE, "The site's SuperNode is not connected."),
     Code.NODE_FAULT: (_UNAVAILABLE, "A fault inside the node; its own log says more."),
+    Code.RUN_FAILED: (_UNAVAILABLE, "The federated run ended early; it can be taken up again."),
 }

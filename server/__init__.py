@@ -1,1 +1,1 @@
-"""The centre's federation side: rounds, catalogue, fleet gateway. Imports strategies, models and protocol."""
+"""The centre's federation side: rounds, catalogue, fleet gateway. Imports strategies, models and protocol; never the other programs."""

@@ -1,7 +1,10 @@
 """What a strategy is: updates in, one step out. A new one is one file and one line in `STRATEGIES`."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from protocol.plan import StrategyName
 from strategies.arrays import Arrays
@@ -14,7 +17,7 @@ class Strategy(Protocol):
     A strategy sees arrays only: no sites, no messages, no files. It may consume `updates` one by one.
     """
 
-    def __call__(self, updates: Iterable[Arrays]) -> Arrays:
+    def __call__(self, updates: Iterable[Arrays], /) -> dict[str, NDArray[np.float32]]:
         """Return the step to add to the base weights.
 
         Raises:
@@ -23,7 +26,7 @@ class Strategy(Protocol):
         ...
 
 
-STRATEGIES: dict[StrategyName, Callable[[Iterable[Arrays]], Arrays]] = {
+STRATEGIES: dict[StrategyName, Strategy] = {
     StrategyName.FEDAVG: federated_average,
 }
 """Every strategy by the name that a run plan calls it."""

@@ -1,0 +1,41 @@
+"""The ServerApp: started by the SuperLink for each run, it carries the run in `run-dir` on from its newest checkpoint.
+
+It runs from the bundle, without torch: it adds arrays, and the program that started it measures the checkpoints.
+"""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from protocol.codes import Code
+from protocol.plan import RoundOrder
+from server.rounds import Ask, Said, run_rounds
+from server.run import RunFolder
+from strategies.arrays import Arrays
+from strategies.flower import ask, pack_order, run_setting
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Carry the run on to its end."""
+    folder = RunFolder(Path(run_setting(context, "run-dir")))
+    with folder.held():
+        run_rounds(folder, way_to_sites(grid, folder.nodes()), clock=time.monotonic)
+
+
+def way_to_sites(grid: Grid, nodes: dict[str, int]) -> Ask:
+    """Return what carries a question to the sites by the numbers of their SuperNodes, and to nobody else."""
+    names = {number: site for site, number in nodes.items()}
+
+    def carry(order: RoundOrder, base: Arrays, sites: tuple[str, ...]) -> Iterator[tuple[str, Said]]:
+        yield from ((site, Code.NODE_ABSENT) for site in sites if site not in nodes)
+        numbers = [nodes[site] for site in sites if site in nodes]
+        answers = ask(grid, numbers, pack_order(order, base), group=str(order.round), seconds=order.plan.round_seconds)
+        yield from ((names[answer.node_id], answer.said) for answer in answers)
+
+    return carry

@@ -1,0 +1,241 @@
+"""The catalogue: signed model releases, one folder each, and which of them is promoted.
+
+    catalogue/<name>/manifest.json          SignedManifest
+    catalogue/<name>/weights.safetensors    named by the manifest's hash
+    catalogue/promoted.json                 the promoted releases, newest last
+
+A release is never changed. Nodes take no older version back, so a rollback is a *new* release with the weights of an earlier one.
+"""
+
+import base64
+import hashlib
+import json
+import secrets
+import shutil
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import ValidationError
+
+from protocol.codes import Code
+from protocol.errors import ConflictError, InvalidInputError, RefusedError
+from protocol.release import Manifest, Scores, SignedManifest
+from protocol.shape import canonical_json
+from server.files import settle_folder, write_durably
+
+MANIFEST, WEIGHTS, PROMOTED = "manifest.json", "weights.safetensors", "promoted.json"
+SHIPPED = "ggo@0"
+"""The starting weights that every wheel carries."""
+
+
+class Catalogue:
+    """The releases in one folder.
+
+    Args:
+        folder: Exists already; `acinus-centre init` makes it.
+        key: Signs releases, and verifies them when they are read.
+        clock: The time, with its zone.
+    """
+
+    def __init__(self, folder: Path, key: Ed25519PrivateKey, clock: Callable[[], datetime]) -> None:
+        self._folder = folder
+        self._key = key
+        self._clock = clock
+
+    def names(self) -> list[str]:
+        """Return the names of all releases, by lineage and version."""
+        found = [path.parent.name for path in self._folder.glob(f"*@*/{MANIFEST}")]
+        return sorted(found, key=lambda name: (name.partition("@")[0], int(name.partition("@")[2])))
+
+    def signed(self, name: str) -> SignedManifest:
+        """Return a release's manifest, its signature verified.
+
+        Raises:
+            InvalidInputError: `not-found`.
+            RefusedError: `signature-invalid`.
+        """
+        try:
+            signed = SignedManifest.model_validate_json((self._folder / name / MANIFEST).read_bytes())
+        except FileNotFoundError as error:
+            raise InvalidInputError(
+                Code.NOT_FOUND, f"There is no release {name}. `acinus-centre catalogue list` shows what there is."
+            ) from error
+        except ValidationError as error:
+            raise RefusedError(Code.SIGNATURE_INVALID, f"The manifest of {name} is damaged; restore it.") from error
+        self._verify(signed)
+        return signed
+
+    def weights(self, name: str) -> bytes:
+        """Return a release's weights file, compared with its manifest.
+
+        Raises:
+            InvalidInputError: `not-found`.
+            RefusedError: `signature-invalid`.
+        """
+        manifest = self.signed(name).manifest
+        try:
+            content = (self._folder / name / WEIGHTS).read_bytes()
+        except FileNotFoundError as error:
+            raise InvalidInputError(Code.NOT_FOUND, f"The weights of {name} are missing; restore them.") from error
+        if hashlib.sha256(content).hexdigest() != manifest.weights_sha256:
+            raise RefusedError(
+                Code.SIGNATURE_INVALID, f"The weights of {name} are not those of its manifest; restore them."
+            )
+        return content
+
+    def add(self, weights: bytes, *, lineage: str, **provenance: Any) -> SignedManifest:
+        """Sign and keep the next release of a lineage. Either the whole release is there afterwards, or nothing of it.
+
+        Args:
+            weights: The safetensors file.
+            lineage: Whose next version it is.
+            provenance: The remaining fields of `Manifest`: parent, architecture, run_id, rounds, sites, epsilon_max, scores.
+
+        Raises:
+            ConflictError: `already-exists` if somebody else added that version meanwhile.
+            UnavailableError: `disk-full`.
+        """
+        version = self._next_version(lineage)
+        manifest = Manifest(
+            name=f"{lineage}@{version}",
+            lineage=lineage,
+            version=version,
+            weights_sha256=hashlib.sha256(weights).hexdigest(),
+            weights_bytes=len(weights),
+            created=self._clock().strftime("%Y-%m-%dT%H:%M:%SZ"),
+            **provenance,
+        )
+        signed = SignedManifest(manifest=manifest, signature=_encoded(self._key.sign(canonical_json(manifest))))
+        self._keep(signed, weights)
+        return signed
+
+    def promoted(self) -> str:
+        """Return the release that nodes should use."""
+        return self._promotions()[-1]
+
+    def note_promotion(self, name: str) -> None:
+        """Record that `name` was published."""
+        earlier = [before for before in self._promotions() if before != name]
+        self._write_promotions([*earlier, name])
+
+    def before_promoted(self) -> str:
+        """Return the release that was in use before the promoted one.
+
+        Raises:
+            ConflictError: `illegal-transition` if there is none.
+        """
+        promotions = self._promotions()
+        if len(promotions) < 2:  # noqa: PLR2004 - the present one and one before
+            raise ConflictError(
+                Code.ILLEGAL_TRANSITION, f"{promotions[-1]} is the first release; there is none before it."
+            )
+        return promotions[-2]
+
+    def renew(self, name: str) -> SignedManifest:
+        """Add the weights of the earlier release `name` again, as the newest version.
+
+        Raises:
+            InvalidInputError: `not-found`.
+            RefusedError: `signature-invalid`.
+        """
+        old = self.signed(name).manifest
+        kept = {"architecture", "run_id", "rounds", "sites", "epsilon_max", "scores"}
+        return self.add(self.weights(name), lineage=old.lineage, parent=name, **old.model_dump(include=kept))
+
+    def note_rollback(self, renewed: str) -> None:
+        """Record that the promoted release was taken back; `renewed` stands where the one before it stood."""
+        self._write_promotions([*self._promotions()[:-2], renewed])
+
+    def _verify(self, signed: SignedManifest) -> None:
+        try:
+            self._key.public_key().verify(_decoded(signed.signature), canonical_json(signed.manifest))
+        except InvalidSignature as error:
+            raise RefusedError(
+                Code.SIGNATURE_INVALID, f"The manifest of {signed.manifest.name} is not signed with the release key."
+            ) from error
+
+    def _next_version(self, lineage: str) -> int:
+        versions = [int(name.partition("@")[2]) for name in self.names() if name.partition("@")[0] == lineage]
+        return max(versions, default=-1) + 1
+
+    def _keep(self, signed: SignedManifest, weights: bytes) -> None:
+        target = self._folder / signed.manifest.name
+        draft = self._folder / f".{signed.manifest.name}.{secrets.token_hex(4)}"
+        draft.mkdir(mode=0o700)
+        try:
+            write_durably(draft / WEIGHTS, weights)
+            write_durably(draft / MANIFEST, canonical_json(signed))
+            draft.rename(target)
+        except OSError as error:
+            raise ConflictError(
+                Code.ALREADY_EXISTS, f"{signed.manifest.name} was added by somebody else meanwhile. Try again."
+            ) from error
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        settle_folder(self._folder)
+
+    def _promotions(self) -> list[str]:
+        try:
+            return [str(name) for name in json.loads((self._folder / PROMOTED).read_bytes())]
+        except FileNotFoundError:
+            return [SHIPPED]
+        except (ValueError, TypeError) as error:
+            raise InvalidInputError(
+                Code.BAD_SETTING, f"{self._folder / PROMOTED} is damaged. Promote a release again after removing it."
+            ) from error
+
+    def _write_promotions(self, names: list[str]) -> None:
+        write_durably(self._folder / PROMOTED, json.dumps(names).encode())
+
+
+def add_shipped(catalogue: Catalogue) -> SignedManifest:
+    """Put the weights that came with the software into an empty catalogue, as `ggo@0`.
+
+    Raises:
+        InvalidInputError: `not-found` if the wheel is incomplete.
+    """
+    from models.net import ARCHITECTURE
+    from models.weights import STARTING
+
+    if not STARTING.is_file():
+        raise InvalidInputError(Code.NOT_FOUND, f"{STARTING} is missing. Install the software again.")
+    return catalogue.add(
+        STARTING.read_bytes(),
+        lineage=SHIPPED.partition("@")[0],
+        parent=None,
+        architecture=ARCHITECTURE,
+        run_id=None,
+        rounds=0,
+        sites=0,
+        epsilon_max=None,
+        scores=None,
+    )
+
+
+def described(signed: SignedManifest, *, promoted: bool) -> dict[str, Any]:
+    """Return what `catalogue list` shows of one release."""
+    manifest = signed.manifest
+    scores: Scores | None = manifest.scores
+    return {
+        "name": manifest.name,
+        "promoted": promoted,
+        "parent": manifest.parent,
+        "weights_sha256": manifest.weights_sha256,
+        "created": manifest.created,
+        "rounds": manifest.rounds,
+        "sites": manifest.sites,
+        "epsilon_max": manifest.epsilon_max,
+        "scores": scores.model_dump() if scores else None,
+    }
+
+
+def _encoded(signature: bytes) -> str:
+    return base64.urlsafe_b64encode(signature).decode().rstrip("=")
+
+
+def _decoded(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

@@ -1,0 +1,132 @@
+"""The centre's composition root: settings in, wired objects out. It alone builds clients, catalogues and trainers."""
+
+import fcntl
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from protocol.codes import Code
+from protocol.errors import ConflictError, UnavailableError
+from protocol.shape import ReleaseName
+from server.bundle import make_bundle
+from server.catalogue import Catalogue
+from server.registry import Registry
+from server.settings import CentreSettings
+from server.training import Trainer, phantom_measure
+from strategies.flower import Fleet
+
+
+def utc_now() -> datetime:
+    """Return the time, with its zone."""
+    return datetime.now(UTC)
+
+
+def open_catalogue(settings: CentreSettings) -> Catalogue:
+    """Return the catalogue of releases.
+
+    Raises:
+        UnavailableError: `missing-certificate` if the signing key cannot be read.
+    """
+    path = settings.within(settings.signing.release_key)
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except (OSError, ValueError) as error:
+        raise _missing(path) from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise _missing(path)
+    return Catalogue(settings.within(settings.catalogue.directory), key, utc_now)
+
+
+def open_registry(settings: CentreSettings) -> Registry:
+    """Return the way to the registry.
+
+    Raises:
+        UnavailableError: `missing-certificate` if token or CA cannot be read.
+    """
+    path = settings.within(settings.registry.service_token)
+    try:
+        token = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise _missing(path) from error
+    return Registry(settings.registry.origin, token, settings.within(settings.authority.certificate))
+
+
+def open_fleet(settings: CentreSettings) -> Fleet:
+    """Return the way to the SuperLink.
+
+    Raises:
+        UnavailableError: `missing-certificate` if the CA cannot be read.
+    """
+    path = settings.within(settings.authority.certificate)
+    try:
+        return Fleet(settings.superlink_address, path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise _missing(path) from error
+
+
+def open_trainer(settings: CentreSettings) -> Trainer:
+    """Return what carries out a federated run; how it goes is told on standard error."""
+    return Trainer(
+        catalogue=open_catalogue(settings),
+        fleet=open_fleet(settings),
+        bundle=make_bundle(),
+        runs=settings.runs,
+        measure=phantom_measure(settings.evaluation.phantoms),
+        say=lambda line: print(line, file=sys.stderr, flush=True),  # noqa: T201 - this is the person's progress
+        pause=time.sleep,
+    )
+
+
+@contextmanager
+def only_run(settings: CentreSettings) -> Iterator[None]:
+    """Hold the centre for one federated run. The lock dies with its holder.
+
+    Raises:
+        ConflictError: `run-in-progress`.
+    """
+    settings.runs.mkdir(mode=0o700, exist_ok=True)
+    with (settings.runs / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConflictError(
+                Code.RUN_IN_PROGRESS, "Another run is in progress at this centre. Wait until it has ended."
+            ) from error
+        yield
+
+
+def promote(settings: CentreSettings, name: ReleaseName) -> None:
+    """Publish a release; every active node will fetch it.
+
+    Raises:
+        FederationError: If it is not in the catalogue, does not verify, or the registry does not take it.
+    """
+    catalogue = open_catalogue(settings)
+    signed, weights = catalogue.signed(name), catalogue.weights(name)
+    open_registry(settings).publish(signed, weights)
+    catalogue.note_promotion(name)
+
+
+def roll_back(settings: CentreSettings) -> str:
+    """Publish the weights that were in use before, as a new release, and return its name.
+
+    Raises:
+        FederationError: If there is none before, or the registry does not take it.
+    """
+    catalogue = open_catalogue(settings)
+    renewed = catalogue.renew(catalogue.before_promoted())
+    open_registry(settings).publish(renewed, catalogue.weights(renewed.manifest.name))
+    catalogue.note_rollback(renewed.manifest.name)
+    return renewed.manifest.name
+
+
+def _missing(path: Path) -> UnavailableError:
+    return UnavailableError(
+        Code.MISSING_CERTIFICATE, f"{path} is missing or damaged. Restore it from a backup of this folder."
+    )

@@ -1,0 +1,128 @@
+"""How the centre is, for people and scripts: `acinus-centre status` and `acinus-centre doctor`."""
+
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+
+from protocol.errors import FederationError
+from server.bundle import make_bundle
+from server.catalogue import described
+from server.family import family
+from server.home import SERVERS, SIGNING_KEYS
+from server.parts import RUNNING, program, read_parts
+from server.runtime import open_catalogue, open_fleet, open_registry
+from server.settings import CentreSettings
+
+_SOON = timedelta(days=30)
+_LEAST_FREE_BYTES = 2 * 1024**3
+
+
+def status_of(settings: CentreSettings) -> dict[str, Any]:
+    """Return what `status --json` prints; works while the centre runs and while it does not."""
+    parts = read_parts(settings.home)
+    running = all(part.state == RUNNING for part in parts.values())
+    catalogue = open_catalogue(settings)
+    promoted = catalogue.promoted()
+    return {
+        "ok": True,
+        "running": running,
+        "parts": {name: part.state for name, part in parts.items()},
+        "pids": {name: part.pid for name, part in parts.items()},
+        "sites": _sites(settings) if running else None,
+        "bundle_sha256": make_bundle().sha256,
+        "releases": [described(catalogue.signed(name), promoted=name == promoted) for name in catalogue.names()],
+        "promoted": promoted,
+    }
+
+
+def _sites(settings: CentreSettings) -> list[dict[str, Any]] | None:
+    """Return the registry's sites and whether each SuperNode is connected; None if one of the two does not answer."""
+    registry, fleet = open_registry(settings), open_fleet(settings)
+    try:
+        online = {node.name for node in fleet.nodes() if node.online}
+        entries = registry.sites()
+    except FederationError:
+        return None
+    finally:
+        registry.close()
+        fleet.close()
+    return [
+        {"site": e.site, "region": e.region, "active": e.active, "connected": e.active and e.site in online}
+        for e in entries
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. `advice` says what to do if it is not well."""
+
+    what: str
+    well: bool
+    advice: str = ""
+
+
+def examine(settings: CentreSettings, now: datetime) -> list[Finding]:
+    """Look at everything a centre needs before it runs."""
+    return [
+        *_certificates(settings, now),
+        *_secrets(settings),
+        *_programs(),
+        _space(settings.home),
+        _attempt("the catalogue verifies", lambda: _verify_catalogue(settings)),
+    ]
+
+
+def _certificates(settings: CentreSettings, now: datetime) -> Iterator[Finding]:
+    for name in ("ca", *SERVERS):
+        path = settings.within(Path("pki") / f"{name}.pem")
+        what = f"{path.name} is there and valid for a month at least"
+        try:
+            ends = x509.load_pem_x509_certificates(path.read_bytes())[0].not_valid_after_utc
+        except (OSError, ValueError):
+            yield Finding(what, well=False, advice=f"{path} is missing or damaged. Restore it from a backup.")
+            continue
+        yield Finding(what, ends - now > _SOON, f"It ends on {ends:%Y-%m-%d}. Plan its replacement.")
+
+
+def _secrets(settings: CentreSettings) -> Iterator[Finding]:
+    names = [f"secrets/{name}.key" for name in SIGNING_KEYS]
+    for name in (*names, "secrets/service.token", "pki/ca.key", *(f"pki/{server}.key" for server in SERVERS)):
+        path = settings.within(name)
+        closed = path.is_file() and not path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+        yield Finding(f"{name} is there and closed to others", closed, f"Restore {path}, or `chmod 600` it.")
+
+
+def _programs() -> Iterator[Finding]:
+    for name in ("flower-superlink", "flower-superexec", "flwr-serverapp", "acinus-registry"):
+        found = shutil.which(program(name)) is not None
+        yield Finding(f"{name} is installed", found, "Install the software with its extras: centre and web.")
+
+
+def _space(home: Path) -> Finding:
+    free = shutil.disk_usage(home).free
+    return Finding("2 GiB of disk are free", free >= _LEAST_FREE_BYTES, f"{home} has {free // 1024**2} MiB left.")
+
+
+def _verify_catalogue(settings: CentreSettings) -> None:
+    catalogue = open_catalogue(settings)
+    for name in catalogue.names():
+        catalogue.weights(name)
+
+
+def _attempt(what: str, look: Callable[[], None]) -> Finding:
+    try:
+        look()
+    except FederationError as error:
+        return Finding(what, well=False, advice=str(error))
+    return Finding(what, well=True)
+
+
+def processes_of(settings: CentreSettings) -> set[int]:
+    """Return every process of the running centre, those of Flower's own helpers included."""
+    return {pid for part in read_parts(settings.home).values() if part.pid for pid in family(part.pid)}
