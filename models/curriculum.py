@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from models.anatomy import Anatomy, resample
 from models.grid import grid_over, labels_to_slabs, to_slabs, whole
-from models.insertion import Inserted, breathe_out, insert_disease, insert_effusion
+from models.insertion import Inserted, breathe_out, insert_disease, insert_effusion, insert_gas
 from models.lesion import LesionStyle, draw_style
 from models.lungs import PIXEL_MM as LUNG_PIXEL_MM
 from models.net import CLASSES
@@ -19,8 +19,8 @@ from models.prepare import prepare
 from models.slabs import PIXEL_MM, lung_grid
 from models.volume import Mask, Volume
 
-_DENSE_HU, _DENSE_WEIGHT = -350.0, 5.0
-"""Dense voxels inside the lungs are few and are what the lung network is for: they count five times."""
+_DENSE_HU, _DENSE_WEIGHT, _RIM_PIXELS = -350.0, 4.0, 11
+"""What is dense in the lungs or up to 12 mm around them is what the lung network is for: it counts four times, on both sides alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +42,14 @@ class Look:
 
 
 def ill_scans(rng: np.random.Generator, anatomy: Anatomy, *, count: int, pleural: bool) -> Iterator[Inserted]:
-    """Yield variants of one anatomy: the first as it is, the others breathed out and ill; `pleural` favours consolidation at the pleura and adds effusions."""
+    """Yield variants of one anatomy: the first as it is, the others breathed out and ill; `pleural` favours consolidation at the pleura and adds effusions and stomach gas."""
     for index in range(count):
         volume = anatomy.volume if rng.random() < 0.4 else breathe_out(rng, anatomy.volume, anatomy.lungs)  # noqa: PLR2004 - four in ten
         share = 0.0 if index == 0 or rng.random() < 0.15 else _share(rng)  # noqa: PLR2004
         style = draw_style(rng)
         style = _pleural(rng, style) if pleural and rng.random() < 0.5 else style  # noqa: PLR2004
         scan = insert_disease(rng, volume, anatomy.lungs, share=share, style=style)
-        yield insert_effusion(rng, scan, depth_mm=rng.uniform(10, 60)) if pleural and rng.random() < 0.1 else scan  # noqa: PLR2004
+        yield _beside_the_lungs(rng, scan) if pleural else scan
 
 
 def opacity_examples(
@@ -94,7 +94,8 @@ def lung_example(volume: Volume, lungs: Mask) -> Example:
     grid = grid_over(whole(volume.hu.shape), volume.spacing_mm, pixel_mm=LUNG_PIXEL_MM)
     target = labels_to_slabs(lungs, grid, classes=CLASSES).to(torch.uint8)
     slabs = to_slabs(volume, grid)
-    weight = torch.where((target > 0) & (slabs > _DENSE_HU), _DENSE_WEIGHT, 1.0)
+    rim = F.max_pool2d((target > 0).float()[:, None], _RIM_PIXELS, stride=1, padding=_RIM_PIXELS // 2)[:, 0] > 0
+    weight = torch.where(rim & (slabs > _DENSE_HU), _DENSE_WEIGHT, 1.0)
     return _padded(slabs, target, weight)
 
 
@@ -168,6 +169,13 @@ def _pleural(rng: np.random.Generator, style: LesionStyle) -> LesionStyle:
         consolidation_share=rng.uniform(0.4, 1.0),
         scale_mm=max(style.scale_mm, rng.uniform(20, 80)),
     )
+
+
+def _beside_the_lungs(rng: np.random.Generator, scan: Inserted) -> Inserted:
+    """Add what must not be taken for lung: gas beneath the diaphragm in a third, an effusion in a tenth."""
+    if rng.random() < 0.35:  # noqa: PLR2004
+        scan = insert_gas(rng, scan, radius_mm=rng.uniform(12, 45))
+    return insert_effusion(rng, scan, depth_mm=rng.uniform(10, 60)) if rng.random() < 0.1 else scan  # noqa: PLR2004
 
 
 def _one_ill(rng: np.random.Generator, anatomy: Anatomy) -> Iterator[Inserted]:

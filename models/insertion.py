@@ -15,6 +15,7 @@ from models.scanner import grain
 from models.volume import Mask, Spacing, Volume
 
 _FLUID_HU = 12.0
+_GAS_HU = -985.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,34 @@ def insert_effusion(rng: np.random.Generator, scan: Inserted, *, depth_mm: float
         np.where(fluid, 0, scan.lungs).astype(np.uint8),
         np.where(fluid, 0, scan.opacity).astype(np.uint8),
     )
+
+
+def insert_gas(rng: np.random.Generator, scan: Inserted, *, radius_mm: float) -> Inserted:
+    """Let gas lie under the base of one lung, as in a stomach or a bowel beneath the diaphragm: dark, and no lung.
+
+    Args:
+        rng: The only source of randomness.
+        scan: A scan, with disease or without.
+        radius_mm: About how large the gas is.
+    """
+    columns = np.argwhere((scan.lungs == rng.integers(1, 3)).any(axis=0))
+    if not len(columns):
+        return scan
+    y, x = columns[rng.integers(len(columns))]
+    base = float(np.flatnonzero(scan.lungs[:, y, x])[0])
+    mm = scan.volume.spacing_mm
+    centre = (base - (radius_mm + 4.0) / mm[0], float(y), float(x))
+    radii = radius_mm * rng.uniform(0.7, 1.5, 3)
+    axes = np.ogrid[tuple(slice(0, n) for n in scan.lungs.shape)]
+    distance = sum(((axis - c) * step / r) ** 2 for axis, c, step, r in zip(axes, centre, mm, radii, strict=True))
+    reach = [max(1, round(4.0 / step)) for step in mm]
+    apart = ~ndimage.binary_dilation(scan.lungs > 0, structure=np.ones([2 * n + 1 for n in reach], np.bool_))
+    hu = scan.volume.hu.astype(np.float32)
+    gas = (np.asarray(distance) < 1) & apart & (ndimage.uniform_filter(hu, 3) > -200)  # noqa: PLR2004 - in tissue
+    weight = blur(gas.astype(np.float32), 0.8, mm)
+    noise = _own_noise(rng, hu, scan.lungs, mm)
+    dark = hu + weight * (_GAS_HU + 0.7 * noise - hu)
+    return Inserted(_as_volume(np.where(scan.lungs > 0, hu, dark), mm), scan.lungs, scan.opacity)
 
 
 def breathe_out(rng: np.random.Generator, volume: Volume, lungs: Mask) -> Volume:

@@ -1,0 +1,86 @@
+"""The command that makes the shipped weights runs from end to end, gives the same bytes twice, and does teach."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+from models import pretrain
+from models.curriculum import Example, look_at, lung_example, opacity_example
+from models.fit import Schedule, fit
+from models.loss import patient_loss
+from models.net import GgoNet
+from models.weights import load_net
+from tests.unit.models.grids import phantom
+
+TINY = pretrain.Effort(per_anatomy=1, phantoms=1, lung_steps=2, opacity_steps=2, fold_share=1.0, checks=1)
+
+
+@pytest.fixture
+def quiet(monkeypatch):
+    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
+    monkeypatch.setattr(pretrain, "QUICK", TINY)
+
+
+def test_phantoms_alone_make_weights(tmp_path, quiet):
+    outs = [tmp_path / name / "starting.safetensors" for name in ("a", "b", "c")]
+    for out, seed in zip(outs, ("3", "3", "4"), strict=True):
+        assert pretrain.main(["--quick", "--seed", seed, "--out", str(out)]) == 0
+    first, again, other = (out.read_bytes() for out in outs)
+    assert first == again != other
+    assert load_net(outs[0]) is not None
+    assert sorted(p.name for p in outs[0].parent.iterdir()) == [
+        "anatomy.json",
+        "lungs.safetensors",
+        "starting.safetensors",
+    ]
+
+
+def test_a_bad_manifest_ends_with_its_exit_code(tmp_path, quiet):
+    assert pretrain.main(["--anatomy", str(tmp_path), "--out", str(tmp_path / "w")]) == 2
+    assert not (tmp_path / "w").exists()
+
+
+def test_fitting_lowers_the_loss():
+    made = phantom(4, 0.2)
+    example = opacity_example(made.volume, made.lungs, made.opacity)
+    torch.manual_seed(0)
+    net = GgoNet()
+
+    def cost(candidate):
+        look = look_at(np.random.default_rng(0), example, slices=4, size=(96, 128), mirror_sides=False)
+        with torch.no_grad():
+            return float(patient_loss(candidate(look.inputs), look.target, look.weight))
+
+    before = cost(net)
+    trained = fit(net, [example], Schedule(steps=60, looks=1, slices=3, size=(96, 128), full=(96, 128)), seed=1)
+    assert cost(net) < 0.7 * before
+    assert not trained.training
+
+
+def test_examples_hold_their_truth():
+    made = phantom(4, 0.2)
+    example = opacity_example(made.volume, made.lungs, made.opacity)
+    inside = int((example.weight > 0).sum())
+    share = int((example.target > 0).sum()) / inside
+    assert share == pytest.approx(np.count_nonzero(made.opacity) / np.count_nonzero(made.lungs), abs=0.02)
+    lungs = lung_example(made.volume, made.lungs)
+    assert bool((lungs.weight[:, :100, :100] > 0).all())
+    assert float(lungs.weight.max()) > 1
+
+
+def test_a_mirrored_look_exchanges_the_lungs():
+    slabs = torch.zeros(1, 16, 16, dtype=torch.float16)
+    slabs[:, :, :8] = 1
+    target = torch.full((1, 16, 16), 2, dtype=torch.uint8)
+    target[:, :, :8] = 1
+    example = Example(slabs, target, torch.ones(1, 16, 16, dtype=torch.float16))
+    seen = set()
+    for seed in range(12):
+        look = look_at(np.random.default_rng(seed), example, slices=1, size=(16, 16), mirror_sides=True)
+        bright_left = bool(look.inputs[0, 1, 8, 2] > look.inputs[0, 1, 8, 13])
+        seen.add(bright_left)
+        assert int(look.target[0, 8, 2]) == 1
+        assert int(look.target[0, 8, 13]) == 2
+    assert seen == {True, False}
