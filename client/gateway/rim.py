@@ -51,6 +51,7 @@ _AUDITED = {
 
 _OPAQUE = re.compile(r"[0-9a-f]{32}")
 _REFUSAL = "acinus.refusal"
+_TOO_LARGE = "The request is too large; a report is far smaller."
 
 
 def install(app: FastAPI) -> None:
@@ -58,7 +59,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(FederationError, _federation_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_exception)
-    app.add_exception_handler(Exception, _fault)
 
 
 def refuse_foreign_page(request: Request, desk: Desk) -> None:
@@ -86,39 +86,61 @@ class Rim:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        received = 0
+        exchange = _Exchange(self._desk, self._headers, scope, receive, send)
+        try:
+            await exchange.run(self._app)
+        except Exception as error:  # the rim: a fault of ours becomes an answer like the others
+            if exchange.started:
+                raise
+            await exchange.reply(_fault(Request(scope), error))
 
-        async def read() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > BODY_MAX:
-                raise HTTPException(413)
-            return message
 
-        async def answer(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                self._audit(scope, message["status"])
-                headers = MutableHeaders(scope=message)
-                for name, value in self._headers.items():
-                    headers[name] = value
-            await send(message)
+class _Exchange:
+    """One request and its answer."""
 
-        length = Headers(scope=scope).get("content-length", "0")
-        if not length.isdecimal() or int(length) > BODY_MAX:
-            await JSONResponse({"code": Code.BAD_REQUEST}, status_code=413)(scope, receive, answer)
-            return
-        await self._app(scope, read, answer)
+    def __init__(self, desk: Desk, headers: dict[str, str], scope: Scope, receive: Receive, send: Send) -> None:
+        self._desk, self._headers = desk, headers
+        self._scope, self._receive, self._send = scope, receive, send
+        self._received = 0
+        self.started = False
 
-    def _audit(self, scope: Scope, status: int) -> None:
+    async def run(self, app: ASGIApp) -> None:
+        """Let `app` answer, unless the body is said to be too large."""
+        length = Headers(scope=self._scope).get("content-length", "0")
+        if length.isdecimal() and int(length) <= BODY_MAX:
+            await app(self._scope, self._read, self._answer)
+        else:
+            await self.reply(_answer(Request(self._scope), Code.BAD_REQUEST.value, 413, _TOO_LARGE))
+
+    async def reply(self, response: Response) -> None:
+        """Send an answer that the application did not make."""
+        await response(self._scope, self._receive, self._answer)
+
+    async def _read(self) -> Message:
+        message = await self._receive()
+        self._received += len(message.get("body", b""))
+        if self._received > BODY_MAX:
+            raise HTTPException(413)
+        return message
+
+    async def _answer(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._audit(message["status"])
+            self.started = True
+            headers = MutableHeaders(scope=message)
+            for name, value in self._headers.items():
+                headers[name] = value
+        await self._send(message)
+
+    def _audit(self, status: int) -> None:
         """Append who asked for what and what became of it; a path that matches no route is not repeated."""
-        route = getattr(scope.get("route"), "path", "")
-        event = _AUDITED.get(route)
+        scope, state = self._scope, self._scope.get("state", {})
+        event = _AUDITED.get(getattr(scope.get("route"), "path", ""))
         if event is None or (event == "gateway.session" and scope["method"] == "GET"):
             return
         subject = next((v for v in scope.get("path_params", {}).values() if _OPAQUE.fullmatch(str(v))), "-")
-        refusal = scope.get("state", {}).get(_REFUSAL, "")
-        self._desk.audit(event, scope.get("state", {}).get("subject", subject), refusal or f"answered-{status}")
+        refusal = state.get(_REFUSAL, "")
+        self._desk.audit(event, state.get("subject", subject), refusal or f"answered-{status}")
         log.info("gateway.served", extra={"gateway_event": event, "status": status, "code": refusal})
 
 

@@ -30,6 +30,9 @@ _GZIP_MAGIC = b"\x1f\x8b\x08"
 _GZIP_BARE = _GZIP_MAGIC + b"\x00" + b"\x00\x00\x00\x00" + b"\x00\xff"
 """RFC 1952: no name, no time, no comment, operating system unknown."""
 
+_GZIP_SHORTEST = 18
+"""Header and trailer of a member without anything between them."""
+
 _FHCRC, _FEXTRA, _FNAME, _FCOMMENT = 2, 4, 8, 16
 _HEAD_BYTES = 64 * 1024
 _CHUNK_BYTES = 256 * 1024
@@ -110,9 +113,9 @@ def _deflate_begins(path: Path) -> int:
             head = file.read(_HEAD_BYTES)
     except OSError as error:
         raise _unreadable() from error
-    if head[:3] != _GZIP_MAGIC:
+    if head[:3] != _GZIP_MAGIC or len(head) < _GZIP_SHORTEST:
         raise _unreadable()
-    flags, position = head[3], 10
+    flags, position = head[3], len(_GZIP_BARE)
     if flags & _FEXTRA:
         position += 2 + struct.unpack_from("<H", head, position)[0]
     for flag in (_FNAME, _FCOMMENT):

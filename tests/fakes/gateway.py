@@ -178,7 +178,7 @@ class GatewayUnderTest:
         """Send one request in this thread, with the cookies got so far."""
 
         async def send() -> httpx.Response:
-            transport = httpx.ASGITransport(self.app)
+            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
             async with httpx.AsyncClient(
                 transport=transport, base_url=self.desk.origin, cookies=self.cookies
             ) as client:

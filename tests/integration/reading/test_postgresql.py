@@ -53,7 +53,7 @@ def test_two_slots_go_to_two_of_many_readers(
     story: Story, post: Callable[..., ReadPost], add_reader: Callable[..., str]
 ) -> None:
     readers = [add_reader(f"Reader {number}") for number in range(10)]
-    for number in range(5):
+    for number in range(3):
         request = f"{number:032x}"
         story.arrives(post(request, reads_required=2))
 

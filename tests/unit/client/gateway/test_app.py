@@ -316,8 +316,31 @@ def test_no_pixel_leaves_if_the_audit_row_cannot_be_written(gateway: GatewayUnde
         raise OSError("no space")
 
     object.__setattr__(gateway.desk, "audit", full)
-    with pytest.raises(OSError, match="no space"):
-        gateway.ask("GET", f"/vol/{REQUEST}/ct.nii.gz")
+    answer = gateway.ask("GET", f"/vol/{REQUEST}/ct.nii.gz")
+    assert answer.status_code == 500
+    assert len(answer.content) < 200
+
+
+def test_a_fault_of_ours_says_nothing_of_what_was_asked(gateway: GatewayUnderTest) -> None:
+    gateway.enter()
+
+    def broken(_: str) -> None:
+        raise KeyError("Smith")
+
+    gateway.desk.findings.finding = broken  # type: ignore[assignment, method-assign]
+    answer = gateway.ask("GET", f"/view/{REQUEST}")
+    assert (answer.status_code, answer.json()["code"]) == (500, "node-fault")
+    assert "Smith" not in answer.text
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert gateway.audit[-1] == ("gateway.view", REQUEST, "node-fault")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("DELETE", "/session"), ("PUT", f"/reports/{CLAIM}"), ("POST", f"/view/{REQUEST}")]
+)
+def test_another_method_finds_nothing(gateway: GatewayUnderTest, method: str, path: str) -> None:
+    answer = gateway.ask(method, path)
+    assert (answer.status_code, answer.json()["code"]) == (405, "not-found")
 
 
 def test_the_view_shows_the_measurement_and_nothing_of_the_patient(gateway: GatewayUnderTest) -> None:

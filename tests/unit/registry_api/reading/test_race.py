@@ -12,7 +12,7 @@ from registry_api.reading.lifecycle import State
 from tests.unit.registry_api.reading.story import Story
 
 READERS = 12
-ROUNDS = 8
+ROUNDS = 5
 
 
 def test_of_many_claims_at_once_exactly_one_wins(
