@@ -135,6 +135,6 @@ try {
   document.getElementById("loading").hidden = true;
   desk.dataset.state = "shown";
 } catch (error) {
-  document.getElementById("loading-text").textContent = `The study cannot be shown: ${error.message}`;
+  document.getElementById("loading-text").textContent = `The study cannot be shown: ${error.message ?? "the viewer failed"}`;
   desk.dataset.state = "failed";
 }
