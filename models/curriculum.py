@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.anatomy import Anatomy, resample
+from models.deform import move_diaphragm
 from models.grid import grid_over, labels_to_slabs, to_slabs, whole
 from models.insertion import Inserted, breathe_out, insert_disease, insert_effusion, insert_gas
 from models.lesion import LesionStyle, draw_style
@@ -19,8 +20,8 @@ from models.prepare import prepare
 from models.slabs import PIXEL_MM, lung_grid
 from models.volume import Mask, Volume
 
-_DENSE_HU, _DENSE_WEIGHT, _RIM_PIXELS = -350.0, 4.0, 11
-"""What is dense in the lungs or up to 12 mm around them is what the lung network is for: it counts four times, on both sides alike."""
+_DENSE_HU, _DENSE_WEIGHT, _RIM_PIXELS = -350.0, 2.5, 11
+"""What is dense in the lungs or up to 12 mm around them is what the lung network is for: it counts more, on both sides alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +42,13 @@ class Look:
     weight: Tensor
 
 
-def ill_scans(rng: np.random.Generator, anatomy: Anatomy, *, count: int, pleural: bool) -> Iterator[Inserted]:
-    """Yield variants of one anatomy: the first as it is, the others breathed out and ill; `pleural` favours consolidation at the pleura and adds effusions and stomach gas."""
+def ill_scans(
+    rng: np.random.Generator, anatomy: Anatomy, *, count: int, pleural: bool, first_free: bool = True
+) -> Iterator[Inserted]:
+    """Yield variants of one anatomy: the first free of disease, the others breathed out and ill; `pleural` favours consolidation at the pleura and adds effusions and stomach gas."""
     for index in range(count):
         volume = anatomy.volume if rng.random() < 0.4 else breathe_out(rng, anatomy.volume, anatomy.lungs)  # noqa: PLR2004 - four in ten
-        share = 0.0 if index == 0 or rng.random() < 0.15 else _share(rng)  # noqa: PLR2004
+        share = 0.0 if (index == 0 and first_free) or rng.random() < 0.15 else _share(rng)  # noqa: PLR2004
         style = draw_style(rng)
         style = _pleural(rng, style) if pleural and rng.random() < 0.5 else style  # noqa: PLR2004
         scan = insert_disease(rng, volume, anatomy.lungs, share=share, style=style)
@@ -62,7 +65,9 @@ def opacity_examples(
             pixel, slab = (rng.uniform(2.4, 3.3), rng.uniform(3.0, 6.0)) if coarse else (PIXEL_MM, 3.0)
             work = resample(anatomy, pixel_mm=pixel, slab_mm=slab, margin_mm=30.0)
             ready = replace(work, volume=_noisier(rng, work.volume)) if rng.random() < 0.4 else work  # noqa: PLR2004
-            (scan,) = ill_scans(rng, ready, count=1, pleural=False) if index == 0 else _one_ill(rng, ready)
+            (scan,) = (
+                ill_scans(rng, ready, count=1, pleural=False) if index == 0 else _one_ill(rng, ready, pleural=False)
+            )
             yield opacity_example(scan.volume, scan.lungs, scan.opacity)
     for scan in _phantom_scans(rng, phantoms):
         yield opacity_example(scan.volume, scan.lungs, scan.opacity)
@@ -74,7 +79,11 @@ def lung_examples(
     """Yield examples for the lung network: whole bodies on the lung grid."""
     for anatomy in anatomies:
         work = resample(anatomy, pixel_mm=LUNG_PIXEL_MM, slab_mm=3.0)
-        for scan in ill_scans(rng, work, count=per_anatomy, pleural=True):
+        for index in range(per_anatomy):
+            shaped = work if index % 3 == 0 else _reshaped(rng, work)  # every third as it is
+            (scan,) = (
+                ill_scans(rng, shaped, count=1, pleural=True) if index == 0 else _one_ill(rng, shaped, pleural=True)
+            )
             yield lung_example(scan.volume, scan.lungs)
     for scan in _phantom_scans(rng, phantoms):
         yield lung_example(scan.volume, scan.lungs)
@@ -115,11 +124,17 @@ def look_at(
     gap = int(rng.choice([1, 1, 1, 2, 3]))
     last = len(example.slabs) - 1
     stack = torch.stack([example.slabs[(middle + step).clamp(0, last)] for step in (-gap, 0, gap)], dim=1).float()
-    rows, columns = _window(rng, example.slabs.shape[1:], size)
+    seen = tuple(max(16, round(edge / rng.uniform(0.85, 1.2))) for edge in size)  # larger and smaller bodies
+    rows, columns = _window(rng, example.slabs.shape[1:], seen)
     inputs, target, weight = (
-        _fitted(part[..., rows, columns], size, fill)
-        for part, fill in ((stack, -1.0), (example.target[middle].long(), 0), (example.weight[middle].float(), 0.0))
+        F.interpolate(_fitted(part[..., rows, columns], seen, fill), size=size, mode=mode)
+        for part, fill, mode in (
+            (stack, -1.0, "bilinear"),
+            (example.target[middle, None].float(), 0.0, "nearest"),
+            (example.weight[middle, None].float(), 0.0, "nearest"),
+        )
     )
+    target, weight = target[:, 0].long(), weight[:, 0]
     if rng.random() < 0.5:  # noqa: PLR2004 - as often as not
         inputs, target, weight = inputs.flip(-1), target.flip(-1), weight.flip(-1)
         target = torch.where(target > 0, 3 - target, target) if mirror_sides else target
@@ -139,13 +154,13 @@ def _other_scanner(rng: np.random.Generator, inputs: Tensor) -> Tensor:
     return out.clamp(-1.0, 1.0)
 
 
-def _window(rng: np.random.Generator, shape: torch.Size, size: tuple[int, int]) -> tuple[slice, slice]:
+def _window(rng: np.random.Generator, shape: torch.Size, size: tuple[int, ...]) -> tuple[slice, slice]:
     """Return where to cut a piece of `size`; smaller pictures stay whole."""
     starts = [int(rng.integers(0, max(1, have - want + 1))) for have, want in zip(shape, size, strict=True)]
     return slice(starts[0], starts[0] + size[0]), slice(starts[1], starts[1] + size[1])
 
 
-def _fitted(part: Tensor, size: tuple[int, int], fill: float) -> Tensor:
+def _fitted(part: Tensor, size: tuple[int, ...], fill: float) -> Tensor:
     height, width = part.shape[-2:]
     return F.pad(part, (0, size[1] - width, 0, size[0] - height), value=fill)
 
@@ -178,9 +193,17 @@ def _beside_the_lungs(rng: np.random.Generator, scan: Inserted) -> Inserted:
     return insert_effusion(rng, scan, depth_mm=rng.uniform(10, 60)) if rng.random() < 0.1 else scan  # noqa: PLR2004
 
 
-def _one_ill(rng: np.random.Generator, anatomy: Anatomy) -> Iterator[Inserted]:
-    *_, scan = ill_scans(rng, anatomy, count=2, pleural=False)
-    yield scan
+def _reshaped(rng: np.random.Generator, anatomy: Anatomy) -> Anatomy:
+    """Move both halves of the diaphragm, one of them perhaps far up."""
+    right, left = rng.normal(0, 15), rng.normal(0, 15)
+    high = rng.uniform(20, 80) if rng.random() < 0.4 else 0.0  # noqa: PLR2004
+    right, left = (right + high, left) if rng.random() < 0.4 else (right, left + high)  # noqa: PLR2004 - the left is higher more often
+    volume, lungs = move_diaphragm(anatomy.volume, anatomy.lungs, right_mm=right, left_mm=left)
+    return replace(anatomy, volume=volume, lungs=lungs)
+
+
+def _one_ill(rng: np.random.Generator, anatomy: Anatomy, *, pleural: bool) -> Iterator[Inserted]:
+    yield from ill_scans(rng, anatomy, count=1, pleural=pleural, first_free=False)
 
 
 def _noisier(rng: np.random.Generator, volume: Volume) -> Volume:

@@ -69,7 +69,7 @@ def _step(
             / schedule.looks
         )
         loss.backward()  # type: ignore[no-untyped-call] # torch
-        total += float(loss)
+        total += float(loss.detach())
     torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
     optimizer.step()
     return total

@@ -37,10 +37,6 @@ class Grid:
         slices: int = self.box[0].stop - self.box[0].start
         return -(-slices // self.slices_per_slab)
 
-    def slab_of_slice(self) -> NDArray[np.int64]:
-        """Return for each slice of the box the slab that it lies in."""
-        return np.arange(self.box[0].stop - self.box[0].start) // self.slices_per_slab
-
 
 def grid_over(box: Box, spacing_mm: Spacing, *, pixel_mm: float, slab_mm: float = SLAB_MM) -> Grid:
     """Lay a grid with pixels of `pixel_mm` and slabs up to `slab_mm` over `box` of a volume with `spacing_mm` (z, y, x)."""
@@ -110,23 +106,20 @@ def labels_to_slabs(labels: Mask, grid: Grid, *, classes: int) -> Tensor:
     return out
 
 
-def from_slabs(values: Tensor, grid: Grid) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Yield (z in the volume, values on that slice of the box), slice by slice: memory stays small on large scans.
+def from_slabs(values: Tensor, grid: Grid) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    """Yield (slices of the volume, values in the box on them), slab by slab: memory stays small on large scans.
 
     Args:
         values: (slabs, C, height, width).
         grid: The working grid.
 
     Yields:
-        The slice's index and its values (C, rows, columns); slices of one slab share one array.
+        A range of slices and the values that they share, (C, rows, columns).
     """
     size = (grid.box[1].stop - grid.box[1].start, grid.box[2].stop - grid.box[2].start)
-    previous, current = -1, np.empty((0, *size), np.float32)
-    for offset, slab in enumerate(grid.slab_of_slice()):
-        if slab != previous:
-            current = _resize(values[int(slab)], size).numpy()
-            previous = int(slab)
-        yield grid.box[0].start + offset, current
+    for slab, start in zip(values, range(grid.box[0].start, grid.box[0].stop, grid.slices_per_slab), strict=True):
+        stop = min(start + grid.slices_per_slab, grid.box[0].stop)
+        yield slice(start, stop), _resize(slab, size).numpy()
 
 
 def pad_to(values: Tensor, multiple: int, *, fill: float = 0.0) -> Tensor:
@@ -136,7 +129,8 @@ def pad_to(values: Tensor, multiple: int, *, fill: float = 0.0) -> Tensor:
 
 
 def _resize(planes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize (C, Y, X) by antialiased bilinear interpolation."""
+    """Resize (C, Y, X) by bilinear interpolation, antialiased where it makes coarser."""
     if planes.shape[-2:] == size:
         return planes
-    return F.interpolate(planes[None], size=size, mode="bilinear", antialias=True)[0]
+    coarser = planes.shape[-2] > size[0] or planes.shape[-1] > size[1]
+    return F.interpolate(planes[None], size=size, mode="bilinear", antialias=coarser)[0]

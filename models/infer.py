@@ -1,5 +1,7 @@
 """Running the network over a scan: probabilities on the working grid, classes on the scan's own voxels."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,6 +14,10 @@ from models.volume import Mask, Volume
 
 BATCH = 4
 """Slabs at once: more would leave the processor's cache (measured: 4 beats 8 on CPU)."""
+
+
+MIRROR_EVERY = 3
+"""One slab in so many is looked at twice: enough to see hesitation, at a third of the price."""
 
 
 def probabilities(net: GgoNet, inputs: Tensor, *, device: str = "cpu") -> Tensor:
@@ -31,30 +37,37 @@ def probabilities(net: GgoNet, inputs: Tensor, *, device: str = "cpu") -> Tensor
     return torch.cat(parts).contiguous()
 
 
-def slab_probabilities(volume: Volume, grid: Grid, net: GgoNet, *, device: str = "cpu") -> tuple[Tensor, Tensor]:
-    """Return the probabilities on the working grid as seen and as seen in a mirror, each (slabs, 3, height, width).
+@dataclass(frozen=True, slots=True)
+class Views:
+    """Probabilities of all slabs as seen, and of every `MIRROR_EVERY`th as seen in a mirror, each (slabs, 3, height, width).
 
-    Their mean is the measurement; their difference is part of its uncertainty.
+    The first is the measurement. Where the two differ the network hesitates, which is part of the measurement's uncertainty.
     """
+
+    plain: Tensor
+    mirrored: Tensor
+
+
+def slab_probabilities(volume: Volume, grid: Grid, net: GgoNet, *, device: str = "cpu") -> Views:
+    """Run the network over all slabs of `grid`."""
     inputs = with_neighbours(prepare(to_slabs(volume, grid)))
     plain = probabilities(net, inputs, device=device)
-    mirrored = probabilities(net, inputs.flip(-1), device=device).flip(-1)
-    return plain[..., : grid.height, : grid.width], mirrored[..., : grid.height, : grid.width]
+    mirrored = probabilities(net, inputs[::MIRROR_EVERY].flip(-1), device=device).flip(-1)
+    return Views(plain[..., : grid.height, : grid.width], mirrored[..., : grid.height, : grid.width])
 
 
-def opacity_mask(mean: Tensor, grid: Grid, lungs: Mask, *, threshold: float = 0.5) -> Mask:
+def opacity_mask(plain: Tensor, grid: Grid, lungs: Mask, *, threshold: float = 0.5) -> Mask:
     """Return 1 ground glass, 2 consolidation on the scan's own voxels, inside the lungs only.
 
     Args:
-        mean: Probabilities, (slabs, 3, height, width).
+        plain: Probabilities, (slabs, 3, height, width).
         grid: Their grid.
         lungs: Not zero inside, (Z, Y, X).
         threshold: Least probability of opacity.
     """
     out = np.zeros(lungs.shape, np.uint8)
     rows, columns = grid.box[1], grid.box[2]
-    for z, values in from_slabs(mean[:, 1:], grid):
-        inside = (values.sum(axis=0) >= threshold) & (lungs[z, rows, columns] > 0)
-        kind = np.where(values[1] > values[0], CONSOLIDATION, GROUND_GLASS)
-        out[z, rows, columns] = np.where(inside, kind, 0)
+    for z, (ggo, dense) in from_slabs(plain[:, 1:], grid):
+        kind = np.where(dense > ggo, np.uint8(CONSOLIDATION), np.uint8(GROUND_GLASS)) * (ggo + dense >= threshold)
+        out[z, rows, columns] = kind * (lungs[z, rows, columns] > 0)
     return out

@@ -118,15 +118,15 @@ def without_islands(sides: Mask) -> Mask:
     labels, count = pieces(sides > 0)
     sizes = sizes_of(labels, count)
     kept = np.where(pick(labels, sizes >= _ISLAND_SHARE * sizes.max(initial=0)), sides, 0).astype(np.uint8)
-    return _one_side_each(kept)
+    return _filled(_one_side_each(kept))
 
 
 def to_native(shares: Tensor, grid: Grid, volume: Volume) -> Mask:
     """Bring coarse shares of right and left lung, (slabs, 2, height, width), to the scan's own voxels with a smooth outline."""
     out = np.zeros(volume.hu.shape, np.uint8)
-    for z, share in from_slabs(shares, grid):
-        inside = share.sum(axis=0) >= 0.5  # noqa: PLR2004 - more than half a voxel
-        out[z, grid.box[1], grid.box[2]] = np.where(inside, share.argmax(axis=0) + 1, 0)
+    for z, (right, left) in from_slabs(shares, grid):
+        inside = right + left >= 0.5  # noqa: PLR2004 - more than half a voxel
+        out[z, grid.box[1], grid.box[2]] = np.where(left > right, np.uint8(LEFT), np.uint8(RIGHT)) * inside
     return out
 
 
@@ -140,6 +140,7 @@ def _only(shares: Tensor, coarse: Mask) -> Tensor:
     near = ndimage.binary_dilation(coarse > 0, structure=SQUARE)
     side = np.where(coarse > 0, coarse, ndimage.grey_dilation(coarse, size=(1, 3, 3)))
     total = shares.sum(dim=1).numpy() * near
+    total = np.where((coarse > 0) & (total < 0.5), 1.0, total)  # noqa: PLR2004 - filled in, against the network
     return torch.from_numpy(np.stack([total * (side == label) for label in (RIGHT, LEFT)], axis=1).astype(np.float32))
 
 
@@ -151,6 +152,14 @@ def _one_side_each(sides: Mask) -> Mask:
         sizes = sizes_of(labels, count)
         beside = np.isin(np.arange(1, count + 1), labels[ndimage.binary_dilation(sides == other)])
         out[pick(labels, beside & (sizes < _PATCH_SHARE * sizes.max(initial=0)))] = other
+    return out
+
+
+def _filled(sides: Mask) -> Mask:
+    """Fill what lung encloses on all sides: disease so dense that the network left it out. Domes of the diaphragm are open below."""
+    out = sides.copy()
+    for side in (RIGHT, LEFT):
+        out[ndimage.binary_fill_holes(sides == side) & (sides == 0)] = side
     return out
 
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from models.grid import Grid
-from models.infer import opacity_mask, slab_probabilities
+from models.infer import MIRROR_EVERY, Views, opacity_mask, slab_probabilities
 from models.lungs import find_lungs
 from models.net import GgoNet
 from models.plausible import require_hu
 from models.quality import voxel_flags
-from models.quantify import Quantification, count_zones, quantify
+from models.quantify import Quantification, count_zones, shares_of
 from models.severity import Severity, zone_score
 from models.slabs import lung_grid
 from models.volume import Mask, Volume
@@ -55,37 +55,35 @@ def measure(volume: Volume, net: GgoNet, *, device: str = "cpu") -> Measurement:
     lungs = find_lungs(volume, device=device)
     clock.lap("lungs")
     grid = lung_grid(lungs > 0, volume)
-    plain, mirrored = slab_probabilities(volume, grid, net, device=device)
+    views = slab_probabilities(volume, grid, net, device=device)
     clock.lap("network")
-    mean = (plain + mirrored) / 2
-    opacity = opacity_mask(mean, grid, lungs)
-    numbers = quantify(lungs, opacity, volume.spacing_mm)
-    interval = opacity_interval((plain, mirrored, mean), grid, lungs, numbers.whole.opacity_fraction)
-    severity = zone_score(count_zones(lungs, opacity))
+    opacity = opacity_mask(views.plain, grid, lungs)
+    counts = count_zones(lungs, opacity)
+    numbers = shares_of(counts, volume.spacing_mm)
+    interval = opacity_interval(views, _lung_share(lungs, grid), numbers.whole.opacity_fraction)
+    severity = zone_score(counts)
     flags = voxel_flags(volume, lungs, numbers)
     clock.lap("numbers")
     return Measurement(lungs, opacity, numbers, interval, severity, flags, clock.seconds)
 
 
-def opacity_interval(views: tuple[Tensor, ...], grid: Grid, lungs: Mask, fraction: float) -> tuple[float, float]:
+def opacity_interval(views: Views, inside: Tensor, fraction: float) -> tuple[float, float]:
     """Return between which shares of lung the opacity lies, as far as the network's own hesitation tells.
 
-    The lowest and the highest share over mirror images and cut-offs from 0.3 to 0.7, shifted onto the measured `fraction` (the
-    views are counted on the working grid, which is coarser), and never narrower than 0.3 points either way.
+    The lowest and the highest share over both views and cut-offs from 0.3 to 0.7, as distances from the measured `fraction`,
+    and never less than 0.3 points either way. What the network misses without hesitating is not in it.
 
     Args:
-        views: Probabilities, each (slabs, 3, height, width).
-        grid: Their grid.
-        lungs: Not zero inside.
+        views: Probabilities on the working grid.
+        inside: 1 where a working pixel is lung, (slabs, height, width).
         fraction: The measured opacity.
     """
-    inside = _lung_share(lungs, grid)
-    shares = [[_weighted(1.0 - view[:, 0] >= cut, inside) for cut in _THRESHOLDS] for view in views]
-    centre = shares[-1][1]
-    spread_low = min(map(min, shares)) - centre
-    spread_high = max(map(max, shares)) - centre
-    low = max(0.0, fraction + min(spread_low, -_FLOOR_FRACTION))
-    return low, min(1.0, fraction + max(spread_high, _FLOOR_FRACTION))
+    looks, lung = (views.plain[::MIRROR_EVERY], views.mirrored), inside[::MIRROR_EVERY]
+    shares = [_weighted(1.0 - look[:, 0] >= cut, lung) for look in looks for cut in _THRESHOLDS]
+    centre = _weighted(1.0 - looks[0][:, 0] >= 0.5, lung)  # noqa: PLR2004 - the cut-off of the measurement
+    low = fraction + min(min(shares) - centre, -_FLOOR_FRACTION)
+    high = fraction + max(max(shares) - centre, _FLOOR_FRACTION)
+    return max(0.0, low), min(1.0, high)
 
 
 def _lung_share(lungs: Mask, grid: Grid) -> Tensor:

@@ -46,7 +46,7 @@ class Effort:
     checks: int
 
 
-FULL = Effort(per_anatomy=14, phantoms=60, lung_steps=2600, opacity_steps=3000, fold_share=0.5, checks=4)
+FULL = Effort(per_anatomy=15, phantoms=60, lung_steps=3200, opacity_steps=3000, fold_share=0.35, checks=3)
 QUICK = Effort(per_anatomy=1, phantoms=6, lung_steps=30, opacity_steps=30, fold_share=1.0, checks=1)
 
 
@@ -130,8 +130,7 @@ def _opacity_share(anatomy: Anatomy, nets: Nets) -> tuple[float, Mask]:
     volume = anatomy.volume
     lungs = find_lungs(volume, net=nets.lungs)
     grid = lung_grid(lungs > 0, volume)
-    plain, mirrored = slab_probabilities(volume, grid, nets.opacity)
-    opacity = opacity_mask((plain + mirrored) / 2, grid, lungs)
+    opacity = opacity_mask(slab_probabilities(volume, grid, nets.opacity).plain, grid, lungs)
     return quantify(lungs, opacity, volume.spacing_mm).whole.opacity_fraction, lungs
 
 

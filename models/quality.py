@@ -1,6 +1,7 @@
 """What the voxels themselves say about how far a number can be trusted. Flags from a DICOM header are the node's to add."""
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from models.morphology import SQUARE, Region
@@ -16,6 +17,7 @@ _CUT_CM2 = 6.0
 _EDGE_MM = 2.0
 _CUT_SHARE = 0.03
 _PADDING_HU = -1500
+_LOOKS = 40
 
 
 def voxel_flags(volume: Volume, lungs: Mask, numbers: Quantification) -> tuple[QualityFlag, ...]:
@@ -65,18 +67,25 @@ def _cut_in_z(volume: Volume, lungs: Mask) -> bool:
 def _cut_in_plane(volume: Volume, lungs: Mask) -> bool:
     """Does lung reach the picture's edge, or the edge of a round field of view, along a fair part of its outline?"""
     rows, columns = (max(1, round(_EDGE_MM / mm)) for mm in volume.spacing_mm[1:])
-    unseen = _padding(volume)
+    step = max(1, len(lungs) // _LOOKS)
+    inside, unseen = lungs[::step] > 0, _padding(volume.hu[::step])
     unseen[:, :rows], unseen[:, -rows:], unseen[:, :, :columns], unseen[:, :, -columns:] = True, True, True, True
-    near = ndimage.binary_dilation(unseen, structure=SQUARE)
-    inside = lungs > 0
-    outline = inside & ~ndimage.binary_erosion(inside, structure=SQUARE)
-    cut, length = np.count_nonzero(outline & near), np.count_nonzero(outline)
-    return bool(cut > _CUT_SHARE * max(1, int(length)))
+    outline = inside & ~_shrunk(inside)
+    near = unseen | ~_shrunk(~unseen)
+    cut, length = int(np.count_nonzero(outline & near)), int(np.count_nonzero(outline))
+    return cut > _CUT_SHARE * max(1, length)
 
 
-def _padding(volume: Volume) -> Region:
+def _padding(hu: NDArray[np.int16]) -> Region:
     """Return where the scanner saw nothing: patches of a value that no tissue has."""
-    lowest = int(volume.hu.min())
+    lowest = int(hu.min())
     if lowest > _PADDING_HU:
-        return np.zeros(volume.hu.shape, np.bool_)
-    return ndimage.binary_opening(volume.hu == lowest, structure=SQUARE)
+        return np.zeros(hu.shape, np.bool_)
+    return ndimage.binary_opening(hu == lowest, structure=SQUARE)
+
+
+def _shrunk(region: Region) -> Region:
+    """Return what keeps its four neighbours within the slice; beyond the picture's edge lies nothing."""
+    padded = np.pad(region, ((0, 0), (1, 1), (1, 1)))
+    inner: Region = padded[:, :-2, 1:-1] & padded[:, 2:, 1:-1] & padded[:, 1:-1, :-2] & padded[:, 1:-1, 2:] & region
+    return inner
