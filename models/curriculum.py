@@ -1,7 +1,7 @@
-"""What the shipped networks learn from: phantoms and disease inserted into freely licensed scans, and how each look at them differs."""
+"""What the shipped networks learn from: phantoms, and disease inserted into freely licensed scans."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from models.deform import move_diaphragm
 from models.grid import grid_over, labels_to_slabs, to_slabs, whole
 from models.insertion import Inserted, breathe_out, insert_disease, insert_effusion, insert_gas
 from models.lesion import LesionStyle, draw_style
+from models.looks import Example
 from models.lungs import PIXEL_MM as LUNG_PIXEL_MM
 from models.net import CLASSES
 from models.phantom import PROFILES, make_phantom
@@ -20,26 +21,8 @@ from models.prepare import prepare
 from models.slabs import PIXEL_MM, lung_grid
 from models.volume import Mask, Volume
 
-_DENSE_HU, _DENSE_WEIGHT, _RIM_PIXELS = -350.0, 2.5, 11
+_DENSE_HU, _DENSE_WEIGHT, _RIM_PIXELS = -350.0, 1.5, 11
 """What is dense in the lungs or up to 12 mm around them is what the lung network is for: it counts more, on both sides alike."""
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One volume ready to learn from: `slabs` float16 prepared HU, `target` uint8, `weight` float16 (0 where nothing is learnt), all (S, Y, X)."""
-
-    slabs: Tensor
-    target: Tensor
-    weight: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """A batch of slices from one example: inputs (B, 3, Y, X), target and weight (B, Y, X)."""
-
-    inputs: Tensor
-    target: Tensor
-    weight: Tensor
 
 
 def ill_scans(
@@ -106,63 +89,6 @@ def lung_example(volume: Volume, lungs: Mask) -> Example:
     rim = F.max_pool2d((target > 0).float()[:, None], _RIM_PIXELS, stride=1, padding=_RIM_PIXELS // 2)[:, 0] > 0
     weight = torch.where(rim & (slabs > _DENSE_HU), _DENSE_WEIGHT, 1.0)
     return _padded(slabs, target, weight)
-
-
-def look_at(
-    rng: np.random.Generator, example: Example, *, slices: int, size: tuple[int, int], mirror_sides: bool
-) -> Look:
-    """Draw slices of an example as another scanner or another day might show them.
-
-    Args:
-        rng: The only source of randomness.
-        example: What to look at.
-        slices: How many.
-        size: Height and width of the piece looked at.
-        mirror_sides: Exchange classes 1 and 2 when mirrored, for right and left.
-    """
-    middle = torch.from_numpy(rng.integers(0, len(example.slabs), slices))
-    gap = int(rng.choice([1, 1, 1, 2, 3]))
-    last = len(example.slabs) - 1
-    stack = torch.stack([example.slabs[(middle + step).clamp(0, last)] for step in (-gap, 0, gap)], dim=1).float()
-    seen = tuple(max(16, round(edge / rng.uniform(0.85, 1.2))) for edge in size)  # larger and smaller bodies
-    rows, columns = _window(rng, example.slabs.shape[1:], seen)
-    inputs, target, weight = (
-        F.interpolate(_fitted(part[..., rows, columns], seen, fill), size=size, mode=mode)
-        for part, fill, mode in (
-            (stack, -1.0, "bilinear"),
-            (example.target[middle, None].float(), 0.0, "nearest"),
-            (example.weight[middle, None].float(), 0.0, "nearest"),
-        )
-    )
-    target, weight = target[:, 0].long(), weight[:, 0]
-    if rng.random() < 0.5:  # noqa: PLR2004 - as often as not
-        inputs, target, weight = inputs.flip(-1), target.flip(-1), weight.flip(-1)
-        target = torch.where(target > 0, 3 - target, target) if mirror_sides else target
-    return Look(_other_scanner(rng, inputs), target, weight)
-
-
-def _other_scanner(rng: np.random.Generator, inputs: Tensor) -> Tensor:
-    """Shift, scale, blur and roughen prepared HU a little."""
-    out = inputs * float(rng.uniform(0.95, 1.05)) + float(rng.normal(0, 0.02))
-    if rng.random() < 0.25:  # noqa: PLR2004
-        out = F.avg_pool2d(out, 3, stride=1, padding=1, count_include_pad=False)
-    if rng.random() < 0.6:  # noqa: PLR2004
-        noise = torch.from_numpy(rng.standard_normal(out.shape, dtype=np.float32))
-        if rng.random() < 0.5:  # noqa: PLR2004 - coarse grain as often as fine
-            noise = 2.0 * F.avg_pool2d(noise, 3, stride=1, padding=1)
-        out = out + noise * float(rng.uniform(0.0, 0.12))
-    return out.clamp(-1.0, 1.0)
-
-
-def _window(rng: np.random.Generator, shape: torch.Size, size: tuple[int, ...]) -> tuple[slice, slice]:
-    """Return where to cut a piece of `size`; smaller pictures stay whole."""
-    starts = [int(rng.integers(0, max(1, have - want + 1))) for have, want in zip(shape, size, strict=True)]
-    return slice(starts[0], starts[0] + size[0]), slice(starts[1], starts[1] + size[1])
-
-
-def _fitted(part: Tensor, size: tuple[int, ...], fill: float) -> Tensor:
-    height, width = part.shape[-2:]
-    return F.pad(part, (0, size[1] - width, 0, size[0] - height), value=fill)
 
 
 def _padded(slabs_hu: Tensor, target: Tensor, weight: Tensor) -> Example:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from models.curriculum import Example, look_at
+from models.looks import Example, look_at
 from models.loss import patient_loss
 from models.net import GgoNet
 

@@ -19,10 +19,11 @@ import torch
 
 from models.anatomy import Anatomy, Entry, Manifest, load_anatomy, read_manifest
 from models.card import LeftOut, Training, model_card
-from models.curriculum import Example, ill_scans, lung_examples, opacity_examples
+from models.curriculum import ill_scans, lung_examples, opacity_examples
 from models.evaluate import evaluate, evaluation_phantoms
 from models.fit import Schedule, fit
 from models.infer import opacity_mask, slab_probabilities
+from models.looks import Example
 from models.lungs import find_lungs
 from models.net import LUNG_WIDTHS, GgoNet
 from models.quantify import quantify
@@ -46,7 +47,7 @@ class Effort:
     checks: int
 
 
-FULL = Effort(per_anatomy=15, phantoms=60, lung_steps=3200, opacity_steps=3000, fold_share=0.35, checks=3)
+FULL = Effort(per_anatomy=15, phantoms=60, lung_steps=3000, opacity_steps=3000, fold_share=0.35, checks=3)
 QUICK = Effort(per_anatomy=1, phantoms=6, lung_steps=30, opacity_steps=30, fold_share=1.0, checks=1)
 
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from models import pretrain
-from models.curriculum import Example, look_at, lung_example, opacity_example
+from models.curriculum import lung_example, opacity_example
 from models.fit import Schedule, fit
+from models.looks import Example, look_at
 from models.loss import patient_loss
 from models.net import GgoNet
 from models.weights import load_net
