@@ -24,7 +24,7 @@ from client.gate.keys import (
     SUPEREXEC_SECRET,
     SUPERNODE_KEY,
 )
-from client.gate.policy import SitePolicy
+from client.gate.policy import SitePolicy, judge_bundle
 from client.gate.policy_file import load_policy
 from client.gate.trust import client_context, is_enrolled, load_centre, load_identity
 from client.parts import is_running, read_parts
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from client.gateway.sessions import Sessions
     from client.infer.releases import ReleaseShelf
     from client.ledger.store import BudgetLedger
+    from client.train.site import SiteTrainer
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +97,29 @@ def open_shelf(settings: NodeSettings) -> "ReleaseShelf":
     from client.infer.releases import ReleaseShelf, pinned_release_key
 
     return ReleaseShelf(settings.models, pinned_release_key(settings.trust))
+
+
+def open_trainer(settings: NodeSettings, gate_: Gate) -> "SiteTrainer":
+    """Return what answers orders to train."""
+    from client.infer.quantify import torch_device
+    from client.train import kept
+    from client.train.cohort import Cohort
+    from client.train.site import SiteTrainer
+    from models.weights import load_arrays
+
+    shelf = open_shelf(settings)
+    return SiteTrainer(
+        site=load_centre(settings.trust).site,
+        policy=policy_source(settings),
+        gate=gate_,
+        ledger=open_ledger(settings),
+        kept=kept.KeptUpdates(connect(settings.database, kept.SCHEMA), settings.updates),
+        cases=open_store(settings).training_cases,
+        cohort=Cohort(settings.prepared),
+        base=lambda name: load_arrays(shelf.weights(name)),
+        now=local_now,
+        device=torch_device(settings.compute.device),
+    )
 
 
 def policy_source(settings: NodeSettings) -> Callable[[], SitePolicy]:
@@ -224,6 +248,34 @@ def supernode_command(settings: NodeSettings) -> list[str]:
     ]  # fmt: skip
 
 
+def _run_runner(settings: NodeSettings, stop: threading.Event) -> None:
+    """Take tasks from the SuperNode; the app is ours, whatever bundle comes with a task."""
+    from client.app import app_of_site
+    from client.runner.runner import Runner
+    from strategies.flower import TaskDesk
+
+    limit_threads(settings)
+    border, policy = open_gate(settings), policy_source(settings)
+    secret = _superexec_secret(settings)
+    Runner(
+        lambda: TaskDesk(f"127.0.0.1:{settings.flower.runtime_port}", secret),
+        app=app_of_site(open_trainer(settings, border)),
+        approve=lambda bundle_sha256: judge_bundle(bundle_sha256, policy()),
+        record=border.audit.append,
+    ).run(stop)
+
+
+def _superexec_secret(settings: NodeSettings) -> bytes:
+    path = settings.keys / SUPEREXEC_SECRET
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UnavailableError(
+            Code.MISSING_CERTIFICATE,
+            f"{path} is missing. Write long random bytes into it; SuperNode and runner share them.",
+        ) from error
+
+
 def _run_gateway(settings: NodeSettings, stop: threading.Event) -> None:
     from client.gateway.app import create_app
     from client.gateway.desk import Desk
@@ -320,6 +372,7 @@ _PARTS: dict[str, Part] = {
     "worker": _run_worker,
     "link": _run_link,
     "supernode": _run_supernode,
+    "runner": _run_runner,
     "gateway": _run_gateway,
     "console": _run_console,
 }

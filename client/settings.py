@@ -113,6 +113,16 @@ class NodeSettings(Section):
         return self.home / "store" / "labels"
 
     @property
+    def prepared(self) -> Path:
+        """Labelled studies as the network reads them; made again at need."""
+        return self.home / "store" / "prepared"
+
+    @property
+    def updates(self) -> Path:
+        """Updates that have left, for rounds that are asked for twice."""
+        return self.home / "store" / "updates"
+
+    @property
     def models(self) -> Path:
         """Verified model releases."""
         return self.home / "models"

@@ -1,15 +1,16 @@
 """What the network reads: slabs of lung in prepared HU, three neighbours at a time. One preparation for training and inference."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from models.grid import Grid, box_around, grid_over, labels_to_slabs, pad_to, to_slabs
-from models.lungs import find_lungs
 from models.net import CLASSES, STRIDE
-from models.prepare import prepare, with_neighbours
+from models.prepare import prepare
 from models.volume import Mask, Volume
 
 PIXEL_MM = 1.5
@@ -21,7 +22,7 @@ MARGIN_MM = 12.0
 
 @dataclass(frozen=True, slots=True)
 class PatientSlices:
-    """All slices of one patient that show lung.
+    """Slices of one patient.
 
     `inputs` is float32 (S, 3, Y, X), `target` int64 (S, Y, X), `valid` bool (S, Y, X): True inside the lungs. Y and X are
     multiples of 16 and differ between patients.
@@ -32,40 +33,43 @@ class PatientSlices:
     valid: Tensor
 
 
-def patient_slices(volume: Volume, label: Mask) -> PatientSlices:
-    """Prepare one patient for training: the same steps as inference, no randomness.
+@dataclass(frozen=True, slots=True)
+class PreparedSlabs:
+    """One study, prepared once and drawn from often: `slabs` is floating point (S, Y, X), `target` and `valid` as in `PatientSlices`."""
 
-    Args:
-        volume: The scan.
-        label: 1 ground glass, 2 consolidation, on the scan's grid. Lung that the label marks counts as lung even where the lung
-            mask missed it.
+    slabs: Tensor
+    target: Tensor
+    valid: Tensor
 
-    Raises:
-        InvalidInputError: `not-hu` or `no-lung`.
-        ValueError: If the grids differ.
-    """
-    if label.shape != volume.hu.shape:
-        raise ValueError("the label lies on another grid than the scan")
-    return slices_within(volume, find_lungs(volume), label)
+    def __len__(self) -> int:
+        return len(self.slabs)
+
+    def take(self, index: Sequence[int]) -> PatientSlices:
+        """Return the slabs at these places, each between its neighbours; at the ends a slab is its own neighbour."""
+        at = torch.as_tensor(index, dtype=torch.long)
+        around = torch.stack([at - 1, at, at + 1], dim=1).clamp(0, len(self) - 1)  # (n, 3)
+        return PatientSlices(self.slabs[around].float(), self.target[at].long(), self.valid[at])
 
 
-def slices_within(volume: Volume, lungs: Mask, label: Mask) -> PatientSlices:
-    """Prepare slices for lungs that are known already: as `patient_slices`, without looking for them.
+def prepare_slabs(volume: Volume, lungs: Mask, label: Mask) -> PreparedSlabs:
+    """Prepare a scan for training: the same steps as inference, no randomness.
 
     Args:
         volume: The scan.
         lungs: Not zero inside.
-        label: 1 ground glass, 2 consolidation, on the same grid.
+        label: 1 ground glass, 2 consolidation, on the same grid. Lung that the label marks counts as lung even where the lung
+            mask missed it.
+
+    Raises:
+        ValueError: If the grids differ, or there is neither lung nor label.
     """
+    if not lungs.shape == label.shape == volume.hu.shape:
+        raise ValueError("scan, lungs and label lie on different grids")
     inside = (lungs > 0) | (label > 0)
     grid = lung_grid(inside, volume)
     target = labels_to_slabs(label, grid, classes=CLASSES)
     valid = labels_to_slabs(inside.astype(np.uint8), grid, classes=2) > 0
-    return PatientSlices(
-        inputs=with_neighbours(prepare(to_slabs(volume, grid))),
-        target=pad_to(target, STRIDE),
-        valid=pad_to(valid, STRIDE),
-    )
+    return PreparedSlabs(prepare(to_slabs(volume, grid)), pad_to(target, STRIDE), pad_to(valid, STRIDE))
 
 
 def lung_grid(inside: NDArray[np.bool_], volume: Volume) -> Grid:

@@ -90,9 +90,11 @@ class Label:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingCase:
-    """A labelled study. Both files are NIfTI on one grid; transposed, the arrays are (Z, Y, X) in `models.volume`'s orientation."""
+    """A labelled study. The files are NIfTI on one grid; transposed, the arrays are (Z, Y, X) in `models.volume`'s orientation."""
 
     subject_key: str
     study_key: str
     volume_path: Path
+    lungs_path: Path
     label_path: Path
+    label_sha256: str

@@ -274,13 +274,14 @@ class StudyStore:
     def training_cases(self) -> list[TrainingCase]:
         """Return the labelled, measured studies that are not held out and whose label lies on their present grid."""
         rows = self._connection.execute(
-            "SELECT study.study_key, subject_key FROM label JOIN study USING (study_key)"
+            "SELECT study.study_key, subject_key, label.sha256 FROM label JOIN study USING (study_key)"
             " WHERE held_out = 0 AND label.grid = study.grid ORDER BY subject_key, study.study_key"
         )
         return [
             TrainingCase(
                 subject_key=row["subject_key"], study_key=row["study_key"],
-                volume_path=self.folder(row["study_key"]) / CT, label_path=self.label_path(row["study_key"]),
+                volume_path=self.folder(row["study_key"]) / CT, lungs_path=self.folder(row["study_key"]) / LUNGS,
+                label_path=self.label_path(row["study_key"]), label_sha256=row["sha256"],
             )
             for row in rows
         ]  # fmt: skip

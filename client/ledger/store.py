@@ -1,0 +1,213 @@
+"""The budget ledger: an append-only, hash-chained list of charges in the node's database.
+
+A charge replays the history, compares with the site's limit and appends, or refuses. Nothing is ever taken back: a node that
+dies after the charge has spent it, whether or not the update left. The accountants take a moment, so they run outside the
+transaction, which then appends only if the history is still the one that was replayed.
+"""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+
+from client.ledger.account import Event, epsilon
+from client.store.database import transaction
+from protocol.codes import Code
+from protocol.errors import ConflictError, RefusedError
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS spend (
+    number INTEGER PRIMARY KEY,
+    run_id TEXT NOT NULL,
+    round INTEGER NOT NULL,
+    lineage TEXT NOT NULL,
+    noise_multiplier REAL NOT NULL,
+    sample_rate REAL NOT NULL,
+    steps INTEGER NOT NULL,
+    clipping_norm REAL NOT NULL,
+    charged_at TEXT NOT NULL,
+    previous TEXT NOT NULL,
+    hash TEXT NOT NULL UNIQUE,
+    UNIQUE (run_id, round)
+) STRICT;
+CREATE TRIGGER IF NOT EXISTS spend_is_kept BEFORE DELETE ON spend BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
+CREATE TRIGGER IF NOT EXISTS spend_is_fixed BEFORE UPDATE ON spend BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
+"""
+
+_GENESIS = "0" * 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spend:
+    """What a site is about to spend: one round of one run."""
+
+    run_id: str
+    round: int
+    lineage: str
+    event: Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """The site's own caps on ε at `delta`: over everything, and within one run."""
+
+    epsilon_total: float
+    epsilon_per_run: float
+    delta: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charged:
+    """The charge is on the disk. `epsilon` is of the whole history with it, `epsilon_run` of its run."""
+
+    number: int
+    epsilon: float
+    epsilon_run: float
+    again: bool
+    """True if this round had been charged before: nothing was added."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """Nothing was charged. `epsilon` is what the history would have come to."""
+
+    epsilon: float
+    code: Code = Code.BUDGET_SPENT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One line of the ledger as it stands."""
+
+    number: int
+    spend: Spend
+    charged_at: str
+    hash: str
+
+
+class BudgetLedger:
+    """The site's ledger. One object per connection; any number of processes may charge at once."""
+
+    def __init__(self, connection: sqlite3.Connection, clock: Callable[[], datetime]) -> None:
+        self._connection = connection
+        self._clock = clock
+
+    def charge(self, spend: Spend, *, limit: Limit) -> Charged | Refused:
+        """Append `spend` if the limit allows it.
+
+        The same run and round is charged once: asking again gives the entry that stands there.
+
+        Raises:
+            RefusedError: `audit-broken` if the chain does not verify.
+            ConflictError: `already-exists` if the round was charged with other numbers.
+            UnavailableError: If the disk does not take it; then nothing is charged.
+        """
+        while True:
+            entries = self.history()
+            standing = next((e for e in entries if _same_round(e.spend, spend)), None)
+            if standing is not None:
+                return _charged_before(entries, standing, spend, limit.delta)
+            entry = self._drafted(entries, spend)
+            outcome = _charged([*entries, entry], entry.number, spend, limit.delta, again=False)
+            if outcome.epsilon > limit.epsilon_total or outcome.epsilon_run > limit.epsilon_per_run:
+                return Refused(epsilon=outcome.epsilon)
+            if self._appended(entry, entries):
+                return outcome
+
+    def history(self) -> list[Entry]:
+        """Return every entry, oldest first, after checking the chain.
+
+        Raises:
+            RefusedError: `audit-broken` if an entry was changed, removed or moved.
+        """
+        rows = self._connection.execute("SELECT * FROM spend ORDER BY number").fetchall()
+        previous, entries = _GENESIS, []
+        for place, row in enumerate(rows, start=1):
+            entry = _entry(row)
+            if row["number"] != place or row["previous"] != previous or row["hash"] != _hash(entry, previous):
+                raise RefusedError(
+                    Code.AUDIT_BROKEN,
+                    f"The privacy ledger does not verify at entry {place}. Training is refused; restore the node's database.",
+                )
+            entries.append(entry)
+            previous = row["hash"]
+        return entries
+
+    def epsilon(self, delta: float) -> float:
+        """Return what has been spent so far, at `delta`."""
+        return epsilon([entry.spend.event for entry in self.history()], delta)
+
+    def cost(self, spends: list[Spend], delta: float) -> float:
+        """Return what the history would come to with `spends`; nothing is charged."""
+        return epsilon([*(entry.spend.event for entry in self.history()), *(spend.event for spend in spends)], delta)
+
+    def _drafted(self, entries: list[Entry], spend: Spend) -> Entry:
+        """Return the entry that would follow `entries`."""
+        moment = self._clock().strftime("%Y-%m-%dT%H:%M:%SZ")
+        draft = Entry(number=len(entries) + 1, spend=spend, charged_at=moment, hash="")
+        return replace(draft, hash=_hash(draft, _end(entries)))
+
+    def _appended(self, entry: Entry, after: list[Entry]) -> bool:
+        """Append `entry` if `after` is still the whole history; say whether it is in the ledger now."""
+        with transaction(self._connection):
+            last = self._connection.execute("SELECT hash FROM spend ORDER BY number DESC LIMIT 1").fetchone()
+            unchanged = (last["hash"] if last else _GENESIS) == _end(after)
+            if unchanged:
+                self._insert(entry, _end(after))
+        return unchanged
+
+    def _insert(self, entry: Entry, previous: str) -> None:
+        spend, event = entry.spend, entry.spend.event
+        self._connection.execute(
+            "INSERT INTO spend VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                entry.number, spend.run_id, spend.round, spend.lineage,
+                event.noise_multiplier, event.sample_rate, event.steps, event.clipping_norm,
+                entry.charged_at, previous, entry.hash,
+            ),
+        )  # fmt: skip
+
+
+def _end(entries: list[Entry]) -> str:
+    return entries[-1].hash if entries else _GENESIS
+
+
+def _charged_before(entries: list[Entry], standing: Entry, spend: Spend, delta: float) -> Charged:
+    if standing.spend != spend:
+        raise ConflictError(
+            Code.ALREADY_EXISTS, "This round was charged before with other numbers; see `acinus-node ledger`."
+        )
+    return _charged(entries, standing.number, spend, delta, again=True)
+
+
+def _same_round(one: Spend, other: Spend) -> bool:
+    return (one.run_id, one.round) == (other.run_id, other.round)
+
+
+def _charged(entries: list[Entry], number: int, spend: Spend, delta: float, *, again: bool) -> Charged:
+    upto = [entry.spend for entry in entries if entry.number <= number]
+    return Charged(
+        number=number,
+        epsilon=epsilon([each.event for each in upto], delta),
+        epsilon_run=epsilon([each.event for each in upto if each.run_id == spend.run_id], delta),
+        again=again,
+    )
+
+
+def _entry(row: sqlite3.Row) -> Entry:
+    event = Event(
+        noise_multiplier=row["noise_multiplier"],
+        sample_rate=row["sample_rate"],
+        steps=row["steps"],
+        clipping_norm=row["clipping_norm"],
+    )
+    spend = Spend(run_id=row["run_id"], round=row["round"], lineage=row["lineage"], event=event)
+    return Entry(number=row["number"], spend=spend, charged_at=row["charged_at"], hash=row["hash"])
+
+
+def _hash(entry: Entry, previous: str) -> str:
+    """SHA-256 over the previous hash and everything the entry says."""
+    said = {"number": entry.number, "charged_at": entry.charged_at, "previous": previous, **asdict(entry.spend)}
+    return hashlib.sha256(json.dumps(said, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,0 +1,117 @@
+"""The node's own runner: where Flower would unpack and run the code it was sent, this looks at its hash and runs the site's own wheel.
+
+The bundle of every task is hashed and compared with the site's allow-list, which is read anew each time. It is never written to disk,
+unpacked or imported. What goes back is an update or a code; the text of an exception stays in the node's own log as class and places.
+"""
+
+import hashlib
+import logging
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from flwr.app import Context, Message
+
+from client.gate.gate import CLEAR
+from client.gate.policy import Refusal, Verdict
+from protocol.codes import Code
+from protocol.errors import FederationError, UnavailableError
+from strategies.flower import FAULT_AT_SITE, REFUSED_BY_SITE, Task, TaskDesk
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.2
+"""How often the runner looks for a task."""
+
+_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.5, 10.0
+
+BUNDLE_JUDGED = "bundle.judged"
+
+
+class ClientApp(Protocol):
+    """What Flower's ClientApp is to the runner."""
+
+    def __call__(self, message: Message, context: Context) -> Message:
+        """Answer one message."""
+        ...
+
+
+class Runner:
+    """Answers the tasks of one SuperNode, one after the other.
+
+    Args:
+        connect: Opens the SuperNode's runtime API; called again whenever it was lost.
+        app: The ClientApp of the site's own wheel.
+        approve: Says whether a bundle, by its full SHA-256, is on the site's allow-list.
+        record: Writes a row of the audit: event, subject, verdict.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], TaskDesk],
+        *,
+        app: ClientApp,
+        approve: Callable[[str], Verdict],
+        record: Callable[[str, str, str], None],
+    ) -> None:
+        self._connect = connect
+        self._app = app
+        self._approve = approve
+        self._record = record
+
+    def run(self, stop: threading.Event) -> None:
+        """Answer tasks until `stop` is set; a SuperNode that is away is waited for, longer each time up to ten seconds."""
+        wait = _FIRST_WAIT_SECONDS
+        while not stop.is_set():
+            desk = self._connect()
+            try:
+                while not stop.is_set():
+                    worked = self.look(desk)
+                    wait = _FIRST_WAIT_SECONDS
+                    if not worked:
+                        stop.wait(LOOK_SECONDS)
+            except UnavailableError as error:
+                log.info("runner.waiting code=%s seconds=%.1f", error.code, wait)
+                stop.wait(wait)
+                wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+            finally:
+                desk.close()
+
+    def look(self, desk: TaskDesk) -> bool:
+        """Answer one task if there is one; return whether there was.
+
+        Raises:
+            UnavailableError: `peer-unreachable` if the SuperNode does not answer.
+        """
+        task = desk.next_task()
+        if task is None:
+            return False
+        self._answer(task)
+        return True
+
+    def _answer(self, task: Task) -> None:
+        """Answer a task with the app's reply or with a code. Broad on purpose: this is the rim, and nothing else may leave."""
+        try:
+            refused = self._judge(task)
+            reply = self._app(task.message, task.context) if refused is None else None
+        except FederationError as error:
+            log.info("task.refused run=%d code=%s", task.run, error.code)
+            task.refuse(REFUSED_BY_SITE, error.code)
+        except Exception:
+            log.exception("task.failed run=%d", task.run)
+            task.refuse(FAULT_AT_SITE, Code.NODE_FAULT)
+        else:
+            if reply is None:
+                task.refuse(REFUSED_BY_SITE, refused or Code.POLICY_BUNDLE)
+                return
+            log.info("task.answered run=%d", task.run)
+            task.answer(reply)
+
+    def _judge(self, task: Task) -> Code | None:
+        """Return the code of a refusal, or None for a bundle that the site allows; either way it is recorded."""
+        sha256 = hashlib.sha256(task.bundle).hexdigest()
+        verdict = self._approve(sha256)
+        refused = verdict.code if isinstance(verdict, Refusal) else None
+        self._record(BUNDLE_JUDGED, sha256, refused.value if refused else CLEAR)
+        log.info("task.taken run=%d bundle=%s refused=%s", task.run, sha256, refused)
+        return refused

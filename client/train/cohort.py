@@ -1,0 +1,143 @@
+"""The site's labelled patients, their studies prepared once and kept on the disk.
+
+A prepared study is slabs in the network's window (float16: 0.3 HU at most are lost), truth and lung, as safetensors that is mapped into
+memory, so that a step over thousands of patients touches only the slices it draws. It can be made again at any time and is never
+backed up; `<study key>-<label>.safetensors` changes its name with the label, so a stale one is never read.
+"""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from nibabel.filebasedimages import ImageFileError
+from nibabel.nifti1 import Nifti1Image
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from client.store.files import write_durably
+from client.store.records import TrainingCase
+from client.train.private import Patient
+from models.slabs import PatientSlices, PreparedSlabs, prepare_slabs
+from models.volume import Volume
+from protocol.codes import Code
+from protocol.errors import UnavailableError
+
+_PREPARATION = "1"
+"""Changes whenever `models.slabs` prepares differently."""
+
+_Array = NDArray[np.int16] | NDArray[np.uint8]
+
+log = logging.getLogger(__name__)
+
+
+class Cohort:
+    """Turns labelled studies into patients to train on; prepared studies lie in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def patients(self, cases: Sequence[TrainingCase]) -> list[Patient]:
+        """Return one patient for each subject, with all studies of theirs. Nothing is read yet."""
+        by_subject = groupby(sorted(cases, key=_subject), key=_subject)
+        return [Patient(tuple(PreparedStudy(self, case) for case in own)) for _, own in by_subject]
+
+    def prepare(self, case: TrainingCase) -> Path:
+        """Return the file of the prepared study; it is made if it is not there.
+
+        Raises:
+            UnavailableError: `node-fault` if the study's files cannot be read, `disk-full`.
+        """
+        path = self._path(case)
+        if not path.exists():
+            write_durably(path, _serialised(case))
+            self._drop_stale(case, path)
+            log.info("study.prepared", extra={"study": case.study_key})
+        return path
+
+    def _path(self, case: TrainingCase) -> Path:
+        made_from = f"{_PREPARATION}:{case.label_sha256}:{_stamp(case.volume_path)}:{_stamp(case.lungs_path)}"
+        return self._folder / f"{case.study_key}-{hashlib.sha256(made_from.encode()).hexdigest()[:16]}.safetensors"
+
+    def _drop_stale(self, case: TrainingCase, present: Path) -> None:
+        for path in self._folder.glob(f"{case.study_key}-*.safetensors"):
+            if path != present:
+                path.unlink(missing_ok=True)
+
+
+class PreparedStudy:
+    """One study of a patient; prepared when it is first looked at."""
+
+    def __init__(self, cohort: Cohort, case: TrainingCase) -> None:
+        self._cohort = cohort
+        self._case = case
+        self._slabs: PreparedSlabs | None = None
+
+    def __len__(self) -> int:
+        return len(self._mapped())
+
+    def take(self, index: Sequence[int]) -> PatientSlices:
+        """Return the slices at these places.
+
+        Raises:
+            UnavailableError: `node-fault`, `disk-full`.
+        """
+        return self._mapped().take(index)
+
+    def _mapped(self) -> PreparedSlabs:
+        if self._slabs is None:
+            path = self._cohort.prepare(self._case)
+            try:
+                with safe_open(path, framework="pt") as file:
+                    self._slabs = PreparedSlabs(*(file.get_tensor(name) for name in ("slabs", "target", "valid")))
+            except (SafetensorError, OSError) as error:
+                path.unlink(missing_ok=True)
+                raise UnavailableError(
+                    Code.NODE_FAULT, f"{path} was damaged. It is made again when asked for."
+                ) from error
+        return self._slabs
+
+
+def _serialised(case: TrainingCase) -> bytes:
+    """Prepare a study and return it as safetensors.
+
+    Raises:
+        UnavailableError: `node-fault`.
+    """
+    try:
+        hu, spacing_mm = _read(case.volume_path)
+        lungs, label = (_read(path)[0].astype(np.uint8) for path in (case.lungs_path, case.label_path))
+        slabs = prepare_slabs(Volume(hu.astype(np.int16), spacing_mm), lungs, label)
+    except (OSError, EOFError, ValueError, ImageFileError) as error:
+        raise UnavailableError(
+            Code.NODE_FAULT,
+            f"The files of study {case.study_key} cannot be read. Measure it again: `ingest --remeasure`.",
+        ) from error
+    return save(
+        {"slabs": slabs.slabs.half(), "target": slabs.target.to(torch.uint8), "valid": slabs.valid.contiguous()}
+    )
+
+
+def _read(path: Path) -> tuple[_Array, tuple[float, float, float]]:
+    """Return an array (Z, Y, X) and its spacing in mm along the same axes."""
+    image = Nifti1Image.from_filename(path)
+    x_mm, y_mm, z_mm = (float(mm) for mm in image.header.get_zooms()[:3])  # type: ignore[no-untyped-call] # nibabel
+    return cast("_Array", np.asarray(image.dataobj).transpose(2, 1, 0)), (z_mm, y_mm, x_mm)
+
+
+def _stamp(path: Path) -> str:
+    """Return what changes when the file is replaced; empty if it is not there."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return ""
+    return f"{found.st_size}:{found.st_mtime_ns}"
+
+
+def _subject(case: TrainingCase) -> str:
+    return case.subject_key

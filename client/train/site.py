@@ -1,0 +1,150 @@
+"""Answers an order to train: look at it, judge it, charge it, train, keep the update, write it down, and only then let it go.
+
+Whatever dies in between leaves the site on the safe side: charged without an update, or with an update that is sent again as it is.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.gate.gate import Gate
+from client.gate.policy import Clearance, Refusal, SitePolicy, TrainingPolicy, judge_order
+from client.ledger.account import Event
+from client.ledger.store import BudgetLedger, Charged, Limit, Refused, Spend
+from client.store.records import TrainingCase
+from client.train.cohort import Cohort
+from client.train.kept import KeptUpdates
+from client.train.noise import Randomness
+from client.train.private import Patient, train_privately
+from protocol.codes import Code
+from protocol.errors import RefusedError
+from protocol.plan import RoundOrder, UpdateNotice
+from strategies.arrays import Arrays, arrays_sha256, check_update
+
+Update = dict[str, NDArray[np.float32]]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteTrainer:
+    """Everything that training needs of its site.
+
+    Attributes:
+        site: Its name in the network.
+        policy: Reads the site's policy; asked for every order, so that an edit takes effect at once.
+        gate: Writes verdicts and updates into the audit.
+        ledger: The privacy ledger.
+        kept: Updates that have left.
+        cases: Returns the labelled studies that are not held out.
+        cohort: Prepares them.
+        base: Returns the weights of a release on the site's shelf, or raises `policy-lineage`.
+        now: Local time.
+        device: A torch device.
+        randomness: The operating system's, outside tests.
+    """
+
+    site: str
+    policy: Callable[[], SitePolicy]
+    gate: Gate
+    ledger: BudgetLedger
+    kept: KeptUpdates
+    cases: Callable[[], list[TrainingCase]]
+    cohort: Cohort
+    base: Callable[[str], Arrays]
+    now: Callable[[], datetime]
+    device: str = "cpu"
+    randomness: Randomness = field(default_factory=Randomness)
+
+    def answer(self, order: RoundOrder, base: Arrays) -> tuple[UpdateNotice, Update]:
+        """Return the update of one round with its notice; both may leave.
+
+        Args:
+            order: What the centre asks.
+            base: The weights it sent with it.
+
+        Raises:
+            RefusedError: `signature-invalid` for other weights than the order names; `policy-...`, `cohort-too-small`, `budget-spent`;
+                `audit-broken` if ledger or audit do not verify.
+            ConflictError: `already-exists` if the round was answered before and cannot be answered alike again.
+            InvalidInputError: `bad-shape` if the weights are of another architecture.
+            UnavailableError: `disk-full`, `node-fault`; nothing leaves then.
+        """
+        self.gate.audit.verify()  # an old copy of the database, put back, would forget what was spent
+        training = self.policy().training
+        patients = self.cohort.patients(self.cases())
+        self._judge(order, base, patients)
+        update = self.kept.find(order)
+        charged = self._charge(order, training)
+        if update is None:
+            update = self._train(order, base, patients)
+            self.kept.keep(order, update)
+        notice = UpdateNotice(
+            run_id=order.run_id, round=order.round, site=self.site, base_sha256=order.base_sha256,
+            update_sha256=arrays_sha256(update), epsilon=charged.epsilon, delta=training.delta,
+        )  # fmt: skip
+        self.gate.note_update(notice)
+        return notice, update
+
+    def _judge(self, order: RoundOrder, base: Arrays, patients: list[Patient]) -> None:
+        """Compare the order with its weights and with the site's policy; the verdict is audited.
+
+        Raises:
+            RefusedError: The site does not take part.
+        """
+        verdict = judge_order(order, self.policy(), cohort=len(patients), now=self.now())
+        if isinstance(verdict, Clearance):
+            verdict = self._judge_base(order, base)
+        self.gate.note_order(order.run_id, order.round, verdict)
+        if isinstance(verdict, Refusal):
+            raise RefusedError(verdict.code)
+
+    def _judge_base(self, order: RoundOrder, base: Arrays) -> Clearance | Refusal:
+        """The weights must be those that the order names, and a first round must start from a release that the site holds."""
+        sha256 = arrays_sha256(base)
+        if sha256 != order.base_sha256:
+            return Refusal(code=Code.SIGNATURE_INVALID)
+        try:
+            known = self.base(order.plan.base)
+        except RefusedError as error:
+            return Refusal(code=error.code)
+        if order.round == 1 and arrays_sha256(known) != sha256:
+            return Refusal(code=Code.POLICY_LINEAGE)
+        return Clearance()
+
+    def _charge(self, order: RoundOrder, training: TrainingPolicy) -> Charged:
+        """Charge the round before anything is computed from a patient.
+
+        Raises:
+            RefusedError: `budget-spent`; nothing is charged then.
+        """
+        privacy = order.plan.privacy
+        spend = Spend(
+            run_id=order.run_id, round=order.round, lineage=order.plan.lineage,
+            event=Event(
+                noise_multiplier=privacy.noise_multiplier, sample_rate=privacy.sample_rate, steps=privacy.steps_per_round,
+                clipping_norm=privacy.clipping_norm,
+            ),
+        )  # fmt: skip
+        limit = Limit(
+            epsilon_total=training.epsilon_total, epsilon_per_run=training.epsilon_per_run, delta=training.delta
+        )
+        outcome = self.ledger.charge(spend, limit=limit)
+        if isinstance(outcome, Refused):
+            self.gate.note_order(order.run_id, order.round, Refusal(code=outcome.code))
+            raise RefusedError(outcome.code)
+        return outcome
+
+    def _train(self, order: RoundOrder, base: Arrays, patients: list[Patient]) -> Update:
+        def progress(step: int) -> None:
+            log.info("round.step run=%s round=%d step=%d", order.run_id, order.round, step)
+
+        update = train_privately(
+            base, patients, order.plan, randomness=self.randomness, device=self.device, after_step=progress
+        )
+        check_update(update, base)
+        return update
