@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset
+from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import JPEGExtended12Bit
+from pydicom.uid import JPEGExtended12Bit, RLELossless
 
+from client.infer.codestream import claimed_size
 from client.infer.slices import Slice
 from client.infer.stack import Stack
 from client.store.part10 import Content, coded, read_part10
@@ -53,6 +55,7 @@ def plane_hu(dataset: FileDataset, one: Slice) -> Plane:
     """
     _require_decoder(dataset)
     with coded("The pixel data"):
+        _require_honest_size(dataset, one)
         stored = _decoded(dataset, one)
         if stored.shape != (one.rows, one.columns):
             raise InvalidInputError(Code.UNREADABLE, "The pixel data does not fill the image. Export the series again.")
@@ -101,6 +104,23 @@ def _decoded(dataset: FileDataset, one: Slice) -> NDArray[Any]:
         return whole
     decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
     return decoder.as_array(dataset, index=one.frame)[0]
+
+
+def _require_honest_size(dataset: FileDataset, one: Slice) -> None:
+    """Refuse a compressed frame that claims another size than the header: decoders would allocate what it claims.
+
+    Raises:
+        InvalidInputError: `unreadable`.
+    """
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if "PixelData" not in dataset or not syntax.is_encapsulated or syntax == RLELossless:
+        return
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    frame = get_frame(dataset.PixelData, one.frame or 0, number_of_frames=frames)
+    if claimed_size(frame) != (one.rows, one.columns):
+        raise InvalidInputError(
+            Code.UNREADABLE, "The compressed image has another size than its header. Export it again."
+        )
 
 
 def _require_decoder(dataset: FileDataset) -> None:

@@ -52,8 +52,9 @@ def coded(subject: str = "The DICOM file") -> Iterator[None]:
     Raises:
         InvalidInputError: `unreadable` for whatever pydicom or a decoder raised.
     """
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)  # for good: it logs values and file names
     with warnings.catch_warnings(), pydicom.config.disable_value_validation():
-        warnings.simplefilter("ignore")  # pydicom's warnings quote values of the header
+        warnings.simplefilter("ignore")  # they quote the same
         try:
             yield
         except FederationError:

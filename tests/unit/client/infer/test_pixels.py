@@ -1,5 +1,7 @@
 """Stored values to HU: against a slow twin, with padding, and through every lossless syntax that pydicom writes here."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -62,6 +64,20 @@ def test_truncated_pixels_are_unreadable(keep: float) -> None:
     dataset.PixelData = dataset.PixelData[: int(len(dataset.PixelData) * keep) // 2 * 2]
     stack = assemble(read_slices(as_bytes(dataset)))
     assert code_of(lambda: fill(stack)) is Code.UNREADABLE
+
+
+def test_a_frame_that_claims_more_than_its_header_is_refused_before_it_is_decoded() -> None:
+    """A JPEG-LS decoder allocates what the stream claims: 65,535 x 65,535 pixels take 8 GiB."""
+    dataset = plain_series(1, 32).dataset(0)
+    dataset.compress(JPEGLSLossless, generate_instance_uid=False)
+    at = dataset.PixelData.index(b"\xff\xf7")
+    dataset.PixelData = dataset.PixelData[: at + 5] + b"\xff\xff\xff\xff" + dataset.PixelData[at + 9 :]
+    stack = assemble(read_slices(as_bytes(dataset)))
+    tracemalloc.start()
+    assert code_of(lambda: fill(stack)) is Code.UNREADABLE
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 20
 
 
 def test_an_unknown_syntax_is_said_by_name() -> None:
