@@ -13,6 +13,12 @@ from protocol.errors import UnavailableError
 
 _BUSY_SECONDS = 30.0
 
+_STORAGE = {
+    sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB,
+}  # fmt: skip
+"""Primary result codes that speak of the disk or of other writers; the rest are mistakes of the caller."""
+
 
 def connect(path: Path, *schemas: str) -> sqlite3.Connection:
     """Open the database at `path` and make the tables of `schemas` where they are missing.
@@ -20,7 +26,7 @@ def connect(path: Path, *schemas: str) -> sqlite3.Connection:
     The connection is in autocommit mode: write inside `transaction`. Use one connection per thread.
 
     Raises:
-        UnavailableError: `disk-full` if the file cannot be opened or written.
+        UnavailableError: `disk-full` if the file cannot be opened or written, or is damaged.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,9 +37,10 @@ def connect(path: Path, *schemas: str) -> sqlite3.Connection:
         connection.execute("PRAGMA foreign_keys=ON")
         for schema in schemas:
             connection.executescript(schema)
-    except (sqlite3.OperationalError, OSError) as error:
+    except (sqlite3.DatabaseError, OSError) as error:
         raise UnavailableError(
-            Code.DISK_FULL, f"The database {path} cannot be opened or written. Check free space and the folder's owner."
+            Code.DISK_FULL,
+            f"The database {path} is damaged or cannot be opened or written. Check free space and the folder's owner.",
         ) from error
     return connection
 
@@ -47,17 +54,32 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     Raises:
         UnavailableError: `disk-full` if SQLite cannot store it.
     """
-    try:
+    with _storage_faults():
         connection.execute("BEGIN IMMEDIATE")
-    except sqlite3.OperationalError as error:
-        raise UnavailableError(Code.DISK_FULL, "The node's database is busy or the disk is full. Try again.") from error
+        try:
+            yield connection
+        except BaseException:
+            connection.rollback()
+            raise
+        try:
+            connection.commit()
+        except sqlite3.DatabaseError:
+            connection.rollback()
+            raise
+
+
+@contextmanager
+def _storage_faults() -> Iterator[None]:
+    """Turn SQLite's complaints about the disk into `disk-full`; a statement that is wrong stays what it is.
+
+    Raises:
+        UnavailableError: `disk-full`.
+    """
     try:
-        yield connection
-    except BaseException:
-        connection.rollback()
-        raise
-    try:
-        connection.commit()
-    except sqlite3.OperationalError as error:
-        connection.rollback()
-        raise UnavailableError(Code.DISK_FULL, "The node's database could not be written. Check free space.") from error
+        yield
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _STORAGE:
+            raise
+        raise UnavailableError(
+            Code.DISK_FULL, "The node's database is busy or cannot be written. Check free space and try again."
+        ) from error
