@@ -7,11 +7,15 @@ rests on numerical error bounds, RDP's is looser but simple. Both come from Opac
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-from opacus.accountants import PRVAccountant, RDPAccountant
+from numpy.typing import NDArray
+from opacus.accountants import PRVAccountant
+from opacus.accountants.analysis.rdp import compute_rdp, get_privacy_spent
 
 _ORDERS = [1 + x / 10 for x in range(1, 100)] + [*range(11, 64), *range(64, 512, 16), *range(512, 4097, 256)]
 """Rényi orders to try: beyond Opacus's own 64, because much noise and few steps have their best order far out."""
@@ -42,31 +46,47 @@ def epsilon(events: Sequence[Event], delta: float) -> float:
     >>> round(epsilon([Event(noise_multiplier=4.0, sample_rate=0.25, steps=60, clipping_norm=1.0)], 1e-5), 2)
     2.24
     """
-    if not events:
-        return 0.0
-    return max(_epsilon_rdp(events, delta), _epsilon_prv(events, delta))
+    uses = _uses(events)
+    return max(_epsilon_rdp(uses, delta), _epsilon_prv(uses, delta)) if uses else 0.0
 
 
-def _epsilon_rdp(events: Sequence[Event], delta: float) -> float:
-    accountant = RDPAccountant()
-    accountant.history = _history(events)
-    return float(accountant.get_epsilon(delta=delta, alphas=_ORDERS))
+_Uses = tuple[tuple[float, float, int], ...]
+"""(σ, q, steps), each mechanism once: Opacus's form of a history, short enough to replay quickly."""
 
 
-def _epsilon_prv(events: Sequence[Event], delta: float) -> float:
-    accountant = PRVAccountant()
-    accountant.history = _history(events)
-    # For q = 1 its distribution function passes through log 0, and its first guess of a domain uses few Rényi orders:
-    # the one is right as it is, the other only makes the domain wider.
-    with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Optimal order is the largest alpha")
-        return float(accountant.get_epsilon(delta=delta))
-
-
-def _history(events: Sequence[Event]) -> list[tuple[float, float, int]]:
-    """Opacus's form: (σ, q, steps), equal mechanisms taken together so that the replay stays short."""
+def _uses(events: Sequence[Event]) -> _Uses:
     steps: dict[tuple[float, float], int] = {}
     for event in events:
         mechanism = (event.noise_multiplier, event.sample_rate)
         steps[mechanism] = steps.get(mechanism, 0) + event.steps
-    return [(sigma, q, count) for (sigma, q), count in sorted(steps.items())]
+    return tuple((sigma, q, count) for (sigma, q), count in sorted(steps.items()))
+
+
+def _epsilon_rdp(uses: _Uses, delta: float) -> float:
+    """RDP adds up over uses; the conversion to (ε, δ) is theorem 21 of Balle et al. 2020 (arXiv:1905.09982)."""
+    spent = sum(count * _rdp_of_one_use(sigma, q) for sigma, q, count in uses)
+    with _orders_may_end():
+        found, _ = get_privacy_spent(orders=_ORDERS, rdp=spent, delta=delta)
+    return float(found)
+
+
+@lru_cache(maxsize=256)
+def _rdp_of_one_use(sigma: float, q: float) -> NDArray[np.float64]:
+    return np.asarray(compute_rdp(q=q, noise_multiplier=sigma, steps=1, orders=_ORDERS))
+
+
+@lru_cache(maxsize=256)
+def _epsilon_prv(uses: _Uses, delta: float) -> float:
+    accountant = PRVAccountant()
+    accountant.history = list(uses)
+    # For q = 1 its distribution function passes through log 0, which comes out right.
+    with np.errstate(divide="ignore", invalid="ignore"), _orders_may_end():
+        return float(accountant.get_epsilon(delta=delta))
+
+
+@contextmanager
+def _orders_may_end() -> Iterator[None]:
+    """An optimum at the first or last order makes a bound looser, never wrong; PRV only chooses its domain by it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Optimal order is the")
+        yield

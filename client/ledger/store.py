@@ -8,7 +8,7 @@ transaction, which then appends only if the history is still the one that was re
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
@@ -77,6 +77,10 @@ class Refused:
     code: Code = Code.BUDGET_SPENT
 
 
+Price = Callable[[Sequence[Event], float], float]
+"""Returns ε of a history at some δ (`client.ledger.account.epsilon`)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One line of the ledger as it stands."""
@@ -90,9 +94,19 @@ class Entry:
 class BudgetLedger:
     """The site's ledger. One object per connection; any number of processes may charge at once."""
 
-    def __init__(self, connection: sqlite3.Connection, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, clock: Callable[[], datetime], *, price: Price = epsilon
+    ) -> None:
+        """Open the ledger.
+
+        Args:
+            connection: To the node's database.
+            clock: The time, with its zone.
+            price: What a history costs at some δ.
+        """
         self._connection = connection
         self._clock = clock
+        self._price = price
 
     def charge(self, spend: Spend, *, limit: Limit) -> Charged | Refused:
         """Append `spend` if the limit allows it.
@@ -108,9 +122,9 @@ class BudgetLedger:
             entries = self.history()
             standing = next((e for e in entries if _same_round(e.spend, spend)), None)
             if standing is not None:
-                return _charged_before(entries, standing, spend, limit.delta)
+                return self._charged_before(entries, standing, spend, limit.delta)
             entry = self._drafted(entries, spend)
-            outcome = _charged([*entries, entry], entry.number, spend, limit.delta, again=False)
+            outcome = self._charged([*entries, entry], entry, limit.delta)
             if outcome.epsilon > limit.epsilon_total or outcome.epsilon_run > limit.epsilon_per_run:
                 return Refused(epsilon=outcome.epsilon)
             if self._appended(entry, entries):
@@ -137,11 +151,30 @@ class BudgetLedger:
 
     def epsilon(self, delta: float) -> float:
         """Return what has been spent so far, at `delta`."""
-        return epsilon([entry.spend.event for entry in self.history()], delta)
+        return self._price([entry.spend.event for entry in self.history()], delta)
 
     def cost(self, spends: list[Spend], delta: float) -> float:
         """Return what the history would come to with `spends`; nothing is charged."""
-        return epsilon([*(entry.spend.event for entry in self.history()), *(spend.event for spend in spends)], delta)
+        return self._price(
+            [*(entry.spend.event for entry in self.history()), *(spend.event for spend in spends)], delta
+        )
+
+    def _charged(self, entries: list[Entry], entry: Entry, delta: float, *, again: bool = False) -> Charged:
+        """Say what `entry` and all before it come to."""
+        spends = [one.spend for one in entries if one.number <= entry.number]
+        return Charged(
+            number=entry.number,
+            epsilon=self._price([spend.event for spend in spends], delta),
+            epsilon_run=self._price([spend.event for spend in spends if spend.run_id == entry.spend.run_id], delta),
+            again=again,
+        )
+
+    def _charged_before(self, entries: list[Entry], standing: Entry, spend: Spend, delta: float) -> Charged:
+        if standing.spend != spend:
+            raise ConflictError(
+                Code.ALREADY_EXISTS, "This round was charged before with other numbers; see `acinus-node ledger`."
+            )
+        return self._charged(entries, standing, delta, again=True)
 
     def _drafted(self, entries: list[Entry], spend: Spend) -> Entry:
         """Return the entry that would follow `entries`."""
@@ -174,26 +207,8 @@ def _end(entries: list[Entry]) -> str:
     return entries[-1].hash if entries else _GENESIS
 
 
-def _charged_before(entries: list[Entry], standing: Entry, spend: Spend, delta: float) -> Charged:
-    if standing.spend != spend:
-        raise ConflictError(
-            Code.ALREADY_EXISTS, "This round was charged before with other numbers; see `acinus-node ledger`."
-        )
-    return _charged(entries, standing.number, spend, delta, again=True)
-
-
 def _same_round(one: Spend, other: Spend) -> bool:
     return (one.run_id, one.round) == (other.run_id, other.round)
-
-
-def _charged(entries: list[Entry], number: int, spend: Spend, delta: float, *, again: bool) -> Charged:
-    upto = [entry.spend for entry in entries if entry.number <= number]
-    return Charged(
-        number=number,
-        epsilon=epsilon([each.event for each in upto], delta),
-        epsilon_run=epsilon([each.event for each in upto if each.run_id == spend.run_id], delta),
-        again=again,
-    )
 
 
 def _entry(row: sqlite3.Row) -> Entry:

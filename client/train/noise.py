@@ -15,7 +15,8 @@ from scipy.special import ndtri
 from torch import Tensor
 
 _DRAWS = 4
-_BITS = 53
+_BITS = 52
+"""With one more, the midpoint of the last cell would round to 1, whose quantile is infinite."""
 
 RandomBytes = Callable[[int], bytes]
 """Returns so many random bytes. `os.urandom` everywhere but in tests."""
@@ -45,6 +46,6 @@ class Randomness:
         return sorted(random.Random(seed).sample(range(items), min(items, count)))  # noqa: S311 - which slices is no secret
 
     def _uniform(self, count: int) -> np.ndarray:
-        """Values in the open interval (0, 1), on a grid of 2^-53."""
+        """Values in the open interval (0, 1), in the middles of 2^52 equal cells."""
         words = np.frombuffer(self._bytes(8 * count), dtype=np.uint64) >> np.uint64(64 - _BITS)
         return (words.astype(np.float64) + 0.5) * 2.0**-_BITS

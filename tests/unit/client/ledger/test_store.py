@@ -1,0 +1,182 @@
+"""The promise: the ledger never exceeds its grant, forgets nothing, and notices when somebody helped it forget."""
+
+import multiprocessing
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from client.ledger.account import Event, epsilon
+from client.ledger.store import SCHEMA, BudgetLedger, Charged, Limit, Price, Refused, Spend
+from client.store.database import connect
+from protocol.codes import Code
+from protocol.errors import ConflictError, RefusedError
+
+RUN, OTHER = "a" * 32, "b" * 32
+EVENT = Event(noise_multiplier=1.5, sample_rate=0.5, steps=3, clipping_norm=0.5)
+RACED = Limit(epsilon_total=1.5, epsilon_per_run=8.0, delta=1e-5)
+LIMIT = Limit(epsilon_total=8.0, epsilon_per_run=8.0, delta=1e-5)
+
+
+def spend(number: int, run_id: str = RUN, event: Event = EVENT) -> Spend:
+    return Spend(run_id=run_id, round=number, lineage="ggo", event=event)
+
+
+def open_ledger(path: Path, price: Price = epsilon) -> BudgetLedger:
+    return BudgetLedger(connect(path, SCHEMA), lambda: datetime(2026, 3, 1, tzinfo=UTC), price=price)
+
+
+def rough_price(events: Sequence[Event], delta: float) -> float:
+    """Grows like ε does, in no time: the accountant has tests of its own."""
+    return float(sum(event.steps * (event.sample_rate / event.noise_multiplier) ** 2 for event in events) ** 0.5)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "node.db"
+
+
+@pytest.fixture
+def ledger(path: Path) -> BudgetLedger:
+    return open_ledger(path)
+
+
+def test_it_charges_until_the_limit_and_then_refuses(ledger: BudgetLedger) -> None:
+    outcomes = [ledger.charge(spend(number), limit=LIMIT) for number in range(1, 8)]
+    charged = [outcome.epsilon for outcome in outcomes if isinstance(outcome, Charged)]
+    refused = [outcome for outcome in outcomes if isinstance(outcome, Refused)]
+    assert charged == sorted(charged)
+    assert charged[-1] <= LIMIT.epsilon_total < min(outcome.epsilon for outcome in refused)
+    assert {outcome.code for outcome in refused} == {Code.BUDGET_SPENT}
+    assert len(charged) + len(refused) == 7
+    assert len(ledger.history()) == len(charged)
+    assert ledger.epsilon(LIMIT.delta) == charged[-1]
+
+
+def test_what_was_charged_is_what_the_history_costs(ledger: BudgetLedger) -> None:
+    ledger.charge(spend(1), limit=LIMIT)
+    outcome = ledger.charge(spend(2, event=replace(EVENT, noise_multiplier=3.0)), limit=LIMIT)
+    assert isinstance(outcome, Charged)
+    assert outcome.epsilon == epsilon([EVENT, replace(EVENT, noise_multiplier=3.0)], LIMIT.delta)
+
+
+def test_a_run_has_a_limit_of_its_own(ledger: BudgetLedger) -> None:
+    tight = replace(LIMIT, epsilon_per_run=4.0)
+    assert isinstance(ledger.charge(spend(1), limit=tight), Charged)
+    assert isinstance(ledger.charge(spend(2), limit=tight), Refused)
+    assert isinstance(ledger.charge(spend(1, OTHER), limit=tight), Charged)
+
+
+def test_the_same_round_is_charged_once(ledger: BudgetLedger) -> None:
+    first = ledger.charge(spend(1), limit=LIMIT)
+    again = ledger.charge(spend(1), limit=LIMIT)
+    assert isinstance(first, Charged)
+    assert isinstance(again, Charged)
+    assert (first.again, again.again) == (False, True)
+    assert (again.number, again.epsilon) == (first.number, first.epsilon)
+    assert len(ledger.history()) == 1
+
+
+def test_the_same_round_again_is_given_what_stood_then_even_when_the_limit_was_lowered(ledger: BudgetLedger) -> None:
+    first = ledger.charge(spend(1), limit=LIMIT)
+    ledger.charge(spend(2), limit=LIMIT)
+    again = ledger.charge(spend(1), limit=replace(LIMIT, epsilon_total=0.1))
+    assert isinstance(first, Charged)
+    assert isinstance(again, Charged)
+    assert again.epsilon == first.epsilon
+
+
+def test_the_same_round_with_other_numbers_is_refused(ledger: BudgetLedger) -> None:
+    ledger.charge(spend(1), limit=LIMIT)
+    with pytest.raises(ConflictError) as refused:
+        ledger.charge(spend(1, event=replace(EVENT, noise_multiplier=9.0)), limit=LIMIT)
+    assert refused.value.code is Code.ALREADY_EXISTS
+
+
+def test_cost_charges_nothing(ledger: BudgetLedger) -> None:
+    assert ledger.cost([spend(1), spend(2)], LIMIT.delta) == epsilon([EVENT, EVENT], LIMIT.delta)
+    assert ledger.history() == []
+
+
+@pytest.mark.parametrize("sql", ["DELETE FROM spend", "UPDATE spend SET steps = 1"])
+def test_the_database_itself_keeps_its_rows(ledger: BudgetLedger, path: Path, sql: str) -> None:
+    ledger.charge(spend(1), limit=LIMIT)
+    with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        sqlite3.connect(path).execute(sql)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE spend SET noise_multiplier = 50 WHERE number = 1",
+        "UPDATE spend SET charged_at = '2020-01-01T00:00:00Z' WHERE number = 2",
+        "DELETE FROM spend WHERE number = 1",
+        "UPDATE spend SET number = 9 WHERE number = 3",
+        "UPDATE spend SET hash = replace(hash, substr(hash, 1, 1), 'x') WHERE number = 3",
+    ],
+)
+def test_whoever_removes_the_triggers_is_noticed(ledger: BudgetLedger, path: Path, sql: str) -> None:
+    for number in (1, 2, 3):
+        ledger.charge(spend(number, event=replace(EVENT, noise_multiplier=9.0)), limit=LIMIT)
+    hand = sqlite3.connect(path)
+    hand.executescript(f"DROP TRIGGER spend_is_kept; DROP TRIGGER spend_is_fixed; {sql};")
+    with pytest.raises(RefusedError) as broken:
+        ledger.charge(spend(4), limit=LIMIT)
+    assert broken.value.code is Code.AUDIT_BROKEN
+
+
+def _charge_in_turn(path: Path, run_id: str, gate: "multiprocessing.synchronize.Barrier") -> None:
+    ledger = open_ledger(path, rough_price)
+    gate.wait(60)
+    for number in range(1, 5):
+        ledger.charge(spend(number, run_id), limit=RACED)
+
+
+def test_processes_that_race_never_exceed_the_limit_together(path: Path) -> None:
+    open_ledger(path)
+    context = multiprocessing.get_context("fork")
+    gate = context.Barrier(3)
+    children = [context.Process(target=_charge_in_turn, args=(path, digit * 32, gate)) for digit in ("a", "b", "c")]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(300)
+        assert child.exitcode == 0
+    entries = open_ledger(path).history()
+    spent = [entry.spend.event for entry in entries]
+    assert rough_price(spent, LIMIT.delta) <= RACED.epsilon_total < rough_price([*spent, EVENT], LIMIT.delta)
+
+
+events = st.builds(
+    Event, noise_multiplier=st.floats(0.5, 8.0), sample_rate=st.floats(0.05, 1.0), steps=st.integers(1, 20),
+    clipping_norm=st.just(1.0),
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    asked=st.lists(st.tuples(st.sampled_from([RUN, OTHER]), st.integers(1, 3), events), max_size=6),
+    total=st.floats(0.0, 3.0), per_run=st.floats(0.0, 3.0),
+)  # fmt: skip
+def test_no_sequence_of_charges_exceeds_a_grant(
+    tmp_path_factory: pytest.TempPathFactory, asked: list[tuple[str, int, Event]], total: float, per_run: float
+) -> None:
+    ledger = open_ledger(tmp_path_factory.mktemp("ledger") / "node.db", rough_price)
+    limit = Limit(epsilon_total=total, epsilon_per_run=per_run, delta=1e-5)
+    for run_id, number, event in asked:
+        standing = [entry for entry in ledger.history() if (entry.spend.run_id, entry.spend.round) == (run_id, number)]
+        if standing and standing[0].spend.event != event:
+            with pytest.raises(ConflictError):
+                ledger.charge(spend(number, run_id, event), limit=limit)
+            continue
+        ledger.charge(spend(number, run_id, event), limit=limit)
+    entries = ledger.history()
+    assert rough_price([entry.spend.event for entry in entries], limit.delta) <= total
+    for run_id in (RUN, OTHER):
+        own = [entry.spend.event for entry in entries if entry.spend.run_id == run_id]
+        assert rough_price(own, limit.delta) <= per_run

@@ -1,0 +1,72 @@
+"""The noise is normal, from the bytes it is given, and samples are drawn one patient at a time."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from client.train.noise import Randomness
+from tests.fakes.random_bytes import CountedBytes
+
+
+def test_noise_is_normal_with_the_right_spread() -> None:
+    drawn = Randomness(CountedBytes(1)).normal((200, 500), std=0.75).numpy().ravel()
+    assert drawn.dtype == np.float32
+    assert abs(drawn.mean()) < 0.01
+    assert drawn.std() == pytest.approx(0.75, rel=0.01)
+    assert stats.kstest(drawn / 0.75, "norm").pvalue > 1e-3
+    assert abs(stats.kurtosis(drawn)) < 0.05
+
+
+def test_every_value_is_a_sum_of_four_draws() -> None:
+    source = CountedBytes(2)
+    Randomness(source).normal((3, 7), std=1.0)
+    assert source.given == 4 * 8 * 21
+
+
+def test_the_operating_system_is_asked_unless_a_test_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def watched(count: int) -> bytes:
+        asked.append(count)
+        return bytes(range(1, 1 + count % 250)) + b"\x01" * (count - count % 250)
+
+    assert Randomness.__init__.__defaults__ == (os.urandom,)
+    torch.manual_seed(0)
+    first = Randomness().normal((16,), std=1.0)
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002 - to show that it changes nothing
+    assert not torch.equal(first, Randomness().normal((16,), std=1.0))
+    Randomness(watched).normal((2,), std=1.0)
+    assert asked == [16, 16, 16, 16]
+
+
+def test_no_draw_is_infinite_at_the_ends_of_the_interval() -> None:
+    for byte in (b"\x00", b"\xff"):
+        assert torch.isfinite(Randomness(lambda count, byte=byte: byte * count).normal((4,), std=1.0)).all()
+
+
+def test_patients_enter_a_step_one_by_one_at_the_public_rate() -> None:
+    randomness = Randomness(CountedBytes(3))
+    steps = [randomness.chosen(40, rate=0.25) for _ in range(2000)]
+    sizes = np.array([len(step) for step in steps])
+    assert sizes.mean() == pytest.approx(10, abs=0.3)
+    assert sizes.var() == pytest.approx(40 * 0.25 * 0.75, rel=0.12)  # a fixed batch would have none
+    each = np.bincount(np.concatenate(steps), minlength=40) / len(steps)
+    assert each.min() > 0.2
+    assert each.max() < 0.3
+
+
+@pytest.mark.parametrize(("rate", "expected"), [(1.0, list(range(5))), (1e-12, [])])
+def test_the_ends_of_the_rate(rate: float, expected: list[int]) -> None:
+    assert Randomness(CountedBytes(4)).chosen(5, rate=rate) == expected
+
+
+def test_slices_are_different_ones_in_order_and_never_more_than_there_are() -> None:
+    randomness = Randomness(CountedBytes(5))
+    some = randomness.some(30, 8)
+    assert some == sorted(set(some))
+    assert len(some) == 8
+    assert randomness.some(3, 8) == [0, 1, 2]

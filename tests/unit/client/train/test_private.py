@@ -1,0 +1,243 @@
+"""The private step against clipping by hand, against Opacus, and against what a patient must never be able to do."""
+
+import copy
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from opacus.grad_sample.utils import prepare_module
+from opacus.optimizers import DPOptimizer
+from torch import Tensor, nn
+
+from client.train.noise import Randomness
+from client.train.private import (
+    Patient,
+    clipped_sum,
+    private_gradient,
+    train_privately,
+    trained_parameters,
+)
+from models.loss import patient_loss
+from models.net import GgoNet
+from models.slabs import PatientSlices, PreparedSlabs
+from models.weights import to_arrays
+from protocol.plan import PrivacyPlan, RunPlan, Scope
+from tests.fakes.random_bytes import CountedBytes
+
+SLICES = 3
+
+
+def net() -> GgoNet:
+    torch.manual_seed(7)
+    return GgoNet().train()
+
+
+def slices(seed: int, *, loudness: float = 1.0, size: int = 32) -> PatientSlices:
+    """One patient's slices; a loud one has a large gradient."""
+    made = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(SLICES, 3, size, size, generator=made) * loudness
+    target = torch.randint(0, 3, (SLICES, size, size), generator=made)
+    return PatientSlices(inputs, target, torch.ones(SLICES, size, size, dtype=torch.bool))
+
+
+BATCH = [slices(1, loudness=0.05), slices(2, loudness=1.0), slices(3, loudness=8.0)]
+
+
+def plan(**changes: object) -> RunPlan:
+    privacy = PrivacyPlan(
+        noise_multiplier=1.0, clipping_norm=0.5, sample_rate=0.5, expected_batch=4, steps_per_round=2
+    ).model_copy(update={key: changes.pop(key) for key in tuple(changes) if key in PrivacyPlan.model_fields})
+    base = RunPlan(
+        base="ggo@0", sites=("aa",), rounds=1, quorum=1, learning_rate=0.1, slices_per_patient=2, privacy=privacy
+    )
+    return base.model_copy(update=changes)
+
+
+def norms_of(model: GgoNet, batch: Sequence[PatientSlices]) -> list[float]:
+    return [float(flat(by_hand_gradient(model, patient)).norm()) for patient in batch]
+
+
+def by_hand_gradient(model: GgoNet, patient: PatientSlices) -> list[Tensor]:
+    loss = patient_loss(model(patient.inputs), patient.target, patient.valid)
+    return list(torch.autograd.grad(loss, list(model.parameters())))
+
+
+def flat(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat([tensor.flatten() for tensor in tensors])
+
+
+def median_norm(model: GgoNet) -> float:
+    return sorted(norms_of(model, BATCH))[1]
+
+
+def channels_last(patient: PatientSlices) -> PatientSlices:
+    return PatientSlices(patient.inputs.contiguous(memory_format=torch.channels_last), patient.target, patient.valid)
+
+
+@pytest.mark.parametrize("layout", [lambda patient: patient, channels_last], ids=["contiguous", "channels-last"])
+def test_the_sum_is_that_of_clipping_by_hand(layout: object) -> None:
+    model = net()
+    bound = median_norm(model)
+    norms = norms_of(model, BATCH)
+    assert min(norms) < bound < max(norms)  # some are clipped, some are not
+    expected = torch.zeros_like(flat(list(model.parameters())))
+    for patient, norm in zip(BATCH, norms, strict=True):
+        expected += flat(by_hand_gradient(model, patient)) * min(1.0, bound / norm)
+    got = flat(clipped_sum(model, list(model.parameters()), [layout(patient) for patient in BATCH], bound=bound))  # type: ignore[operator]
+    assert float((got - expected).norm() / expected.norm()) < 1e-4
+
+
+def test_a_step_is_that_of_opacus() -> None:
+    """Opacus with one gradient for each patient and no hooks: its clipping, its division, its step."""
+    ours, theirs = net(), net()
+    bound = median_norm(ours)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wrapped = prepare_module(theirs, "no_op", loss_reduction="mean", batch_first=True)
+    optimizer = DPOptimizer(
+        torch.optim.SGD(wrapped.parameters(), lr=0.1), noise_multiplier=0.0, max_grad_norm=bound, expected_batch_size=4
+    )
+    for index, patient in enumerate(BATCH):
+        optimizer.zero_grad(set_to_none=True)
+        patient_loss(wrapped(patient.inputs), patient.target, patient.valid).backward()
+        for parameter in optimizer.params:
+            parameter.grad_sample = parameter.grad.unsqueeze(0)
+        optimizer.signal_skip_step(do_skip=index < len(BATCH) - 1)
+        optimizer.step()
+
+    parameters = list(ours.parameters())
+    total = clipped_sum(ours, parameters, BATCH, bound=bound)
+    start = flat(list(net().parameters())).detach()
+    step_ours, step_theirs = -0.1 * flat(total) / 4, flat(list(theirs.parameters())).detach() - start
+    assert float((step_ours - step_theirs).norm() / step_theirs.norm()) < 1e-4
+
+
+def test_one_patient_moves_the_sum_by_the_bound_at_most() -> None:
+    model, bound = net(), 0.01
+    parameters = list(model.parameters())
+    without = flat(clipped_sum(model, parameters, BATCH[:2], bound=bound))
+    for loudness in (0.0, 1.0, 1e4):
+        extra = slices(9, loudness=loudness)
+        moved = flat(clipped_sum(model, parameters, [*BATCH[:2], extra], bound=bound)) - without
+        assert float(moved.norm()) <= bound * (1 + 1e-3)
+
+
+def test_one_patient_changes_no_other_patients_share() -> None:
+    """A layer with batch statistics would fail this: patients pass the network one at a time."""
+    model = net()
+    parameters = list(model.parameters())
+    alone = [flat(clipped_sum(model, parameters, [patient], bound=1.0)) for patient in BATCH]
+    together = flat(clipped_sum(model, parameters, BATCH, bound=1.0))
+    assert torch.allclose(together, sum(alone), atol=1e-5)
+    assert not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+
+
+def test_nobody_sampled_is_noise_alone_and_of_the_right_size() -> None:
+    model = net()
+    parameters = trained_parameters(model, Scope.ALL)
+    private_gradient(model, parameters, [], plan(noise_multiplier=2.0), randomness=Randomness(CountedBytes(1)))
+    gradient = flat([parameter.grad for parameter in parameters if parameter.grad is not None]).numpy()
+    assert gradient.std() == pytest.approx(2.0 * 0.5 / 4, rel=0.02)
+    assert abs(gradient.mean()) < 0.002
+
+
+def test_noise_does_not_depend_on_who_was_sampled() -> None:
+    model = net()
+    parameters = trained_parameters(model, Scope.ALL)
+    patients = [Patient((StudyOf(patient),)) for patient in BATCH]
+    one_slice = plan(slices_per_patient=SLICES)
+    private_gradient(model, parameters, patients, one_slice, randomness=Fixed(CountedBytes(1)))
+    noised = flat([parameter.grad for parameter in parameters if parameter.grad is not None]) * 4
+    noise = noised - flat(clipped_sum(model, parameters, BATCH, bound=0.5))
+    assert noise.std().item() == pytest.approx(1.0 * 0.5, rel=0.02)
+
+
+class StudyOf:
+    """Slices in memory."""
+
+    def __init__(self, patient: PatientSlices) -> None:
+        self.patient = patient
+
+    def __len__(self) -> int:
+        return len(self.patient.inputs)
+
+    def take(self, index: Sequence[int]) -> PatientSlices:
+        at = torch.as_tensor(index)
+        return PatientSlices(self.patient.inputs[at], self.patient.target[at], self.patient.valid[at])
+
+
+class Fixed(Randomness):
+    """Takes every slice."""
+
+    def some(self, items: int, count: int) -> list[int]:
+        return list(range(min(items, count)))
+
+
+def test_slices_are_drawn_over_all_studies_of_a_patient_and_padded_with_air() -> None:
+    small, large = slices(1, size=32), slices(2, size=48)
+    drawn = Patient((StudyOf(small), StudyOf(large))).draw(6, Randomness(CountedBytes(1)))
+    assert drawn.inputs.shape == (6, 3, 48, 48)
+    assert torch.equal(drawn.inputs[:3, :, :32, :32], small.inputs)
+    assert torch.equal(drawn.inputs[3:], large.inputs)
+    assert (drawn.inputs[:3, :, 32:] == -1).all()
+    assert not drawn.valid[:3, 32:].any()
+    assert len(Patient((StudyOf(small), StudyOf(large))).draw(2, Randomness(CountedBytes(2))).inputs) == 2
+
+
+def test_a_patient_is_one_gradient_however_many_studies_they_have() -> None:
+    model, bound = net(), 0.01
+    parameters = list(model.parameters())
+    patient = Patient((StudyOf(slices(1)), StudyOf(slices(2)), StudyOf(slices(3))))
+    drawn = patient.draw(9, Randomness(CountedBytes(1)))
+    assert float(flat(clipped_sum(model, parameters, [drawn], bound=bound)).norm()) <= bound * (1 + 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("scope", "expected"),
+    [
+        (Scope.ALL, lambda name: True),
+        (Scope.LAST_BLOCK, lambda name: name.startswith(("decoder.2.", "head."))),
+        (Scope.NORMS, lambda name: "norm" in name),
+    ],
+)
+def test_only_what_the_scope_names_moves(scope: Scope, expected: object) -> None:
+    model = net()
+    patients = [Patient((StudyOf(patient),)) for patient in BATCH]
+    update = train_privately(
+        to_arrays(model), patients, plan(scope=scope, sample_rate=1.0), randomness=Randomness(CountedBytes(1))
+    )
+    moved = {name for name, array in update.items() if np.any(array != 0)}
+    last = f"decoder.{len(model.decoder) - 1}."
+    wanted = {name for name in update if expected(name.replace(last, "decoder.2."))}  # type: ignore[operator]
+    assert moved == wanted
+
+
+def test_the_update_is_what_was_learnt_from_the_base_and_the_base_stays() -> None:
+    base = to_arrays(net())
+    before = copy.deepcopy(base)
+    steps: list[int] = []
+    update = train_privately(
+        base, [Patient((StudyOf(BATCH[1]),))], plan(), randomness=Randomness(CountedBytes(1)), after_step=steps.append
+    )
+    assert steps == [1, 2]
+    assert update.keys() == base.keys()
+    assert all(array.dtype == np.float32 and np.isfinite(array).all() for array in update.values())
+    assert all(np.array_equal(base[name], before[name]) for name in base)
+
+
+def test_the_global_seed_of_torch_does_not_decide_the_noise() -> None:
+    base = to_arrays(net())
+    updates = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        updates.append(train_privately(base, [], plan(), randomness=Randomness()))
+    assert any(not np.array_equal(updates[0][name], updates[1][name]) for name in base)
+
+
+def test_prepared_slabs_are_slices() -> None:
+    slabs = PreparedSlabs(torch.zeros(5, 16, 16), torch.zeros(5, 16, 16, dtype=torch.uint8), torch.ones(5, 16, 16) > 0)
+    drawn = Patient((slabs,)).draw(3, Randomness(CountedBytes(1)))
+    assert drawn.inputs.shape == (3, 3, 16, 16)
+    assert drawn.target.dtype == torch.int64
