@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from protocol.plan import RoundOrder, UpdateNotice
 from strategies.arrays import Arrays
-from strategies.flower import pack_notice, unpack_order
+from strategies.message import pack_notice, unpack_order
 
 app = ClientApp()
 

@@ -38,9 +38,9 @@ Timestamp = Annotated[str, StringConstraints(pattern=r"^20\d\d-\d\d-\d\dT\d\d:\d
 
 
 class Shape(BaseModel):
-    """A frozen value that refuses fields it does not know."""
+    """A frozen value that refuses fields it does not know, and numbers that are none (JSON has neither NaN nor infinity)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
 
 
 def canonical_json(shape: Shape | dict[str, Any]) -> bytes:

@@ -15,7 +15,8 @@ from protocol.plan import RoundOrder
 from server.rounds import Ask, Said, run_rounds
 from server.run import RunFolder
 from strategies.arrays import Arrays
-from strategies.flower import ask, pack_order, run_setting
+from strategies.flower import ask, run_setting
+from strategies.message import pack_order
 
 app = ServerApp()
 

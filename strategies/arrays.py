@@ -17,14 +17,14 @@ def arrays_sha256(arrays: Arrays) -> str:
     """Return the SHA-256 over names, shapes and little-endian float32 values, in the order of the names."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name], dtype="<f4")
+        array = np.asarray(arrays[name], dtype="<f4")  # keeps () apart from (1,)
         digest.update(f"{name}:{array.shape}:".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
 
 
 def check_update(update: Arrays, base: Arrays) -> None:
-    """Accept an update that has exactly the parameters of `base`, all finite.
+    """Accept an update that has exactly the parameters of `base`, all finite, also when added to it.
 
     Raises:
         RefusedError: `bad-update` if a name, a shape or a type differs, or a value is not finite.
@@ -34,7 +34,9 @@ def check_update(update: Arrays, base: Arrays) -> None:
     for name, array in update.items():
         if array.shape != base[name].shape or array.dtype != np.float32:
             raise RefusedError(Code.BAD_UPDATE, f"The update's {name} has another shape or type than the base weights.")
-        if not np.isfinite(array).all():
+        with np.errstate(over="ignore", invalid="ignore"):
+            finite = np.isfinite(base[name] + array).all()
+        if not finite:
             raise RefusedError(Code.BAD_UPDATE, f"The update's {name} holds values that are not finite.")
 
 

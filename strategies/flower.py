@@ -6,24 +6,22 @@ Three sides of Flower are wrapped:
 * `TaskDesk`: the SuperNode's runtime API, from which the node's own runner takes tasks (`--isolation process`);
 * `ask`: a round of questions from the ServerApp, with a pull loop that looks often where Flower's own waits 3 s.
 
-A message holds weights as an ArrayRecord and one shape as canonical JSON: `order` on the way to a site, `notice` on the way back.
-`tests/contract/test_flower.py` turns red when a new Flower no longer fits.
+What the messages hold is in `message.py`. `tests/contract/test_flower.py` turns red when a new Flower no longer fits.
 """
 
 import logging
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from io import BytesIO
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import httpx
-import numpy as np
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, RecordDict
+from cryptography.hazmat.primitives.asymmetric import ec
+from flwr.app import Context, Error, Message, RecordDict
 from flwr.cli.build import build_fab_from_files
-from flwr.common.constant import SubStatus
+from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode, SubStatus
 from flwr.common.serde import fab_to_proto, user_config_to_proto
 from flwr.proto.control_pb2 import (
     ListNodesRequest,
@@ -33,11 +31,15 @@ from flwr.proto.control_pb2 import (
     StopRunRequest,
     UnregisterNodeRequest,
 )
-from flwr.proto.runtime_pb2 import AcquireTaskRequest, SendTaskHeartbeatRequest
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree, PullObjectRequest
+from flwr.proto.node_pb2 import Node
+from flwr.proto.runtime_pb2 import AcquireTaskRequest, PullAppMessagesRequest, SendTaskHeartbeatRequest
 from flwr.serverapp import Grid
 from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.fab import Fab
 from flwr.supercore.heartbeat import HeartbeatSender
+from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
+from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 from flwr.supercore.interceptors import (
     RuntimeTokenHttpInterceptor,
     RuntimeVersionHttpInterceptor,
@@ -46,17 +48,14 @@ from flwr.supercore.interceptors import (
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
-from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError, UnavailableError
-from protocol.plan import RoundOrder, UpdateNotice
-from protocol.shape import Shape, canonical_json
+from protocol.plan import UpdateNotice
 from strategies.arrays import Arrays
+from strategies.message import unpack_notice, weight_bytes
 
 T = TypeVar("T")
-S = TypeVar("S", bound=Shape)
 
 REFUSED_BY_SITE = 1400
 """Flower error code of a refusal; the reason is a code of `protocol/codes.py` and nothing else."""
@@ -67,71 +66,10 @@ FAULT_AT_SITE = 1401
 LOOK_SECONDS = 0.2
 """How often the centre looks for replies."""
 
-ARRAYS, ORDER, NOTICE, JSON = "arrays", "order", "notice", "json"
+_SPARE_BYTES = 1024 * 1024
+"""What a reply may hold beyond as many weights as were sent."""
 
 log = logging.getLogger(__name__)
-
-
-# Messages.
-
-
-def pack_order(order: RoundOrder, base: Arrays) -> RecordDict:
-    """Return the content of a message that asks a site to train from `base`."""
-    return _pack(ORDER, order, base)
-
-
-def pack_notice(notice: UpdateNotice, update: Arrays) -> RecordDict:
-    """Return the content of a site's reply: its update and what it says of it."""
-    return _pack(NOTICE, notice, update)
-
-
-def unpack_order(content: RecordDict) -> tuple[RoundOrder, dict[str, NDArray[np.float32]]]:
-    """Return the order and the base weights of a message.
-
-    Raises:
-        InvalidInputError: `bad-shape` if the content is of another form; the message quotes nothing of it.
-    """
-    return _unpack(ORDER, RoundOrder, content)
-
-
-def unpack_notice(content: RecordDict) -> tuple[UpdateNotice, dict[str, NDArray[np.float32]]]:
-    """Return the notice and the update of a site's reply; neither is compared with the order yet.
-
-    Raises:
-        InvalidInputError: `bad-shape` if the content is of another form; the message quotes nothing of it.
-    """
-    return _unpack(NOTICE, UpdateNotice, content)
-
-
-def _pack(name: str, shape: Shape, arrays: Arrays) -> RecordDict:
-    weights = ArrayRecord({key: Array(np.ascontiguousarray(array)) for key, array in sorted(arrays.items())})
-    return RecordDict({ARRAYS: weights, name: ConfigRecord({JSON: canonical_json(shape).decode()})})
-
-
-def _unpack(name: str, kind: type[S], content: RecordDict) -> tuple[S, dict[str, NDArray[np.float32]]]:
-    try:
-        shape = kind.model_validate_json(str(content.config_records[name][JSON]))
-        return shape, {key: _decoded(array) for key, array in content.array_records[ARRAYS].items()}
-    except (KeyError, TypeError, ValueError, ValidationError) as error:
-        raise InvalidInputError(Code.BAD_SHAPE, f"The message holds no {kind.__name__} with its weights.") from error
-
-
-def _decoded(array: Array) -> NDArray[np.float32]:
-    """Return the float32 values of one array in npy format (NumPy enhancement proposal 1), without copying them.
-
-    `numpy.load` makes room for whatever size the header claims before it looks at the bytes; here the two are compared first.
-
-    Raises:
-        ValueError: If it is not little-endian float32 in C order, or header and bytes disagree.
-    """
-    stream = BytesIO(array.data)
-    if np.lib.format.read_magic(stream) != (1, 0):
-        raise ValueError("not npy 1.0")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    start = stream.tell()
-    if fortran or dtype != np.dtype("<f4") or 4 * math.prod(shape) != len(array.data) - start:
-        raise ValueError("not float32, or not as long as its header says")
-    return np.frombuffer(array.data, dtype="<f4", offset=start).reshape(shape)
 
 
 # The centre's side of a round.
@@ -166,37 +104,144 @@ def ask(
         seconds: Deadline for all of them together.
         clock: Seconds that never run backwards.
     """
+    deadline = clock() + seconds
     messages = [
         Message(content, dst_node_id=node, message_type="train", group_id=group, ttl=float(seconds)) for node in nodes
     ]
-    deadline = clock() + seconds
     waiting: dict[str, int] = {}
     for node, message_id in zip(nodes, grid.push_messages(messages), strict=True):
-        if message_id is None:  # what Flower says of a node that it does not know
-            yield Answer(node, Code.NODE_ABSENT)
-        else:
+        if message_id:
             waiting[message_id] = node
+        else:  # what Flower says of a node that it does not know
+            yield Answer(node, Code.NODE_ABSENT)
+    replies = _Replies(grid, limit_bytes=2 * weight_bytes(content) + _SPARE_BYTES)
     while waiting and clock() < deadline:
-        for reply in grid.pull_messages(list(waiting)):
-            node_id = waiting.pop(reply.metadata.reply_to_message_id, None)
-            if node_id is not None:  # a second reply to the same message counts for nothing
-                yield Answer(node_id, _said(reply))
+        for message_id, said in replies.look(waiting):
+            yield Answer(waiting.pop(message_id), said)
         if waiting:
             time.sleep(LOOK_SECONDS)
     for node in waiting.values():
         yield Answer(node, Code.ROUND_LATE)
 
 
-def _said(reply: Message) -> tuple[UpdateNotice, Arrays] | Code:
-    """Return what a reply holds. An error that is not of our own runner (the SuperNode has gone, say) is `node-absent`."""
+@dataclass(slots=True)
+class _Reply:
+    """A reply on its way: the SuperLink has its envelope, and its objects come one by one as the site sends them."""
+
+    message_id: str
+    objects: list[str]
+    pulled: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> list[str]:
+        """What has not been pulled yet."""
+        return [name for name in self.objects if name not in self.pulled]
+
+    @property
+    def size(self) -> int:
+        """How many bytes have been pulled."""
+        return sum(len(content) for content in self.pulled.values())
+
+
+class _Replies:
+    """Takes replies from the SuperLink, each as soon as all of it is there.
+
+    Flower's own way waits for the objects of one reply before it looks at the next, up to three minutes for a site that died half-way
+    through sending, waits a second and more between looks, and lets the run die of a reply that cannot be read.
+    """
+
+    def __init__(self, grid: Grid, *, limit_bytes: int) -> None:
+        self._client: RuntimeHttpClient = grid._runtime_client  # type: ignore[attr-defined] # noqa: SLF001 - HttpGrid's
+        self._run_id: int = grid.run.run_id
+        self._node = Node(node_id=SUPERLINK_NODE_ID)
+        self._limit = limit_bytes
+        self._begun: dict[str, _Reply] = {}
+
+    def look(self, waiting: Iterable[str]) -> Iterator[tuple[str, tuple[UpdateNotice, Arrays] | Code]]:
+        """Yield the id of each message of `waiting` that has been answered, and the answer."""
+        self._begin([message_id for message_id in waiting if message_id not in self._begun])
+        for message_id, reply in list(self._begun.items()):
+            said = self._pulled(reply)
+            if said is not None:
+                del self._begun[message_id]
+                yield message_id, said
+
+    def _begin(self, waiting: list[str]) -> None:
+        """Ask for new envelopes. The SuperLink hands each out once."""
+        if not waiting:
+            return
+        answer = self._client.PullMessages(PullAppMessagesRequest(message_ids=waiting))
+        for envelope, tree in zip(answer.messages_list, answer.message_object_trees, strict=True):
+            asked = envelope.metadata.reply_to_message_id
+            if asked in waiting:
+                self._begun[asked] = _Reply(envelope.metadata.message_id, _names_in(tree))
+
+    def _pulled(self, reply: _Reply) -> tuple[UpdateNotice, Arrays] | Code | None:
+        """Pull what there is of a reply; return what it says, or None if there is more to come."""
+        if len(reply.objects) > _most_objects(self._limit):
+            return self._done(reply, Code.BAD_UPDATE)
+        for name in reply.missing:
+            request = PullObjectRequest(node=self._node, run_id=self._run_id, object_id=name)
+            answer = self._client.PullObject(request)
+            if not answer.object_found:  # the site did not finish sending in Flower's time
+                return self._done(reply, Code.NODE_ABSENT)
+            if not answer.object_available:
+                return None
+            reply.pulled[name] = answer.object_content
+            if reply.size > self._limit:
+                return self._done(reply, Code.BAD_UPDATE)
+        return self._done(reply, _said(_inflated(reply)))
+
+    def _done(self, reply: _Reply, said: tuple[UpdateNotice, Arrays] | Code) -> tuple[UpdateNotice, Arrays] | Code:
+        """Let the SuperLink drop what it still has of a reply."""
+        request = ConfirmMessageReceivedRequest(
+            node=self._node, run_id=self._run_id, message_object_id=reply.message_id
+        )
+        self._client.ConfirmMessageReceived(request)
+        return said
+
+
+def _names_in(tree: ObjectTree) -> list[str]:
+    return list(dict.fromkeys(one.object_id for one in iterate_object_tree(tree)))
+
+
+def _most_objects(limit_bytes: int) -> int:
+    """Return how many objects a reply may have: some records, and the pieces of its one array."""
+    return 16 + limit_bytes // _SPARE_BYTES
+
+
+def _inflated(reply: _Reply) -> Message | None:
+    """Return the message that Flower reads out of a reply's objects. Broad on purpose: they are a site's bytes, whatever it wrote."""
+    try:
+        message = inflate_object_from_contents(reply.message_id, reply.pulled)
+    except Exception as error:  # noqa: BLE001 - KeyError, TypeError, RecursionError, DecodeError, ...
+        log.warning("reply.unreadable", extra={"fault": type(error).__name__})
+        return None
+    return message if isinstance(message, Message) else None
+
+
+def _said(reply: Message | None) -> tuple[UpdateNotice, Arrays] | Code:
+    """Return what a reply holds: an update, or the code that stands for its error."""
+    if reply is None:
+        return Code.BAD_UPDATE
     if not reply.has_error():
         try:
             return unpack_notice(reply.content)
         except InvalidInputError:
             return Code.BAD_UPDATE
-    if reply.error.code in {REFUSED_BY_SITE, FAULT_AT_SITE} and reply.error.reason in set(Code):
-        return Code(reply.error.reason)
-    return Code.NODE_ABSENT
+    return _code_of(reply.error)
+
+
+def _code_of(error: Error) -> Code:
+    """Return a code for an error: our own runner's, or what Flower says of a node that has gone, is late or has lost its runner."""
+    if error.code in {REFUSED_BY_SITE, FAULT_AT_SITE} and error.reason in set(Code):
+        return Code(error.reason)
+    known: dict[Any, Code] = {
+        ErrorCode.NODE_UNAVAILABLE: Code.NODE_ABSENT,
+        ErrorCode.MESSAGE_UNAVAILABLE: Code.ROUND_LATE,
+        ErrorCode.REPLY_MESSAGE_UNAVAILABLE: Code.ROUND_LATE,
+    }
+    return known.get(error.code, Code.NODE_FAULT)
 
 
 def run_setting(context: Context, name: str) -> str:
@@ -287,9 +332,18 @@ class Fleet:
 
 
 def key_bytes(ssh_public_key: str) -> bytes:
-    """Return an OpenSSH public key in the form in which Flower compares keys."""
-    key = serialization.load_ssh_public_key(ssh_public_key.encode())
-    return public_key_to_bytes(key)  # type: ignore[arg-type] # P-384 by the pattern of protocol.enrolment.SshPublicKey
+    """Return an OpenSSH public key in the form in which Flower compares keys.
+
+    Raises:
+        ValueError: If it is no key on a NIST curve.
+    """
+    try:
+        key = serialization.load_ssh_public_key(ssh_public_key.encode())
+    except UnsupportedAlgorithm as error:
+        raise ValueError("an unknown kind of key") from error
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise ValueError("not a key on a NIST curve")  # noqa: TRY004 - the value is wrong, whatever its class
+    return public_key_to_bytes(key)
 
 
 def build_bundle(files: Mapping[str, bytes]) -> bytes:
@@ -327,7 +381,7 @@ class Task:
         """
         try:
             _asked(lambda: push_message(self._client, reply, self.context))
-            push_task_output(self._client, self.context, SubStatus.COMPLETED, "")
+            _asked(lambda: push_task_output(self._client, self.context, SubStatus.COMPLETED, ""))
         finally:
             self.close()
 
@@ -357,7 +411,7 @@ class TaskDesk:
         self._client = self._connect("flower-superexec", guard)
 
     def next_task(self) -> Task | None:
-        """Return a task if one is waiting.
+        """Return a task if one is waiting. What cannot be read of what the centre sent is left; Flower answers it in time.
 
         Raises:
             UnavailableError: `peer-unreachable` if the SuperNode does not answer.
@@ -366,7 +420,13 @@ class TaskDesk:
         answer = _asked(lambda: self._client.AcquireTask(request))
         if not answer.HasField("task") or not answer.token:
             return None
-        return _asked(lambda: Task(self._connect("flwr-clientapp", RuntimeTokenHttpInterceptor(answer.token))))
+        try:
+            return _asked(lambda: Task(self._connect("flwr-clientapp", RuntimeTokenHttpInterceptor(answer.token))))
+        except UnavailableError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the bytes are another side's: KeyError, ObjectPullError, DecodeError, ...
+            log.warning("task.unreadable", extra={"fault": type(error).__name__})
+            return None
 
     def close(self) -> None:
         """Close the connection."""

@@ -1,0 +1,253 @@
+"""A round of questions: one answer for each site, by the deadline, whatever the sites send."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from flwr.app import Array, ArrayRecord, Error, MetricRecord, RecordDict
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from protocol.codes import Code
+from protocol.plan import UpdateNotice
+from strategies import flower
+from strategies.arrays import arrays_sha256
+from strategies.flower import FAULT_AT_SITE, REFUSED_BY_SITE, Answer, ask, key_bytes
+from strategies.message import pack_notice, pack_order
+from tests.fakes.rounds import a_notice, an_order, weights
+from tests.fakes.superlink import MemorySuperLink, within_a_task
+
+GOOD = pack_notice(a_notice(weights(1)), weights(1))
+OTHER = pack_notice(a_notice(weights(2)), weights(2))
+
+
+@pytest.fixture(autouse=True)
+def task(monkeypatch: pytest.MonkeyPatch) -> None:
+    within_a_task(monkeypatch)
+    monkeypatch.setattr(flower, "LOOK_SECONDS", 0)
+
+
+def ticking() -> Callable[[], float]:
+    """A clock on which each look at it takes a second."""
+    now = iter(range(10_000))
+    return lambda: next(now)
+
+
+def asking(superlink: MemorySuperLink, *nodes: int, seconds: float = 20) -> Iterator[Answer]:
+    return ask(superlink, list(nodes), pack_order(an_order(), weights()), group="1", seconds=seconds, clock=ticking())
+
+
+def answered(reply: Callable[[MemorySuperLink], Any]) -> tuple[UpdateNotice, Any] | Code:
+    """What becomes of one site's reply."""
+    superlink = MemorySuperLink()
+    superlink.asked = {}
+    answers = asking(superlink, 11, 12)
+    superlink.unknown = {12}
+    assert next(answers) == Answer(12, Code.NODE_ABSENT)
+    reply(superlink)
+    (answer,) = answers
+    assert answer.node_id == 11
+    return answer.said
+
+
+def test_everybody_is_asked_the_same_with_the_deadline_as_life() -> None:
+    superlink = MemorySuperLink()
+    list(asking(superlink, 11, 12, seconds=7))
+    contents = [message.content for message in superlink.asked.values()]
+    assert [message.metadata.dst_node_id for message in superlink.asked.values()] == [11, 12]
+    assert {(m.metadata.message_type, m.metadata.ttl, m.metadata.group_id) for m in superlink.asked.values()} == {
+        ("train", 7.0, "1")
+    }
+    assert contents[0] == contents[1]
+
+
+def test_answers_come_in_the_order_in_which_sites_give_them() -> None:
+    superlink = MemorySuperLink()
+    superlink.unknown = {10}
+    answers = asking(superlink, 10, 11, 12)
+    next(answers)
+    superlink.reply(12, GOOD)
+    second = next(answers)
+    superlink.reply(11, Error(code=REFUSED_BY_SITE, reason="budget-spent"))
+    assert next(answers) == Answer(11, Code.BUDGET_SPENT)
+    assert next(answers, None) is None
+    assert second.node_id == 12
+    notice, update = second.said
+    assert notice == a_notice(weights(1))
+    assert arrays_sha256(update) == arrays_sha256(weights(1))
+    assert sorted(superlink.confirmed) == sorted(one.envelope.metadata.message_id for one in superlink.replies.values())
+
+
+def test_nodes_that_the_superlink_does_not_know_are_absent_each_of_them() -> None:
+    superlink = MemorySuperLink(unknown={11, 12, 13})
+    assert [answer.said for answer in asking(superlink, 11, 12, 13)] == [Code.NODE_ABSENT] * 3
+
+
+def test_who_has_not_answered_by_the_deadline_is_late() -> None:
+    superlink = MemorySuperLink(unknown={13})
+    answers = asking(superlink, 11, 12, 13)
+    next(answers)
+    superlink.reply(11, GOOD)
+    assert next(answers).node_id == 11
+    assert list(answers) == [Answer(12, Code.ROUND_LATE)]
+
+
+@pytest.mark.parametrize("arrived", [0, 1, 3])
+def test_a_site_that_stops_half_way_holds_up_nobody(arrived: int) -> None:
+    superlink = MemorySuperLink(unknown={13})
+    answers = asking(superlink, 11, 12, 13)
+    next(answers)
+    superlink.reply(11, GOOD, arrived=arrived)
+    superlink.reply(12, OTHER)
+    assert next(answers).node_id == 12
+    assert list(answers) == [Answer(11, Code.ROUND_LATE)]
+
+
+def test_a_reply_is_taken_when_its_last_object_has_come() -> None:
+    superlink = MemorySuperLink(unknown={13})
+    answers = asking(superlink, 11, 12, 13)
+    next(answers)
+    slow = superlink.reply(11, GOOD, arrived=2)
+    superlink.reply(12, OTHER)
+    assert next(answers).node_id == 12
+    slow.arrived = None
+    said = next(answers).said
+    assert not isinstance(said, Code)
+    assert arrays_sha256(said[1]) == arrays_sha256(weights(1))
+
+
+def test_no_object_is_pulled_twice() -> None:
+    superlink = MemorySuperLink(unknown={13})
+    answers = asking(superlink, 11, 13)
+    next(answers)
+    slow = superlink.reply(11, GOOD, arrived=3)
+
+    def arrive(request: Any) -> Any:
+        slow.arrived = None
+        return MemorySuperLink.PullMessages(superlink, request)
+
+    superlink.PullMessages = arrive  # type: ignore[method-assign]
+    next(answers)
+    assert superlink.pulls <= len(slow.objects) + 1
+
+
+def test_what_the_superlink_has_dropped_is_absent() -> None:
+    assert answered(lambda superlink: superlink.reply(11, GOOD, lost=True)) is Code.NODE_ABSENT
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (Error(code=REFUSED_BY_SITE, reason="policy-hours"), Code.POLICY_HOURS),
+        (Error(code=FAULT_AT_SITE, reason="node-fault"), Code.NODE_FAULT),
+        (Error(code=REFUSED_BY_SITE, reason="MUSTERMANN^ERIKA"), Code.NODE_FAULT),
+        (Error(code=REFUSED_BY_SITE, reason=""), Code.NODE_FAULT),
+        (Error(code=REFUSED_BY_SITE), Code.NODE_FAULT),
+        (Error(code=99, reason="budget-spent"), Code.NODE_FAULT),
+        (Error(code=2, reason="<class 'ValueError'>:<'MUSTERMANN^ERIKA'>"), Code.NODE_FAULT),
+        (Error(code=3, reason="expired"), Code.ROUND_LATE),
+        (Error(code=4, reason="expired"), Code.ROUND_LATE),
+        (Error(code=5, reason="offline"), Code.NODE_ABSENT),
+        (Error(code=8, reason="ClientApp stopped responding."), Code.NODE_FAULT),
+    ],
+)
+def test_of_an_error_only_a_code_is_taken(error: Error, code: Code) -> None:
+    assert answered(lambda superlink: superlink.reply(11, error)) is code
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        RecordDict(),
+        RecordDict({"metrics": MetricRecord({"accuracy": 1.0})}),
+        pack_order(an_order(), weights()),
+        RecordDict({"arrays": ArrayRecord({"w": Array(np.ones(3))}), "notice": GOOD["notice"]}),
+    ],
+)
+def test_a_reply_of_another_form_is_a_bad_update(content: RecordDict) -> None:
+    assert answered(lambda superlink: superlink.reply(11, content)) is Code.BAD_UPDATE
+
+
+def test_a_reply_far_larger_than_what_was_sent_is_left_where_it_is() -> None:
+    pulls = []
+
+    def reply(superlink: MemorySuperLink) -> None:
+        flat = Array(dtype="float32", shape=(1,), stype="acinus.float32", data=bytes(range(256)) * 160_000)  # 41 MB
+        superlink.reply(11, RecordDict({"arrays": ArrayRecord({"flat": flat}), "notice": GOOD["notice"]}))
+        pulls.append(superlink)
+
+    assert answered(reply) is Code.BAD_UPDATE
+    (superlink,) = pulls
+    assert superlink.pulls < len(next(iter(superlink.replies.values())).objects)
+    assert superlink.confirmed
+
+
+def test_a_reply_of_very_many_objects_is_not_even_begun() -> None:
+    many = ArrayRecord({f"a{n}": Array(np.array([n], np.float32)) for n in range(60)})
+    superlinks = []
+
+    def reply(superlink: MemorySuperLink) -> None:
+        superlink.reply(11, RecordDict({"arrays": many, "notice": GOOD["notice"]}))
+        superlinks.append(superlink)
+
+    assert answered(reply) is Code.BAD_UPDATE
+    assert superlinks[0].pulls == 0
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 20), st.floats(0, 1), st.integers(0, 9), st.binary(max_size=40))
+def test_objects_of_arbitrary_bytes_never_end_the_round(which: int, where: float, gone: int, new: bytes) -> None:
+    def reply(superlink: MemorySuperLink) -> None:
+        sent = superlink.reply(11, GOOD)
+        name = list(sent.objects)[which % len(sent.objects)]
+        good = sent.objects[name]
+        cut = int(where * len(good))
+        sent.objects[name] = good[:cut] + new + good[cut + gone :]
+
+    said = answered(reply)
+    assert isinstance(said, Code) or isinstance(said[0], UpdateNotice)
+
+
+def test_an_envelope_for_a_message_that_nobody_sent_counts_for_nothing() -> None:
+    def reply(superlink: MemorySuperLink) -> None:
+        sent = superlink.reply(11, GOOD)
+        sent.envelope.metadata.reply_to_message_id = "f" * 64
+
+    assert answered(reply) is Code.ROUND_LATE
+
+
+def test_a_second_reply_to_the_same_message_counts_for_nothing() -> None:
+    superlink = MemorySuperLink(unknown={13})
+    answers = asking(superlink, 11, 12, 13)
+    next(answers)
+    superlink.reply(11, GOOD)
+    assert next(answers).node_id == 11
+    superlink.handed_out.clear()
+    assert list(answers) == [Answer(12, Code.ROUND_LATE)]
+
+
+# Keys.
+
+
+def ssh(key: Any) -> str:
+    return key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
+
+
+def test_one_key_is_the_same_whatever_its_comment() -> None:
+    key = ec.generate_private_key(ec.SECP384R1()).public_key()
+    assert key_bytes(ssh(key)) == key_bytes(ssh(key) + " root@pacs")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "ecdsa-sha2-nistp384 AAAA", "ecdsa-sha2-nistp384 " + "A" * 300, "ssh-bananas AAAA", "not a key",
+        ssh(rsa.generate_private_key(65537, 2048).public_key()), ssh(ed25519.Ed25519PrivateKey.generate().public_key()),
+    ],
+)  # fmt: skip
+def test_what_is_no_key_on_a_curve_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError):
+        key_bytes(text)

@@ -1,0 +1,173 @@
+"""What a message holds comes out as it went in, and whatever else a message holds is refused without a word of it."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from protocol.codes import Code
+from protocol.errors import InvalidInputError
+from strategies.arrays import Arrays, arrays_sha256
+from strategies.message import pack_notice, pack_order, unpack_notice, unpack_order, weight_bytes
+from tests.fakes.rounds import a_notice, an_order
+
+NAMES = st.text("abcXYZ019_.", min_size=1, max_size=20)
+VALUES = arrays(np.float32, array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4))
+
+
+def named(**values: list[float]) -> dict[str, np.ndarray]:
+    return {name: np.array(value, np.float32) for name, value in values.items()}
+
+
+@settings(deadline=None)
+@given(st.dictionaries(NAMES, VALUES, max_size=6))
+def test_every_value_comes_back_bit_by_bit(weights: dict[str, np.ndarray]) -> None:
+    order, back = unpack_order(pack_order(an_order(), weights))
+    assert order == an_order()
+    assert back.keys() == weights.keys()
+    for name, array in weights.items():
+        assert (back[name].shape, back[name].dtype) == (array.shape, np.dtype("<f4"))
+        assert back[name].tobytes() == np.ascontiguousarray(array).tobytes()
+    assert arrays_sha256(back) == arrays_sha256(weights)
+
+
+def test_a_notice_comes_back_too() -> None:
+    notice, update = unpack_notice(pack_notice(a_notice(), named(a=[1, 2], b=[3])))
+    assert notice == a_notice()
+    assert {name: array.tolist() for name, array in update.items()} == {"a": [1, 2], "b": [3]}
+
+
+def test_odd_layouts_in_memory_make_no_difference() -> None:
+    square = np.arange(12, dtype=np.float32).reshape(3, 4)
+    for odd in (square.T, square[::2, ::-1], np.asfortranarray(square), square.astype(">f4")):
+        _, back = unpack_order(pack_order(an_order(), {"w": odd}))
+        assert np.array_equal(back["w"], odd)
+
+
+def test_a_network_of_many_arrays_is_one_array_on_the_way() -> None:
+    content = pack_order(an_order(), {f"layer{n}": np.zeros(10, np.float32) for n in range(60)})
+    assert sum(len(record) for record in content.array_records.values()) == 1
+    assert weight_bytes(content) == 60 * 10 * 4
+
+
+def test_an_order_is_no_notice() -> None:
+    with pytest.raises(InvalidInputError):
+        unpack_notice(pack_order(an_order(), named(a=[1])))
+    with pytest.raises(InvalidInputError):
+        unpack_order(pack_notice(a_notice(), named(a=[1])))
+
+
+def content_of(**changes: Any) -> RecordDict:
+    """A site's reply with two arrays, some of it changed by name: `data`, `layout`, `json`."""
+    good = pack_notice(a_notice(), named(a=[1, 2], b=[3]))
+    words = dict(good.config_records["notice"]) | {k: v for k, v in changes.items() if k != "data"}
+    data = changes.get("data", good.array_records["arrays"]["flat"].data)
+    flat = Array(dtype="float32", shape=(3,), stype="acinus.float32", data=data)
+    return RecordDict({"arrays": ArrayRecord({"flat": flat}), "notice": ConfigRecord(words)})
+
+
+def refused(content: RecordDict) -> InvalidInputError:
+    with pytest.raises(InvalidInputError) as caught:
+        unpack_notice(content)
+    assert caught.value.code is Code.BAD_SHAPE
+    assert str(caught.value) == "The message holds no UpdateNotice with its weights."
+    return caught.value
+
+
+def test_the_unchanged_content_is_taken() -> None:
+    unpack_notice(content_of())
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        [["a", [2]]],  # less than there is
+        [["a", [2]], ["b", [2]]],  # more
+        [["a", [2**30, 2**30, 2**30]], ["b", [1]]],  # far more than any memory
+        [["a", [2**31]], ["b", [1]]],
+        [["a", [-3]], ["b", [6]]],
+        [["a", [-1, -2]], ["b", [1]]],
+        [["a", [2]], ["a", [1]]],  # one name twice
+        [["a", [2.5]], ["b", [0.5]]],
+        [["a", ["2"] * 9], ["b", [1]]],
+        [["a", [1] * 9 + [2]], ["b", [1]]],
+        [["MUSTERMANN^ERIKA", [2]], ["b", [1]]],  # a name that could be a person's
+        [["a b", [2]], ["b", [1]]],
+        [["", [2]], ["b", [1]]],
+        [["a" * 201, [2]], ["b", [1]]],
+        [["a"], ["b", [1]]],
+        [["a", 3]],
+        {"a": [2], "b": [1]},
+        3,
+        None,
+    ],
+)  # fmt: skip
+def test_a_layout_that_does_not_fit_is_refused(layout: Any) -> None:
+    refused(content_of(layout=json.dumps(layout)))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[", "[" * 100_000, "NaN", '[["a", [1e400]], ["b", [1]]]', "\x00", '"' + "9" * 5000]
+)
+def test_a_layout_that_is_no_json_is_refused(text: str) -> None:
+    refused(content_of(layout=text))
+
+
+@pytest.mark.parametrize("data", [b"", b"\0" * 11, b"\0" * 13, b"\0" * 24, b"\x93NUMPY\x01\x00"])
+def test_other_bytes_than_the_layout_says_are_refused(data: bytes) -> None:
+    refused(content_of(data=data))
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=64), st.text(max_size=64))
+def test_nothing_but_a_refusal_comes_of_arbitrary_bytes(data: bytes, layout: str) -> None:
+    if len(data) == 12:
+        data += b"\0"
+    refused(content_of(data=data, layout=layout))
+
+
+@settings(deadline=None)
+@given(st.integers(0, 400), st.integers(0, 255))
+def test_one_changed_character_of_the_words_is_refused_or_says_the_same_kind_of_thing(at: int, byte: int) -> None:
+    good = str(content_of().config_records["notice"]["json"])
+    changed = good[: at % len(good)] + chr(byte) + good[at % len(good) + 1 :]
+    try:
+        notice, _ = unpack_notice(content_of(json=changed))
+    except InvalidInputError:
+        return
+    assert set(notice.model_dump()) == set(a_notice().model_dump())
+
+
+@pytest.mark.parametrize("value", [3, 2.5, b"{}", [1, 2], ["a"], [True], True])
+def test_words_of_another_kind_are_refused(value: Any) -> None:
+    refused(content_of(json=value))
+    refused(content_of(layout=value))
+
+
+def test_missing_records_are_refused() -> None:
+    whole = content_of()
+    refused(RecordDict())
+    refused(RecordDict({"arrays": whole["arrays"]}))
+    refused(RecordDict({"notice": whole["notice"]}))
+    refused(RecordDict({"arrays": ArrayRecord(), "notice": whole["notice"]}))
+    refused(RecordDict({"arrays": MetricRecord({"flat": 1.0}), "notice": whole["notice"]}))
+    refused(RecordDict({"arrays": whole["arrays"], "notice": MetricRecord({"json": 1.0})}))
+
+
+@pytest.mark.parametrize("epsilon", ["Infinity", "NaN", "-1", "1e999"])
+def test_an_epsilon_that_is_no_number_is_refused(epsilon: str) -> None:
+    good = str(content_of().config_records["notice"]["json"])
+    assert '"epsilon":0.5' in good
+    refused(content_of(json=good.replace('"epsilon":0.5', f'"epsilon":{epsilon}')))
+
+
+def test_values_that_are_not_finite_come_through_for_the_round_to_refuse() -> None:
+    """A message says what it says; whether an update counts is `check_update`'s to decide."""
+    update: Arrays = {"a": np.array([np.nan, np.inf], np.float32)}
+    _, back = unpack_notice(pack_notice(a_notice(), update))
+    assert np.isnan(back["a"][0])
