@@ -1,0 +1,1 @@
+"""The node's own parts as real processes, on loopback."""

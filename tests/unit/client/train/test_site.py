@@ -1,0 +1,262 @@
+"""An order at a site: who says no, in which order things happen, and what a death in between leaves behind."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from client.gate import gate as gates
+from client.gate.gate import Gate
+from client.gate.policy import SitePolicy, TrainingPolicy
+from client.ledger import store as ledger_store
+from client.ledger.store import BudgetLedger
+from client.store.database import connect
+from client.train import kept
+from client.train.cohort import Cohort
+from client.train.kept import KeptUpdates
+from client.train.noise import Randomness
+from client.train.site import SiteTrainer
+from models.weights import STARTING, load_arrays
+from protocol.codes import Code
+from protocol.errors import ConflictError, FederationError, InvalidInputError, RefusedError, UnavailableError
+from protocol.plan import PrivacyPlan, Purpose, RoundOrder, RunPlan, UpdateNotice
+from strategies.arrays import Arrays, arrays_sha256, check_update
+from tests.fakes.labelled import labelled_study
+from tests.fakes.random_bytes import CountedBytes
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+BASE = load_arrays(STARTING)
+RUN = "a" * 32
+ALLOWED = TrainingPolicy(
+    allowed=True, purposes=(Purpose.SEGMENTATION,), lineages=("ggo",), epsilon_total=8.0, epsilon_per_run=8.0,
+    minimum_cohort=2,
+)  # fmt: skip
+
+
+def order(number: int = 1, base: Arrays = BASE, **changes: Any) -> RoundOrder:
+    privacy = PrivacyPlan(noise_multiplier=1.5, clipping_norm=0.5, sample_rate=0.5, expected_batch=1, steps_per_round=1)
+    plan = RunPlan(
+        base="ggo@0",
+        sites=("northport",),
+        rounds=9,
+        quorum=1,
+        learning_rate=0.02,
+        slices_per_patient=2,
+        privacy=privacy,
+    )
+    made = RoundOrder(run_id=RUN, round=number, base_sha256=arrays_sha256(base), plan=plan)
+    return made.model_copy(update=changes)
+
+
+class Site:
+    """A trainer with everything real but the clock and the seed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.policy = SitePolicy(training=ALLOWED)
+        self.cases = [labelled_study(folder / "studies", study, study) for study in (1, 2)]
+        self.trainer = self.start()
+
+    def start(self) -> SiteTrainer:
+        """Start the runner's trainer anew, as after a death."""
+        database = self.folder / "node.db"
+        gate = Gate(connect(database, gates.SCHEMA), lambda: self.policy, lambda: NOW, self.folder / "audit.head")
+        self.trainer = SiteTrainer(
+            site="northport", policy=lambda: self.policy, gate=gate,
+            ledger=BudgetLedger(connect(database, ledger_store.SCHEMA), lambda: NOW),
+            kept=KeptUpdates(connect(database, kept.SCHEMA), self.folder / "updates"),
+            cases=lambda: self.cases, cohort=Cohort(self.folder / "prepared"), base=self.shelf, now=lambda: NOW,
+            randomness=Randomness(),
+        )  # fmt: skip
+        return self.trainer
+
+    def shelf(self, name: str) -> Arrays:
+        if name != "ggo@0":
+            raise RefusedError(Code.POLICY_LINEAGE)
+        return BASE
+
+    def refused(self, asked: RoundOrder, base: Arrays = BASE) -> Code:
+        with pytest.raises(FederationError) as refusal:
+            self.trainer.answer(asked, base)
+        return refusal.value.code
+
+    def charges(self) -> list[int]:
+        return [entry.spend.round for entry in self.trainer.ledger.history()]
+
+    def audit(self) -> list[tuple[str, str, str]]:
+        return [(row.event, row.subject, row.verdict) for row in self.trainer.gate.audit.rows()]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+def test_an_order_is_judged_charged_answered_and_audited(site: Site) -> None:
+    notice, update = site.trainer.answer(order(), BASE)
+    check_update(update, BASE)
+    assert any(np.any(array) for array in update.values())
+    assert notice == UpdateNotice(
+        run_id=RUN, round=1, site="northport", base_sha256=arrays_sha256(BASE), update_sha256=arrays_sha256(update),
+        epsilon=site.trainer.ledger.epsilon(1e-5), delta=1e-5,
+    )  # fmt: skip
+    assert site.charges() == [1]
+    assert site.audit() == [("order.judged", f"{RUN}:1", "clear"), ("update.released", f"{RUN}:1", "clear")]
+    released = [row.body for row in site.trainer.gate.audit.rows() if row.event == "update.released"]
+    assert json.loads(released[0] or "") == notice.model_dump(mode="json")
+
+
+@pytest.mark.parametrize(
+    ("policy", "code"),
+    [
+        (ALLOWED.model_copy(update={"allowed": False}), Code.POLICY_PURPOSE),
+        (ALLOWED.model_copy(update={"lineages": ()}), Code.POLICY_LINEAGE),
+        (ALLOWED.model_copy(update={"hours": "20:00-06:00"}), Code.POLICY_HOURS),
+        (ALLOWED.model_copy(update={"minimum_cohort": 3}), Code.COHORT_TOO_SMALL),
+        (ALLOWED.model_copy(update={"epsilon_total": 0.5}), Code.BUDGET_SPENT),
+        (ALLOWED.model_copy(update={"epsilon_per_run": 0.5}), Code.BUDGET_SPENT),
+    ],
+)
+def test_what_the_policy_refuses_is_not_trained_not_charged_and_audited(
+    site: Site, policy: TrainingPolicy, code: Code
+) -> None:
+    site.policy = SitePolicy(training=policy)
+    assert site.refused(order()) is code
+    assert site.charges() == []
+    assert site.audit()[-1] == ("order.judged", f"{RUN}:1", code.value)
+    assert not (site.folder / "prepared").exists()
+    assert not (site.folder / "updates").exists()
+
+
+def test_an_edited_policy_holds_from_the_next_round_on(site: Site) -> None:
+    site.trainer.answer(order(), BASE)
+    site.policy = SitePolicy()
+    assert site.refused(order(2)) is Code.POLICY_PURPOSE
+
+
+def test_other_weights_than_the_order_names_are_refused(site: Site) -> None:
+    other = {name: array + 1 for name, array in BASE.items()}
+    assert site.refused(order(), other) is Code.SIGNATURE_INVALID
+    assert site.charges() == []
+
+
+def test_a_run_starts_from_a_release_that_the_site_holds(site: Site) -> None:
+    other = {name: array + np.float32(0.001) for name, array in BASE.items()}
+    assert site.refused(order(base=other), other) is Code.POLICY_LINEAGE
+    unknown = order().plan.model_copy(update={"base": "ggo@7"})
+    assert site.refused(order(plan=unknown)) is Code.POLICY_LINEAGE
+    site.trainer.answer(order(2, base=other), other)  # later rounds start from what the sites made together
+
+
+def test_weights_of_another_network_are_refused_after_the_charge_and_stay_charged(site: Site) -> None:
+    odd = {"x": np.zeros(3, np.float32)}
+    with pytest.raises(InvalidInputError) as refused:
+        site.trainer.answer(order(2, base=odd), odd)
+    assert refused.value.code is Code.BAD_SHAPE
+    assert site.charges() == [2]
+
+
+def test_the_same_round_again_gets_the_same_update_and_one_charge(site: Site) -> None:
+    notice, update = site.trainer.answer(order(), BASE)
+    for trainer in (site.trainer, site.start()):
+        again, same = trainer.answer(order(), BASE)
+        assert again == notice
+        assert all(np.array_equal(same[name], update[name]) for name in update)
+    assert site.charges() == [1]
+
+
+def test_the_same_round_from_other_weights_is_refused(site: Site) -> None:
+    site.trainer.answer(order(2), BASE)
+    other = {name: array + np.float32(0.001) for name, array in BASE.items()}
+    with pytest.raises(ConflictError):
+        site.trainer.answer(order(2, base=other), other)
+    assert site.charges() == [2]
+
+
+def test_an_update_that_is_kept_no_more_is_not_made_again(site: Site) -> None:
+    for number in (1, 2, 3):
+        site.trainer.answer(order(number), BASE)
+    assert sorted(path.name for path in (site.folder / "updates" / RUN).iterdir()) == [
+        "0002.safetensors",
+        "0003.safetensors",
+    ]
+    assert site.refused(order(1)) is Code.ALREADY_EXISTS
+
+
+@pytest.mark.parametrize("moment", ["train_privately", "keep", "note_update"])
+def test_a_death_after_the_charge_stays_charged_once(site: Site, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(*_: object, **__: object) -> None:
+        raise Killed
+
+    places: dict[str, Callable[[], None]] = {
+        "train_privately": lambda: monkeypatch.setattr("client.train.site.train_privately", die),
+        "keep": lambda: monkeypatch.setattr(KeptUpdates, "keep", die),
+        "note_update": lambda: monkeypatch.setattr(Gate, "note_update", die),
+    }
+    places[moment]()
+    with pytest.raises(Killed):
+        site.trainer.answer(order(), BASE)
+    assert site.charges() == [1]
+    monkeypatch.undo()
+    _, update = site.start().answer(order(), BASE)
+    assert site.charges() == [1]
+    _, same = site.start().answer(order(), BASE)
+    assert arrays_sha256(same) == arrays_sha256(update)
+
+
+def test_two_different_updates_of_one_round_never_leave(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed between the file and its row: nothing has left, so the next update may differ, but only one ever leaves."""
+    made: list[str] = []
+    honest = KeptUpdates.keep
+
+    def die_before_the_row(self: KeptUpdates, asked: RoundOrder, update: dict[str, NDArray[np.float32]]) -> None:
+        made.append(arrays_sha256(update))
+        monkeypatch.setattr(KeptUpdates, "keep", honest)
+        raise UnavailableError(Code.DISK_FULL)
+
+    monkeypatch.setattr(KeptUpdates, "keep", die_before_the_row)
+    with pytest.raises(UnavailableError):
+        site.trainer.answer(order(), BASE)
+    left = {arrays_sha256(site.start().answer(order(), BASE)[1]) for _ in range(2)}
+    assert len(left) == 1
+    assert left.isdisjoint(made)
+
+
+def test_an_old_copy_of_the_database_put_back_stops_training(site: Site) -> None:
+    site.trainer.answer(order(1), BASE)
+    copy = (site.folder / "node.db").read_bytes()
+    connect(site.folder / "node.db").execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    copy = (site.folder / "node.db").read_bytes()
+    site.trainer.answer(order(2), BASE)
+    connect(site.folder / "node.db").execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    for rest in site.folder.glob("node.db-*"):
+        rest.unlink()
+    (site.folder / "node.db").write_bytes(copy)
+    site.start()
+    assert site.refused(order(2)) is Code.AUDIT_BROKEN
+
+
+def test_nothing_about_the_number_of_patients_is_in_the_notice(site: Site) -> None:
+    few, _ = site.trainer.answer(order(1), BASE)
+    site.cases = [*site.cases, labelled_study(site.folder / "studies", 3, 3)]
+    more, _ = site.trainer.answer(order(2), BASE)
+    assert set(few.model_dump()) == {"run_id", "round", "site", "base_sha256", "update_sha256", "epsilon", "delta"}
+    assert more.epsilon > few.epsilon
+
+
+def test_training_can_be_repeated_with_the_same_bytes_in_tests_only(site: Site) -> None:
+    updates = []
+    for number in (1, 2):
+        trainer = replace(site.trainer, randomness=Randomness(CountedBytes(5)))
+        updates.append(arrays_sha256(trainer.answer(order(number), BASE)[1]))
+    assert updates[0] == updates[1]
+    assert arrays_sha256(site.trainer.answer(order(3), BASE)[1]) != updates[0]
