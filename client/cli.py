@@ -47,6 +47,9 @@ def choose_home(
 def main() -> None:
     """Run the command line; errors become one sentence and the exit code of their family."""
     os.umask(0o077)
+    logging.getLogger().addHandler(
+        logging.NullHandler()
+    )  # without a home, Python's own last resort would print texts of errors
     try:
         app()
     except FederationError as error:

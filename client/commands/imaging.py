@@ -38,6 +38,8 @@ def quantify(
 ) -> None:
     """Measure ground glass and consolidation in a chest CT. No network, no enrolment."""
     with answering(as_json=as_json):
+        if out is not None and out.exists() and not out.is_dir():
+            raise InvalidInputError(Code.BAD_REQUEST, f"--out {out} is a file. Name a folder for the results.")
         from client.infer.quantify import quantify_path
         from client.infer.releases import ReleaseShelf, pinned_release_key
 

@@ -4,6 +4,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,18 +31,25 @@ def software_version() -> str:
 def write_outputs(result: Result, folder: Path) -> list[str]:
     """Write the files of `quantify --out` and return their names.
 
+    They are made in a hidden folder beside their places and moved when all of them are whole; those of an earlier scan go.
+
     Raises:
-        UnavailableError: `disk-full`.
+        UnavailableError: `disk-full`; the folder is then as it was.
     """
-    with disk_faults():
+    contents = {PICTURE: picture_of(result), **dicom_objects(result)}
+    with disk_faults("The results"):
         folder.mkdir(parents=True, exist_ok=True)
-        result.scan.write_on_own_grid(folder / MASK, result.measurement.opacity)
-        result.scan.write_on_own_grid(folder / LUNGS, result.measurement.lungs)
-        (folder / PICTURE).write_bytes(picture_of(result))
-        names = [MASK, LUNGS, PICTURE]
-        for name, content in dicom_objects(result).items():
-            (folder / name).write_bytes(content)
-            names.append(name)
+        with TemporaryDirectory(prefix=".acinus-", dir=folder) as drafts:
+            draft = Path(drafts)
+            result.scan.write_on_own_grid(draft / MASK, result.measurement.opacity)
+            result.scan.write_on_own_grid(draft / LUNGS, result.measurement.lungs)
+            for name, content in contents.items():
+                (draft / name).write_bytes(content)
+            names = [MASK, LUNGS, *contents]
+            for name in names:
+                (draft / name).replace(folder / name)
+        for name in {SEG, SR} - set(names):
+            (folder / name).unlink(missing_ok=True)
     return names
 
 

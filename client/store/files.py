@@ -16,8 +16,11 @@ _PRIVATE_FOLDER = 0o700
 
 
 @contextmanager
-def disk_faults() -> Iterator[None]:
+def disk_faults(subject: str = "The store") -> Iterator[None]:
     """Turn the operating system's refusals to write into `disk-full`.
+
+    Args:
+        subject: Who could not write, as the message begins.
 
     Raises:
         UnavailableError: `disk-full`; the message holds the system's reason and no path of a patient's file.
@@ -27,7 +30,7 @@ def disk_faults() -> Iterator[None]:
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else "unknown reason"
         raise UnavailableError(
-            Code.DISK_FULL, f"The store could not write ({reason}). Free some space or correct the folder's owner."
+            Code.DISK_FULL, f"{subject} could not be written ({reason}). Free some space or correct the folder's owner."
         ) from error
 
 

@@ -1,6 +1,7 @@
 """The imaging commands as a script uses them: one JSON document, exit codes, nothing half-written."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from client import cli
 from client.commands import imaging, labels
+from client.infer.nifti import write_nifti, zyx_to_nifti
 from protocol.errors import FederationError
 from tests.fakes.ct_series import CtSeries, as_bytes, plain_series
 from tests.fakes.node_home import Home
@@ -152,8 +155,6 @@ def test_deidentify_under_the_sites_key_is_repeatable(home: Home, tmp_path: Path
 
 
 def test_labels_come_in_and_go_out(home: Home, tmp_path: Path) -> None:
-    from client.infer.nifti import write_nifti, zyx_to_nifti
-
     chest_series().write(tmp_path / "in")
     (study,) = run("--home", home.settings.home, "ingest", tmp_path / "in", "--json")[1]["studies"]
     volume = nibabel.load(home.settings.studies / study["study_key"] / "ct.nii.gz")
@@ -171,3 +172,45 @@ def test_labels_come_in_and_go_out(home: Home, tmp_path: Path) -> None:
     out = np.asarray(nibabel.load(tmp_path / "out" / f"{study['study_key']}_label.nii.gz").dataobj)
     assert np.array_equal(out, values)
     assert run("--home", home.settings.home, "label", "import", tmp_path / "none", "--json")[1]["code"] == "not-found"
+
+
+def test_a_fault_is_one_sentence_without_its_text(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Errors of libraries quote headers; where there is no home there is no log either, and Python would print them."""
+
+    def stumble() -> None:
+        raise ValueError("invalid PatientName CANARY^NAME")
+
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(cli, "app", stumble)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    said = capfd.readouterr()
+    assert ended.value.code == 5
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert "node-fault" in said.err
+    assert "CANARY" not in said.err
+
+
+def test_an_output_folder_that_is_a_file_is_refused_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    code, said = run("quantify", tmp_path / "nothing", "--json", "--out", tmp_path / "out")
+    assert (code, said["code"]) == (2, "bad-request")
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_results_of_another_scan_do_not_stay_beside_new_ones(tmp_path: Path) -> None:
+    chest_series().write(tmp_path / "in")
+    out = tmp_path / "out"
+    run("quantify", tmp_path / "in", "--json", "--out", out, "--device", "cpu")
+    assert {path.name for path in out.iterdir()} == {"mask.nii.gz", "lungs.nii.gz", "picture.png", "seg.dcm", "sr.dcm"}
+    before = (out / "mask.nii.gz").read_bytes()
+    volume = chest(2, 0.4).volume
+    turned, affine = zyx_to_nifti(volume.hu, np.diag([*volume.spacing_mm, 1.0])[[2, 1, 0, 3]])
+    write_nifti(tmp_path / "scan.nii.gz", turned, affine)
+    said = run("quantify", tmp_path / "scan.nii.gz", "--json", "--out", out, "--device", "cpu")[1]
+    assert {path.name for path in out.iterdir()} == {"mask.nii.gz", "lungs.nii.gz", "picture.png"} == set(said["files"])
+    assert (out / "mask.nii.gz").read_bytes() != before
