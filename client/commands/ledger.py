@@ -1,5 +1,6 @@
-"""`acinus-node ledger`: what training has cost the patients of this hospital, and how much is left."""
+"""`acinus-node ledger`: what training has cost the patients of this hospital, what a plan would cost, and how much is left."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -7,10 +8,13 @@ import typer
 from client.commands.home import answering, home_of, say_json
 
 if TYPE_CHECKING:  # Opacus takes seconds to import
-    from client.gate.policy import TrainingPolicy
-    from client.ledger.store import Entry
+    from client.ledger.store import BudgetLedger, Entry, Limit
+    from protocol.plan import RunPlan
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+
+_NO_RUN = "0" * 32
+_NO_HASH = "0" * 64
 
 
 def add_to(app: typer.Typer) -> None:
@@ -18,35 +22,78 @@ def add_to(app: typer.Typer) -> None:
     app.command("ledger")(ledger)
 
 
-def ledger(context: typer.Context, as_json: Json = False) -> None:
-    """Show every charge, and ε of them all at the policy's δ; fails if the chain of charges does not verify."""
+def ledger(
+    context: typer.Context,
+    plan: Annotated[
+        Path | None, typer.Option(metavar="PLAN", help="A run plan (TOML): what would it cost, and would it pass?")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show every charge and ε of them all; with a plan also its cost. Exits with 4 if the plan would not pass or the chain is broken."""
     with answering(as_json=as_json):
+        from client.commands.policy import read_order
         from client.gate.policy_file import load_policy
         from client.runtime import open_ledger
         from client.settings import load_settings
+        from client.train.limits import limit_of
 
         settings = load_settings(home_of(context))
-        document = as_document(open_ledger(settings).history(), load_policy(settings.policy).training)
+        limit = limit_of(load_policy(settings.policy).training)
+        book = open_ledger(settings)
+        document = as_document(book, limit)
+        if plan is not None:
+            document["plan"] = forecast(book, read_order(plan).plan, limit)
+            document["ok"] = bool(document["plan"]["would_pass"])
         say_json(document) if as_json else _tell(document)
+        if not document["ok"]:
+            raise typer.Exit(4)
 
 
-def as_document(entries: "list[Entry]", limit: "TrainingPolicy") -> dict[str, Any]:
-    """Return the ledger as JSON-ready values; ε is recomputed from the charges."""
+def as_document(book: "BudgetLedger", limit: "Limit") -> dict[str, Any]:
+    """Return the ledger as JSON-ready values; ε is recomputed from the charges.
+
+    Raises:
+        RefusedError: `audit-broken`.
+    """
     from client.ledger.account import epsilon
 
+    entries = book.history()
+    spent = epsilon([entry.spend.event for entry in entries], limit.delta)
     runs = dict.fromkeys(entry.spend.run_id for entry in entries)
-    of_run = {run: [entry.spend for entry in entries if entry.spend.run_id == run] for run in runs}
+    of_run = {run: [entry.spend.event for entry in entries if entry.spend.run_id == run] for run in runs}
     return {
         "ok": True,
-        "epsilon": epsilon([entry.spend.event for entry in entries], limit.delta),
+        "epsilon": spent,
         "delta": limit.delta,
         "epsilon_total": limit.epsilon_total,
         "epsilon_per_run": limit.epsilon_per_run,
+        "epsilon_per_period": limit.epsilon_per_period,
+        "period_days": limit.period_days,
+        "left": max(0.0, limit.epsilon_total - spent),
         "runs": [
-            {"run_id": run, "rounds": len(spends), "epsilon": epsilon([spend.event for spend in spends], limit.delta)}
-            for run, spends in of_run.items()
+            {"run_id": run, "rounds": len(events), "epsilon": epsilon(events, limit.delta)}
+            for run, events in of_run.items()
         ],
         "charges": [_charge(entry) for entry in entries],
+    }
+
+
+def forecast(book: "BudgetLedger", plan: "RunPlan", limit: "Limit") -> dict[str, Any]:
+    """Return what `plan` would cost as a new run, and how many of its rounds would pass."""
+    from client.train.limits import spend_of
+    from protocol.plan import RoundOrder
+
+    orders = [
+        RoundOrder(run_id=_NO_RUN, round=number, base_sha256=_NO_HASH, plan=plan)
+        for number in range(1, plan.rounds + 1)
+    ]
+    found = book.forecast([spend_of(order) for order in orders], limit=limit)
+    return {
+        "would_pass": found.rounds == plan.rounds,
+        "rounds": plan.rounds,
+        "rounds_within_budget": found.rounds,
+        "epsilon_of_run": found.epsilon_run,
+        "epsilon_after": found.epsilon,
     }
 
 
@@ -61,11 +108,17 @@ def _charge(entry: "Entry") -> dict[str, Any]:
 
 def _tell(document: dict[str, Any]) -> None:
     typer.echo(
-        f"ε {document['epsilon']:.2f} of {document['epsilon_total']:g} at δ {document['delta']:g}, "
+        f"ε {document['epsilon']:.2f} of {document['epsilon_total']:g} at δ {document['delta']:g}, {document['left']:.2f} left; "
         f"{len(document['charges'])} charges in {len(document['runs'])} runs"
     )
     for charge in document["charges"]:
         typer.echo(
             f"{charge['number']:>5}  {charge['charged_at']}  run {charge['run_id'][:10]} round {charge['round']:<4} "
             f"σ {charge['noise_multiplier']:g}  q {charge['sample_rate']:g}  {charge['steps']} steps"
+        )
+    if plan := document.get("plan"):
+        typer.echo(
+            f"The plan's {plan['rounds']} rounds would pass: ε {plan['epsilon_after']:.2f} afterwards."
+            if plan["would_pass"]
+            else f"Of the plan's {plan['rounds']} rounds {plan['rounds_within_budget']} would pass; the next is `budget-spent`."
         )

@@ -57,6 +57,8 @@ bundles = []                       # SHA-256 of the app bundles whose runs are a
 hours = "00:00-24:00"              # when training may run, local time; 20:00-06:00 passes midnight
 epsilon_total = 8.0                # most that training may ever cost a patient's privacy here (ε at delta)
 epsilon_per_run = 8.0              # most that one run may cost
+epsilon_per_period = 8.0           # most that any period_days days may cost
+period_days = 365
 delta = 1e-5
 minimum_cohort = 5                 # fewer labelled patients than this: no training
 

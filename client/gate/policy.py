@@ -35,6 +35,8 @@ class TrainingPolicy(Section):
     hours: Hours = "00:00-24:00"
     epsilon_total: Annotated[float, Field(ge=0, le=1000)] = 0.0
     epsilon_per_run: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    epsilon_per_period: Annotated[float, Field(ge=0, le=1000)] = 1000.0
+    period_days: Annotated[int, Field(ge=1, le=36_500)] = 365
     delta: Annotated[float, Field(gt=0, le=1e-3)] = 1e-5
     minimum_cohort: Annotated[int, Field(ge=1)] = 20
 

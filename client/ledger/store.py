@@ -7,10 +7,11 @@ transaction, which then appends only if the history is still the one that was re
 
 import hashlib
 import json
+import math
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from client.ledger.account import Event, epsilon
 from client.store.database import transaction
@@ -37,6 +38,7 @@ CREATE TRIGGER IF NOT EXISTS spend_is_fixed BEFORE UPDATE ON spend BEGIN SELECT 
 """
 
 _GENESIS = "0" * 64
+_MOMENT = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,22 +53,33 @@ class Spend:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """The site's own caps on ε at `delta`: over everything, and within one run."""
+    """The site's own caps on ε at `delta`: for ever, within one run, and within any `period_days` days."""
 
     epsilon_total: float
     epsilon_per_run: float
     delta: float
+    epsilon_per_period: float = math.inf
+    period_days: int = 365
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Charged:
-    """The charge is on the disk. `epsilon` is of the whole history with it, `epsilon_run` of its run."""
+    """The charge is on the disk. `epsilon` is of the whole history with it, the others of its run and of the period before it."""
 
     number: int
     epsilon: float
     epsilon_run: float
-    again: bool
+    epsilon_period: float
+    again: bool = False
     """True if this round had been charged before: nothing was added."""
+
+    def within(self, limit: Limit) -> bool:
+        """Say whether no cap is passed."""
+        return (
+            self.epsilon <= limit.epsilon_total
+            and self.epsilon_run <= limit.epsilon_per_run
+            and self.epsilon_period <= limit.epsilon_per_period
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,12 +96,21 @@ Price = Callable[[Sequence[Event], float], float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One line of the ledger as it stands."""
+    """One line of the ledger as it stands. `charged_at` is UTC, such as 2026-03-01T12:00:00Z, so it sorts as text."""
 
     number: int
     spend: Spend
     charged_at: str
     hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What charges would come to, one after the other, if nothing else happened. `rounds` of them would pass."""
+
+    rounds: int
+    epsilon: float
+    epsilon_run: float
 
 
 class BudgetLedger:
@@ -122,13 +144,29 @@ class BudgetLedger:
             entries = self.history()
             standing = next((e for e in entries if _same_round(e.spend, spend)), None)
             if standing is not None:
-                return self._charged_before(entries, standing, spend, limit.delta)
+                return self._charged_before(entries, standing, spend, limit)
             entry = self._drafted(entries, spend)
-            outcome = self._charged([*entries, entry], entry, limit.delta)
-            if outcome.epsilon > limit.epsilon_total or outcome.epsilon_run > limit.epsilon_per_run:
+            outcome = self._charged([*entries, entry], entry, limit)
+            if not outcome.within(limit):
                 return Refused(epsilon=outcome.epsilon)
             if self._appended(entry, entries):
                 return outcome
+
+    def forecast(self, spends: Sequence[Spend], *, limit: Limit) -> Forecast:
+        """Say how far `spends`, one after the other, would get; nothing is charged.
+
+        Raises:
+            RefusedError: `audit-broken`.
+        """
+        entries = self.history()
+        found = Forecast(rounds=0, epsilon=self._price(_events(entries), limit.delta), epsilon_run=0.0)
+        for count, spend in enumerate(spends, start=1):
+            entries.append(self._drafted(entries, spend))
+            outcome = self._charged(entries, entries[-1], limit)
+            if not outcome.within(limit):
+                break
+            found = Forecast(rounds=count, epsilon=outcome.epsilon, epsilon_run=outcome.epsilon_run)
+        return found
 
     def history(self) -> list[Entry]:
         """Return every entry, oldest first, after checking the chain.
@@ -151,34 +189,31 @@ class BudgetLedger:
 
     def epsilon(self, delta: float) -> float:
         """Return what has been spent so far, at `delta`."""
-        return self._price([entry.spend.event for entry in self.history()], delta)
+        return self._price(_events(self.history()), delta)
 
-    def cost(self, spends: list[Spend], delta: float) -> float:
-        """Return what the history would come to with `spends`; nothing is charged."""
-        return self._price(
-            [*(entry.spend.event for entry in self.history()), *(spend.event for spend in spends)], delta
-        )
-
-    def _charged(self, entries: list[Entry], entry: Entry, delta: float, *, again: bool = False) -> Charged:
+    def _charged(self, entries: list[Entry], entry: Entry, limit: Limit, *, again: bool = False) -> Charged:
         """Say what `entry` and all before it come to."""
-        spends = [one.spend for one in entries if one.number <= entry.number]
+        before = [one for one in entries if one.number <= entry.number]
+        own_run = [one for one in before if one.spend.run_id == entry.spend.run_id]
+        since = (datetime.fromisoformat(entry.charged_at) - timedelta(days=limit.period_days)).strftime(_MOMENT)
         return Charged(
             number=entry.number,
-            epsilon=self._price([spend.event for spend in spends], delta),
-            epsilon_run=self._price([spend.event for spend in spends if spend.run_id == entry.spend.run_id], delta),
+            epsilon=self._price(_events(before), limit.delta),
+            epsilon_run=self._price(_events(own_run), limit.delta),
+            epsilon_period=self._price(_events([one for one in before if one.charged_at > since]), limit.delta),
             again=again,
         )
 
-    def _charged_before(self, entries: list[Entry], standing: Entry, spend: Spend, delta: float) -> Charged:
+    def _charged_before(self, entries: list[Entry], standing: Entry, spend: Spend, limit: Limit) -> Charged:
         if standing.spend != spend:
             raise ConflictError(
                 Code.ALREADY_EXISTS, "This round was charged before with other numbers; see `acinus-node ledger`."
             )
-        return self._charged(entries, standing, delta, again=True)
+        return self._charged(entries, standing, limit, again=True)
 
     def _drafted(self, entries: list[Entry], spend: Spend) -> Entry:
         """Return the entry that would follow `entries`."""
-        moment = self._clock().strftime("%Y-%m-%dT%H:%M:%SZ")
+        moment = self._clock().astimezone(UTC).strftime(_MOMENT)
         draft = Entry(number=len(entries) + 1, spend=spend, charged_at=moment, hash="")
         return replace(draft, hash=_hash(draft, _end(entries)))
 
@@ -201,6 +236,10 @@ class BudgetLedger:
                 entry.charged_at, previous, entry.hash,
             ),
         )  # fmt: skip
+
+
+def _events(entries: Sequence[Entry]) -> list[Event]:
+    return [entry.spend.event for entry in entries]
 
 
 def _end(entries: list[Entry]) -> str:

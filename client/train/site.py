@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from client.gate.gate import Gate
 from client.gate.policy import Clearance, Refusal, SitePolicy, TrainingPolicy, judge_order
-from client.ledger.account import Event
-from client.ledger.store import BudgetLedger, Charged, Limit, Refused, Spend
+from client.ledger.store import BudgetLedger, Charged, Refused
 from client.store.records import TrainingCase
 from client.train.cohort import Cohort
 from client.train.kept import KeptUpdates
+from client.train.limits import limit_of, spend_of
 from client.train.noise import Randomness
 from client.train.private import Patient, train_privately
 from protocol.codes import Code
@@ -122,18 +122,7 @@ class SiteTrainer:
         Raises:
             RefusedError: `budget-spent`; nothing is charged then.
         """
-        privacy = order.plan.privacy
-        spend = Spend(
-            run_id=order.run_id, round=order.round, lineage=order.plan.lineage,
-            event=Event(
-                noise_multiplier=privacy.noise_multiplier, sample_rate=privacy.sample_rate, steps=privacy.steps_per_round,
-                clipping_norm=privacy.clipping_norm,
-            ),
-        )  # fmt: skip
-        limit = Limit(
-            epsilon_total=training.epsilon_total, epsilon_per_run=training.epsilon_per_run, delta=training.delta
-        )
-        outcome = self.ledger.charge(spend, limit=limit)
+        outcome = self.ledger.charge(spend_of(order), limit=limit_of(training))
         if isinstance(outcome, Refused):
             self.gate.note_order(order.run_id, order.round, Refusal(code=outcome.code))
             raise RefusedError(outcome.code)

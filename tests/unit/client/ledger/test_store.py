@@ -4,7 +4,7 @@ import multiprocessing
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -98,9 +98,30 @@ def test_the_same_round_with_other_numbers_is_refused(ledger: BudgetLedger) -> N
     assert refused.value.code is Code.ALREADY_EXISTS
 
 
-def test_cost_charges_nothing(ledger: BudgetLedger) -> None:
-    assert ledger.cost([spend(1), spend(2)], LIMIT.delta) == epsilon([EVENT, EVENT], LIMIT.delta)
-    assert ledger.history() == []
+def test_a_forecast_charges_nothing_and_says_what_charging_would(ledger: BudgetLedger) -> None:
+    ledger.charge(spend(1, OTHER), limit=LIMIT)
+    said = ledger.forecast([spend(number) for number in range(1, 8)], limit=LIMIT)
+    assert len(ledger.history()) == 1
+    outcomes = [ledger.charge(spend(number), limit=LIMIT) for number in range(1, said.rounds + 2)]
+    passed = [outcome for outcome in outcomes if isinstance(outcome, Charged)]
+    assert len(passed) == said.rounds
+    assert (passed[-1].epsilon, passed[-1].epsilon_run) == (said.epsilon, said.epsilon_run)
+    assert isinstance(outcomes[-1], Refused)
+
+
+def test_a_period_has_a_limit_of_its_own_and_comes_to_an_end(path: Path) -> None:
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    ledger = BudgetLedger(connect(path, SCHEMA), lambda: now)
+    tight = replace(LIMIT, epsilon_total=100.0, epsilon_per_run=100.0, epsilon_per_period=5.5, period_days=30)
+    assert isinstance(ledger.charge(spend(1), limit=tight), Charged)
+    now += timedelta(days=20)
+    assert isinstance(ledger.charge(spend(2), limit=tight), Charged)
+    assert isinstance(ledger.charge(spend(3), limit=tight), Refused)
+    now += timedelta(days=10)
+    outcome = ledger.charge(spend(3), limit=tight)
+    assert isinstance(outcome, Charged)
+    assert outcome.epsilon_period == epsilon([EVENT, EVENT], LIMIT.delta)
+    assert outcome.epsilon == epsilon([EVENT, EVENT, EVENT], LIMIT.delta)
 
 
 @pytest.mark.parametrize("sql", ["DELETE FROM spend", "UPDATE spend SET steps = 1"])

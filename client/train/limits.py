@@ -1,0 +1,24 @@
+"""What a round costs by its plan, and what the site's policy allows, in the ledger's words. Pure."""
+
+from client.gate.policy import TrainingPolicy
+from client.ledger.account import Event
+from client.ledger.store import Limit, Spend
+from protocol.plan import RoundOrder
+
+
+def spend_of(order: RoundOrder) -> Spend:
+    """Return what a round costs, by the plan's public numbers."""
+    privacy = order.plan.privacy
+    event = Event(
+        noise_multiplier=privacy.noise_multiplier, sample_rate=privacy.sample_rate, steps=privacy.steps_per_round,
+        clipping_norm=privacy.clipping_norm,
+    )  # fmt: skip
+    return Spend(run_id=order.run_id, round=order.round, lineage=order.plan.lineage, event=event)
+
+
+def limit_of(training: TrainingPolicy) -> Limit:
+    """Return the caps that the site's policy sets."""
+    return Limit(
+        epsilon_total=training.epsilon_total, epsilon_per_run=training.epsilon_per_run, delta=training.delta,
+        epsilon_per_period=training.epsilon_per_period, period_days=training.period_days,
+    )  # fmt: skip

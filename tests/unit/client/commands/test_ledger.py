@@ -1,0 +1,89 @@
+"""`acinus-node ledger` as a person and a script use it."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from client.cli import app
+from client.ledger.account import Event, epsilon
+from client.ledger.store import SCHEMA, BudgetLedger, Limit, Spend
+from client.store.database import connect
+
+EVENT = Event(noise_multiplier=1.5, sample_rate=0.5, steps=3, clipping_norm=0.5)
+PLAN = """
+base = "ggo@0"
+sites = ["northport"]
+rounds = {rounds}
+quorum = 1
+learning_rate = 0.02
+
+[privacy]
+noise_multiplier = 1.5
+clipping_norm = 0.5
+sample_rate = 0.5
+expected_batch = 8
+steps_per_round = 3
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A node that was charged twice and may spend 6.5."""
+    (tmp_path / "node.toml").write_text("", encoding="utf-8")
+    (tmp_path / "policy.toml").write_text("[training]\nepsilon_total = 6.5\nepsilon_per_run = 6.5\n", encoding="utf-8")
+    ledger = BudgetLedger(connect(tmp_path / "node.db", SCHEMA), lambda: datetime(2026, 3, 1, tzinfo=UTC))
+    for number in (1, 2):
+        spend = Spend(run_id="a" * 32, round=number, lineage="ggo", event=EVENT)
+        ledger.charge(spend, limit=Limit(epsilon_total=8, epsilon_per_run=8, delta=1e-5))
+    return tmp_path
+
+
+def run(home: Path, *words: str) -> Result:
+    return CliRunner().invoke(app, ["--home", str(home), "ledger", *words])
+
+
+def document(home: Path, *words: str, exit_code: int = 0) -> dict[str, Any]:
+    done = run(home, *words, "--json")
+    assert done.exit_code == exit_code, done.output
+    content: dict[str, Any] = json.loads(done.stdout)
+    return content
+
+
+def plan(folder: Path, rounds: int) -> str:
+    (folder / "plan.toml").write_text(PLAN.format(rounds=rounds), encoding="utf-8")
+    return str(folder / "plan.toml")
+
+
+def test_it_shows_every_charge_and_what_is_left(home: Path) -> None:
+    said = document(home)
+    assert said["epsilon"] == epsilon([EVENT, EVENT], 1e-5)
+    assert said["left"] == pytest.approx(6.5 - said["epsilon"])
+    assert [(charge["round"], charge["steps"], charge["charged_at"]) for charge in said["charges"]] == [
+        (1, 3, "2026-03-01T00:00:00Z"), (2, 3, "2026-03-01T00:00:00Z"),
+    ]  # fmt: skip
+    assert said["runs"] == [{"run_id": "a" * 32, "rounds": 2, "epsilon": said["epsilon"]}]
+    assert "2 charges in 1 runs" in run(home).stdout
+
+
+def test_a_plan_that_would_pass(home: Path) -> None:
+    said = document(home, "--plan", plan(home, 1))
+    assert said["plan"]["would_pass"]
+    assert said["plan"]["epsilon_after"] == epsilon([EVENT] * 3, 1e-5)
+    assert said["plan"]["epsilon_of_run"] == epsilon([EVENT], 1e-5)
+    assert len(document(home)["charges"]) == 2
+
+
+def test_a_plan_that_would_not_pass_ends_with_refused(home: Path) -> None:
+    said = document(home, "--plan", plan(home, 4), exit_code=4)
+    assert (said["ok"], said["plan"]["would_pass"], said["plan"]["rounds_within_budget"]) == (False, False, 1)
+    assert "Of the plan's 4 rounds 1 would pass" in run(home, "--plan", str(home / "plan.toml")).stdout
+
+
+def test_a_ledger_that_was_changed_says_so(home: Path) -> None:
+    hand = connect(home / "node.db")
+    hand.executescript("DROP TRIGGER spend_is_fixed; UPDATE spend SET steps = 1 WHERE number = 1;")
+    assert document(home, exit_code=4)["code"] == "audit-broken"
