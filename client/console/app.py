@@ -51,6 +51,7 @@ async def show_login(request: Request) -> HTMLResponse:
 @router.post("/login")
 async def log_in(request: Request, token: Annotated[str, Form(max_length=200)]) -> Response:
     """Open a session for whoever knows the token."""
+    rim.refuse_foreign_page(request)
     ward = rim.ward_of(request)
     cookie = ward.entrance.enter(token)
     answer = RedirectResponse("/", status_code=303)

@@ -1,5 +1,6 @@
 """The staff page's rim: headers on every answer, every error as a page with a code, forms from our own pages only."""
 
+import hmac
 import logging
 
 from fastapi import FastAPI, Request
@@ -27,6 +28,9 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+
+_OWN_SITES = {"same-origin", "none"}
+_FOREIGN = "The form is not from this page. Go back, reload and send it again."
 
 _STATUS = {Code.UNAUTHENTICATED: 401, Code.NOT_FOUND: 404, Code.RATE_LIMITED: 429}
 
@@ -77,8 +81,22 @@ def refuse_foreign_form(request: Request, csrf: str) -> None:
         RefusedError: `forbidden`.
     """
     own = session_of(request).csrf
-    if csrf != own or request.headers.get("Sec-Fetch-Site", "same-origin") not in {"same-origin", "none"}:
-        raise RefusedError(Code.FORBIDDEN, "The form is not from this page. Go back, reload and send it again.")
+    refuse_foreign_page(request)
+    if not hmac.compare_digest(csrf.encode(), own.encode()):
+        raise RefusedError(Code.FORBIDDEN, _FOREIGN)
+
+
+def refuse_foreign_page(request: Request) -> None:
+    """Refuse a form that the browser says was sent by another site's page.
+
+    Our pages send no referrer, and browsers then send `Origin: null` with a form; what tells then is Sec-Fetch-Site.
+
+    Raises:
+        RefusedError: `forbidden`.
+    """
+    origin, own = request.headers.get("Origin", "null"), f"https://{request.headers.get('Host', '')}"
+    if request.headers.get("Sec-Fetch-Site", "same-origin") not in _OWN_SITES or origin not in {"null", own}:
+        raise RefusedError(Code.FORBIDDEN, _FOREIGN)
 
 
 class _Headers:
@@ -123,4 +141,6 @@ def _http_exception(request: Request, error: Exception) -> Response:
 
 def _fault(request: Request, error: Exception) -> Response:
     log.error("console.fault", exc_info=error)
-    return _answer(request, Code.NODE_FAULT, 500, "A fault inside the node; logs/console.jsonl says more.")
+    answer = _answer(request, Code.NODE_FAULT, 500, "A fault inside the node; logs/console.jsonl says more.")
+    answer.headers.update(HEADERS)  # Starlette answers faults outside of all middleware
+    return answer

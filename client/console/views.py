@@ -76,7 +76,7 @@ def budget(ward: Ward) -> dict[str, Any]:
         "total": limit.epsilon_total,
         "per_run": limit.epsilon_per_run,
         "left": max(0.0, limit.epsilon_total - spent.epsilon),
-        "percent": min(100, round(100 * share)),
+        "percent": round(100 * min(1.0, share)),  # a broken ledger has spent without bound
         "delta": limit.delta,
         "allowed": limit.allowed,
         "broken": spent.broken,
