@@ -57,9 +57,10 @@ def order(number: int = 1, base: Arrays = BASE, **changes: Any) -> RoundOrder:
 class Site:
     """A trainer with everything real but the clock and the seed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, epsilon: float = 8.0) -> None:
         self.folder = folder
-        self.policy = SitePolicy(training=ALLOWED)
+        limits = {"epsilon_total": epsilon, "epsilon_per_run": epsilon}
+        self.policy = SitePolicy(training=ALLOWED.model_copy(update=limits))
         self.cases = [labelled_study(folder / "studies", study, study) for study in (1, 2)]
         self.trainer = self.start()
 
