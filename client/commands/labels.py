@@ -1,4 +1,4 @@
-"""`acinus-node label import|export`: expert masks become training truth, and go out again."""
+"""`acinus-node label import|export|withdraw`: expert masks become training truth, go out again, or count no more."""
 
 import shutil
 from pathlib import Path
@@ -19,9 +19,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 
 def add_to(app: typer.Typer) -> None:
     """Add `label` to the node's program."""
-    label = typer.Typer(no_args_is_help=True, help="Expert masks: import, export.")
+    label = typer.Typer(no_args_is_help=True, help="Expert masks: import, export, withdraw.")
     label.command("import")(import_)
     label.command("export")(export)
+    label.command("withdraw")(withdraw)
     app.add_typer(label, name="label")
 
 
@@ -74,6 +75,25 @@ def export(
                     shutil.copyfile(volume, target / f"{label.study_key}_ct.nii.gz")
                 exported.append({"study_key": label.study_key, "source": label.source, "held_out": label.held_out})
         say_json({"ok": True, "exported": exported}) if as_json else typer.echo(f"{len(exported)} labels exported")
+
+
+def withdraw(
+    context: typer.Context,
+    study: Annotated[str, typer.Argument(metavar="STUDY_KEY", help="Any study of the patient, as `status` shows it.")],
+    as_json: Json = False,
+) -> None:
+    """Keep a patient out of every later training, with all studies of theirs. What was spent before stays spent (`ledger`)."""
+    with answering(as_json=as_json):
+        store, _ = _open_home(home_of(context))
+        subject = store.withdraw_subject(study)
+        left = len({case.subject_key for case in store.training_cases()})
+        document = {
+            "ok": True,
+            "subject_key": subject,
+            "patients_left": left,
+            "withdrawn": len(store.withdrawn_subjects()),
+        }
+        say_json(document) if as_json else typer.echo(f"Withdrawn. {left} labelled patients are left to train on.")
 
 
 def _files(path: Path) -> list[Path]:

@@ -271,11 +271,31 @@ class StudyStore:
             for row in rows
         ]  # fmt: skip
 
+    def withdraw_subject(self, study_key: str) -> str:
+        """Keep the patient of a study, with all studies of theirs, out of every later sample; return their key.
+
+        Raises:
+            InvalidInputError: `not-found`.
+        """
+        subject_key = self.study(study_key).subject_key
+        with transaction(self._connection) as connection:
+            connection.execute("INSERT OR IGNORE INTO withdrawn_subject VALUES (?, ?)", (subject_key, self._clock()))
+        return subject_key
+
+    def withdrawn_subjects(self) -> list[str]:
+        """Return the keys of the patients who withdrew, in the order in which they did."""
+        rows = self._connection.execute("SELECT subject_key FROM withdrawn_subject ORDER BY withdrawn_at, subject_key")
+        return [row["subject_key"] for row in rows]
+
     def training_cases(self) -> list[TrainingCase]:
-        """Return the labelled, measured studies that are not held out and whose label lies on their present grid."""
+        """Return the labelled, measured studies that may be trained on.
+
+        Left out are those held out, those whose label lies on another grid than the present one, and those of withdrawn patients.
+        """
         rows = self._connection.execute(
             "SELECT study.study_key, subject_key, label.sha256 FROM label JOIN study USING (study_key)"
-            " WHERE held_out = 0 AND label.grid = study.grid ORDER BY subject_key, study.study_key"
+            " WHERE held_out = 0 AND label.grid = study.grid"
+            " AND subject_key NOT IN (SELECT subject_key FROM withdrawn_subject) ORDER BY subject_key, study.study_key"
         )
         return [
             TrainingCase(

@@ -48,5 +48,9 @@ CREATE TABLE IF NOT EXISTS label (
     held_out INTEGER NOT NULL DEFAULT 0,
     labelled_at REAL NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS withdrawn_subject (
+    subject_key TEXT PRIMARY KEY,
+    withdrawn_at REAL NOT NULL
+) STRICT;
 """
 """`finding.verdict` is null until the gate has answered; then it is `clear` or the code of its refusal."""

@@ -155,6 +155,23 @@ def test_held_out_labels_are_not_trained_on(store: StudyStore, tmp_path: Path) -
     assert store.training_cases() == []
 
 
+def test_a_patient_who_withdraws_is_out_of_every_later_sample_with_all_their_studies(
+    store: StudyStore, tmp_path: Path
+) -> None:
+    for study_key, subject in (("s1", "p1"), ("s2", "p1"), ("s3", "p2")):
+        admit(store, tmp_path, keys(study=study_key, subject=subject))
+        study = store.begin(study_key)
+        assert study is not None
+        store.settle_measured(study, finding(study_key), "grid")
+        store.keep_label(study_key, grid="grid", source="import", sha256="0" * 64)
+    assert store.withdraw_subject("s2") == store.withdraw_subject("s1") == "p1"
+    assert [case.study_key for case in store.training_cases()] == ["s3"]
+    assert store.withdrawn_subjects() == ["p1"]
+    assert len(store.labels()) == 3
+    with pytest.raises(InvalidInputError):
+        store.withdraw_subject("nobody")
+
+
 def test_quarantine_keeps_the_reason_and_the_bytes(store: StudyStore, tmp_path: Path) -> None:
     spooled = tmp_path / "spooled"
     spooled.write_bytes(b"junk")
