@@ -4,7 +4,10 @@ Flower sends it to every SuperNode. No node runs it: a node compares its SHA-256
 """
 
 import hashlib
+import io
 import json
+import sys
+import zipfile
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -64,3 +67,15 @@ def _descriptions(included: list[str]) -> dict[str, bytes]:
     """Return the two files that Flower demands beside the sources. A wheel holds neither `pyproject.toml` nor `LICENSE`."""
     project = _PROJECT.format(version=version("acinus"), included=json.dumps([*included, "LICENSE"]))
     return {"pyproject.toml": project.encode(), "LICENSE": b"SPDX-License-Identifier: Apache-2.0\n"}
+
+
+def main() -> None:
+    """Print the bundle's SHA-256 and the files in it: what a site that allows it has allowed."""
+    bundle = make_bundle()
+    with zipfile.ZipFile(io.BytesIO(bundle.content)) as archive:
+        names = sorted(archive.namelist())
+    sys.stdout.write("\n".join([bundle.sha256, *names]) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -8,28 +8,35 @@ A release is never changed. Nodes take no older version back, so a rollback is a
 """
 
 import base64
+import errno
 import hashlib
 import json
+import re
 import secrets
 import shutil
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pydantic import ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from protocol.codes import Code
-from protocol.errors import ConflictError, InvalidInputError, RefusedError
+from protocol.errors import ConflictError, InvalidInputError, RefusedError, UnavailableError
 from protocol.release import Manifest, Scores, SignedManifest
-from protocol.shape import canonical_json
+from protocol.shape import ReleaseName, canonical_json
 from server.files import settle_folder, write_durably
 
 MANIFEST, WEIGHTS, PROMOTED = "manifest.json", "weights.safetensors", "promoted.json"
 SHIPPED = "ggo@0"
 """The starting weights that every wheel carries."""
+
+_NAME = re.compile(r"(?P<lineage>[a-z][a-z0-9-]{0,30})@(?P<version>\d{1,6})")
+"""As `protocol.shape.ReleaseName`; what does not look like this in the folder is no release (a draft left by a crash, say)."""
+
+_PROMOTIONS: TypeAdapter[list[ReleaseName]] = TypeAdapter(Annotated[list[ReleaseName], Field(min_length=1)])
 
 
 class Catalogue:
@@ -49,7 +56,7 @@ class Catalogue:
     def names(self) -> list[str]:
         """Return the names of all releases, by lineage and version."""
         found = [path.parent.name for path in self._folder.glob(f"*@*/{MANIFEST}")]
-        return sorted(found, key=lambda name: (name.partition("@")[0], int(name.partition("@")[2])))
+        return sorted((name for name in found if _NAME.fullmatch(name)), key=_place)
 
     def signed(self, name: str) -> SignedManifest:
         """Return a release's manifest, its signature verified.
@@ -58,15 +65,20 @@ class Catalogue:
             InvalidInputError: `not-found`.
             RefusedError: `signature-invalid`.
         """
-        try:
-            signed = SignedManifest.model_validate_json((self._folder / name / MANIFEST).read_bytes())
-        except FileNotFoundError as error:
+        path = self._folder / name / MANIFEST
+        if not _NAME.fullmatch(name) or not path.is_file():
             raise InvalidInputError(
                 Code.NOT_FOUND, f"There is no release {name}. `acinus-centre catalogue list` shows what there is."
-            ) from error
-        except ValidationError as error:
+            )
+        try:
+            signed = SignedManifest.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError) as error:
             raise RefusedError(Code.SIGNATURE_INVALID, f"The manifest of {name} is damaged; restore it.") from error
         self._verify(signed)
+        if signed.manifest.name != name:
+            raise RefusedError(
+                Code.SIGNATURE_INVALID, f"The manifest of {name} is that of {signed.manifest.name}; restore it."
+            )
         return signed
 
     def weights(self, name: str) -> bytes:
@@ -79,8 +91,8 @@ class Catalogue:
         manifest = self.signed(name).manifest
         try:
             content = (self._folder / name / WEIGHTS).read_bytes()
-        except FileNotFoundError as error:
-            raise InvalidInputError(Code.NOT_FOUND, f"The weights of {name} are missing; restore them.") from error
+        except OSError as error:
+            raise InvalidInputError(Code.NOT_FOUND, f"The weights of {name} cannot be read; restore them.") from error
         if hashlib.sha256(content).hexdigest() != manifest.weights_sha256:
             raise RefusedError(
                 Code.SIGNATURE_INVALID, f"The weights of {name} are not those of its manifest; restore them."
@@ -116,6 +128,21 @@ class Catalogue:
     def promoted(self) -> str:
         """Return the release that nodes should use."""
         return self._promotions()[-1]
+
+    def check_promotable(self, name: str) -> None:
+        """Accept a release that nodes would take: they take no older version than they have.
+
+        Raises:
+            ConflictError: `illegal-transition`.
+        """
+        present = self.promoted()
+        (lineage, version), (other, newest) = _place(name), _place(present)
+        if lineage == other and version < newest:
+            raise ConflictError(
+                Code.ILLEGAL_TRANSITION,
+                f"{name} is older than {present}, and nodes take no older version. `acinus-centre catalogue rollback` gives "
+                "them the weights that were in use before, as a new version.",
+            )
 
     def note_promotion(self, name: str) -> None:
         """Record that `name` was published."""
@@ -159,31 +186,28 @@ class Catalogue:
             ) from error
 
     def _next_version(self, lineage: str) -> int:
-        versions = [int(name.partition("@")[2]) for name in self.names() if name.partition("@")[0] == lineage]
-        return max(versions, default=-1) + 1
+        return max((version for one, version in map(_place, self.names()) if one == lineage), default=-1) + 1
 
     def _keep(self, signed: SignedManifest, weights: bytes) -> None:
         target = self._folder / signed.manifest.name
         draft = self._folder / f".{signed.manifest.name}.{secrets.token_hex(4)}"
-        draft.mkdir(mode=0o700)
         try:
+            draft.mkdir(mode=0o700)
             write_durably(draft / WEIGHTS, weights)
             write_durably(draft / MANIFEST, canonical_json(signed))
             draft.rename(target)
+            settle_folder(self._folder)
         except OSError as error:
-            raise ConflictError(
-                Code.ALREADY_EXISTS, f"{signed.manifest.name} was added by somebody else meanwhile. Try again."
-            ) from error
+            raise _not_kept(signed.manifest.name, error) from error
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-        settle_folder(self._folder)
 
     def _promotions(self) -> list[str]:
         try:
-            return [str(name) for name in json.loads((self._folder / PROMOTED).read_bytes())]
+            return _PROMOTIONS.validate_json((self._folder / PROMOTED).read_bytes())
         except FileNotFoundError:
             return [SHIPPED]
-        except (ValueError, TypeError) as error:
+        except (OSError, ValidationError) as error:
             raise InvalidInputError(
                 Code.BAD_SETTING, f"{self._folder / PROMOTED} is damaged. Promote a release again after removing it."
             ) from error
@@ -231,6 +255,20 @@ def described(signed: SignedManifest, *, promoted: bool) -> dict[str, Any]:
         "epsilon_max": manifest.epsilon_max,
         "scores": scores.model_dump() if scores else None,
     }
+
+
+def _place(name: str) -> tuple[str, int]:
+    """Return lineage and version of a release, in which order releases are sorted."""
+    lineage, _, version = name.partition("@")
+    return lineage, int(version)
+
+
+def _not_kept(name: str, error: OSError) -> ConflictError | UnavailableError:
+    if error.errno in {errno.EEXIST, errno.ENOTEMPTY}:
+        return ConflictError(Code.ALREADY_EXISTS, f"{name} was added by somebody else meanwhile. Try again.")
+    return UnavailableError(
+        Code.DISK_FULL, f"{name} cannot be kept ({error.strerror}). Free some space or correct the folder's owner."
+    )
 
 
 def _encoded(signature: bytes) -> str:

@@ -25,10 +25,15 @@ def write_durably(path: Path, content: bytes) -> None:
         draft.replace(path)
         settle_folder(path.parent)
     except OSError as error:
-        raise UnavailableError(
-            Code.DISK_FULL,
-            f"{path} cannot be written ({error.strerror}). Free some space or correct the folder's owner.",
-        ) from error
+        draft.unlink(missing_ok=True)
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> UnavailableError:
+    """Return the refusal for a file or folder that the disk does not take: `disk-full`."""
+    return UnavailableError(
+        Code.DISK_FULL, f"{path} cannot be written ({error.strerror}). Free some space or correct the folder's owner."
+    )
 
 
 def settle_folder(folder: Path) -> None:

@@ -5,6 +5,7 @@ through `POST /v1/fleet/*` from holders of a certificate of an active site, and 
 """
 
 import logging
+import re
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ from server.witness import Witness
 log = logging.getLogger(__name__)
 
 PREFIX = "/v1/fleet/"
+_PATH = re.compile(PREFIX + r"[a-z-]{1,60}")
 _TOO_LARGE = 413
 _HOP_BY_HOP = frozenset(
     {
@@ -60,10 +62,10 @@ class FleetGateway:
         if status is not None and self._witness is None:
             await _reply(send, status)
             return
-        body = await _read(receive, self._limit)
+        body, whole = await _read(receive, self._limit)
         if self._witness is not None:
-            self._witness.saw(*_described(scope), body or b"")
-        if status is not None or body is None:
+            self._witness.saw(*_described(scope), body)
+        if status is not None or not whole:
             await _reply(send, status or _TOO_LARGE)
             return
         await self._forward(scope, body, send)
@@ -77,8 +79,8 @@ class FleetGateway:
             log.warning("fleet.stranger", extra={"serial": scope.get(PEER_SERIAL)})
             return 403
         raw: bytes = scope.get("raw_path", b"")
-        plain = raw.decode("ascii", "replace") == scope["path"] and ".." not in scope["path"]
-        return None if plain and scope["method"] == "POST" and scope["path"].startswith(PREFIX) else 404
+        plain = raw.decode("ascii", "replace") == scope["path"]
+        return None if plain and scope["method"] == "POST" and _PATH.fullmatch(scope["path"]) else 404
 
     async def _forward(self, scope: Scope, body: bytes, send: Send) -> None:
         headers = [(name, value) for name, value in scope["headers"] if name.decode("latin-1") not in _HOP_BY_HOP]
@@ -89,23 +91,23 @@ class FleetGateway:
             await _reply(send, 503)
             return
         kept = [
-            (name, value) for name, value in answer.headers.raw if name.lower().decode("latin-1") not in _HOP_BY_HOP
+            (name, value)
+            for name, value in answer.headers.raw
+            if name.lower().decode("latin-1") not in _HOP_BY_HOP | {"content-encoding"}  # httpx has undone it
         ]
         await _reply(send, answer.status_code, headers=kept, body=answer.content)
 
 
-async def _read(receive: Receive, limit: int) -> bytes | None:
-    """Return the body, or None if it is larger than `limit`."""
+async def _read(receive: Receive, limit: int) -> tuple[bytes, bool]:
+    """Return the body and whether that is all of it: not if it is larger than `limit`, or the caller hung up half-way."""
     body = bytearray()
     while True:
         message: Any = await receive()
-        if message["type"] == "http.disconnect":
-            return bytes(body)
         body += message.get("body", b"")
-        if len(body) > limit:
-            return None
+        if message["type"] == "http.disconnect" or len(body) > limit:
+            return bytes(body), False
         if not message.get("more_body", False):
-            return bytes(body)
+            return bytes(body), True
 
 
 async def _reply(

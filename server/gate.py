@@ -57,8 +57,11 @@ async def serve_fleet(settings: CentreSettings, registry: Registry, fleet: Fleet
             asyncio.get_running_loop().add_signal_handler(number, setattr, web, "should_exit", True)  # noqa: FBT003 - setattr's own order
         with _listener(settings) as listener:
             following = asyncio.create_task(follow(registry, roster, Reconciler(fleet)))
+            following.add_done_callback(lambda _: setattr(web, "should_exit", True))
             log.info("fleet.started", extra={"port": settings.fleet.port})
             await web.serve(sockets=[listener])
+            if following.done():
+                following.result()
             following.cancel()
 
 

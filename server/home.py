@@ -126,12 +126,14 @@ def make_home(home: Path, plot: Plot, *, now: datetime) -> None:
         UnavailableError: `disk-full` if it cannot be written.
         InvalidInputError: `not-found` if the software lacks its starting weights.
     """
-    if home.exists() and (not home.is_dir() or any(home.iterdir())):
-        raise ConflictError(
-            Code.ALREADY_EXISTS, f"{home} is not empty. Nothing was changed; choose another folder or remove it first."
-        )
+    home = home.resolve()
     draft = home.parent / f".{home.name}.{secrets.token_hex(4)}"
     try:
+        if home.exists() and (not home.is_dir() or any(home.iterdir())):
+            raise ConflictError(
+                Code.ALREADY_EXISTS,
+                f"{home} is not empty. Nothing was changed; choose another folder or remove it first.",
+            )
         draft.mkdir(mode=0o700, parents=True)
         _furnish(draft, plot, now)
         draft.rename(home)

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
 
+from server.files import unwritable
+
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
@@ -28,9 +30,17 @@ class JsonLines(logging.Formatter):
 
 
 def start_logging(folder: Path, part: str) -> None:
-    """Write everything from `info` on to `<part>.jsonl` in `folder`, and warnings to standard error as well."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file = WatchedFileHandler(folder / f"{part}.jsonl", encoding="utf-8")
+    """Write everything from `info` on to `<part>.jsonl` in `folder`, and warnings to standard error as well.
+
+    Raises:
+        UnavailableError: `disk-full` if the log cannot be opened. A line that cannot be written later is lost without a word.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = WatchedFileHandler(folder / f"{part}.jsonl", encoding="utf-8")
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    logging.raiseExceptions = False
     loud = logging.StreamHandler(sys.stderr)
     loud.setLevel(logging.WARNING)
     root = logging.getLogger()

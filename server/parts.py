@@ -2,8 +2,10 @@
 
 import fcntl
 import json
+import logging
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -11,7 +13,10 @@ from pathlib import Path
 
 from protocol.codes import Code
 from protocol.errors import ConflictError
+from server.files import unwritable
 from server.settings import CentreSettings
+
+log = logging.getLogger(__name__)
 
 SUPERLINK, REGISTRY, FLEET = "superlink", "registry", "fleet"
 PARTS = (SUPERLINK, REGISTRY, FLEET)
@@ -20,6 +25,7 @@ RUNNING, STARTING, RESTARTING, STOPPED = "running", "starting", "restarting", "s
 
 STATE_FILE = "runtime.json"
 _LOCK_FILE = ".run.lock"
+_GLANCE_SECONDS = 0.5
 
 QUIET_FLOWER = {
     "FLWR_TELEMETRY_ENABLED": "0",
@@ -91,13 +97,29 @@ def only_supervisor(home: Path) -> Iterator[None]:
 
     Raises:
         ConflictError: `already-exists` if a centre runs in this home.
+        UnavailableError: `disk-full` if the home cannot be written.
     """
-    with (home / _LOCK_FILE).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConflictError(Code.ALREADY_EXISTS, f"A centre runs in {home} already. `status` shows it.") from error
+    try:
+        lock = (home / _LOCK_FILE).open("w")
+    except OSError as error:
+        raise unwritable(home / _LOCK_FILE, error) from error
+    with lock:
+        if not _locked(lock.fileno(), time.monotonic() + _GLANCE_SECONDS):
+            raise ConflictError(Code.ALREADY_EXISTS, f"A centre runs in {home} already. `status` shows it.")
         yield
+
+
+def _locked(descriptor: int, deadline: float) -> bool:
+    """Take the lock for this process; `is_running` holds it for a glance, so try again until `deadline`."""
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.01)
+        else:
+            return True
 
 
 def is_running(home: Path) -> bool:
@@ -113,10 +135,13 @@ def is_running(home: Path) -> bool:
 
 
 def write_parts(home: Path, parts: dict[str, PartState]) -> None:
-    """Say how the parts are; read by `status`. Lost at a power cut, and meant to be."""
+    """Say how the parts are; read by `status`. Lost at a power cut or on a full disk, and meant to be: the parts go on serving."""
     draft = home / f".{STATE_FILE}.part"
-    draft.write_text(json.dumps({name: asdict(part) for name, part in parts.items()}), encoding="utf-8")
-    draft.replace(home / STATE_FILE)
+    try:
+        draft.write_text(json.dumps({name: asdict(part) for name, part in parts.items()}), encoding="utf-8")
+        draft.replace(home / STATE_FILE)
+    except OSError as error:
+        log.warning("parts.not-written", extra={"why": error.strerror})
 
 
 def read_parts(home: Path) -> dict[str, PartState]:

@@ -23,15 +23,32 @@ class Changes:
 
 
 def changes(entries: Sequence[SiteEntry], nodes: Sequence[ConnectedNode]) -> Changes:
-    """Return what makes the SuperLink agree with the registry. A key that moved to another site is shut out and not let in again."""
-    wanted = {key_bytes(e.supernode_key): e for e in entries if e.active and e.supernode_key is not None}
+    """Return what makes the SuperLink agree with the registry.
+
+    A key that moved to another site is shut out and not let in again. A key that two sites claim stays with the one that has it.
+    """
+    claims = _claims(entries)
     present = {node.public_key for node in nodes}
+    new = [claimed[0] for key, claimed in claims.items() if key not in present and len(claimed) == 1]
     return Changes(
-        register=tuple((entry.site, entry.supernode_key or "") for key, entry in wanted.items() if key not in present),
+        register=tuple((entry.site, entry.supernode_key or "") for entry in new),
         unregister=tuple(
-            node for node in nodes if node.public_key not in wanted or wanted[node.public_key].site != node.name
+            node for node in nodes if node.name not in {entry.site for entry in claims.get(node.public_key, ())}
         ),
     )
+
+
+def _claims(entries: Sequence[SiteEntry]) -> dict[bytes, list[SiteEntry]]:
+    """Return the active sites by their key, in Flower's form: one key may be written in more than one way. What is no key is left out."""
+    claims: dict[bytes, list[SiteEntry]] = {}
+    for entry in entries:
+        if not entry.active or entry.supernode_key is None:
+            continue
+        try:
+            claims.setdefault(key_bytes(entry.supernode_key), []).append(entry)
+        except ValueError:
+            log.warning("supernode.key-unreadable", extra={"site": entry.site})
+    return claims
 
 
 class Reconciler:

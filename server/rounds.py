@@ -42,13 +42,16 @@ class Tally:
 
     order: RoundOrder
     base: Arrays
+    asked: tuple[str, ...]
     sites: list[str] = field(default_factory=list)
     refused: dict[str, Code] = field(default_factory=dict)
     epsilon: dict[str, float] = field(default_factory=dict)
 
     def counted(self, answers: Iterator[tuple[str, Said]]) -> Iterator[Arrays]:
-        """Yield the updates that count, one by one, and note what became of every other answer."""
+        """Yield the updates that count, one by one, and note what became of every other answer. A site has one answer."""
         for site, said in answers:
+            if site not in self.asked or site in self.sites or site in self.refused:
+                continue
             if isinstance(said, Code):
                 self.refused[site] = said
                 continue
@@ -61,6 +64,7 @@ class Tally:
             self.sites.append(site)
             self.epsilon[site] = notice.epsilon
             yield update
+        self.refused |= {site: Code.ROUND_LATE for site in self.asked if site not in {*self.sites, *self.refused}}
 
 
 def check_answer(order: RoundOrder, site: str, base: Arrays, *, notice: UpdateNotice, update: Arrays) -> None:
@@ -79,6 +83,8 @@ def check_answer(order: RoundOrder, site: str, base: Arrays, *, notice: UpdateNo
 
 def run_rounds(folder: RunFolder, ask: Ask, *, clock: Callable[[], float]) -> None:
     """Carry a run on from its newest checkpoint to its end, and record how it ended: `completed` or `quorum-missed`.
+
+    A skipped round is used up like any other: who answered in it has been charged. A run without any round that counts is not completed.
 
     Args:
         folder: Holds the plan and the checkpoints.
@@ -105,7 +111,8 @@ def run_rounds(folder: RunFolder, ask: Ask, *, clock: Callable[[], float]) -> No
         lasting |= {site: code for site, code in tally.refused.items() if code in LASTING}
         skips = skips + 1 if record.skipped else 0
         log.info("round.ended round=%d sites=%d refused=%d", number, len(record.sites), len(record.refused))
-    folder.end(COMPLETED if skips < SKIPS_BEFORE_THE_END else Code.QUORUM_MISSED)
+    counted = any(not record.skipped for record in folder.records())
+    folder.end(COMPLETED if counted and skips < SKIPS_BEFORE_THE_END else Code.QUORUM_MISSED)
 
 
 def play_round(
@@ -116,8 +123,8 @@ def play_round(
     Returns:
         What the sites said, and the new weights: the base unchanged if fewer updates than the quorum came.
     """
-    tally = Tally(order, base)
     sites = tuple(site for site in order.plan.sites if site not in lasting)
+    tally = Tally(order, base, sites)
     updates = tally.counted(ask(order, base, sites))
     first = next(updates, None)
     if first is None:

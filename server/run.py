@@ -14,11 +14,12 @@ A round counts once its entry is in rounds.json; its weights are on the disk bef
 import fcntl
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +28,14 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from protocol.codes import Code
-from protocol.errors import InvalidInputError
+from protocol.errors import InvalidInputError, UnavailableError
 from protocol.plan import RunPlan
 from protocol.release import Scores
 from protocol.shape import canonical_json
-from server.files import write_durably
+from server.files import unwritable, write_durably
 from strategies.arrays import Arrays, arrays_sha256
+
+T = TypeVar("T")
 
 COMPLETED = "completed"
 
@@ -59,11 +62,18 @@ class RoundRecord:
 _RECORDS: TypeAdapter[list[RoundRecord]] = TypeAdapter(list[RoundRecord])
 _SCORES: TypeAdapter[dict[int, Scores]] = TypeAdapter(dict[int, Scores])
 _NODES: TypeAdapter[dict[str, int]] = TypeAdapter(dict[str, int])
+_PLAN: TypeAdapter[RunPlan] = TypeAdapter(RunPlan)
+_NUMBER: TypeAdapter[int] = TypeAdapter(int)
+_OUTCOME: TypeAdapter[dict[str, str]] = TypeAdapter(dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """The folder of one run; its name is the run's id."""
+    """The folder of one run; its name is the run's id.
+
+    Whatever reads from it raises `InvalidInputError` (`bad-shape`) where a file is damaged, and what writes raises `UnavailableError`
+    (`disk-full`) where the disk takes no more.
+    """
 
     path: Path
 
@@ -79,14 +89,18 @@ class RunFolder:
             plan: What was agreed.
             nodes: SuperNode number by site; a site that never enrolled is missing.
             base: The base release's safetensors file.
-
-        Raises:
-            UnavailableError: `disk-full`.
         """
-        self.path.mkdir(mode=0o700, parents=True)
-        write_durably(self._weights(0), base)
-        write_durably(self.path / "plan.json", canonical_json(plan))
-        self.note_nodes(nodes)
+        try:
+            self.path.mkdir(mode=0o700, parents=True)
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+        try:
+            write_durably(self._weights(0), base)
+            self.note_nodes(nodes)
+            write_durably(self.path / "plan.json", canonical_json(plan))
+        except UnavailableError:
+            shutil.rmtree(self.path, ignore_errors=True)
+            raise
 
     def note_nodes(self, nodes: dict[str, int]) -> None:
         """Write the SuperNodes' numbers, again when the run is taken up later."""
@@ -106,8 +120,7 @@ class RunFolder:
 
     def flower_run(self) -> int | None:
         """Return Flower's number of the run that last worked on this one."""
-        path = self.path / "flower.json"
-        return int(json.loads(path.read_bytes())) if path.exists() else None
+        return self._read("flower.json", _NUMBER)
 
     def plan(self) -> RunPlan:
         """Return the run's plan.
@@ -115,68 +128,56 @@ class RunFolder:
         Raises:
             InvalidInputError: `not-found` if there is no such run.
         """
-        try:
-            return RunPlan.model_validate_json((self.path / "plan.json").read_bytes())
-        except (FileNotFoundError, ValidationError) as error:
-            raise InvalidInputError(Code.NOT_FOUND, f"There is no run in {self.path}.") from error
+        plan = self._read("plan.json", _PLAN)
+        if plan is None:
+            raise InvalidInputError(Code.NOT_FOUND, f"There is no run in {self.path}.")
+        return plan
 
     def nodes(self) -> dict[str, int]:
         """Return the SuperNode number of each site."""
-        return _NODES.validate_json((self.path / "nodes.json").read_bytes())
+        return self._read("nodes.json", _NODES) or {}
 
     def records(self) -> list[RoundRecord]:
         """Return the rounds so far; empty before the first."""
-        path = self.path / "rounds.json"
-        return _RECORDS.validate_json(path.read_bytes()) if path.exists() else []
+        return self._read("rounds.json", _RECORDS) or []
 
     def checkpoint(self, record: RoundRecord, weights: Arrays) -> None:
-        """Keep a round: its weights first, then its entry.
-
-        Raises:
-            UnavailableError: `disk-full`.
-        """
+        """Keep a round: its weights first, then its entry."""
         if not record.skipped:
             write_durably(self._weights(record.round), save({name: np.array(array) for name, array in weights.items()}))
         entries = [asdict(one) for one in (*self.records(), record)]
         write_durably(self.path / "rounds.json", json.dumps(entries).encode())
 
     def latest(self) -> tuple[int, dict[str, NDArray[np.float32]]]:
-        """Return the number of rounds so far and the weights after them.
-
-        Raises:
-            InvalidInputError: `bad-shape` if the checkpoint is damaged.
-        """
+        """Return the number of rounds so far and the weights after them, compared with what their round recorded."""
         records = self.records()
-        kept = [record.round for record in records if not record.skipped]
-        weights = self.weights(kept[-1] if kept else 0)
+        weights = self.weights(self._newest())
         if records and arrays_sha256(weights) != records[-1].weights_sha256:
-            raise InvalidInputError(
-                Code.BAD_SHAPE, f"The newest checkpoint in {self.path} is damaged; start a new run from a release."
-            )
+            raise _damaged(self._weights(self._newest()))
         return len(records), weights
 
     def weights(self, number: int) -> dict[str, NDArray[np.float32]]:
-        """Return the weights after a round that was not skipped; 0 is what the run started from.
-
-        Raises:
-            InvalidInputError: `bad-shape` if the file is missing or damaged.
-        """
+        """Return the weights after a round that was not skipped; 0 is what the run started from."""
         try:
             return dict(load(self._weights(number).read_bytes()))
-        except (OSError, SafetensorError) as error:
-            raise InvalidInputError(
-                Code.BAD_SHAPE, f"{self._weights(number)} is missing or damaged; start a new run from a release."
-            ) from error
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise _damaged(self._weights(number)) from error
+
+    def starts_from(self, base: bytes) -> bool:
+        """Say whether the run's first weights are the file `base`, byte for byte."""
+        try:
+            return self._weights(0).read_bytes() == base
+        except OSError:
+            return False
 
     def newest_file(self) -> bytes:
-        """Return the newest weights as a safetensors file."""
-        kept = [record.round for record in self.records() if not record.skipped]
-        return self._weights(kept[-1] if kept else 0).read_bytes()
+        """Return the newest weights as a safetensors file, compared with what their round recorded."""
+        self.latest()
+        return self._weights(self._newest()).read_bytes()
 
     def scores(self) -> dict[int, Scores]:
         """Return the scores so far, by round."""
-        path = self.path / "scores.json"
-        return _SCORES.validate_json(path.read_bytes()) if path.exists() else {}
+        return self._read("scores.json", _SCORES) or {}
 
     def note_scores(self, number: int, scores: Scores) -> None:
         """Keep the scores of one checkpoint."""
@@ -185,15 +186,35 @@ class RunFolder:
 
     def outcome(self) -> str | None:
         """Return how the run ended: `completed`, a code, or None if it has not."""
-        path = self.path / "outcome.json"
-        return str(json.loads(path.read_bytes())["ended"]) if path.exists() else None
+        said = self._read("outcome.json", _OUTCOME)
+        return said.get("ended") if said else None
 
     def end(self, outcome: str) -> None:
         """Record how the run ended."""
         write_durably(self.path / "outcome.json", json.dumps({"ended": outcome}).encode())
 
+    def _newest(self) -> int:
+        """Return the last round that changed the weights, 0 if none has."""
+        return max((record.round for record in self.records() if not record.skipped), default=0)
+
     def _weights(self, number: int) -> Path:
         return self.path / f"weights-{number:04}.safetensors"
+
+    def _read(self, name: str, kind: TypeAdapter[T]) -> T | None:
+        """Return what a file holds, or None if it is not there."""
+        path = self.path / name
+        try:
+            return kind.validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValidationError) as error:
+            raise _damaged(path) from error
+
+
+def _damaged(path: Path) -> InvalidInputError:
+    return InvalidInputError(
+        Code.BAD_SHAPE, f"{path} is missing or damaged; restore it, or start a new run from a release."
+    )
 
 
 def find_run(runs: Path, run_id: str) -> RunFolder:

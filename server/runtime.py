@@ -16,6 +16,7 @@ from protocol.errors import ConflictError, UnavailableError
 from protocol.shape import ReleaseName
 from server.bundle import make_bundle
 from server.catalogue import Catalogue
+from server.files import unwritable
 from server.registry import Registry
 from server.settings import CentreSettings
 from server.training import Trainer, phantom_measure
@@ -89,9 +90,14 @@ def only_run(settings: CentreSettings) -> Iterator[None]:
 
     Raises:
         ConflictError: `run-in-progress`.
+        UnavailableError: `disk-full` if the folder of runs cannot be written.
     """
-    settings.runs.mkdir(mode=0o700, exist_ok=True)
-    with (settings.runs / ".lock").open("w") as lock:
+    try:
+        settings.runs.mkdir(mode=0o700, exist_ok=True)
+        opened = (settings.runs / ".lock").open("w")
+    except OSError as error:
+        raise unwritable(settings.runs, error) from error
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -105,10 +111,11 @@ def promote(settings: CentreSettings, name: ReleaseName) -> None:
     """Publish a release; every active node will fetch it.
 
     Raises:
-        FederationError: If it is not in the catalogue, does not verify, or the registry does not take it.
+        FederationError: If it is not in the catalogue, does not verify, is older than what nodes have, or the registry does not take it.
     """
     catalogue = open_catalogue(settings)
     signed, weights = catalogue.signed(name), catalogue.weights(name)
+    catalogue.check_promotable(name)
     open_registry(settings).publish(signed, weights)
     catalogue.note_promotion(name)
 

@@ -14,6 +14,7 @@ from protocol.reading import Origin
 Port = Annotated[int, Field(ge=1, le=65_535)]
 
 SETTINGS_FILE = "centre.toml"
+_PREFIX = "ACINUS_CENTRE_"
 
 
 class Section(BaseModel):
@@ -132,10 +133,17 @@ def load_settings(home: Path) -> CentreSettings:
         return CentreSettings.model_validate({**_overlaid(tables), "home": home.resolve()})
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = [str(part) for part in first["loc"]]
         raise InvalidInputError(
-            Code.BAD_SETTING, f"{path}: {where}: {first['msg']}. Correct it and start again."
+            Code.BAD_SETTING,
+            f"{_source(where) or path}: {'.'.join(where)}: {first['msg']}. Correct it and start again.",
         ) from error
+
+
+def _source(where: list[str]) -> str | None:
+    """Return the environment variable that set what stands at `where`, if one did."""
+    wanted = _PREFIX + "__".join(where).upper()
+    return next((name for name in os.environ if name == wanted or name.startswith(wanted + "__")), None)
 
 
 def _overlaid(tables: dict[str, object]) -> dict[str, object]:
@@ -143,8 +151,8 @@ def _overlaid(tables: dict[str, object]) -> dict[str, object]:
     merged: dict[str, object] = {name: dict(t) if isinstance(t, dict) else t for name, t in tables.items()}
     for variable, value in os.environ.items():
         prefix, _, key = variable.partition("__")
-        if key and prefix.startswith("ACINUS_CENTRE_"):
-            table = merged.setdefault(prefix.removeprefix("ACINUS_CENTRE_").lower(), {})
+        if key and prefix.startswith(_PREFIX):
+            table = merged.setdefault(prefix.removeprefix(_PREFIX).lower(), {})
             if isinstance(table, dict):
                 table[key.lower()] = value
     return merged

@@ -15,6 +15,7 @@ from types import FrameType
 from protocol.codes import Code
 from protocol.errors import FederationError, UnavailableError, error_for
 from server.family import adopt_orphans, end_all, start_child
+from server.files import unwritable
 from server.parts import (
     FLEET,
     PARTS,
@@ -47,6 +48,8 @@ class _Part:
     name: str
     child: "subprocess.Popen[bytes]"
     started: float
+    log_start: int
+    """Where in its log file this life of it begins."""
     state: PartState
     due: float | None = None
     """When to start it again, if it is down."""
@@ -92,13 +95,24 @@ class Supervisor:
         self._ended.set()
 
     def _started(self, name: str, *, restarts: int) -> _Part:
-        child = start_child(
-            command(name, self._settings),
-            environment=environment(self._settings),
-            log=self._settings.logs / f"{name}.log",
-        )
+        log_file = self._settings.logs / f"{name}.log"
+        log_start = log_file.stat().st_size if log_file.exists() else 0
+        try:
+            child = start_child(command(name, self._settings), environment=environment(self._settings), log=log_file)
+        except OSError as error:
+            raise unwritable(log_file, error) from error
         log.info("part.started", extra={"part": name, "pid": child.pid, "restarts": restarts})
-        return _Part(name, child, time.monotonic(), PartState(state=STARTING, pid=child.pid, restarts=restarts))
+        state = PartState(state=STARTING, pid=child.pid, restarts=restarts)
+        return _Part(name, child, time.monotonic(), log_start, state)
+
+    def _restarted(self, part: _Part, now: float) -> _Part:
+        """Start a part again; a machine that is too full for that now is asked again later, for the other parts still serve."""
+        try:
+            return self._started(part.name, restarts=part.state.restarts)
+        except UnavailableError as error:
+            log.warning("part.not-started", extra={"part": part.name, "code": error.code.value})
+            part.due = now + _LONGEST_WAIT_SECONDS
+            return part
 
     def _look(self) -> None:
         """Look at every part once, and write down how they are."""
@@ -112,10 +126,12 @@ class Supervisor:
     def _looked_at(self, part: _Part) -> _Part:
         now = time.monotonic()
         if part.due is not None:
-            return self._started(part.name, restarts=part.state.restarts) if now >= part.due else part
+            return self._restarted(part, now) if now >= part.due else part
         code = part.child.poll()
         if code is not None:
-            refusal = last_words(self._settings.logs / f"{part.name}.log") if part.never_ran else None
+            refusal = (
+                last_words(self._settings.logs / f"{part.name}.log", start=part.log_start) if part.never_ran else None
+            )
             if refusal:
                 raise refusal
             return _fallen(part, code, now)
@@ -134,9 +150,9 @@ def _fallen(part: _Part, code: int, now: float) -> _Part:
     return part
 
 
-def last_words(log_file: Path) -> FederationError | None:
-    """Return the refusal with which a program of ours ended, if it gave one."""
-    lines = log_file.read_text(encoding="utf-8", errors="replace").splitlines()
+def last_words(log_file: Path, *, start: int) -> FederationError | None:
+    """Return the refusal with which a program of ours ended, if it gave one after byte `start` of its log."""
+    lines = log_file.read_bytes()[start:].decode("utf-8", "replace").splitlines()
     said = _LAST_WORDS.fullmatch(lines[-1]) if lines else None
     return error_for(Code(said["code"]), said["sentence"]) if said and said["code"] in set(Code) else None
 

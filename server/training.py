@@ -78,8 +78,10 @@ class Trainer:
 
         Raises:
             RefusedError: `quorum-missed` if too few sites were left.
-            UnavailableError: `run-failed` if the ServerApp died; the run can be taken up again.
+            InvalidInputError: `bad-shape` if the run's files are damaged.
+            UnavailableError: `run-failed` if ServerApp or SuperLink died; the run can be taken up again.
         """
+        self._check_start(folder)
         self._measure_new(folder)
         number = self.fleet.start_run(self.bundle.content, self.bundle.sha256, {"run-dir": str(folder.path)})
         folder.note_flower_run(number)
@@ -89,6 +91,7 @@ class Trainer:
         except BaseException:
             self._abandon(number)
             raise
+        self._check_outcome(folder)
         self._measure_new(folder)
         return self._release(folder)
 
@@ -99,8 +102,9 @@ class Trainer:
             self.fleet.stop_run(number)
 
     def _connected(self, plan: RunPlan) -> dict[str, int]:
-        """Return the SuperNode number of each site of the plan that has one."""
-        nodes = {node.name: node for node in self.fleet.nodes() if node.name in plan.sites}
+        """Return the SuperNode number of each site of the plan that has one; of two, as after a new key, the one that is connected."""
+        known = sorted(self.fleet.nodes(), key=lambda node: node.online)
+        nodes = {node.name: node for node in known if node.name in plan.sites}
         online = [site for site in plan.sites if site in nodes and nodes[site].online]
         if len(online) < plan.quorum:
             absent = ", ".join(site for site in plan.sites if site not in online)
@@ -110,24 +114,40 @@ class Trainer:
             )
         return {site: node.node_id for site, node in nodes.items()}
 
+    def _check_start(self, folder: RunFolder) -> None:
+        base = folder.plan().base
+        if not folder.starts_from(self.catalogue.weights(base)):
+            raise InvalidInputError(
+                Code.BAD_SHAPE,
+                f"The first weights in {folder.path} are not those of {base}; start a new run from a release.",
+            )
+
     def _watch(self, folder: RunFolder, number: int) -> None:
         """Measure and report checkpoints until the run has ended."""
-        while not (ended := self.fleet.run_state(number).ended):
-            if not self._measure_new(folder):
-                self.pause(LOOK_SECONDS)
-        outcome = folder.outcome()
-        if outcome is None:
-            raise UnavailableError(
-                Code.RUN_FAILED,
-                f"The run ended early ({ended}) after {len(folder.records())} rounds; logs/superlink.log says why. "
-                f"`acinus-centre train --resume {folder.run_id}` goes on from there.",
-            )
-        if outcome != COMPLETED:
-            raise RefusedError(
-                Code.QUORUM_MISSED,
-                f"Too few sites took part: the run ended after {len(folder.records())} rounds, which are kept in {folder.path}. "
-                f"`acinus-centre train --resume {folder.run_id}` goes on when more sites do.",
-            )
+        try:
+            while not (ended := self.fleet.run_state(number).ended):
+                if not self._measure_new(folder):
+                    self.pause(LOOK_SECONDS)
+        except UnavailableError as error:
+            if error.code is not Code.PEER_UNREACHABLE:
+                raise
+            raise _failed(folder, "the SuperLink does not answer any more") from error
+        if folder.outcome() is None:
+            raise _failed(folder, f"it {ended}")
+
+    def _check_outcome(self, folder: RunFolder) -> None:
+        if folder.outcome() == COMPLETED:
+            return
+        done, plan = len(folder.records()), folder.plan()
+        advice = (
+            f"`acinus-centre train --resume {folder.run_id}` goes on when more sites do."
+            if done < plan.rounds
+            else "Start a new run when more sites take part."
+        )
+        raise RefusedError(
+            Code.QUORUM_MISSED,
+            f"Too few sites took part: the run ended after {done} rounds, which are kept in {folder.path}. {advice}",
+        )
 
     def _measure_new(self, folder: RunFolder) -> bool:
         """Measure checkpoints that have no scores yet; return whether there was one."""
@@ -143,7 +163,8 @@ class Trainer:
     def _abandon(self, number: int) -> None:
         """Stop the ServerApp if it still runs; whatever ended us is more important than how that goes."""
         try:
-            self.fleet.stop_run(number)
+            if not self.fleet.run_state(number).ended:
+                self.fleet.stop_run(number)
         except UnavailableError:
             log.warning("run.not-stopped", extra={"flower_run": number})
 
@@ -164,6 +185,14 @@ class Trainer:
             epsilon_max=max(spent) if spent else None,
             scores=folder.scores().get(kept[-1].round if kept else 0),
         )
+
+
+def _failed(folder: RunFolder, why: str) -> UnavailableError:
+    return UnavailableError(
+        Code.RUN_FAILED,
+        f"The run ended early ({why}) after {len(folder.records())} rounds; logs/superlink.log says more. "
+        f"`acinus-centre train --resume {folder.run_id}` goes on from there.",
+    )
 
 
 def read_plan(path: Path) -> RunPlan:

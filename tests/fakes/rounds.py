@@ -37,7 +37,7 @@ def weights(value: float = 0.0) -> dict[str, np.ndarray]:
     return {"bias": np.full(3, value, np.float32), "kernel": np.full((2, 2), value, np.float32)}
 
 
-def answer_to(order: RoundOrder, site: str, step: float = 1.0, **changes: Any) -> tuple[UpdateNotice, Arrays]:
+def answer_to(order: RoundOrder, site: str, /, step: float = 1.0, **changes: Any) -> tuple[UpdateNotice, Arrays]:
     """A site's honest answer, its update `step` everywhere; `changes` make it less honest."""
     update = changes.pop("update", weights(step))
     bound = {"run_id": order.run_id, "round": order.round, "site": site, "base_sha256": order.base_sha256}
