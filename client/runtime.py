@@ -337,9 +337,11 @@ def _spent(settings: NodeSettings) -> "Callable[[], Spent]":
     """Return a view of the ledger that replays the history only when it has grown: the accountants take a moment."""
     from client.console.ward import Spent
 
-    opened, known = cache(open_ledger), dict[tuple[int, float], float]()
+    opened, known = cache(open_ledger), dict[tuple[int, float], Spent]()
 
     def look() -> Spent:
+        from client.ledger.account import course
+
         ledger, delta = opened(settings), load_policy(settings.policy).training.delta
         try:
             charges = ledger.history()
@@ -348,8 +350,9 @@ def _spent(settings: NodeSettings) -> "Callable[[], Spent]":
         at = (len(charges), delta)
         if at not in known:
             known.clear()
-            known[at] = ledger.epsilon(delta) if charges else 0.0
-        return Spent(epsilon=known[at], charges=charges)
+            events = [charge.spend.event for charge in charges]
+            known[at] = Spent(epsilon=ledger.epsilon(delta), charges=charges, course=course(events, delta))
+        return known[at]
 
     return look
 

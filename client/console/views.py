@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from client.console.curve import curve
 from client.console.ward import Read, Spent, Studies, Ward
 from client.store.records import Finding, Study, StudyState
 from client.store.studies import PICTURE
@@ -80,6 +81,7 @@ def budget(ward: Ward) -> dict[str, Any]:
         "delta": limit.delta,
         "allowed": limit.allowed,
         "broken": spent.broken,
+        "curve": curve(spent.course, limit=limit.epsilon_total),
         "charges": [
             {
                 "number": entry.number, "run": entry.spend.run_id, "round": entry.spend.round, "steps": entry.spend.event.steps,

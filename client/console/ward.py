@@ -89,10 +89,14 @@ class Read(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """The privacy ledger in short. `epsilon` is at the policy's own δ; `broken` says that the chain does not verify."""
+    """The privacy ledger in short. `epsilon` is at the policy's own δ; `broken` says that the chain does not verify.
+
+    `course` is ε after each charge, for drawing.
+    """
 
     epsilon: float
     charges: Sequence[Any]
+    course: Sequence[float] = ()
     broken: bool = False
 
 

@@ -50,6 +50,20 @@ def epsilon(events: Sequence[Event], delta: float) -> float:
     return max(_epsilon_rdp(uses, delta), _epsilon_prv(uses, delta)) if uses else 0.0
 
 
+def course(events: Sequence[Event], delta: float) -> list[float]:
+    """Return ε after each of `events` by Rényi DP alone, for drawing: adding up is quick where PRV would start anew each time.
+
+    >>> one = Event(noise_multiplier=4.0, sample_rate=0.25, steps=30, clipping_norm=1.0)
+    >>> [round(each, 2) for each in course([one, one], 1e-5)]
+    [1.56, 2.24]
+    """
+    drawn, spent = [], np.zeros(len(_ORDERS))
+    for event in events:
+        spent = spent + event.steps * _rdp_of_one_use(event.noise_multiplier, event.sample_rate)
+        drawn.append(_converted(spent, delta))
+    return drawn
+
+
 _Uses = tuple[tuple[float, float, int], ...]
 """(σ, q, steps), each mechanism once: Opacus's form of a history, short enough to replay quickly."""
 
@@ -63,8 +77,13 @@ def _uses(events: Sequence[Event]) -> _Uses:
 
 
 def _epsilon_rdp(uses: _Uses, delta: float) -> float:
-    """RDP adds up over uses; the conversion to (ε, δ) is theorem 21 of Balle et al. 2020 (arXiv:1905.09982)."""
-    spent = sum(count * _rdp_of_one_use(sigma, q) for sigma, q, count in uses)
+    """RDP adds up over uses."""
+    curves = [count * _rdp_of_one_use(sigma, q) for sigma, q, count in uses]
+    return _converted(np.sum(curves, axis=0), delta)
+
+
+def _converted(spent: NDArray[np.float64], delta: float) -> float:
+    """Return ε of an RDP curve over `_ORDERS` (theorem 21 of Balle et al. 2020, arXiv:1905.09982)."""
     with _orders_may_end():
         found, _ = get_privacy_spent(orders=_ORDERS, rdp=spent, delta=delta)
     return float(found)

@@ -10,7 +10,7 @@ from opacus.accountants import PRVAccountant
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from client.ledger.account import Event, epsilon
+from client.ledger.account import Event, course, epsilon
 
 DELTA = 1e-5
 EVENT = Event(noise_multiplier=4.0, sample_rate=0.25, steps=60, clipping_norm=1.0)
@@ -75,3 +75,11 @@ def test_less_noise_more_sampling_and_more_steps_cost_more(sigma: float, rate: f
     assert epsilon([replace(event, steps=steps + 10)], DELTA) >= cost - tiny
     assert epsilon([replace(event, sample_rate=min(1.0, rate * more))], DELTA) >= cost - tiny
     assert epsilon([event], DELTA / 10) >= cost - tiny
+
+
+def test_the_course_of_spending_ends_at_what_rdp_says_and_never_falls() -> None:
+    events = [EVENT, replace(EVENT, noise_multiplier=2.0, steps=5), EVENT]
+    drawn = course(events, DELTA)
+    assert drawn == sorted(drawn)
+    assert drawn[-1] == pytest.approx(epsilon(events, DELTA), rel=1e-6)  # RDP is the larger of the two here
+    assert course([], DELTA) == []
