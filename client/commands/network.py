@@ -1,12 +1,13 @@
 """`acinus-node init`, `enrol`, `doctor`, `run` and `status`: joining the network and being in it."""
 
+import json
 import logging
 import os
 import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +15,9 @@ from client.commands.home import answering, home_of, remark, say_json
 from client.parts import PARTS, die_with
 from protocol.codes import Code
 from protocol.errors import FederationError, InvalidInputError
+
+if TYPE_CHECKING:
+    from client.store.studies import StudyStore
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 
@@ -124,14 +128,34 @@ def run(
         _run_one(context, only, stop)
 
 
-def status(context: typer.Context, as_json: Json = False) -> None:
+def status(
+    context: typer.Context,
+    as_json: Json = False,
+    by_study: Annotated[
+        bool, typer.Option("--studies", help="List every study too: its key and what became of it.")
+    ] = False,
+) -> None:
     """Show studies, parts, outbox, model and link; works while the node runs and while it does not."""
     with answering(as_json=as_json):
-        from client.runtime import status_of
+        from client.runtime import open_store, status_of
         from client.settings import load_settings
 
-        document = status_of(load_settings(home_of(context)))
+        settings = load_settings(home_of(context))
+        document = status_of(settings)
+        if by_study:
+            document["by_study"] = studies_of(open_store(settings))
         say_json(document) if as_json else _tell_status(document)
+
+
+def studies_of(store: "StudyStore") -> list[dict[str, Any]]:
+    """Return every study, oldest first, with its key, its state, and its refusal's code or what was measured."""
+    said = []
+    for study in store.studies():
+        finding = store.finding(study.study_key)
+        measured = json.loads(finding.document) if finding is not None else {}
+        shown = {key: measured.get(key) for key in ("ggo_fraction", "consolidation_fraction", "model_release")}
+        said.append({"study_key": study.study_key, "state": study.state.value, "code": study.code, **shown})
+    return said
 
 
 def _supervise(context: typer.Context, stop: threading.Event) -> None:
@@ -212,5 +236,14 @@ def _tell_status(document: dict[str, Any]) -> None:
         f"link      {'connected' if link['connected'] else 'not connected'}, last heard {link['heard'] or 'never'}",
         f"model     {document['model_release']}",
         *(f"  {name:<10} {state}" for name, state in document["parts"].items()),
+        *(_study_line(study) for study in document.get("by_study", ())),
     ]
     typer.echo("\n".join(lines))
+
+
+def _study_line(study: dict[str, Any]) -> str:
+    share = study["ggo_fraction"]
+    result = (
+        f"{100 * share:.1f} % ground glass by {study['model_release']}" if share is not None else study["code"] or ""
+    )
+    return f"{study['study_key']}  {study['state']:<9} {result}"

@@ -61,7 +61,7 @@ class _Staff:
 
 def post(
     context: typer.Context,
-    study_key: Annotated[str, typer.Argument(metavar="STUDY_KEY", help="As `status` and `ingest` show it.")],
+    study_key: Annotated[str, typer.Argument(metavar="STUDY_KEY", help="As `status --studies` and `ingest` show it.")],
     priority: Annotated[Priority, typer.Option(help="How soon the read is needed.")] = Priority.ROUTINE,
     as_json: Json = False,
 ) -> None:

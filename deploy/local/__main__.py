@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from deploy.local.doors import certificates, doors
 from deploy.local.failures import StepFailed
 from deploy.local.scene import Scene
 from deploy.local.sites import FULL, SMALL
@@ -58,17 +59,15 @@ def main(
 def _keep(scene: Scene) -> None:
     """Print where everything is, and wait for Ctrl-C."""
     table = Table("who", "where", "log in with", title="The network is up. Ctrl-C ends it.", title_justify="left")
-    table.add_row("registry (ministry, readers)", scene.centre.origin, f"CA certificate {scene.centre.ca}")
-    for role, key in scene.keys.items():
-        table.add_row(f"  {role}", f"{scene.centre.origin}/login", key)
-    for node in scene.nodes:
-        table.add_row(
-            node.hospital.title, f"{node.gateway} (gateway)", f"DICOM {node.ae_title} on port {node.dicom_port}"
-        )
-        table.add_row(
-            "  staff page", f"https://localhost:{node.base_port + 2}", f"acinus-node --home {node.home} status"
-        )
+    for door in doors(scene):
+        table.add_row(door.who, door.where, door.key)
     _CONSOLE.print(table)
+    _CONSOLE.print("Let the browser trust these authorities, or accept its warning:")
+    for authority in certificates(scene):
+        _CONSOLE.print(f"  {authority}", soft_wrap=True)
+    _CONSOLE.print(
+        f"Commands: acinus-node --home {scene.out}/SITE/home status, and so on for the centre.", soft_wrap=True
+    )
     try:
         signal.pause()
     except KeyboardInterrupt:

@@ -7,14 +7,14 @@ from pathlib import Path
 from uuid import UUID, uuid5
 
 import numpy as np
-from models.phantom import ScannerProfile
-from models.volume import Volume
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from deploy.local.people import Person, Visit
 from deploy.local.sites import Hospital
+from models.phantom import ScannerProfile
+from models.volume import Volume
 
 _INTERCEPT = -1024
 _PRIVATE_GROUP = 0x0029
@@ -85,8 +85,8 @@ def stored(plane_hu: NDArray[np.int16]) -> NDArray[np.uint16]:
 def _dataset(series: Series, index: int) -> FileDataset:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = CTImageStorage
-    meta.MediaStorageSOPInstanceUID = series.uid(f"instance-{index}")
-    meta.ImplementationClassUID = _IMPLEMENTATION
+    meta.MediaStorageSOPInstanceUID = UID(series.uid(f"instance-{index}"))
+    meta.ImplementationClassUID = UID(_IMPLEMENTATION)
     implicit = series.hospital.syntax == "implicit"
     meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)

@@ -137,17 +137,22 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def part_pid(home: Path, part: str) -> int | None:
+    """Return the process id of the child of the node in `home` that plays `part`, if there is one just now."""
+    return next((pid for pid, words in _processes() if str(home) in words and words[-2:] == ["--only", part]), None)
+
+
 def kill_part(home: Path, part: str) -> int:
     """Kill (-9) the child of the node in `home` that plays `part`, and return its process id.
 
     Raises:
         StepFailed: If there is no such process.
     """
-    for pid, arguments in _processes():
-        if str(home) in arguments and arguments[-2:] == ["--only", part]:
-            os.kill(pid, signal.SIGKILL)
-            return pid
-    raise StepFailed(f"no process plays the part {part}, so it cannot be killed", home)
+    pid = part_pid(home, part)
+    if pid is None:
+        raise StepFailed(f"no process plays the part {part}, so it cannot be killed", home)
+    os.kill(pid, signal.SIGKILL)
+    return pid
 
 
 def _processes() -> Iterator[tuple[int, list[str]]]:

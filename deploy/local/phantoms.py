@@ -12,14 +12,14 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
-from models.phantom import PROFILES, Phantom, make_phantom
-from models.volume import Volume
 from nibabel.nifti1 import Nifti1Image
 
 from deploy.local.dicom import Series, pixel_marker, truncate, write_series
 from deploy.local.people import Person, Visit, invent_person, invent_visit
 from deploy.local.planted import Identifier, Kind, file_identifiers
 from deploy.local.sites import Cast, Hospital, Oddity
+from models.phantom import PROFILES, Phantom, make_phantom
+from models.volume import Volume
 
 _LEAST_WORD = 9
 

@@ -11,9 +11,10 @@ import httpx
 
 from deploy.local.commands import CommandLine
 from deploy.local.failures import StepFailed
-from deploy.local.network import Network
+from deploy.local.network import Network, kill_part, part_pid
 from deploy.local.phantoms import PhantomStudy
 from deploy.local.planted import Planted
+from deploy.local.sender import RealStudy
 from deploy.local.sites import Cast, Hospital
 from deploy.local.stage import Stage
 
@@ -79,6 +80,11 @@ class Node:
         return f"https://localhost:{self.base_port + 1}"
 
     @property
+    def console(self) -> str:
+        """The staff page."""
+        return f"https://localhost:{self.base_port + 2}"
+
+    @property
     def gateway_ca(self) -> Path:
         """The hospital's own CA, which it gives to readers."""
         return self.home / "keys" / "gateway-ca.pem"
@@ -86,16 +92,21 @@ class Node:
     @property
     def ae_title(self) -> str:
         """What the receiver calls itself."""
-        return str(
-            tomllib.loads((self.home / "node.toml").read_text(encoding="utf-8"))
-            .get("dicom", {})
-            .get("ae_title", "ACINUS")
-        )
+        return str(self._dicom().get("ae_title", "ACINUS"))
+
+    @property
+    def callers(self) -> list[str]:
+        """Who may send to it."""
+        return [str(caller) for caller in self._dicom().get("allowed_callers", [])]
 
     def status(self) -> dict[str, Any]:
         """Return what `acinus-node status --json` says."""
         answer: dict[str, Any] = self.command.json("status")
         return answer
+
+    def _dicom(self) -> dict[str, Any]:
+        settings: dict[str, Any] = tomllib.loads((self.home / "node.toml").read_text(encoding="utf-8"))
+        return dict(settings.get("dicom", {}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +131,8 @@ class Scene:
     data: Path | None = None
     planted: Planted = field(default_factory=Planted)
     studies: list[PhantomStudy] = field(default_factory=list)
+    real: list[RealStudy] = field(default_factory=list)
+    """What was sent from `data`, all of it to the first hospital."""
     held: list[Held] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     pictures: list[tuple[str, Path]] = field(default_factory=list)
@@ -130,6 +143,33 @@ class Scene:
     def node(self, site: str) -> Node:
         """Return the node of `site`."""
         return next(node for node in self.nodes if node.site == site)
+
+    def most_affected(self, node: Node) -> dict[str, Any]:
+        """Return the measured phantom with the most ground glass at `node`, as `facts["cases"]` has it."""
+        own = [case for case in self.facts["cases"] if case["site"] == node.site and case["source"] == "phantom"]
+        return max(own, key=lambda case: case["ggo_fraction"] or 0.0)
+
+    def kill(self, node: Node, part: str) -> int:
+        """Kill (-9) the process that plays `part` at a node and return its id.
+
+        Raises:
+            StepFailed: If there is none.
+        """
+        pid = kill_part(node.home, part)
+        self.facts.setdefault("killed", []).append({"site": node.site, "part": part, "pid": pid})
+        return pid
+
+    def await_back(self, node: Node, part: str, *, killed: int) -> None:
+        """Wait until a node has started `part` anew.
+
+        Raises:
+            StepFailed: If it does not.
+        """
+        self.network.until(
+            lambda: part_pid(node.home, part) not in {None, killed},
+            what=f"the {part} of {node.site} is back",
+            seconds=60,
+        )
 
     def check(self, held: object, what: str, where: Path | str = "") -> None:
         """Note that `what` is so.

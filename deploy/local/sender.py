@@ -9,13 +9,16 @@ from pathlib import Path
 import pydicom
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE
+from pynetdicom import AE, _config
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
 
 from deploy.local.failures import StepFailed
 
-_SUCCESS = 0x0000
+CALLING = "DEMOPACS"
+"""What the sender calls itself; each hospital names it among those who may send."""
+_NOT_SUPPORTED = 0x0122
+"""SOP class not supported (PS3.7 annex C.5.6)."""
 _CONTEXTS = 100
 """An association carries at most 128 presentation contexts (PS3.8 section 9.3.2.2: odd numbers in a byte)."""
 
@@ -26,16 +29,15 @@ class Receiver:
 
     port: int
     ae_title: str
-    calling: str = "DEMOPACS"
+    calling: str = CALLING
 
 
 @dataclass(frozen=True, slots=True)
-class Sending:
-    """What came of a batch. `again` counts the instances that had to be sent once more; `refused` those the receiver did not take."""
+class RealStudy:
+    """A study that is no phantom, as it was sent: how many instances of it the receiver acknowledged."""
 
-    acknowledged: int
-    again: int
-    refused: int
+    study_uid: str
+    instances: int
 
 
 def send(paths: Iterable[Path], receiver: Receiver, *, patience_s: float = 60.0) -> Iterator[tuple[Path, int | None]]:
@@ -46,6 +48,7 @@ def send(paths: Iterable[Path], receiver: Receiver, *, patience_s: float = 60.0)
     Raises:
         StepFailed: If no answer came for that long.
     """
+    _config.STORE_SEND_CHUNKED_DATASET = True  # the bytes of the file as they are: a damaged one is sent damaged
     waiting = list(paths)
     association: Association | None = None
     last_answer = time.monotonic()
@@ -53,12 +56,15 @@ def send(paths: Iterable[Path], receiver: Receiver, *, patience_s: float = 60.0)
     while waiting:
         if time.monotonic() - last_answer > patience_s:
             raise StepFailed(f"the receiver on port {receiver.port} did not answer for {patience_s:.0f} s", "")
-        if association is None or not association.is_established:
+        if association is None:
             association = _associate(receiver, contexts)
             continue
-        status = _store(association, waiting[0])
+        status = _store(association, waiting[0]) if association.is_established else None
         yield waiting[0], status
-        if status is not None:
+        if status is None:
+            association.abort()
+            association = None
+        else:
             waiting.pop(0)
             last_answer = time.monotonic()
     if association is not None and association.is_established:
@@ -76,12 +82,23 @@ def dicom_files(source: Path, unpacked: Path) -> list[Path]:
     return found
 
 
+def uids(path: Path) -> tuple[str, str]:
+    """Return the UIDs of the study and of the instance in the DICOM file at `path`."""
+    header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["StudyInstanceUID", "SOPInstanceUID"])
+    return str(header.StudyInstanceUID), str(header.SOPInstanceUID)
+
+
 def _store(association: Association, path: Path) -> int | None:
     """Return the DICOM status that the receiver answered, or `None` if the association broke first."""
     try:
         answer = association.send_c_store(str(path))
     except (RuntimeError, ConnectionError):  # pynetdicom: the association went away between two messages
         return None
+    except (
+        ValueError,
+        AttributeError,
+    ):  # pynetdicom: no context was accepted for this kind of object, or it has no UID
+        return _NOT_SUPPORTED
     return int(answer.Status) if "Status" in answer else None
 
 

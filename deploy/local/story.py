@@ -27,7 +27,10 @@ from deploy.local.steps import (
     study_is_read,
 )
 
-STEPS: tuple[tuple[str, str, Callable[[Scene], None]], ...] = (
+Step = tuple[str, str, Callable[[Scene], None]]
+"""Its name in the summary, its title, and what it does."""
+
+STEPS: tuple[Step, ...] = (
     ("centre", "1 The centre comes up", centre_comes_up.play),
     ("join", "2 Hospitals join", hospitals_join.play),
     ("studies", "3 Studies arrive by DICOM", studies_arrive.play),

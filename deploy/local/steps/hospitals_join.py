@@ -11,6 +11,7 @@ from deploy.local.commands import CommandLine
 from deploy.local.network import listens, program_path
 from deploy.local.probes import knock
 from deploy.local.scene import Node, Scene
+from deploy.local.sender import CALLING
 from deploy.local.settings_file import set_key
 
 _CONFLICT, _REFUSED = 3, 4
@@ -47,7 +48,8 @@ def _invite(scene: Scene, node: Node) -> str:
 
 def _enrol(scene: Scene, node: Node, invite: str) -> None:
     """Set the node up as the hospital's IT would, its limits before its first connection."""
-    node.command("init", "--base-port", str(node.base_port), "--site-name", node.hospital.title)
+    words = ("--base-port", str(node.base_port), "--site-name", node.hospital.title, "--caller", CALLING)
+    node.command("init", *words)
     set_key(node.home / "node.toml", "dicom", "quiet_seconds", _QUIET_SECONDS)
     policy = node.home / "policy.toml"
     set_key(policy, "training", "allowed", value=True)

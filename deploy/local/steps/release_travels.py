@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from deploy.local.scene import Node, Scene
+from deploy.local.steps.nodes_measure import await_records_gone
 
 
 def play(scene: Scene) -> None:
@@ -34,6 +35,21 @@ def play(scene: Scene) -> None:
         "name": name, "version": manifests[0]["version"], "sha256": manifests[0]["weights_sha256"], "signature_verified": True,
         "scores": manifests[0]["scores"], "rounds": manifests[0]["rounds"], "epsilon_max": manifests[0]["epsilon_max"],
     }  # fmt: skip
+    _measure_again(scene, scene.nodes[0], name)
+    await_records_gone(scene)
+
+
+def _measure_again(scene: Scene, node: Node, name: str) -> None:
+    """Measure the most affected study of a site with the new release; its case in the facts follows."""
+    case = scene.most_affected(node)
+    scene.stage.say(f"{node.site} measures a study again")
+    [again] = node.command.json("ingest", "--remeasure", case["study"])["studies"]
+    before = case["ggo_fraction"]
+    case.update(ggo_fraction=again["ggo_fraction"], model_release=again["model_release"])
+    scene.check(
+        case["model_release"] == name,
+        f"{node.site} measured a study again with {name}: {100 * case['ggo_fraction']:.1f} % ground glass, {100 * before:.1f} % before",
+    )
 
 
 def _verified_manifest(scene: Scene, node: Node, name: str) -> dict[str, Any]:

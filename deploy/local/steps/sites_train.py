@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from deploy.local.network import kill_part
 from deploy.local.scene import Node, Scene
 
 _NOISE, _RATE, _CLIP = 1.5, 0.5, 0.5
@@ -92,11 +91,9 @@ def _check_ledgers(scene: Scene, rounds: list[dict[str, Any]]) -> None:
 def _kill_runner(scene: Scene, node: Node) -> None:
     """Kill the runner and look at the ledger again."""
     before = node.command.json("ledger")
-    scene.facts.setdefault("killed", []).append(
-        {"site": node.site, "part": "runner", "pid": kill_part(node.home, "runner")}
-    )
+    scene.await_back(node, "runner", killed=scene.kill(node, "runner"))
     scene.network.until(
-        lambda: node.status()["parts"].get("runner") in {"running", True}, what="the runner is back", seconds=60
+        lambda: node.status()["parts"].get("runner") == "running", what=f"the runner of {node.site} is back", seconds=60
     )
     scene.check(node.command.json("ledger") == before, f"the runner of {node.site} was killed; its ledger is as it was")
     scene.check(node.command.attempt("audit", "verify")[0] == 0, f"the audit chain of {node.site} verifies")

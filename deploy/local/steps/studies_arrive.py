@@ -8,11 +8,10 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from deploy.local.failures import StepFailed
-from deploy.local.network import kill_part
 from deploy.local.phantoms import PhantomStudy, write_hospital
 from deploy.local.planted import file_identifiers
 from deploy.local.scene import Node, Scene
-from deploy.local.sender import Receiver, dicom_files, send
+from deploy.local.sender import RealStudy, Receiver, dicom_files, send, uids
 from deploy.local.sites import Cast, Hospital
 
 _SEED = 20_000
@@ -83,7 +82,7 @@ def _send_site(scene: Scene, node: Node, *, kill: bool) -> int:
                 scene.stage.advance()
             if kill and not killing.is_set() and acknowledged > _KILL_AFTER * total:
                 killing.set()
-                _kill(scene, node, "receiver")
+                scene.kill(node, "receiver")
     return unanswered
 
 
@@ -91,11 +90,6 @@ def _refuse_loss(study: PhantomStudy, status: int | None, node: Node) -> None:
     """A sound instance is stored; a damaged one may be refused, but never silently."""
     if status not in {None, 0} and study.expected != "unreadable":
         raise StepFailed(f"the receiver of {node.site} answered {status:#06x} to a sound instance", node.home / "logs")
-
-
-def _kill(scene: Scene, node: Node, part: str) -> None:
-    pid = kill_part(node.home, part)
-    scene.facts.setdefault("killed", []).append({"site": node.site, "part": part, "pid": pid})
 
 
 def _send_real(scene: Scene, source: Path) -> None:
@@ -107,11 +101,18 @@ def _send_real(scene: Scene, source: Path) -> None:
     scene.stage.expect(len(files))
     for path in files:
         scene.planted.add(file_identifiers(path))
+    stored: dict[str, set[str]] = {}
     refused = 0
-    for _, status in send(files, Receiver(node.dicom_port, node.ae_title)):
+    for path, status in send(files, Receiver(node.dicom_port, node.ae_title)):
+        if status == 0:
+            study_uid, instance_uid = uids(path)
+            stored.setdefault(study_uid, set()).add(instance_uid)
         refused += status not in {None, 0}
-        scene.stage.advance()
+        if status is not None:
+            scene.stage.advance()
+    scene.real = [RealStudy(study_uid, len(instances)) for study_uid, instances in sorted(stored.items())]
     scene.facts["real_instances"] = {"sent": len(files), "refused": refused}
     scene.check(
-        refused < len(files), f"{len(files) - refused} instances of real studies from {source.name} acknowledged"
+        stored,
+        f"{len(files) - refused} instances of {len(stored)} real studies from {source.name} acknowledged, {refused} refused",
     )

@@ -1,0 +1,59 @@
+"""`acinus-node status --studies`: what a hospital's IT learns of each study."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from client.commands import imaging, network
+from tests.fakes.ct_series import plain_series
+from tests.fakes.node_home import Home
+from tests.fakes.scans import chest_series
+
+
+def run(home: Home, *words: str | Path) -> str:
+    app = typer.Typer()
+
+    @app.callback()
+    def main(home: Annotated[Path, typer.Option()]) -> None:
+        """As the node's own program: the home stands before the verb."""
+
+    imaging.add_to(app)
+    network.add_to(app)
+    result = CliRunner().invoke(app, ["--home", str(home.settings.home), *map(str, words)])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    home = Home(tmp_path / "home")
+    (home.settings.home / "node.toml").write_text("[dicom]\nminimum_free_mb = 1\n")
+    chest_series(study="good").write(tmp_path / "in" / "good")
+    scout = plain_series(1, study="scout", header={"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]})
+    scout.write(tmp_path / "in" / "scout")
+    run(home, "ingest", tmp_path / "in", "--json")
+    return home
+
+
+def test_every_study_is_listed_with_its_key_and_what_became_of_it(home: Home) -> None:
+    said: dict[str, Any] = json.loads(run(home, "status", "--studies", "--json"))
+    assert said["studies"]["measured"] == said["studies"]["refused"] == 1
+    by_state = {study["state"]: study for study in said["by_study"]}
+    assert by_state["refused"]["code"] == "localizer"
+    assert by_state["refused"]["ggo_fraction"] is None
+    assert by_state["measured"]["model_release"] == "ggo@0"
+    assert 0 <= by_state["measured"]["ggo_fraction"] <= 1
+    assert {study["study_key"] for study in said["by_study"]} == {study.study_key for study in home.store().studies()}
+
+
+def test_a_person_gets_one_line_for_each_study_and_only_if_asked(home: Home) -> None:
+    keys = [study.study_key for study in home.store().studies()]
+    lines = run(home, "status", "--studies").splitlines()
+    assert [line for line in lines if line.startswith(tuple(keys))] == lines[-2:]
+    assert any(line.endswith("localizer") for line in lines)
+    assert any(line.endswith("% ground glass by ggo@0") for line in lines)
+    assert not any(key in run(home, "status") for key in keys)
