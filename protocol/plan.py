@@ -1,11 +1,14 @@
 """The run plan: every number of a federated run, fixed before it starts. No privacy *limit* stands here; those are the site's own."""
 
+import math
 from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
 
 from protocol.shape import Lineage, OpaqueId, ReleaseName, Sha256, Shape, SiteId
+
+_LAST_SHARE = 0.1
 
 
 class Purpose(StrEnum):
@@ -26,6 +29,14 @@ class StrategyName(StrEnum):
     """How the centre combines updates (`strategies/`)."""
 
     FEDAVG = "fedavg"
+
+
+class Schedule(StrEnum):
+    """How the learning rate falls over the rounds of a run, from the plan's own to a tenth of it."""
+
+    CONSTANT = "constant"
+    LINEAR = "linear"
+    COSINE = "cosine"
 
 
 class PrivacyPlan(Shape):
@@ -51,9 +62,24 @@ class RunPlan(Shape):
     strategy: StrategyName = StrategyName.FEDAVG
     scope: Scope = Scope.ALL
     learning_rate: Annotated[float, Field(gt=0, le=10)]
+    schedule: Schedule = Schedule.CONSTANT
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    server_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     slices_per_patient: Annotated[int, Field(ge=1, le=64)] = 8
     privacy: PrivacyPlan
+
+    def learning_rate_of(self, number: int) -> float:
+        """Return the learning rate of a round, 1 to `rounds`.
+
+        Cosine as Loshchilov and Hutter 2017 (arXiv:1608.03983, equation 5) without restarts, ending at a tenth.
+        """
+        gone = (number - 1) / max(1, self.rounds - 1)
+        left = {
+            Schedule.CONSTANT: 1.0,
+            Schedule.LINEAR: 1.0 - gone,
+            Schedule.COSINE: (1.0 + math.cos(math.pi * gone)) / 2.0,
+        }[self.schedule]
+        return self.learning_rate * (_LAST_SHARE + (1.0 - _LAST_SHARE) * left)
 
 
 class RoundOrder(Shape):

@@ -105,7 +105,8 @@ def run_rounds(folder: RunFolder, ask: Ask, *, clock: Callable[[], float]) -> No
             return
         started = clock()
         order = RoundOrder(run_id=folder.run_id, round=number, base_sha256=arrays_sha256(weights), plan=plan)
-        tally, weights = play_round(order, weights, ask, strategy, lasting=lasting)
+        carried = _carried(plan, folder)
+        tally, weights = play_round(order, weights, ask, strategy, lasting=lasting, carried=carried)
         record = recorded(tally, weights, lasting=lasting, seconds=clock() - started)
         folder.checkpoint(record, weights)
         lasting |= {site: code for site, code in tally.refused.items() if code in LASTING}
@@ -116,9 +117,15 @@ def run_rounds(folder: RunFolder, ask: Ask, *, clock: Callable[[], float]) -> No
 
 
 def play_round(
-    order: RoundOrder, base: Weights, ask: Ask, strategy: Strategy, *, lasting: Mapping[str, Code]
+    order: RoundOrder,
+    base: Weights,
+    ask: Ask,
+    strategy: Strategy,
+    *,
+    lasting: Mapping[str, Code],
+    carried: Arrays | None = None,
 ) -> tuple[Tally, Weights]:
-    """Ask every site of the plan that has not refused for good, and combine the updates as they come.
+    """Ask every site of the plan that has not refused for good, and combine the updates as they come; `carried` is added to the step.
 
     Returns:
         What the sites said, and the new weights: the base unchanged if fewer updates than the quorum came.
@@ -130,7 +137,20 @@ def play_round(
     if first is None:
         return tally, base
     step = strategy(chain([first], updates))
-    return tally, added(base, step) if len(tally.sites) >= order.plan.quorum else base
+    if len(tally.sites) < order.plan.quorum:
+        return tally, base
+    return tally, added(base, step if carried is None else added(step, carried))
+
+
+def _carried(plan: RunPlan, folder: RunFolder) -> Arrays | None:
+    """Return the part of the last step that goes on into this one: momentum at the server (Polyak 1964; Hsu et al. 2019).
+
+    The last step *is* the velocity, so it is read from the last two checkpoints and a run that is taken up again has lost none of it.
+    """
+    last = folder.last_step() if plan.server_momentum else None
+    if last is None:
+        return None
+    return {name: np.float32(plan.server_momentum) * array for name, array in last.items()}
 
 
 def recorded(tally: Tally, weights: Arrays, *, lasting: Mapping[str, Code], seconds: float) -> RoundRecord:

@@ -156,6 +156,14 @@ class RunFolder:
             raise _damaged(self._weights(self._newest()))
         return len(records), weights
 
+    def last_step(self) -> Arrays | None:
+        """Return what the newest round that counted added to the weights; `None` before the first."""
+        kept = [0, *(record.round for record in self.records() if not record.skipped)]
+        if len(kept) == 1:
+            return None
+        before, after = (self.weights(number) for number in kept[-2:])
+        return {name: after[name] - before[name] for name in after}
+
     def weights(self, number: int) -> dict[str, NDArray[np.float32]]:
         """Return the weights after a round that was not skipped; 0 is what the run started from."""
         try:

@@ -27,7 +27,7 @@ from models.net import GgoNet
 from models.prepare import AIR
 from models.slabs import PatientSlices
 from models.weights import from_arrays, to_arrays
-from protocol.plan import RunPlan, Scope
+from protocol.plan import RoundOrder, RunPlan, Scope
 from strategies.arrays import Arrays
 
 _TINY = 1e-6
@@ -66,18 +66,18 @@ class Patient:
 def train_privately(
     base: Arrays,
     patients: Sequence[Patient],
-    plan: RunPlan,
+    order: RoundOrder,
     *,
     randomness: Randomness,
     device: str = "cpu",
     after_step: Callable[[int], None] = lambda _: None,
 ) -> dict[str, NDArray[np.float32]]:
-    """Return the update (new minus base) of one round: `plan.privacy.steps_per_round` private steps from `base`.
+    """Return the update (new minus base) of one round: as many private steps from `base` as the plan says.
 
     Args:
         base: Weights at the start of the round.
         patients: The site's labelled patients.
-        plan: Public numbers only.
+        order: The plan's public numbers, and the round, which decides the learning rate.
         randomness: Where samples and noise come from.
         device: A torch device.
         after_step: Called with the number of steps that are done.
@@ -88,9 +88,10 @@ def train_privately(
     Raises:
         InvalidInputError: `bad-shape` if `base` is of another architecture.
     """
+    plan = order.plan
     net = from_arrays(base).to(device).train()
     parameters = trained_parameters(net, plan.scope)
-    optimizer = torch.optim.SGD(parameters, lr=plan.learning_rate, momentum=plan.momentum)
+    optimizer = torch.optim.SGD(parameters, lr=plan.learning_rate_of(order.round), momentum=plan.momentum)
     for step in range(plan.privacy.steps_per_round):
         batch = [patients[i] for i in randomness.chosen(len(patients), rate=plan.privacy.sample_rate)]
         private_gradient(net, parameters, batch, plan, randomness=randomness)

@@ -133,7 +133,7 @@ class SiteTrainer:
             log.info("round.step run=%s round=%d step=%d", order.run_id, order.round, step)
 
         update = train_privately(
-            base, patients, order.plan, randomness=self.randomness, device=self.device, after_step=progress
+            base, patients, order, randomness=self.randomness, device=self.device, after_step=progress
         )
         check_update(update, base)
         return update

@@ -79,6 +79,24 @@ def test_a_round_adds_the_mean_of_the_updates(folder: RunFolder) -> None:
     assert [record.seconds for record in folder.records()] == [1, 1, 1]
 
 
+def test_momentum_carries_a_part_of_the_last_step_on(folder: RunFolder) -> None:
+    folder = restart(folder, rounds=3, server_momentum=0.5)
+    play(folder)  # every round's mean is 2: steps of 2, 2 + 1, 2 + 1.5
+    assert [float(folder.weights(number)["bias"][0]) for number in (1, 2, 3)] == [2.0, 5.0, 8.5]
+
+
+def test_momentum_survives_a_death_and_a_round_that_was_skipped(folder: RunFolder) -> None:
+    folder = restart(folder, rounds=4, server_momentum=0.5)
+
+    def die(order: RoundOrder, site: str) -> Said:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        play(folder, Sites({(2, site): Code.NODE_ABSENT for site in SITES} | {(3, NORTH): die}))
+    play(folder)  # round 2 changed nothing; round 3 carries on from round 1
+    assert [float(folder.weights(number)["bias"][0]) for number in (1, 3, 4)] == [2.0, 5.0, 8.5]
+
+
 def test_every_checkpoint_can_be_read(folder: RunFolder) -> None:
     play(folder)
     assert [float(folder.weights(number)["bias"][0]) for number in range(4)] == [0, 2, 4, 6]

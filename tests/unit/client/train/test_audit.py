@@ -23,7 +23,7 @@ from client.train.noise import Randomness
 from client.train.private import Patient, train_privately
 from models.slabs import PatientSlices
 from models.weights import STARTING, load_arrays
-from protocol.plan import PrivacyPlan, RunPlan, Scope
+from protocol.plan import PrivacyPlan, RoundOrder, RunPlan, Scope
 from tests.fakes.random_bytes import CountedBytes
 
 CANARIES = 2000
@@ -33,6 +33,7 @@ PRIVACY = PrivacyPlan(noise_multiplier=7.5, clipping_norm=0.5, sample_rate=1.0, 
 PLAN = RunPlan(
     base="ggo@0", sites=("northport",), rounds=1, quorum=1, learning_rate=0.1, scope=Scope.LAST_BLOCK, privacy=PRIVACY
 )
+ORDER = RoundOrder(run_id="a" * 32, round=1, base_sha256="0" * 64, plan=PLAN)
 CLAIMED = epsilon(
     [Event(noise_multiplier=7.5, sample_rate=1.0, steps=4, clipping_norm=0.5)], DELTA
 )  # between 1 and 1.2: low enough for an audit to see
@@ -82,7 +83,7 @@ def audit(randomness: Randomness) -> Reading:
     present = np.random.default_rng(7).random(CANARIES) < 0.5
     patients = [Patient((Canary(number),)) for number in np.flatnonzero(present)]
     base = load_arrays(STARTING)
-    update = train_privately(base, patients, PLAN, randomness=randomness)
+    update = train_privately(base, patients, ORDER, randomness=randomness)
     net = private.from_arrays(base)
     names = {id(parameter): name for name, parameter in net.named_parameters()}
     trained = [names[id(parameter)] for parameter in private.trained_parameters(net, PLAN.scope)]

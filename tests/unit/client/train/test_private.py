@@ -23,7 +23,7 @@ from models.loss import patient_loss
 from models.net import GgoNet
 from models.slabs import PatientSlices, PreparedSlabs
 from models.weights import to_arrays
-from protocol.plan import PrivacyPlan, RunPlan, Scope
+from protocol.plan import PrivacyPlan, RoundOrder, RunPlan, Schedule, Scope
 from tests.fakes.random_bytes import CountedBytes
 
 SLICES = 3
@@ -53,6 +53,10 @@ def plan(**changes: object) -> RunPlan:
         base="ggo@0", sites=("aa",), rounds=1, quorum=1, learning_rate=0.1, slices_per_patient=2, privacy=privacy
     )
     return base.model_copy(update=changes)
+
+
+def order(**changes: object) -> RoundOrder:
+    return RoundOrder(run_id="a" * 32, round=1, base_sha256="0" * 64, plan=plan(**changes))
 
 
 def norms_of(model: GgoNet, batch: Sequence[PatientSlices]) -> list[float]:
@@ -228,7 +232,7 @@ def test_only_what_the_scope_names_moves(scope: Scope, expected: object) -> None
     model = net()
     patients = [Patient((StudyOf(patient),)) for patient in BATCH]
     update = train_privately(
-        to_arrays(model), patients, plan(scope=scope, sample_rate=1.0), randomness=Randomness(CountedBytes(1))
+        to_arrays(model), patients, order(scope=scope, sample_rate=1.0), randomness=Randomness(CountedBytes(1))
     )
     moved = {name for name, array in update.items() if np.any(array != 0)}
     last = f"decoder.{len(model.decoder) - 1}."
@@ -241,7 +245,7 @@ def test_the_update_is_what_was_learnt_from_the_base_and_the_base_stays() -> Non
     before = copy.deepcopy(base)
     steps: list[int] = []
     update = train_privately(
-        base, [Patient((StudyOf(BATCH[1]),))], plan(), randomness=Randomness(CountedBytes(1)), after_step=steps.append
+        base, [Patient((StudyOf(BATCH[1]),))], order(), randomness=Randomness(CountedBytes(1)), after_step=steps.append
     )
     assert steps == [1, 2]
     assert update.keys() == base.keys()
@@ -254,7 +258,7 @@ def test_the_global_seed_of_torch_does_not_decide_the_noise() -> None:
     updates = []
     for _ in range(2):
         torch.manual_seed(0)
-        updates.append(train_privately(base, [], plan(), randomness=Randomness()))
+        updates.append(train_privately(base, [], order(), randomness=Randomness()))
     assert any(not np.array_equal(updates[0][name], updates[1][name]) for name in base)
 
 
@@ -263,3 +267,14 @@ def test_prepared_slabs_are_slices() -> None:
     drawn = Patient((slabs,)).draw(3, Randomness(CountedBytes(1)))
     assert drawn.inputs.shape == (3, 3, 16, 16)
     assert drawn.target.dtype == torch.int64
+
+
+def test_the_schedule_decides_how_far_a_round_goes() -> None:
+    base, fixed = to_arrays(net()), order(rounds=5, schedule=Schedule.COSINE)
+    lengths = []
+    for number in (1, 3, 5):
+        asked = fixed.model_copy(update={"round": number})
+        update = train_privately(base, [], asked, randomness=Randomness(CountedBytes(1)))
+        lengths.append(float(np.sqrt(sum(np.square(array).sum() for array in update.values()))))
+    assert lengths[1] == pytest.approx(0.55 * lengths[0], rel=1e-3)
+    assert lengths[2] == pytest.approx(0.1 * lengths[0], rel=1e-3)
