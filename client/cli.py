@@ -32,7 +32,12 @@ log = logging.getLogger(__name__)
 def choose_home(
     context: typer.Context,
     home: Annotated[
-        Path, typer.Option(envvar="ACINUS_NODE_HOME", help="The folder that holds everything the node keeps.")
+        Path,
+        typer.Option(
+            envvar="ACINUS_NODE_HOME",
+            help="The folder that holds everything the node keeps.",
+            readable=False,  # `quantify` needs none, and the usual place may belong to a node of somebody else
+        ),
     ] = DEFAULT_HOME,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error; logs lie in the home.")] = "info",
 ) -> None:
@@ -40,7 +45,7 @@ def choose_home(
     context.obj = home
     if log_level.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
         raise typer.BadParameter("debug, info, warning or error", param_hint="--log-level")
-    if (home / SETTINGS_FILE).is_file():
+    if os.path.isfile(home / SETTINGS_FILE):  # noqa: PTH113 - false, not an error, where the home belongs to somebody else
         start_logging(home / "logs", "commands", log_level)
 
 

@@ -1,6 +1,8 @@
 """`acinus-node quantify`, `ingest` and `deidentify`: from files to numbers, without a network."""
 
+import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,11 +14,15 @@ from protocol.errors import InvalidInputError
 
 if TYPE_CHECKING:  # pydicom and torch are imported by the commands that need them
     from client.deidentify.pseudonyms import Pseudonyms
+    from client.infer.quantify import Model
     from client.infer.worker import Outcome, Worker
     from client.settings import NodeSettings
     from client.store.studies import StudyStore
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+
+
+# Paths are `readable=False` here: what may not be read is refused by us, with a code, and not by a usage text.
 
 
 def add_to(app: typer.Typer) -> None:
@@ -28,9 +34,9 @@ def add_to(app: typer.Typer) -> None:
 
 def quantify(
     context: typer.Context,
-    path: Annotated[Path, typer.Argument(help="A DICOM file, folder or zip, or a NIfTI volume.")],
+    path: Annotated[Path, typer.Argument(readable=False, help="A DICOM file, folder or zip, or a NIfTI volume.")],
     as_json: Json = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for SEG, SR, masks and the picture.")] = None,
+    out: Annotated[Path | None, typer.Option(readable=False, help="Folder for SEG, SR, masks and the picture.")] = None,
     allow_gaps: Annotated[
         bool, typer.Option("--allow-gaps", help="Bridge missing slices; the answer is flagged.")
     ] = False,
@@ -41,11 +47,8 @@ def quantify(
         if out is not None and out.exists() and not out.is_dir():
             raise InvalidInputError(Code.BAD_REQUEST, f"--out {out} is a file. Name a folder for the results.")
         from client.infer.quantify import quantify_path
-        from client.infer.releases import ReleaseShelf, pinned_release_key
 
-        home = home_of(context)
-        shelf = ReleaseShelf(home / "models", pinned_release_key(home / "trust"))
-        result = quantify_path(path, shelf.load, allow_gaps=allow_gaps, device=device)
+        result = quantify_path(path, _model_of(home_of(context)), allow_gaps=allow_gaps, device=device)
         document = result.document
         if out is not None:
             from client.infer.outputs import write_outputs
@@ -56,7 +59,7 @@ def quantify(
 
 def ingest(
     context: typer.Context,
-    path: Annotated[Path | None, typer.Argument(help="DICOM: a file, folder or zip.")] = None,
+    path: Annotated[Path | None, typer.Argument(readable=False, help="DICOM: a file, folder or zip.")] = None,
     as_json: Json = False,
     remeasure: Annotated[str | None, typer.Option(metavar="STUDY_KEY", help="Measure a stored study again.")] = None,
 ) -> None:
@@ -83,7 +86,7 @@ def ingest(
 
 def deidentify(
     context: typer.Context,
-    source: Annotated[Path, typer.Argument(metavar="IN", help="DICOM: a file, folder or zip.")],
+    source: Annotated[Path, typer.Argument(metavar="IN", readable=False, help="DICOM: a file, folder or zip.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="A folder for the copies.")],
     as_json: Json = False,
 ) -> None:
@@ -107,6 +110,17 @@ def deidentify(
         say_json(document) if as_json else remark(f"{written} files written to {target}; left out: {dict(left_out)}")
         if not written:
             raise typer.Exit(InvalidInputError.exit_code)
+
+
+def _model_of(home: Path) -> "Callable[[], Model]":
+    """Return how to load the release in use in `home`; the shipped weights where there is no node, or one that we may not read."""
+    from client.infer.releases import ReleaseShelf, pinned_release_key, shipped_model
+
+    if os.access(home, os.R_OK | os.X_OK):
+        return ReleaseShelf(home / "models", pinned_release_key(home / "trust")).load
+    if os.path.lexists(home):
+        remark(f"The node in {home} belongs to somebody else; the shipped weights measure.")
+    return shipped_model
 
 
 def _open_home(home: Path) -> "tuple[NodeSettings, StudyStore, Pseudonyms]":

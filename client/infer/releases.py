@@ -214,6 +214,17 @@ class ReleaseShelf:
         self._loaded = None
 
 
+def shipped_model() -> Model:
+    """Return the weights of the wheel.
+
+    Raises:
+        InvalidInputError: `not-found`, `bad-shape` if they are damaged.
+    """
+    from models.weights import STARTING, load_net
+
+    return Model(SHIPPED, load_net(STARTING))
+
+
 def pinned_release_key(trust: Path) -> str | None:
     """Return the centre's release key from `trust/centre.json`; `None` before enrolment.
 

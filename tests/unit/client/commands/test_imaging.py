@@ -24,7 +24,7 @@ def program() -> typer.Typer:
     app = typer.Typer()
 
     @app.callback()
-    def main(home: Annotated[Path, typer.Option()] = Path("/nonexistent/node")) -> None:
+    def main(home: Annotated[Path, typer.Option(readable=False)] = Path("/nonexistent/node")) -> None:
         """As the node's own program: the home stands before the verb."""
 
     imaging.add_to(app)
@@ -214,3 +214,24 @@ def test_results_of_another_scan_do_not_stay_beside_new_ones(tmp_path: Path) -> 
     said = run("quantify", tmp_path / "scan.nii.gz", "--json", "--out", out, "--device", "cpu")[1]
     assert {path.name for path in out.iterdir()} == {"mask.nii.gz", "lungs.nii.gz", "picture.png"} == set(said["files"])
     assert (out / "mask.nii.gz").read_bytes() != before
+
+
+def test_beside_a_node_of_somebody_else_the_shipped_weights_measure(
+    tmp_path: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Damaged on purpose: whoever may not look into the home must not stumble over what is in it."""
+    (home.settings.home / "models").mkdir()
+    (home.settings.home / "models" / "current.json").write_text("damaged")
+    chest_series().write(tmp_path / "in")
+    words = ("--home", home.settings.home, "quantify", tmp_path / "in", "--json", "--device", "cpu")
+    assert run(*words)[1]["code"] == "missing-certificate"
+    monkeypatch.setattr("os.access", lambda *_: False)
+    code, said = run(*words)
+    assert (code, said["model_release"]) == (0, "ggo@0")
+
+
+def test_the_program_itself_does_not_ask_to_read_the_home(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+    monkeypatch.setattr("os.path.isfile", lambda _path: False)
+    result = CliRunner().invoke(cli.app, ["--home", str(home.settings.home), "quantify", "nothing", "--json"])
+    assert (result.exit_code, json.loads(result.stdout)["code"]) == (2, "not-found")
