@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from client.commands.home import answering, home_of, say_json
+from protocol.codes import Code
 
 if TYPE_CHECKING:  # Opacus takes seconds to import
     from client.ledger.store import BudgetLedger, Entry, Limit
@@ -43,7 +44,8 @@ def ledger(
         document = as_document(book, limit)
         if plan is not None:
             document["plan"] = forecast(book, read_order(plan).plan, limit)
-            document["ok"] = bool(document["plan"]["would_pass"])
+            if not document["plan"]["would_pass"]:
+                document |= {"ok": False, "code": Code.BUDGET_SPENT.value}
         say_json(document) if as_json else _tell(document)
         if not document["ok"]:
             raise typer.Exit(4)

@@ -79,7 +79,8 @@ def test_a_plan_that_would_pass(home: Path) -> None:
 
 def test_a_plan_that_would_not_pass_ends_with_refused(home: Path) -> None:
     said = document(home, "--plan", plan(home, 4), exit_code=4)
-    assert (said["ok"], said["plan"]["would_pass"], said["plan"]["rounds_within_budget"]) == (False, False, 1)
+    assert (said["ok"], said["code"]) == (False, "budget-spent")
+    assert (said["plan"]["would_pass"], said["plan"]["rounds_within_budget"]) == (False, 1)
     assert "Of the plan's 4 rounds 1 would pass" in run(home, "--plan", str(home / "plan.toml")).stdout
 
 
