@@ -71,10 +71,12 @@ def _phrase(path: Path) -> str:
 
 def _pure_modules() -> str:
     """The modules that import-linter keeps free of I/O."""
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = project["tool"]["importlinter"]["contracts"]
     pure = next(c for c in contracts if c["name"].startswith("Pure modules"))["source_modules"]
-    return "### Pure modules\n\nNo I/O, no clock, no randomness of their own; import-linter holds them to it.\n\n" + "".join(
-        f"* `{module}`\n" for module in sorted(pure)
+    return (
+        "### Pure modules\n\nNo I/O, no clock, no randomness of their own; import-linter holds them to it.\n\n"
+        + "".join(f"* `{module}`\n" for module in sorted(pure))
     )
 
 

@@ -1,1 +1,1 @@
-"""The staff page on loopback: studies, quarantine, ledger, reads, network. Imports gate, ledger, store and protocol."""
+"""The staff page on loopback: studies, quarantine, ledger, reads, network. Imports gate, store and protocol."""

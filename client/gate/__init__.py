@@ -1,1 +1,1 @@
-"""The way out: policy, audit chain, outbox and inbox, the link to the centre, enrolment. Imports the ledger, the store and protocol."""
+"""The way out: policy, audit chain, outbox and inbox, the link to the centre, enrolment. Imports the store, deidentify, settings and protocol."""

@@ -1,1 +1,1 @@
-"""The hospital's own HTTPS door for readers: grants, one study at a time, reports. Imports gate, report, store, settings and protocol."""
+"""The hospital's own HTTPS door for readers: grants, one study at a time, reports. Imports gate, store and protocol."""

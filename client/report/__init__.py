@@ -1,1 +1,1 @@
-"""How a measurement is said: DICOM SEG, DICOM SR, a picture. Imports highdicom, Pillow and protocol; takes arrays and headers, reads no file."""
+"""How a measurement is said: DICOM SEG, DICOM SR, a picture. Imports highdicom, pydicom and Pillow; takes arrays and headers, reads no file."""

@@ -1,1 +1,1 @@
-"""How hospitals join and leave: invites, certificates, sites. Imports protocol, the database and cryptography."""
+"""How hospitals join and leave: invites, certificates, sites. Imports protocol, people, the database and cryptography."""

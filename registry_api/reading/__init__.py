@@ -1,1 +1,1 @@
-"""The reading exchange at the centre: states, eligibility, claims, grants. Imports protocol and the registry's link; no text, UID or date of a study."""
+"""The reading exchange at the centre: states, eligibility, claims, grants. Imports protocol, people, enrolment and the link; no text, UID or date of a study."""
