@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # a development dependency: without it the story is read by a
     from selenium.webdriver import Chrome
 
 _PATIENCE_SECONDS = 90
-_WINDOW = "1480,940"
+_WINDOW = "1600,1290"
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 _TWO_FRAMES = "requestAnimationFrame(() => requestAnimationFrame(arguments[0]))"
 _NO_CODE = "no-answer"
@@ -115,6 +115,7 @@ class Browser:
     def look(self, request_id: str) -> bool:
         """Wait until the viewer shows volume and overlay, and keep a picture of it."""
         self._await("['shown', 'failed'].includes(document.getElementById('desk')?.dataset.state)")
+        self._point_at_lung()
         self._picture()
         shown = self._chrome.execute_script("return document.getElementById('desk').dataset.state")
         return shown == "shown" and self._chrome.current_url.endswith(f"/view/{request_id}")
@@ -137,6 +138,14 @@ class Browser:
                 self._type(f"input[name='{side}.{third}']", str(points))
         self._click(f"input[name=agrees][value={'yes' if report['measurement']['agrees'] else 'no'}]")
         self._type("textarea[name=impression]", report["impression"])
+
+    def _point_at_lung(self) -> None:
+        """Click into the right lung of the axial slice, so that the other two planes go through lung and not through the spine."""
+        from selenium.webdriver import ActionChains
+
+        canvas = self._chrome.find_element("id", "canvas")
+        beside = round(-0.34 * canvas.size["width"])
+        ActionChains(self._chrome).move_to_element_with_offset(canvas, beside, 0).click().perform()
 
     def _picture(self) -> None:
         self._chrome.execute_async_script(_TWO_FRAMES)

@@ -7,10 +7,16 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import MaxNLocator
 
 _INK, _FAINT, _GRID = "#1d2a33", "#6b7b86", "#dfe6ea"
 _SITES = ("#1f6f8b", "#e07a3f", "#6a4c93", "#4f9d69", "#b5446e", "#8a7f2d")
-_BANDS = {"none": "#b9d5dc", "mild": "#f3cf73", "moderate": "#ea9340", "severe": "#bb3e3e"}
+_ALL = "all"
+_BANDS = {_ALL: "#49606d", "none": "#b9d5dc", "mild": "#f3cf73", "moderate": "#ea9340", "severe": "#bb3e3e"}
+_UNSHOWN = {"masked": "masked: 1 to 10", "withheld": "withheld"}
+_MASKED_TO = 10
+_DICE_ROOM = 0.12
 _STYLE: Any = {
     "font.family": "sans-serif", "font.size": 9.5, "axes.edgecolor": _GRID, "axes.labelcolor": _FAINT, "text.color": _INK,
     "xtick.color": _FAINT, "ytick.color": _FAINT, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
@@ -19,12 +25,20 @@ _STYLE: Any = {
 }  # fmt: skip
 
 
-def training_chart(rounds: Sequence[dict[str, Any]], caps: dict[str, float]) -> str:
-    """Return the quality of the model and each site's ε by round. `caps` holds the limits to draw, by site."""
+def training_chart(
+    rounds: Sequence[dict[str, Any]], caps: dict[str, float], start: dict[str, Any] | None = None
+) -> str:
+    """Return the quality of the model and each site's ε by round.
+
+    Args:
+        rounds: As `acinus-centre train --json` tells them.
+        caps: The limits to draw, by site.
+        start: Quality of the weights that training began with, drawn as round 0.
+    """
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(8.6, 3.1), layout="constrained")
         left, right = figure.subplots(1, 2)
-        _draw_quality(left, rounds)
+        _draw_quality(left, [{"round": 0, **start}, *rounds] if start else rounds)
         _draw_epsilon(right, rounds, caps)
         return _svg(figure)
 
@@ -56,19 +70,30 @@ def agreement_chart(cases: Sequence[dict[str, Any]]) -> str:
 
 
 def counts_chart(cells: Sequence[dict[str, Any]]) -> str:
-    """Return studies by week, region and severity; a masked cell is a hatched box without a height of its own.
+    """Return studies by week, place and severity, and all of them together where a cell names no severity.
 
-    Each cell holds `week`, `region`, `severity` and `count` (`None` where the disclosure rule masks it).
+    A published count is a bar with its number. A masked one is a hatched box up to the 10 that bound it, a withheld one a dotted box:
+    neither has a height of its own.
+
+    Args:
+        cells: Each with `week`, `region`, `count` (`None` where there is none to show), `status`, and `severity` unless it is a total.
     """
     with mpl.rc_context(_STYLE):
-        weeks, regions = (sorted({cell[name] for cell in cells}) for name in ("week", "region"))
-        figure = Figure(figsize=(8.6, 3.3), layout="constrained")
-        row = figure.subplots(1, max(1, len(regions)), sharey=True, squeeze=False)[0]
-        for axes, region in zip(row, regions, strict=False):
-            _draw_region(axes, [cell for cell in cells if cell["region"] == region], weeks)
-            axes.set_title(region)
+        weeks, places = (sorted({cell[name] for cell in cells}) for name in ("week", "region"))
+        figure = Figure(figsize=(8.6, 3.5), layout="constrained")
+        row = figure.subplots(1, max(1, len(places)), sharey=True, squeeze=False)[0]
+        for axes, place in zip(row, places, strict=False):
+            _draw_place(axes, [cell for cell in cells if cell["region"] == place], weeks)
+            axes.set_title(place)
         row[0].set_ylabel("studies (nearest 5)")
-        figure.legend(*row[-1].get_legend_handles_labels(), loc="outside lower center", ncols=len(_BANDS) + 1)
+        row[0].yaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 5, 10]))
+        row[0].set_ylim(0, 1.12 * max(20, *(cell["count"] or 0 for cell in cells)))
+        solid = [Patch(facecolor=colour, label=band) for band, colour in _BANDS.items()]
+        figure.legend(
+            handles=[*solid, *(_box(status, label=label) for status, label in _UNSHOWN.items())],
+            loc="outside lower center",
+            ncols=len(_BANDS) + len(_UNSHOWN),
+        )
         return _svg(figure)
 
 
@@ -87,10 +112,12 @@ def timeline_chart(events: Sequence[dict[str, Any]]) -> str:
             linewidth=1,
             zorder=1,
         )
-        for index, event in enumerate(events):
+        seen = dict.fromkeys(lanes, 0)
+        for event in events:
             at, lane = event["seconds"], lanes[event["who"]]
             axes.scatter([at], [lane], s=42, color=_colour(lane), zorder=2)
-            above = index % 2 == 0
+            above = seen[event["who"]] % 2 == 0
+            seen[event["who"]] += 1
             axes.annotate(
                 event["what"],
                 (at, lane),
@@ -115,7 +142,10 @@ def _draw_quality(axes: Axes, rounds: Sequence[dict[str, Any]]) -> None:
     numbers = [entry["round"] for entry in rounds]
     axes.plot(numbers, [entry["dice"] for entry in rounds], marker="o", color=_colour(0), label="Dice (left)")
     axes.set(title="Model on the centre's phantoms", xlabel="round", xticks=numbers, ylabel="Dice")
-    axes.margins(y=0.4)
+    best, worst = max(entry["dice"] for entry in rounds), min(entry["dice"] for entry in rounds)
+    axes.set_ylim(
+        max(0.0, worst - _DICE_ROOM), min(1.0, best + _DICE_ROOM)
+    )  # a change of a hundredth must not look like a fall
     error = axes.twinx()
     error.plot(
         numbers,
@@ -125,7 +155,7 @@ def _draw_quality(axes: Axes, rounds: Sequence[dict[str, Any]]) -> None:
         label="GGO error, points (right)",
     )
     error.grid(visible=False)
-    error.margins(y=0.4)
+    error.set_ylim(0, 2 * max(entry["ggo_error_points"] for entry in rounds) or 1.0)
     handles = [*axes.get_lines(), *error.get_lines()]
     axes.legend(handles, [str(line.get_label()) for line in handles], loc="lower left")
 
@@ -161,19 +191,37 @@ def _draw_epsilon(axes: Axes, rounds: Sequence[dict[str, Any]], caps: dict[str, 
     axes.legend(loc="lower right", ncols=2)
 
 
-def _draw_region(axes: Axes, cells: Sequence[dict[str, Any]], weeks: Sequence[str]) -> None:
-    width = 0.8 / len(_BANDS)
-    for index, (band, colour) in enumerate(_BANDS.items()):
-        own = {cell["week"]: cell["count"] for cell in cells if cell["severity"] == band}
-        places = [position + (index - (len(_BANDS) - 1) / 2) * width for position in range(len(weeks))]
-        shown = [(place, own[week]) for place, week in zip(places, weeks, strict=True) if own.get(week) is not None]
-        masked = [place for place, week in zip(places, weeks, strict=True) if week in own and own[week] is None]
-        axes.bar([place for place, _ in shown], [count for _, count in shown], width * 0.92, color=colour, label=band)
-        axes.bar(
-            masked, [1.2] * len(masked), width * 0.92, facecolor="none", edgecolor=_FAINT, hatch="////", linewidth=0.6
-        )
-    axes.bar([0], [0], facecolor="none", edgecolor=_FAINT, hatch="////", linewidth=0.6, label="masked")
+def _draw_place(axes: Axes, cells: Sequence[dict[str, Any]], weeks: Sequence[str]) -> None:
+    """Draw one group of bars for each week: all studies, then each band of severity."""
+    width = 0.84 / len(_BANDS)
+    for cell in cells:
+        band = cell.get("severity", _ALL)
+        at = weeks.index(cell["week"]) + (list(_BANDS).index(band) - (len(_BANDS) - 1) / 2) * width
+        if cell["count"] is None:
+            axes.add_patch(_box(cell["status"], at=at, width=width * 0.9))
+        else:
+            axes.bar([at], [cell["count"]], width * 0.9, color=_BANDS[band])
+            axes.annotate(
+                f"{cell['count']}", (at, cell["count"]), (0, 2), textcoords="offset points", ha="center", fontsize=7
+            )
     axes.set_xticks(range(len(weeks)), [week.partition("-")[2] for week in weeks])
+    axes.set_xlim(-0.5, len(weeks) - 0.5)
+    axes.grid(visible=False, axis="x")
+
+
+def _box(status: str, *, at: float = 0.0, width: float = 0.0, label: str = "") -> Rectangle:
+    """Return the box that stands where no number is shown."""
+    hatch = "////" if status == "masked" else "...."
+    return Rectangle(
+        (at - width / 2, 0),
+        width,
+        _MASKED_TO,
+        facecolor="none",
+        edgecolor=_FAINT,
+        hatch=hatch,
+        linewidth=0.5,
+        label=label,
+    )
 
 
 def _colour(index: int) -> str:

@@ -47,12 +47,17 @@ def _charts(facts: dict[str, Any]) -> dict[str, str]:
     """Draw the charts for which there is anything to draw."""
     caps = {site["site"]: site["epsilon_total"] for site in facts["sites"] if site["site"] in facts["refused_sites"]}
     drawings: dict[str, tuple[object, Callable[[], str]]] = {
-        "training": (facts["rounds"], lambda: training_chart(facts["rounds"], caps)),
+        "training": (facts["rounds"], lambda: training_chart(facts["rounds"], caps, facts["training_start"])),
         "agreement": (facts["cases"], lambda: agreement_chart(facts["cases"])),
-        "counts": (facts["counts"].get("cells"), lambda: counts_chart(facts["counts"]["cells"])),
+        "counts": (facts["counts"].get("cells"), lambda: counts_chart(_cells(facts["counts"]))),
         "timeline": (facts["read"].get("timeline"), lambda: timeline_chart(facts["read"]["timeline"])),
     }
     return {name: draw() for name, (material, draw) in drawings.items() if material}
+
+
+def _cells(counts: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return every cell of the counts in one list: totals and severities, of regions and of the country."""
+    return [*counts["by_country"], *counts["by_region"], *counts["cells"]]
 
 
 def _inline(picture: Path) -> str:

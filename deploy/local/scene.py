@@ -2,6 +2,7 @@
 
 import ssl
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -148,6 +149,21 @@ class Scene:
         """Return the measured phantom with the most ground glass at `node`, as `facts["cases"]` has it."""
         own = [case for case in self.facts["cases"] if case["site"] == node.site and case["source"] == "phantom"]
         return max(own, key=lambda case: case["ggo_fraction"] or 0.0)
+
+    def until_each(self, question: Callable[[Node], bool], *, what: str, seconds: float) -> None:
+        """Ask `question` of one node after the other, each until it is true: a node that has said yes is not asked again.
+
+        Raises:
+            StepFailed: If one does not say yes in time.
+        """
+        waiting = list(self.nodes)
+
+        def none_left() -> bool:
+            while waiting and question(waiting[0]):
+                waiting.pop(0)
+            return not waiting
+
+        self.network.until(none_left, what=what, seconds=seconds)
 
     def kill(self, node: Node, part: str) -> int:
         """Kill (-9) the process that plays `part` at a node and return its id.

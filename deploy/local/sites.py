@@ -83,8 +83,8 @@ SMALL = Cast(
     hospitals=(
         replace(_NORTHPORT, weeks=(6, 1), patients=6),
         replace(_HIGHFELL, weeks=(6, 1), patients=6),
-        replace(_SOUTHBAY, weeks=(5, 1), patients=5, epsilon_total=3.5, oddities=("unreadable",)),
+        replace(_SOUTHBAY, region="XA-N", weeks=(5, 1), patients=5, epsilon_total=3.5, oddities=("unreadable",)),
     ),
     shape=(24, 96, 96), rounds=2, quorum=2, steps_per_round=2, refuser="southbay",
 )  # fmt: skip
-"""Three hospitals, of which the only one of its region stays masked. Two steps a round cost ε 2.9, 4.2: a limit of 3.5 ends before round 2."""
+"""Three hospitals of one region: so few that a second region would hide the first by subtraction. Two steps a round cost ε 2.9, 4.2: a limit of 3.5 ends before round 2."""

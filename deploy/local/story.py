@@ -126,7 +126,7 @@ def _play_steps(scene: Scene) -> dict[str, str] | None:
 def _facts(scene: Scene, failure: dict[str, str] | None, *, seconds: float) -> dict[str, Any]:
     """Gather what `summary.json` holds; what a failed story did not reach stays empty."""
     reached: dict[str, Any] = {
-        "rounds_completed": 0, "rounds": [], "refused_sites": {}, "epsilon": {}, "release": None, "cases": [], "counts": {},
+        "rounds_completed": 0, "rounds": [], "training_start": None, "refused_sites": {}, "epsilon": {}, "release": None, "cases": [], "counts": {},
         "read": {"state": None, "slots": [], "timeline": [], "report_sha256": None}, "leaks": None, "leak_search": None, "killed": [],
     }  # fmt: skip
     reached.update(scene.facts)

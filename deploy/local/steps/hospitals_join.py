@@ -25,7 +25,7 @@ def play(scene: Scene) -> None:
     Raises:
         StepFailed: If a hospital cannot join, or if an invite works that should not.
     """
-    scene.stage.expect(2 * len(scene.nodes) + 1)
+    scene.stage.expect(len(scene.nodes) + 1)
     invites = {node.site: _invite(scene, node) for node in scene.nodes}
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda node: _enrol(scene, node, invites[node.site]), scene.nodes))
@@ -33,9 +33,7 @@ def play(scene: Scene) -> None:
     _try_bad_invites(scene, invites[scene.nodes[0].site])
     for node in scene.nodes:
         scene.network.start(node.site, [program_path("acinus-node"), "--home", node.home, "run"])
-    scene.network.until(
-        lambda: all(_is_up(scene, node) for node in scene.nodes), what="every node runs all its parts", seconds=120
-    )
+    scene.until_each(lambda node: _is_up(scene, node), what="every node runs all its parts", seconds=120)
     _knock_as_node(scene)
 
 
@@ -87,7 +85,7 @@ def _is_up(scene: Scene, node: Node) -> bool:
         return False
     parts: dict[str, Any] = node.status()["parts"]
     scene.stage.say(f"{node.site}: {parts}")
-    return all(parts.get(part) in {"running", True} for part in _PARTS)
+    return all(parts.get(part) == "running" for part in _PARTS)
 
 
 def _knock_as_node(scene: Scene) -> None:

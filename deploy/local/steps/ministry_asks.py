@@ -22,17 +22,20 @@ def play(scene: Scene) -> None:
     release = registry.json("release", "build")
     by_severity = _ask(scene, by="week,region,severity")
     by_region = _ask(scene, by="week,region")
-    _check_protected(scene, [*by_severity, *by_region])
+    by_country = [*_ask(scene, by="week"), *_ask(scene, by="week,severity")]
+    _check_protected(scene, [*by_severity, *by_region, *by_country])
     shown = [cell for cell in by_region if cell["count"] is not None]
     scene.check(shown, "the busy weeks of a region with two hospitals are published")
     scene.check(any(cell["count"] is None for cell in by_severity), "small cells are masked, and marked as such")
-    published = sum(cell["count"] is not None for cell in by_severity)
+    cells = [*by_severity, *by_region, *by_country]
+    published = sum(cell["count"] is not None for cell in cells)
     scene.facts["counts"] = {
         "release": release.get("release", release.get("number")),
         "cells": by_severity,
         "by_region": by_region,
+        "by_country": by_country,
         "published": published,
-        "masked": len(by_severity) - published,
+        "masked": len(cells) - published,
     }
 
 

@@ -74,14 +74,9 @@ def await_records_gone(scene: Scene) -> None:
         StepFailed: If a record stays, or the registry does not want one.
     """
     scene.stage.say("the last case records leave")
-    waiting = list(scene.nodes)
-
-    def all_gone() -> bool:
-        if waiting and waiting[0].status()["outbox"] == 0:
-            waiting.pop(0)
-        return not waiting
-
-    scene.network.until(all_gone, what="every case record has reached the registry", seconds=60)
+    scene.until_each(
+        lambda node: node.status()["outbox"] == 0, what="every case record has reached the registry", seconds=60
+    )
     parked = {node.site: node.status()["parked"] for node in scene.nodes}
     scene.check(not any(parked.values()), "every case record left through its gate and was taken by the registry")
 
@@ -99,6 +94,9 @@ def _await_measured(scene: Scene, sent: list[Sent]) -> None:
     to_do = {node.site: sum(one.site == node.site for one in sent) for node in scene.nodes}
     progress = Progress()
 
+    def nothing_waits() -> bool:
+        return all(node.status()["studies"]["received"] == 0 for node in scene.nodes)
+
     def all_settled() -> bool:
         left = {site: count - len(settled(logs[site])) for site, count in to_do.items()}
         scene.stage.advance(len(sent) - sum(left.values()))
@@ -106,7 +104,7 @@ def _await_measured(scene: Scene, sent: list[Sent]) -> None:
         if not progress.killed and sum(left.values()) <= len(sent) * 2 / 3:
             progress.killed = True
             _kill_worker(scene, left)
-        return progress.is_time_to_ask(sum(left.values())) and _nothing_waits(scene)
+        return progress.is_time_to_ask(sum(left.values())) and nothing_waits()
 
     scene.network.until(all_settled, what="every study is measured or refused", seconds=60 + _SECONDS_EACH * len(sent))
 
@@ -135,10 +133,6 @@ def _kill_worker(scene: Scene, left: dict[str, int]) -> None:
     node = scene.node(max(left, key=lambda site: left[site]))
     scene.await_back(node, "worker", killed=scene.kill(node, "worker"))
     scene.note(f"the worker of {node.site} was killed with {left[node.site]} studies to go, and came back")
-
-
-def _nothing_waits(scene: Scene) -> bool:
-    return all(node.status()["studies"]["received"] == 0 for node in scene.nodes)
 
 
 def check_nothing_lost(scene: Scene, sent: list[Sent], held: dict[str, dict[str, StoredStudy]]) -> None:
@@ -200,15 +194,15 @@ def _import_labels(scene: Scene, held: dict[str, dict[str, StoredStudy]]) -> Non
 
 
 def pictures(scene: Scene, sent: Iterable[Sent], held: dict[str, dict[str, StoredStudy]]) -> list[tuple[str, Path]]:
-    """Choose pictures for the report: real studies, then the most affected phantom of each site, then the least affected ones."""
+    """Choose pictures for the report: real studies, the most affected phantom of each site, one in the middle and the least affected."""
     looked = [(one, held[one.site][one.study_uid]) for one in sent]
     measured = [(one, study) for one, study in looked if study.ggo_fraction is not None]
     measured.sort(key=lambda pair: pair[1].ggo_fraction or 0.0, reverse=True)
     real = [pair for pair in measured if pair[0].phantom is None][:_PICTURES_REAL]
     phantoms = [pair for pair in measured if pair[0].phantom]
     worst = {one.site: (one, study) for one, study in reversed(phantoms)}
-    least = {one.site: (one, study) for one, study in phantoms}
-    ordered = [*real, *(kind[node.site] for kind in (worst, least) for node in scene.nodes if node.site in kind)]
+    ordered = [*real, *(worst[node.site] for node in scene.nodes if node.site in worst)]
+    ordered += [phantoms[len(phantoms) // 2], phantoms[-1]] if phantoms else []
     chosen = list({study.study_key: (one, study) for one, study in ordered}.values())[:_PICTURES]
     return [(caption(scene, one, study), study.results / PICTURE) for one, study in chosen]
 

@@ -21,10 +21,8 @@ def play(scene: Scene) -> None:
     """
     name = str(scene.facts["trained_release"])
     scene.centre.centre("catalogue", "promote", name)
-    scene.network.until(
-        lambda: all(node.status()["model_release"] == name for node in scene.nodes),
-        what=f"every node has {name}",
-        seconds=60,
+    scene.until_each(
+        lambda node: bool(node.status()["model_release"] == name), what=f"every node has {name}", seconds=60
     )
     manifests = [_verified_manifest(scene, node, name) for node in scene.nodes]
     scene.check(

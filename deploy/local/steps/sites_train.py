@@ -1,5 +1,7 @@
 """Step 5: the coordinator writes a plan, the sites train on their own labels, and one of them reaches its own limit."""
 
+import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ expected_batch = {batch}
 steps_per_round = {steps}
 """
 _LEARNING_RATE = 0.02
+_SECONDS = 480
 
 
 def play(scene: Scene) -> None:
@@ -35,11 +38,14 @@ def play(scene: Scene) -> None:
         StepFailed: If the run fails, if the site with the lower limit goes on, or if a ledger and the run disagree.
     """
     plan = _write_plan(scene)
-    scene.stage.say(f"{scene.cast.rounds} rounds of DP-SGD")
-    run: dict[str, Any] = scene.centre.centre.json("train", plan, seconds=480)
+    run = _train(scene, plan)
     rounds: list[dict[str, Any]] = run["rounds"]
     scene.facts.update(
-        run_id=run["run_id"], rounds=rounds, rounds_completed=len(rounds), trained_release=run["release"]
+        run_id=run["run_id"],
+        training_start=run["start"],
+        rounds=rounds,
+        rounds_completed=len(rounds),
+        trained_release=run["release"],
     )
     scene.facts["refused_sites"] = {site: code for entry in rounds for site, code in entry["refused"].items()}
     _check_rounds(scene, rounds)
@@ -47,6 +53,30 @@ def play(scene: Scene) -> None:
     scene.facts["epsilon"] = {site: float(ledger["epsilon"]) for site, ledger in ledgers.items()}
     _check_ledgers(scene, rounds)
     _kill_runner(scene, scene.nodes[0])
+
+
+def _train(scene: Scene, plan: Path) -> dict[str, Any]:
+    """Run the plan, show each round as the centre's command line tells it, and return what it says of the run."""
+    centre = scene.centre.centre
+    scene.stage.expect(scene.cast.rounds)
+    scene.stage.say(f"{scene.cast.rounds} rounds of DP-SGD")
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(centre.json, "train", plan, seconds=_SECONDS)
+
+        def ended() -> bool:
+            told = rounds_told(centre.log.read_text(encoding="utf-8", errors="replace"))
+            scene.stage.advance(len(told))
+            scene.stage.say(told[-1] if told else f"{scene.cast.rounds} rounds of DP-SGD")
+            return run.done()
+
+        scene.network.until(ended, what="the run ends", seconds=_SECONDS + 10)
+        answer: dict[str, Any] = run.result()
+    return answer
+
+
+def rounds_told(log: str) -> list[str]:
+    """Return what the centre's command line has said of each round so far."""
+    return [line for line in log.splitlines() if re.match(r"round \d+/\d+: ", line)]
 
 
 def _write_plan(scene: Scene) -> Path:

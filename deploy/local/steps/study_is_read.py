@@ -24,11 +24,13 @@ class Timeline:
     """What happened when, in seconds since the first event."""
 
     events: list[dict[str, Any]] = field(default_factory=list)
-    _started: float = field(default_factory=time.monotonic)
+    _first: float | None = None
 
     def mark(self, what: str, who: str) -> None:
         """Note that something has just happened at the hospital, the centre or the reader."""
-        self.events.append({"seconds": round(time.monotonic() - self._started, 2), "what": what, "who": who})
+        now = time.monotonic()
+        self._first = now if self._first is None else self._first
+        self.events.append({"seconds": round(now - self._first, 2), "what": what, "who": who})
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,11 +103,12 @@ def test_another_outcome_than_expected_is_noticed(scene: Scene, uid: str, state:
         check_outcomes(scene, sent_studies(scene), found)
 
 
-def test_pictures_show_real_studies_first_then_the_worst_of_each_site_and_no_study_twice(scene: Scene) -> None:
+def test_pictures_show_real_studies_first_then_the_worst_of_each_site_a_middle_and_the_least_and_none_twice(
+    scene: Scene,
+) -> None:
     chosen = pictures(scene, sent_studies(scene), held(scene))
-    assert [path.parent.name for _, path in chosen] == [
-        "results7", "results1", "results3", "results5", "results0", "results2"
-    ]  # fmt: skip
+    shown = [path.parent.name for _, path in chosen]
+    assert shown == ["results7", "results1", "results3", "results5", "results2", "results0"]
     assert chosen[0][0] == "Northport General: 35.0 % ground glass (a real study)"
     assert chosen[1][0] == "Northport General: 5.0 % ground glass, truth 10.0 %"
 

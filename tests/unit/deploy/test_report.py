@@ -31,9 +31,11 @@ ROUNDS = [
         "ggo_error_points": 1.5,
     },
 ]
+START = {"dice": 0.69, "ggo_error_points": 2.1}
 CASES = [
     {
         "site": "a",
+        "source": "phantom",
         "study": "0" * 32,
         "week": "2026-W01",
         "outcome": "measured",
@@ -44,6 +46,7 @@ CASES = [
     },
     {
         "site": "b",
+        "source": "phantom",
         "study": None,
         "week": None,
         "outcome": "refused",
@@ -54,11 +57,22 @@ CASES = [
     },
 ]
 CELLS = [
-    {"week": week, "region": region, "severity": band, "count": count}
+    {
+        "week": week,
+        "region": region,
+        "severity": band,
+        "count": count,
+        "status": "published" if count is not None else "masked",
+    }
     for week in ("2026-W01", "2026-W02")
     for region in ("XA-N", "XA-S")
     for band, count in (("none", 15), ("mild", None), ("moderate", 0), ("severe", None))
 ]
+BY_REGION = [
+    {"week": "2026-W01", "region": "XA-N", "count": 35, "status": "published"},
+    {"week": "2026-W01", "region": "XA-S", "count": None, "status": "withheld"},
+]
+BY_COUNTRY = [{"week": "2026-W01", "region": "XA", "count": 45, "status": "published"}]
 TIMELINE = [
     {"seconds": 0.0, "what": "posted", "who": "hospital"},
     {"seconds": 2.5, "what": "claimed", "who": "centre"},
@@ -71,9 +85,9 @@ def facts() -> dict[str, Any]:
         {
             "ok": True, "failure": None, "started": "2026-01-14T10:00:00Z", "total_seconds": 312.4,
             "sites": [{"site": site, "title": site.upper(), "region": "XA-N", "studies": 1, "epsilon_total": 4.0} for site in "ab"],
-            "rounds_completed": 2, "rounds": ROUNDS, "refused_sites": {"b": "budget-spent"}, "epsilon": {"a": 5.0, "b": 3.7},
+            "rounds_completed": 2, "rounds": ROUNDS, "training_start": START, "refused_sites": {"b": "budget-spent"}, "epsilon": {"a": 5.0, "b": 3.7},
             "release": {"name": "ggo@1", "version": 1, "sha256": "ab" * 32, "signature_verified": True}, "cases": CASES,
-            "counts": {"release": 1, "published": 8, "masked": 8, "cells": CELLS},
+            "counts": {"release": 1, "published": 8, "masked": 9, "cells": CELLS, "by_region": BY_REGION, "by_country": BY_COUNTRY},
             "read": {"state": "closed", "slots": [], "report_sha256": "cd" * 32, "timeline": TIMELINE}, "leaks": 0,
             "leak_search": {"identifiers": 9, "forms": 90, "files": 3, "searched_bytes": 4_000_000, "control": "3 places", "hits": []},
             "held": [{"step": "s", "what": "a used invite is refused"}], "seconds": {"centre": 3.0}, "killed": [],
@@ -106,6 +120,17 @@ def test_the_page_shows_every_part_and_fetches_nothing(tmp_path: Path) -> None:
         assert text in page
 
 
+def test_real_studies_are_told_apart_and_the_page_says_that_they_are_real(tmp_path: Path) -> None:
+    content = facts()
+    assert "phantoms with invented names" in written(tmp_path, content)
+    content["cases"].append(content["cases"][0] | {"source": "real", "study": "f" * 32, "truth_fraction": None})
+    content["real_instances"] = {"sent": 84, "refused": 0}
+    page = written(tmp_path, content)
+    assert "84 instances" in page
+    assert "1 real studies stand among the phantoms" in page
+    assert "phantoms with invented names" not in page
+
+
 def test_a_story_that_failed_early_still_has_a_page(tmp_path: Path) -> None:
     content = facts() | {
         "ok": False, "failure": {"step": "2 Hospitals join", "what": "no invite", "logs": "here"}, "rounds": [], "cases": [], "counts": {}, "epsilon": {},
@@ -126,20 +151,42 @@ def test_text_is_escaped(tmp_path: Path) -> None:
     "drawing",
     [
         training_chart(ROUNDS, {"b": 4.0}),
+        training_chart(ROUNDS, {"b": 4.0}, START),
         agreement_chart(CASES),
         agreement_chart([]),
-        counts_chart(CELLS),
+        counts_chart([*BY_COUNTRY, *BY_REGION, *CELLS]),
         timeline_chart(TIMELINE),
     ],
-    ids=["training", "agreement", "agreement-empty", "counts", "timeline"],
+    ids=["training", "training-from-start", "agreement", "agreement-empty", "counts", "timeline"],
 )
 def test_charts_are_well_formed_svg(drawing: str) -> None:
     assert ET.fromstring(drawing).tag.endswith("svg")
 
 
-def test_a_masked_cell_is_hatched_and_has_no_number() -> None:
-    masked = counts_chart([cell | {"count": None} for cell in CELLS])
-    assert masked.count("url(#") > counts_chart([cell | {"count": 15} for cell in CELLS]).count("url(#")
+def numbers(drawing: str) -> list[str]:
+    """Return the numbers that stand above the bars: the small ones, which only they are."""
+    small = [
+        one for one in ET.fromstring(drawing).iter("{http://www.w3.org/2000/svg}text") if "7px" in one.get("style", "")
+    ]
+    return [str(one.text) for one in small]
+
+
+def test_a_published_cell_has_its_number_and_one_that_is_not_shown_has_a_hatched_box_without() -> None:
+    drawing = counts_chart([*BY_COUNTRY, *BY_REGION, *CELLS])
+    assert sorted(numbers(drawing)) == sorted(["45", "35", *["15"] * 4, *["0"] * 4])
+    assert drawing.count("fill: url(#") == 8 + 1 + 2, "masked, withheld, and the two in the legend"
+    published = [cell | {"count": 15, "status": "published"} for cell in CELLS]
+    assert counts_chart(published).count("fill: url(#") == 2
+
+
+def test_labels_of_the_timeline_alternate_within_their_lane() -> None:
+    events = [{"seconds": float(at), "what": f"event {at}", "who": "hospital"} for at in range(4)]
+    texts = {
+        one.text: float(one.get("y") or str(one.get("transform")).rpartition(" ")[2].rstrip(")"))
+        for one in ET.fromstring(timeline_chart(events)).iter("{http://www.w3.org/2000/svg}text")
+        if str(one.text).startswith("event")
+    }
+    assert texts["event 0"] == texts["event 2"] < texts["event 1"] == texts["event 3"]
 
 
 def test_the_limit_and_the_refusal_are_drawn() -> None:
