@@ -40,7 +40,7 @@ class PhantomStudy:
 
 
 @dataclass(frozen=True, slots=True)
-class _Occasion:
+class Occasion:
     """Who is scanned, and when."""
 
     person: Person
@@ -68,13 +68,13 @@ def write_hospital(hospital: Hospital, cast: Cast, *, folder: Path, today: date,
     Raises:
         OSError: If the disk is full.
     """
+    for occasion in occasions(hospital, today=today, seed=seed):
+        yield write_study(hospital, cast, occasion, folder=folder)
+
+
+def occasions(hospital: Hospital, *, today: date, seed: int) -> list[Occasion]:
+    """Spread the studies over the weeks; those beyond the number of patients are second visits of the first ones; the odd come last."""
     random_source = random.Random(seed)  # noqa: S311 - phantoms, not secrets
-    for occasion in _occasions(hospital, random_source, today=today):
-        yield _write_study(hospital, cast, occasion, folder=folder)
-
-
-def _occasions(hospital: Hospital, random_source: random.Random, *, today: date) -> list[_Occasion]:
-    """Spread the studies over the weeks; those beyond the number of patients are second visits of the first ones."""
     persons = [invent_person(random_source, accented=index % 4 == 3) for index in range(hospital.patients)]
     mondays = closed_weeks(today, len(hospital.weeks))
     days = [monday for monday, count in zip(mondays, hospital.weeks, strict=True) for _ in range(count)]
@@ -86,12 +86,17 @@ def _occasions(hospital: Hospital, random_source: random.Random, *, today: date)
     return usual + odd
 
 
-def _occasion(person: Person, random_source: random.Random, monday: date, oddity: Oddity | None) -> _Occasion:
+def _occasion(person: Person, random_source: random.Random, monday: date, oddity: Oddity | None) -> Occasion:
     day = monday + timedelta(days=random_source.randrange(7))
-    return _Occasion(person, invent_visit(random_source), day, random_source.randrange(1 << 31), oddity)
+    return Occasion(person, invent_visit(random_source), day, random_source.randrange(1 << 31), oddity)
 
 
-def _write_study(hospital: Hospital, cast: Cast, occasion: _Occasion, *, folder: Path) -> PhantomStudy:
+def write_study(hospital: Hospital, cast: Cast, occasion: Occasion, *, folder: Path) -> PhantomStudy:
+    """Draw the phantom of one occasion and write its series, and its label where it is to be measured.
+
+    Raises:
+        OSError: If the disk is full.
+    """
     phantom = _phantom(hospital, cast, occasion.seed)
     series = _series(hospital, occasion, phantom)
     target = folder / "dicom" / f"{occasion.seed:010d}"
@@ -117,7 +122,7 @@ def _phantom(hospital: Hospital, cast: Cast, seed: int) -> Phantom:
     )
 
 
-def _series(hospital: Hospital, occasion: _Occasion, phantom: Phantom) -> Series:
+def _series(hospital: Hospital, occasion: Occasion, phantom: Phantom) -> Series:
     """Place the phantom on the table, each time a little elsewhere: no two studies share a grid, so a label fits one study only."""
     draw = random.Random(occasion.seed + 1)  # noqa: S311 - phantoms, not secrets
     origin = (

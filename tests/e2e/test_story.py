@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from deploy.local.browser import find_chromium
+
 ROOT = Path(__file__).parents[2]
-SECONDS = 400
+SECONDS = 1500
+"""So long a hanging story is waited for; a busy machine may take most of it."""
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +30,7 @@ def summary(played: Path) -> dict[str, Any]:
     return content
 
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(SECONDS + 60)]
 
 
 def test_every_step_held(summary: dict[str, Any]) -> None:
@@ -67,9 +70,12 @@ def test_the_ministry_saw_protected_numbers_and_masks(summary: dict[str, Any]) -
     assert all(number % 5 == 0 and (number == 0 or number >= 10) for number in shown)
 
 
-def test_the_read_closed(summary: dict[str, Any]) -> None:
-    assert summary["read"]["state"] == "closed"
-    assert summary["read"]["slots"]
+def test_the_read_closed(summary: dict[str, Any], played: Path) -> None:
+    read = summary["read"]
+    assert read["state"] == "closed"
+    assert [slot["result"]["report_sha256"] for slot in read["slots"]] == [read["report_sha256"]]
+    assert read["events"] == ["posted", "claimed", "opened", "submitted", "signed", "delivered", "acknowledged"]
+    assert (played / "reader" / "viewer.png").is_file() == (find_chromium() is not None)
 
 
 def test_nothing_leaked_and_the_search_was_not_blind(summary: dict[str, Any]) -> None:
@@ -79,7 +85,7 @@ def test_nothing_leaked_and_the_search_was_not_blind(summary: dict[str, Any]) ->
 
 
 def test_killed_parts_came_back(summary: dict[str, Any]) -> None:
-    assert {killed["part"] for killed in summary["killed"]} >= {"receiver", "worker", "runner"}
+    assert {killed["part"] for killed in summary["killed"]} == {"receiver", "worker", "link", "runner"}
 
 
 def test_the_report_is_one_file_with_its_charts(played: Path) -> None:

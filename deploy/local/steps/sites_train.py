@@ -1,7 +1,6 @@
 """Step 5: the coordinator writes a plan, the sites train on their own labels, and one of them reaches its own limit."""
 
 import re
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -60,17 +59,18 @@ def _train(scene: Scene, plan: Path) -> dict[str, Any]:
     centre = scene.centre.centre
     scene.stage.expect(scene.cast.rounds)
     scene.stage.say(f"{scene.cast.rounds} rounds of DP-SGD")
-    with ThreadPoolExecutor(1) as pool:
-        run = pool.submit(centre.json, "train", plan, seconds=_SECONDS)
+    with centre.running("train", plan, "--json") as run:
 
         def ended() -> bool:
             told = rounds_told(centre.log.read_text(encoding="utf-8", errors="replace"))
             scene.stage.advance(len(told))
             scene.stage.say(told[-1] if told else f"{scene.cast.rounds} rounds of DP-SGD")
-            return run.done()
+            return run.ended
 
-        scene.network.until(ended, what="the run ends", seconds=_SECONDS + 10)
-        answer: dict[str, Any] = run.result()
+        scene.network.until(ended, what="the run ends", seconds=_SECONDS)
+        if run.child.returncode != 0:
+            raise centre.failed("train", run.child.returncode)
+        answer: dict[str, Any] = centre.document(run.output(), verb="train")
     return answer
 
 

@@ -1,18 +1,19 @@
 """Step 3: phantom studies are written, sent by C-STORE, and a receiver is killed in the middle of it."""
 
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from datetime import date
+from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 from deploy.local.failures import StepFailed
-from deploy.local.phantoms import PhantomStudy, write_hospital
+from deploy.local.phantoms import PhantomStudy, occasions, write_study
 from deploy.local.planted import file_identifiers
 from deploy.local.scene import Node, Scene
 from deploy.local.sender import RealStudy, Receiver, dicom_files, send, uids
-from deploy.local.sites import Cast, Hospital
 
 _SEED = 20_000
 _KILL_AFTER = 0.4
@@ -30,9 +31,15 @@ def play(scene: Scene) -> None:
         scene.planted.add(study.identifiers)
     scene.stage.expect(sum(study.instances for study in scene.studies))
     victim = scene.nodes[1]
+    ending = threading.Event()
     with ThreadPoolExecutor(len(scene.nodes)) as pool:
-        sendings = {node.site: pool.submit(_send_site, scene, node, kill=node is victim) for node in scene.nodes}
-        again = {site: sending.result() for site, sending in sendings.items()}
+        send_site = partial(_send_site, scene, ending=ending)
+        sendings = {node.site: pool.submit(send_site, node, kill=node is victim) for node in scene.nodes}
+        try:
+            again = {site: sending.result() for site, sending in sendings.items()}
+        except BaseException:
+            ending.set()
+            raise
     scene.note(
         f"{sum(study.instances for study in scene.studies)} instances acknowledged by C-STORE at {len(scene.nodes)} receivers",
     )
@@ -48,40 +55,51 @@ def _write_all(scene: Scene) -> list[PhantomStudy]:
     """Write the studies of all sites, two at a time."""
     scene.stage.expect(sum(node.hospital.studies + len(node.hospital.oddities) for node in scene.nodes))
     scene.stage.say("writing phantoms")
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+    with _two_processes() as pool:
         written = [
-            pool.submit(_write_site, node.hospital, scene.cast, node.folder / "pacs", scene.today, _SEED + index)
+            pool.submit(write_study, node.hospital, scene.cast, occasion, folder=node.folder / "pacs")
             for index, node in enumerate(scene.nodes)
+            for occasion in occasions(node.hospital, today=scene.today, seed=_SEED + index)
         ]
-        return [study for studies in _as_written(scene, written) for study in studies]
+        return [_written(scene, future) for future in written]
 
 
-def _as_written(scene: Scene, written: list[Future[list[PhantomStudy]]]) -> Iterator[list[PhantomStudy]]:
-    for future in written:
-        studies = future.result()
-        for _ in studies:
-            scene.stage.advance()
-        yield studies
+@contextmanager
+def _two_processes() -> Iterator[ProcessPoolExecutor]:
+    """Yield two processes that leave Ctrl-C to the story; if the body fails, what they have not begun is dropped."""
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn"), initializer=_leave_ctrl_c) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
-def _write_site(hospital: Hospital, cast: Cast, folder: Path, today: date, seed: int) -> list[PhantomStudy]:
-    return list(write_hospital(hospital, cast, folder=folder, today=today, seed=seed))
+def _leave_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _send_site(scene: Scene, node: Node, *, kill: bool) -> int:
-    """Send the site's studies one after the other and return how often an answer did not come."""
+def _written(scene: Scene, future: Future[PhantomStudy]) -> PhantomStudy:
+    study = future.result()
+    scene.stage.advance()
+    return study
+
+
+def _send_site(scene: Scene, node: Node, *, kill: bool, ending: threading.Event) -> int:
+    """Send the site's studies one after the other, until `ending`, and return how often an answer did not come."""
     studies = [study for study in scene.studies if study.site == node.site]
     total, acknowledged, unanswered = sum(study.instances for study in studies), 0, 0
-    killing = threading.Event()
     for study in studies:
         for _path, status in send(sorted(study.folder.iterdir()), Receiver(node.dicom_port, node.ae_title)):
+            if ending.is_set():
+                return unanswered
             unanswered += status is None
             acknowledged += status is not None
             _refuse_loss(study, status, node)
             if status is not None:
                 scene.stage.advance()
-            if kill and not killing.is_set() and acknowledged > _KILL_AFTER * total:
-                killing.set()
+            if kill and acknowledged > _KILL_AFTER * total:
+                kill = False
                 scene.kill(node, "receiver")
     return unanswered
 

@@ -6,11 +6,12 @@ import pytest
 from rich.console import Console
 
 from deploy.local import story
-from deploy.local.commands import CommandLine
+from deploy.local.commands import CommandLine, Running
 from deploy.local.failures import StepFailed
 from deploy.local.scene import Scene
 from deploy.local.sites import SMALL
 from deploy.local.stage import Stage
+from deploy.local.steps.sites_train import rounds_told
 from deploy.local.story import Setting, fresh_folder, play
 
 
@@ -104,7 +105,7 @@ def test_only_a_folder_of_an_earlier_demo_is_emptied(tmp_path: Path) -> None:
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
     script = tmp_path / "acinus-toy"
     script.write_text(
-        f"#!{sys.executable}\nimport json, sys\nprint('a log line', file=sys.stderr)\nprint(json.dumps(sys.argv[1:]))\nsys.exit(4 if 'refuse' in sys.argv else 0)\n"
+        f"#!{sys.executable}\nimport json, sys, time\nprint('a log line', file=sys.stderr)\nprint(json.dumps(sys.argv[1:]))\nsys.stdout.flush()\ntime.sleep(60 if 'sleep' in sys.argv else 0)\nsys.exit(4 if 'refuse' in sys.argv else 0)\n"
     )
     script.chmod(0o755)
     monkeypatch.setattr("deploy.local.commands.program_path", lambda name: str(tmp_path / name))
@@ -120,3 +121,36 @@ def test_a_command_that_fails_names_itself_and_its_last_words(program: CommandLi
     with pytest.raises(StepFailed, match="`acinus-toy refuse` ended with exit code 4: a log line"):
         program("refuse")
     assert program.attempt("refuse")[0] == 4
+
+
+def test_a_command_that_takes_too_long_is_ended_and_said(program: CommandLine) -> None:
+    with pytest.raises(StepFailed, match="`acinus-toy sleep` took longer than 1 s"):
+        program("sleep", seconds=1)
+
+
+def test_a_running_command_ends_with_the_body_that_watches_it(program: CommandLine) -> None:
+    watched: list[Running] = []
+
+    def watch() -> None:
+        with program.running("sleep") as running:
+            watched.append(running)
+            assert not running.ended
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        watch()
+    assert watched[0].child.returncode == -9
+
+
+def test_what_a_command_prints_can_be_read_when_it_has_ended(program: CommandLine) -> None:
+    with program.running("hello", "--json") as running:
+        running.child.wait(30)
+        assert running.ended
+        assert program.document(running.output(), verb="hello")[2:] == ["hello", "--json"]
+    with pytest.raises(StepFailed, match="`acinus-toy hello --json` did not print one JSON document"):
+        program.document("hello", verb="hello")
+
+
+def test_rounds_are_followed_by_the_lines_of_the_command_line() -> None:
+    log = "$ acinus-centre train\nrun 6b5c\nstart: Dice 0.791\nround 1/4: 3 sites, ε ≤ 3.05\na round 2/4: no\nround 2/4: 2 si"
+    assert rounds_told(log) == ["round 1/4: 3 sites, ε ≤ 3.05", "round 2/4: 2 si"]
