@@ -2,16 +2,25 @@
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
+import typer
 from pydantic import BaseModel
 
+import client.cli
+import registry_api.cli
+import server.cli
 from client.gate.policy import SitePolicy
 from client.settings import NodeSettings
 from deploy import reference
 from protocol.codes import Code
+from protocol.plan import RunPlan
+from registry_api.pages.counts import TITLES
 from registry_api.reading.lifecycle import State
+from registry_api.releases.cube import DIMENSIONS
 from registry_api.settings import RegistrySettings
 from server.settings import CentreSettings
 
@@ -56,6 +65,7 @@ def test_every_code_is_raised_somewhere(code: Code) -> None:
         (NodeSettings, "reference/node.md"),
         (SitePolicy, "reference/node.md"),
         (CentreSettings, "reference/centre.md"),
+        (RunPlan, "reference/centre.md"),
         (RegistrySettings, "reference/registry.md"),
     ],
 )
@@ -77,9 +87,9 @@ def routes(folder: str) -> list[str]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
                 verb, first = node.func.attr, node.args[0]
-                if verb in {"get", "post", "put", "delete"} and isinstance(first, ast.Constant):
-                    if isinstance(first.value, str) and first.value.startswith("/"):
-                        found.append(first.value)
+                path_like = isinstance(first, ast.Constant) and str(first.value).startswith("/")
+                if verb in {"get", "post", "put", "delete"} and path_like:
+                    found.append(str(first.value))
     return sorted(set(found))
 
 
@@ -99,12 +109,89 @@ def test_every_route_has_its_line(folder: str, pages: tuple[str, ...]) -> None:
     assert not missing, f"{pages} say nothing of {missing}"
 
 
+def verbs(command: click.Command, path: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Every verb of a program, such as `label import`, and what it takes."""
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            yield from verbs(inner, f"{path} {name}".strip())
+    if path and not (isinstance(command, click.Group) and command.no_args_is_help):
+        yield path, command
+
+
+def options(command: click.Command) -> list[str]:
+    shown = [one for one in command.params if isinstance(one, click.Option) and not one.hidden]
+    return [name for one in shown for name in one.opts if name.startswith("--")]
+
+
+@pytest.mark.parametrize(
+    ("program", "pages"),
+    [
+        (client.cli.app, ("reference/node.md", "reference/quantify.md", "reference/reading.md")),
+        (server.cli.app, ("reference/centre.md",)),
+        (registry_api.cli.app, ("reference/registry.md",)),
+    ],
+)
+def test_every_verb_and_every_option_has_its_line(program: typer.Typer, pages: tuple[str, ...]) -> None:
+    text = "".join(page(name) for name in pages)
+    root = typer.main.get_command(program)
+    found = dict(verbs(root))
+    assert len(found) > 5
+    assert not [verb for verb in found if not re.search(rf"`[^`]*\b{verb}\b", text)]
+    assert not {name for command in (root, *found.values()) for name in options(command) if f"{name}" not in text}
+
+
+@pytest.mark.parametrize("dimension", list(DIMENSIONS))
+def test_every_dimension_has_its_title_and_its_line(dimension: str) -> None:
+    assert dimension in TITLES
+    assert f"`{dimension}`" in page("reference/registry.md")
+
+
+def all_pages() -> list[Path]:
+    return [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *DOCS.rglob("*.md")]
+
+
+def test_files_that_pages_name_are_there() -> None:
+    packages = "client|server|registry_api|models|strategies|protocol|deploy|tests|bench|examples"
+    named = re.compile(rf"`((?:{packages})/[\w/-]+\.(?:py|proto))`")
+    found = {(path, name) for path in all_pages() for name in named.findall(path.read_text(encoding="utf-8"))}
+    assert len(found) > 100
+    assert not [f"{path.relative_to(ROOT)} names {name}" for path, name in found if not (ROOT / name).exists()]
+
+
+def test_every_decision_is_in_the_index() -> None:
+    index = page("adr/README.md")
+    assert not [path.name for path in (DOCS / "adr").glob("0*.md") if f"({path.name})" not in index]
+
+
+def test_no_word_of_the_glossary_has_two_lines() -> None:
+    lines = (ROOT / "GLOSSARY.md").read_text(encoding="utf-8").splitlines()
+    words = [line.split("|")[1].strip() for line in lines if line.startswith("| ") and "| Word |" not in line]
+    assert len(words) > 50
+    assert len(set(words)) == len(words)
+
+
 def test_links_between_pages_lead_somewhere() -> None:
+    link = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+    found = {(path, target) for path in all_pages() for target in link.findall(path.read_text(encoding="utf-8"))}
+    assert not [f"{path.relative_to(ROOT)} → {to}" for path, to in found if not (path.parent / to).exists()]
+
+
+def headings(path: Path) -> set[str]:
+    """The anchors of a page: headings as GitHub names them."""
+    lines = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE).splitlines()
+    titles = [line.lstrip("#").strip().lower() for line in lines if line.startswith("#")]
+    return {re.sub(r"[^\w\- ]", "", title).replace(" ", "-") for title in titles}
+
+
+def test_links_into_pages_lead_to_a_heading() -> None:
+    link = re.compile(r"\]\(([^)#:]*)#([^)]+)\)")
+    found = {(path, *two) for path in all_pages() for two in link.findall(path.read_text(encoding="utf-8"))}
+    assert found
     broken = []
-    for path in [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *DOCS.rglob("*.md")]:
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
-            if not (path.parent / target).exists():
-                broken.append(f"{path.relative_to(ROOT)} → {target}")
+    for path, target, anchor in found:
+        page_of = path.parent / target if target else path
+        if page_of.exists() and anchor not in headings(page_of):
+            broken += [f"{path.relative_to(ROOT)} → {target}#{anchor}"]
     assert not broken
 
 
