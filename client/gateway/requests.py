@@ -1,5 +1,6 @@
 """What the hospital's staff do with reads: post, withdraw, acknowledge."""
 
+import json
 import math
 import secrets
 
@@ -7,8 +8,9 @@ from client.gate.policy import ReadingPolicy
 from client.gateway.book import Book, Request, Stage
 from client.gateway.reports import WayOut, send
 from client.gateway.volume import extent
+from client.store.records import Finding
 from client.store.studies import CT, StudyStore
-from protocol.case import CaseRecord
+from protocol.case import AgeBand, CaseRecord, Sex
 from protocol.codes import Code
 from protocol.errors import ConflictError, FederationError, InvalidInputError
 from protocol.reading import Priority, ReadAcknowledged, ReadPost, ReadWithdrawn
@@ -33,17 +35,17 @@ def post_read(
         raise InvalidInputError(
             Code.NOT_FOUND, "This study is not measured (yet); `status` says why. Only measured studies are read."
         )
-    record = CaseRecord.model_validate_json(finding.record)
+    age_band, sex, ggo_percent = _coarse(finding)
     volume = store.folder(study_key) / CT
     request_id = secrets.token_hex(16)
     post = ReadPost(
         request_id=request_id,
         priority=priority,
-        age_band=record.age_band,
-        sex=record.sex,
+        age_band=age_band,
+        sex=sex,
         slices=extent(volume).slices,
         megabytes=math.ceil(volume.stat().st_size / _MEGABYTE),
-        ggo_percent=record.ggo_percent,
+        ggo_percent=ggo_percent,
         jurisdiction=wish.jurisdiction,
         language=wish.language,
     )
@@ -55,6 +57,14 @@ def post_read(
         raise
     book.mark(request_id, what="sent")
     return book.request(request_id)
+
+
+def _coarse(finding: Finding) -> tuple[AgeBand, Sex, int]:
+    """Return age band, sex and percent of ground glass. A study without a date has no case record; it can be read all the same."""
+    if finding.record:
+        record = CaseRecord.model_validate_json(finding.record)
+        return record.age_band, record.sex, record.ggo_percent
+    return AgeBand.UNKNOWN, Sex.UNKNOWN, round(100 * json.loads(finding.document)["ggo_fraction"])
 
 
 def withdraw_read(book: Book, gate: WayOut, request_id: OpaqueId) -> Request:

@@ -1,6 +1,7 @@
 """`acinus-node read` as a person and a script use it, on a real node home."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,17 @@ def test_withdrawing(home: Path) -> None:
     request_id = read(home, "post", STUDY)["request_id"]
     assert read(home, "withdraw", request_id)["state"] == "withdrawn"
     assert outbox(home) == ["read-post", "read-withdrawn"]
+
+
+def test_a_study_without_a_date_has_no_case_record_and_is_read_all_the_same(home: Path) -> None:
+    with closing(connect(home / "node.db")) as database:
+        database.execute(
+            """UPDATE finding SET record = '', document = '{"ggo_fraction": 0.1273}', verdict = 'no-week'"""
+        )
+    assert read(home, "post", STUDY)["state"] == "open"
+    with closing(connect(home / "node.db")) as database:
+        post = json.loads(database.execute("SELECT body FROM outbox").fetchone()["body"])
+    assert (post["age_band"], post["sex"], post["ggo_percent"]) == ("unknown", "unknown", 13)
 
 
 def test_a_site_that_posts_no_reads_posts_none(home: Path) -> None:
