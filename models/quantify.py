@@ -1,6 +1,6 @@
 """How much of the lungs is ground glass or consolidation: counting voxels, nothing else.
 
-Denominator: every voxel of both lungs. Thirds are equal heights of the lungs present (design.md, section 7). Pure.
+Denominator: every voxel of both lungs. Thirds are equal heights of the lungs present. Pure.
 """
 
 from dataclasses import dataclass

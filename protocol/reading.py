@@ -103,7 +103,7 @@ class ReadWithdrawn(Shape):
 
 
 class GrantClaims(Shape):
-    """What a grant says (a JWT signed by the centre, EdDSA; names of RFC 7519 and RFC 9449).
+    """What a grant says (a JWT signed by the centre, Ed25519; names of RFC 7519 and RFC 9449).
 
     `exp - iat` is at most 600 s. `cnf_jkt` travels as `cnf.jkt`: the reader key that the *hospital* approved.
     """
@@ -122,7 +122,7 @@ class GrantClaims(Shape):
 
 
 GRANT_SECONDS_MAX = 600
-"""No grant lives longer (`design.md`, border 4)."""
+"""No grant lives longer (`docs/explanation/borders.md`, the fourth)."""
 
 
 class ClaimMade(Shape):

@@ -1,4 +1,4 @@
-"""Measures a scan: reads it, runs the models, and gives the answer of design.md section 7. No network, no enrolment."""
+"""Measures a scan: reads it, runs the models, and gives the answer of `docs/reference/quantify.md`. No network, no enrolment."""
 
 import os
 import time

@@ -44,7 +44,7 @@ def draw_picture(
         lungs: 1 right, 2 left.
         opacity: 1 ground glass, 2 consolidation.
         spacing_mm: (z, y, x).
-        document: The answer of design.md section 7.
+        document: The answer of `docs/reference/quantify.md`.
     """
     planes = slices_to_show(lungs)
     sheet = Image.new("RGB", (len(_PLACES) * (_PANEL + _MARGIN) + _MARGIN, _HEAD + _PANEL + _FOOT), _PAPER)

@@ -48,7 +48,7 @@ _SERIES_NUMBER = 9002
 _SIDES: tuple[tuple[str, Code | None], ...] = (("right", RIGHT), ("left", LEFT))
 
 Document = dict[str, Any]
-"""The answer of design.md section 7."""
+"""The answer of `docs/reference/quantify.md`."""
 
 
 def make_report(

@@ -52,7 +52,7 @@ class Study:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What was measured of a study: the document of design.md section 7 and the case record, both JSON text.
+    """What was measured of a study: the answer of `docs/reference/quantify.md` and the case record, both JSON text.
 
     `verdict` is what the gate said of the record: `None` until it was asked, then `clear` or a code.
     """
