@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
+_UTF_8 = "ISO_IR 192"
+"""What we write is in UTF-8, whatever the scanner wrote: highdicom refuses an empty first value (usual in Japan) and knows no Korean."""
+
 _MAY_BE_EMPTY = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID", "AccessionNumber",
     "ReferringPhysicianName", "PositionReferenceIndicator",
@@ -31,6 +34,7 @@ def completed(headers: Sequence[Dataset]) -> list[Dataset]:
             _drop_trial(whole)
         if not whole.get("FrameOfReferenceUID"):
             whole.FrameOfReferenceUID = frame
+        whole.SpecificCharacterSet = _UTF_8
         out.append(whole)
     return out
 

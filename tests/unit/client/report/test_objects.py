@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import warnings
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -12,9 +13,12 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from client.infer.outputs import dicom_objects, write_outputs
+from client.infer.outputs import _as_file, dicom_objects, write_outputs
 from client.infer.quantify import Result, measure_scan
 from client.infer.scan import dicom_scan
+from client.report.seg import make_segmentation
+from client.report.sr import make_report
+from client.store.part10 import read_part10
 from tests.fakes.ct_series import CtSeries, as_bytes
 from tests.fakes.scans import chest_series, untrained
 
@@ -98,6 +102,29 @@ def test_the_report_points_at_slices_and_segmentation() -> None:
     assert len(classes) == 2
 
 
+NAMES = [
+    ("", "CANARY^NAME"), ("ISO_IR 100", "Müller^Jörg"), ("ISO_IR 192", "Ωμέγα^漢字"),
+    (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎"), (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
+    ("GB18030", "Wang^XiaoDong=王^小东"), ("ISO_IR 144", "Люкceмбypг"), ("NO SUCH SET", "CANARY^NAME"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("character_set", "name"), NAMES)
+def test_names_in_any_writing_reach_the_objects(character_set: object, name: str) -> None:
+    """The report must find its patient in the PACS again."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom on the set that does not exist
+        series = chest_series(header={"SpecificCharacterSet": character_set, "PatientName": name})
+        headers = [read_part10(as_bytes(dataset), pixels=False) for dataset in series.datasets()]
+    mask = usual().scan.on_own_grid(usual().measurement.opacity)
+    segmentation = make_segmentation(headers, mask, release="ggo@0", software="1")
+    report = make_report(headers, segmentation, usual().document, software="1")
+    for written in (segmentation, report):
+        one = pydicom.dcmread(BytesIO(_as_file(written)))
+        assert str(one.PatientName) == name
+        assert one.SpecificCharacterSet == "ISO_IR 192"
+
+
 @pytest.mark.skipif(CHECKER is None, reason="dicom3tools is not installed")
 @pytest.mark.parametrize(
     "changes",
@@ -105,6 +132,7 @@ def test_the_report_points_at_slices_and_segmentation() -> None:
         {},
         {"AccessionNumber": None, "StudyID": None, "PositionReferenceIndicator": None, "FrameOfReferenceUID": None},
         {"ClinicalTrialSubjectID": "", "ClinicalTrialProtocolID": "X"},
+        {"SpecificCharacterSet": ["", "ISO 2022 IR 87"], "PatientName": "Yamada^Tarou=山田^太郎"},
     ],
 )
 def test_a_foreign_checker_finds_no_error(tmp_path: Path, changes: dict[str, object]) -> None:
