@@ -59,8 +59,10 @@ def write_study(result: Result, folder: Path) -> None:
     Each file is replaced as a whole; the row in the index makes the set count.
 
     Raises:
+        InvalidInputError: `unreadable` if the source headers cannot carry SEG and SR; nothing is written then.
         UnavailableError: `disk-full`.
     """
+    objects = dicom_objects(result)
     with disk_faults():
         make_folder(folder)
         sweep_drafts(folder)
@@ -72,7 +74,7 @@ def write_study(result: Result, folder: Path) -> None:
         turned, affine = zyx_to_nifti(values, scan.affine)
         write_nifti(folder / name, turned, affine, durable=True)
     write_durably(folder / PICTURE, picture_of(result))
-    for name, content in dicom_objects(result).items():
+    for name, content in objects.items():
         write_durably(folder / name, content)
 
 

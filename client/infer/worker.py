@@ -109,10 +109,9 @@ class Worker:
             if study is None:
                 return self._give_up(study_key)
             try:
-                result = self._quantify(study)
-            except InvalidInputError as error:
+                return self._keep(study, self._quantify(study))
+            except InvalidInputError as error:  # it cannot be measured, or its headers cannot carry SEG and SR
                 return self._refuse(study, error.code)
-            return self._keep(study, result)
 
     def hand_over(self) -> int:
         """Offer every record that the gate has not judged; return how many were judged.

@@ -140,6 +140,22 @@ def test_a_damaged_slice_refuses_its_study(home: Home, store: StudyStore, damage
     assert outcome.code == {"cut": "unreadable", "mixed": "mixed-geometry"}[damage]
 
 
+def test_headers_that_cannot_carry_a_report_refuse_their_study_at_once(
+    home: Home, store: StudyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever highdicom cannot make sense of: one refusal with a code, not five attempts and no file."""
+
+    def stumble(*_: object, **__: object) -> None:
+        raise ValueError("CANARY^NAME is no person name")
+
+    monkeypatch.setattr("client.report.seg.make_segmentation", stumble)
+    key = send(home, store, chest_series())
+    outcome = worker_of(home, store).measure(key)
+    assert (outcome.state, outcome.code, outcome.document) == (StudyState.REFUSED, "unreadable", None)
+    assert store.study(key).attempts == 0
+    assert not store.folder(key).exists()
+
+
 def test_the_gates_refusal_is_remembered_and_not_asked_again(home: Home, store: StudyStore) -> None:
     gate = Gate(Refusal(code=Code.POLICY_SHARING))
     key = send(home, store, chest_series())
