@@ -120,7 +120,9 @@ def approve_reader(
 ) -> None:
     """Let the holder of a key in wherever a grant of the centre names that key. Only the hospital can do this."""
     with answering(as_json=as_json):
-        _staff(context).keys.approve(thumbprint, name=name)
+        staff = _staff(context)
+        staff.keys.approve(thumbprint, name=name)
+        staff.gate.audit.append("reader.approved", "-", "clear")
         _say({"thumbprint": thumbprint, "name": name, "approved": True}, as_json=as_json)
 
 
@@ -131,7 +133,9 @@ def revoke_reader(
 ) -> None:
     """Take an approval back; the key's open sessions end with their next request."""
     with answering(as_json=as_json):
-        _staff(context).keys.revoke(thumbprint)
+        staff = _staff(context)
+        staff.keys.revoke(thumbprint)
+        staff.gate.audit.append("reader.revoked", "-", "clear")
         _say({"thumbprint": thumbprint, "approved": False}, as_json=as_json)
 
 

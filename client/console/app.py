@@ -142,7 +142,7 @@ async def approve_reader(
     rim.refuse_foreign_form(request, csrf)
     ward = rim.ward_of(request)
     ward.keys.approve(thumbprint.strip(), name=name)
-    ward.note("console.reader-approved", "-", "clear")
+    ward.note("reader.approved", "-", "clear")
     return RedirectResponse("/reads", status_code=303)
 
 
@@ -152,7 +152,7 @@ async def revoke_reader(request: Request, csrf: Csrf, thumbprint: Annotated[str,
     rim.refuse_foreign_form(request, csrf)
     ward = rim.ward_of(request)
     ward.keys.revoke(thumbprint.strip())
-    ward.note("console.reader-revoked", "-", "clear")
+    ward.note("reader.revoked", "-", "clear")
     return RedirectResponse("/reads", status_code=303)
 
 

@@ -116,8 +116,10 @@ def torch_device(wanted: str) -> str:
     """Return the device to run on: `auto` takes an accelerator where there is one.
 
     Raises:
-        InvalidInputError: `bad-setting` if cuda is asked for and absent.
+        InvalidInputError: `bad-setting` if cuda is asked for and absent, or for another word.
     """
+    if wanted not in {"auto", "cpu", "cuda"}:
+        raise InvalidInputError(Code.BAD_SETTING, "There is no such device. Choose auto, cpu or cuda.")
     if wanted == "cpu":
         return "cpu"
     import torch

@@ -9,6 +9,7 @@ from protocol.enrolment import EnrolReply, EnrolRequest, SiteEntry
 from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
 from registry_api.enrolment.sites import enrol, list_sites
 from registry_api.people.roles import Role
+from registry_api.promoted.service import greet
 from registry_api.runtime import raw_key
 
 router = APIRouter(prefix="/v1")
@@ -18,6 +19,7 @@ router = APIRouter(prefix="/v1")
 def create_enrolment(request: EnrolRequest, runtime: RuntimeDep, session: SessionDep) -> EnrolReply:
     """Enrol a node: its invite is used up, its signing request is answered with a certificate."""
     site, issued = enrol(session, request, authority=runtime.authority, now=runtime.clock())
+    greet(session, site.site)
     return EnrolReply(
         site=site.site,
         region=site.region,

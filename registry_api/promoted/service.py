@@ -1,4 +1,4 @@
-"""Publishing a model release: manifest verified, weights stored by hash, every active node told."""
+"""Publishing a model release: manifest verified, weights stored by hash, every active node told, and every node that joins later."""
 
 import base64
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from datetime import datetime
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
 from protocol.codes import Code
 from protocol.errors import ConflictError, RefusedError
@@ -51,6 +51,17 @@ def publish(
     for site in told:
         send_notice(session, site, ReleaseAnnounced(signed=signed))
     return told
+
+
+def greet(session: Session, site: str) -> list[str]:
+    """Announce to one site what it may have missed: the newest release of each lineage; return their names."""
+    newest: dict[str, SignedManifest] = {}
+    for row in session.exec(select(PromotedRow).order_by(col(PromotedRow.promoted_at))):
+        signed = SignedManifest.model_validate_json(row.signed_manifest)
+        newest[signed.manifest.lineage] = signed
+    for signed in newest.values():
+        send_notice(session, site, ReleaseAnnounced(signed=signed))
+    return [signed.manifest.name for signed in newest.values()]
 
 
 def verify(signed: SignedManifest, key: Ed25519PublicKey) -> None:

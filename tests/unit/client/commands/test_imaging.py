@@ -93,6 +93,12 @@ def test_a_refusal_is_json_and_exit_2(tmp_path: Path, make: Any, code: str) -> N
     assert set(said) == {"ok", "code", "message"}
 
 
+def test_a_device_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    chest_series().write(tmp_path / "in")
+    status, said = run("quantify", tmp_path / "in", "--json", "--device", "gpu")
+    assert (status, said["code"]) == (2, "bad-setting")
+
+
 def test_a_refusal_without_json_is_left_to_the_rim(tmp_path: Path) -> None:
     with pytest.raises(FederationError):
         run("quantify", tmp_path / "none")

@@ -96,6 +96,8 @@ def test_readers_are_approved_and_revoked(home: Path) -> None:
     (shown,) = read(home, "readers")["readers"]
     assert (shown["thumbprint"], shown["name"]) == (JKT, "Dr Minus")
     assert read(home, "revoke-reader", JKT)["approved"] is False
+    rows = connect(home / "node.db").execute("SELECT event FROM audit ORDER BY number").fetchall()
+    assert [row["event"] for row in rows] == ["reader.approved", "reader.revoked"]
     assert read(home, "readers")["readers"] == []
     again = read(home, "revoke-reader", JKT)
     assert (again["exit"], again["code"]) == (2, "not-found")

@@ -141,7 +141,7 @@ def test_approving_and_revoking_a_reader_is_seen_and_audited(staff: Staff) -> No
     staff.post("/readers/revoke", csrf=staff.csrf(), thumbprint=THUMBPRINT)
     assert "Dr Example" not in staff.get("/reads").text
     rows = [(row.event, row.subject, row.verdict) for row in staff.audit.rows()]
-    assert rows == [("console.reader-approved", "-", "clear"), ("console.reader-revoked", "-", "clear")]
+    assert rows == [("reader.approved", "-", "clear"), ("reader.revoked", "-", "clear")]
     assert staff.audit.verify().number == 2
 
 
@@ -209,7 +209,7 @@ def test_quarantine_ledger_and_reads_are_shown(staff: Staff) -> None:
     assert "2.24" in ledger, "epsilon of the one charge"
     assert "5.76" in ledger, "what is left of 8"
     assert REQUEST[:10] in staff.get("/reads").text
-    assert "console.reader-approved" in staff.get("/network").text
+    assert "reader.approved" in staff.get("/network").text
 
 
 def test_a_ledger_that_was_tampered_with_is_said(staff: Staff) -> None:

@@ -11,6 +11,7 @@ from protocol.errors import ConflictError, InvalidInputError, RefusedError, Unav
 from protocol.parcel import parse_notice
 from protocol.release import Manifest, ReleaseAnnounced, SignedManifest
 from protocol.shape import canonical_json
+from registry_api.enrolment.invites import create_invite
 from registry_api.link.outbox import open_notices
 from registry_api.people.roles import Role
 from registry_api.promoted.service import publish
@@ -62,6 +63,19 @@ def test_publishing_again_announces_again(registry: Registry, client: AsgiClient
     post(client, signed())
     assert post(client, signed()).status_code == 201
     assert len(notices(registry, "northport")) == 2
+
+
+def test_a_site_that_joins_later_is_told_the_newest_release_of_each_lineage(
+    registry: Registry, client: AsgiClient, signed
+) -> None:
+    for version in (1, 2):
+        post(client, signed(f"ggo@{version}"))
+        registry.clock.pass_(minutes=1)
+    with registry.runtime.database.writing() as session:
+        token = create_invite(session, site="lateham", region="XA-N", hours=1, now=registry.clock())
+    assert client.post("/v1/enrolments", json=registry.request(token).model_dump()).status_code == 201
+    [notice] = notices(registry, "lateham")
+    assert parse_notice(notice) == ReleaseAnnounced(signed=signed("ggo@2"))
 
 
 def test_other_weights_under_a_used_name_are_a_conflict(registry: Registry, client: AsgiClient, signed) -> None:
