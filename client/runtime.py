@@ -19,8 +19,8 @@ from client.gate.inbox import Inbox
 from client.gate.keys import (
     CONSOLE_TOKEN,
     GATEWAY_CA,
-    GATEWAY_CERTIFICATE,
-    GATEWAY_KEY,
+    INSIDE_CERTIFICATE,
+    INSIDE_KEY,
     SUPEREXEC_SECRET,
     SUPERNODE_KEY,
 )
@@ -409,17 +409,17 @@ def status_of(settings: NodeSettings) -> dict[str, Any]:
 
 
 def own_tls(keys: Path) -> ssl.SSLContext:
-    """Return a server's TLS context under the hospital's own certificate.
+    """Return the forwarder's TLS context, under a certificate of the hospital's own authority.
 
     Raises:
         UnavailableError: `missing-certificate`.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        context.load_cert_chain(keys / GATEWAY_CERTIFICATE, keys / GATEWAY_KEY)
+        context.load_cert_chain(keys / INSIDE_CERTIFICATE, keys / INSIDE_KEY)
     except OSError as error:
         raise UnavailableError(
-            Code.MISSING_CERTIFICATE, f"{keys / GATEWAY_CERTIFICATE} or its key is missing or damaged. Restore them."
+            Code.MISSING_CERTIFICATE, f"{keys / INSIDE_CERTIFICATE} or its key is missing or damaged. Restore them."
         ) from error
     return context
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from client.commands.supervisor import can_listen, ports_of
 from client.gate.enrol import reach
-from client.gate.keys import GATEWAY_CERTIFICATE, load_certificate, supernode_public
+from client.gate.keys import GATEWAY_CERTIFICATE, INSIDE_CERTIFICATE, load_certificate, supernode_public
 from client.gate.policy_file import load_policy
 from client.gate.trust import CA, CERTIFICATE, NODE_KEY, is_enrolled, load_centre
 from client.parts import is_running
@@ -109,6 +109,7 @@ def _callers(settings: NodeSettings) -> Check:
 
 
 def _gateway_certificate(settings: NodeSettings) -> Check:
+    _validity("inside", settings.keys / INSIDE_CERTIFICATE, "Make a new node home, or a new one under gateway-ca.pem.")
     return _validity("gateway", settings.keys / GATEWAY_CERTIFICATE, "Make a new one for the gateway.")
 
 

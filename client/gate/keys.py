@@ -22,6 +22,7 @@ from protocol.reading import Origin
 GATEWAY_CERTIFICATE, GATEWAY_KEY, GATEWAY_CA, GATEWAY_CA_KEY = (
     "gateway.pem", "gateway.key", "gateway-ca.pem", "gateway-ca.key",
 )  # fmt: skip
+INSIDE_CERTIFICATE, INSIDE_KEY = "inside.pem", "inside.key"
 SUPERNODE_KEY, SUPERNODE_PUBLIC = "supernode", "supernode.pub"
 SUPEREXEC_SECRET = "superexec.secret"  # noqa: S105 - the name of a file
 CONSOLE_TOKEN = "console.token"  # noqa: S105 - the name of a file
@@ -29,6 +30,7 @@ CONSOLE_TOKEN = "console.token"  # noqa: S105 - the name of a file
 _CA_DAYS, _LEAF_DAYS = 3650, 825
 """825 days is the most that browsers accept of a server's certificate under a private authority."""
 _SKEW = timedelta(hours=1)
+_INSIDE: Origin = "https://localhost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +57,20 @@ def make_keys(folder: Path, *, site_name: str, gateway: Origin, now: datetime) -
 
 
 def make_gateway_certificate(folder: Path, *, site_name: str, gateway: Origin, now: datetime) -> None:
-    """Write the hospital's own authority and the certificate for gateway, console and forwarder.
+    """Write the hospital's own authority and two certificates: one for gateway and console, one for the forwarder inside.
 
-    The names in it are the gateway's host and the loopback's: nobody but the hospital can make another for them.
+    The names in the first are the gateway's host and the loopback's: nobody but the hospital can make another for them. The
+    hospital may put a public certificate in its place; the forwarder keeps its own, which the SuperNode goes on trusting.
     """
     authority = _authority(site_name, now)
-    leaf = _leaf(authority, gateway, now)
     write_durably(folder / GATEWAY_CA_KEY, _key_pem(authority.key))
     write_durably(folder / GATEWAY_CA, _pem(authority.certificate))
-    write_durably(folder / GATEWAY_KEY, _key_pem(leaf.key))
-    write_durably(folder / GATEWAY_CERTIFICATE, _pem(leaf.certificate) + _pem(authority.certificate))
+    for origin, key, certificate in (
+        (gateway, GATEWAY_KEY, GATEWAY_CERTIFICATE), (_INSIDE, INSIDE_KEY, INSIDE_CERTIFICATE),
+    ):  # fmt: skip
+        leaf = _leaf(authority, origin, now)
+        write_durably(folder / key, _key_pem(leaf.key))
+        write_durably(folder / certificate, _pem(leaf.certificate) + _pem(authority.certificate))
 
 
 def signing_request(keys: Path) -> str:
