@@ -155,7 +155,7 @@ def _draw_quality(axes: Axes, rounds: Sequence[dict[str, Any]]) -> None:
         label="GGO error, points (right)",
     )
     error.grid(visible=False)
-    error.set_ylim(0, 2 * max(entry["ggo_error_points"] for entry in rounds) or 1.0)
+    error.set_ylim(0, 3 * max(entry["ggo_error_points"] for entry in rounds) or 1.0)
     handles = [*axes.get_lines(), *error.get_lines()]
     axes.legend(handles, [str(line.get_label()) for line in handles], loc="lower left")
 

@@ -17,6 +17,7 @@ from nibabel.nifti1 import Nifti1Image
 from deploy.local.dicom import Series, pixel_marker, truncate, write_series
 from deploy.local.people import Person, Visit, invent_person, invent_visit
 from deploy.local.planted import Identifier, Kind, file_identifiers
+from deploy.local.sender import uids
 from deploy.local.sites import Cast, Hospital, Oddity
 from models.phantom import PROFILES, Phantom, make_phantom
 from models.volume import Volume
@@ -162,6 +163,7 @@ def _identifiers(series: Series, paths: list[Path]) -> tuple[Identifier, ...]:
     words = [
         word for text in texts for word in text.replace(",", " ").replace(";", " ").split() if len(word) >= _LEAST_WORD
     ]
-    found = {one for path in paths for one in file_identifiers(path)}
+    found = set(file_identifiers(paths[0]))  # the slices differ by their own UID only
+    found |= {Identifier(Kind.UID, uids(path)[1]) for path in paths}
     found |= {Identifier(Kind.TEXT, text) for text in (*texts, *words)}
     return (*sorted(found, key=lambda one: (one.kind, one.value)), Identifier(Kind.PIXELS, pixel_marker(series).hex()))

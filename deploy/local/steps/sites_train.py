@@ -51,7 +51,7 @@ def play(scene: Scene) -> None:
     ledgers = {node.site: node.command.json("ledger") for node in scene.nodes}
     scene.facts["epsilon"] = {site: float(ledger["epsilon"]) for site, ledger in ledgers.items()}
     _check_ledgers(scene, rounds)
-    _kill_runner(scene, scene.nodes[0])
+    _kill_runner(scene, scene.nodes[0], ledgers[scene.nodes[0].site])
 
 
 def _train(scene: Scene, plan: Path) -> dict[str, Any]:
@@ -118,9 +118,8 @@ def _check_ledgers(scene: Scene, rounds: list[dict[str, Any]]) -> None:
     )
 
 
-def _kill_runner(scene: Scene, node: Node) -> None:
-    """Kill the runner and look at the ledger again."""
-    before = node.command.json("ledger")
+def _kill_runner(scene: Scene, node: Node, before: dict[str, Any]) -> None:
+    """Kill the runner and compare the ledger with what it was before."""
     scene.await_back(node, "runner", killed=scene.kill(node, "runner"))
     scene.network.until(
         lambda: node.status()["parts"].get("runner") == "running", what=f"the runner of {node.site} is back", seconds=60

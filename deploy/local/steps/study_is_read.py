@@ -188,13 +188,12 @@ def _report(scene: Scene, study: dict[str, Any]) -> Report:
     """Return what the radiologist writes. Its words and the node's key of the study are planted: neither may reach the centre."""
     draw = random.Random(_SEED)  # noqa: S311 - invented words, not secrets
     ward, doctor = invented_word(draw), invented_word(draw)
-    points = 1 if study["ggo_fraction"] < 0.25 else 2
     impression = (
         f"Ground glass opacities in both lungs, {100 * study['ggo_fraction']:.0f} % of lung as measured; typical appearance. "
         f"Told to ward {ward}, Dr {doctor}, by telephone."
     )
     scene.planted.add(Identifier(Kind.TEXT, text) for text in (impression, ward, doctor, study["study"]))
-    zones = dict.fromkeys(("upper", "middle", "lower"), points)
+    zones = {"upper": 1, "middle": 1, "lower": 2}
     return {
         "rsna_class": "typical", "corads": 5, "pcr": "unknown", "critical": False, "zones": {"right": zones, "left": zones},
         "measurement": {"agrees": True}, "impression": impression,
