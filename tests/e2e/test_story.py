@@ -96,8 +96,12 @@ def test_the_report_is_one_file_with_its_charts(played: Path) -> None:
 
 
 def test_no_program_is_left_behind(played: Path) -> None:
-    mentions = [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(played) in _words(path)]
-    assert mentions == []
+    assert mentions(played) == []
+
+
+def mentions(folder: Path) -> list[Path]:
+    """Return the processes whose command line names `folder`."""
+    return [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(folder) in _words(path)]
 
 
 def _words(path: Path) -> str:

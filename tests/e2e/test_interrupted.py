@@ -1,0 +1,38 @@
+"""Ctrl-C in the middle of the demo: it says so, and every program that it started has ended."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.test_story import ROOT, mentions
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+
+@pytest.fixture
+def playing(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """The small story once its centre is up; it leads its own process group, as at a terminal."""
+    command = [sys.executable, "-m", "deploy.local", "--small", "--out", str(tmp_path / "demo")]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True) as demo:
+        assert demo.stderr is not None
+        assert any("1 The centre comes up" in line for line in demo.stderr)
+        yield demo
+        demo.kill()
+
+
+@pytest.mark.parametrize(
+    "whom", ["the group, as a terminal does", pytest.param("the demo alone", marks=pytest.mark.nightly)]
+)
+def test_nothing_is_left_running(playing: "subprocess.Popen[str]", tmp_path: Path, whom: str) -> None:
+    assert len(mentions(tmp_path / "demo")) > 3, "the centre and its children run"
+    (os.killpg if "group" in whom else os.kill)(playing.pid, signal.SIGINT)
+    _, said = playing.communicate(timeout=120)
+    assert playing.returncode == 130, said
+    assert "every program has been ended" in said
+    assert "Traceback" not in said
+    assert mentions(tmp_path / "demo") == []
