@@ -25,7 +25,7 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Carry the run on to its end."""
     folder = RunFolder(Path(run_setting(context, "run-dir")))
-    with folder.held():
+    with folder.held(context.run_id):
         run_rounds(folder, way_to_sites(grid, folder.nodes()), clock=time.monotonic)
 
 

@@ -163,13 +163,17 @@ class Catalogue:
         return promotions[-2]
 
     def renew(self, name: str) -> SignedManifest:
-        """Add the weights of the earlier release `name` again, as the newest version.
+        """Add the weights of the earlier release `name` again, as the newest version; one that was made so and never promoted is taken.
 
         Raises:
             InvalidInputError: `not-found`.
             RefusedError: `signature-invalid`.
         """
         old = self.signed(name).manifest
+        newest = self.signed(f"{old.lineage}@{self._next_version(old.lineage) - 1}")
+        made = (newest.manifest.parent, newest.manifest.weights_sha256) == (name, old.weights_sha256)
+        if made and newest.manifest.name not in self._promotions():
+            return newest
         kept = {"architecture", "run_id", "rounds", "sites", "epsilon_max", "scores"}
         return self.add(self.weights(name), lineage=old.lineage, parent=name, **old.model_dump(include=kept))
 

@@ -39,6 +39,7 @@ T = TypeVar("T")
 
 COMPLETED = "completed"
 
+_LOCK = ".lock"
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -108,11 +109,27 @@ class RunFolder:
         (self.path / "outcome.json").unlink(missing_ok=True)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the run for one writer; a second one waits until the first has ended. The lock dies with its holder."""
-        with (self.path / ".lock").open("w") as lock:
+    def held(self, number: int) -> Iterator[None]:
+        """Hold the run for one writer, Flower's run `number`; a second one waits until the first has ended. The lock dies with its holder."""
+        with (self.path / _LOCK).open("a+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            lock.truncate(0)
+            lock.write(str(number))
+            lock.flush()
             yield
+
+    def is_held(self, number: int) -> bool:
+        """Say whether Flower's run `number` holds the run at this moment."""
+        path = self.path / _LOCK
+        if not path.exists():
+            return False
+        with path.open("r") as lock:
+            holder = lock.read()
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return holder == str(number)
+        return False
 
     def note_flower_run(self, number: int) -> None:
         """Write down Flower's number of the run that is about to work on this one."""

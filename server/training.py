@@ -123,11 +123,19 @@ class Trainer:
             )
 
     def _watch(self, folder: RunFolder, number: int) -> None:
-        """Measure and report checkpoints until the run has ended."""
+        """Measure and report checkpoints until the run has ended.
+
+        A ServerApp that was killed is seen by the lock that it leaves; the SuperLink would notice most of a minute later.
+        """
+        held = False
         try:
             while not (ended := self.fleet.run_state(number).ended):
-                if not self._measure_new(folder):
-                    self.pause(LOOK_SECONDS)
+                if self._measure_new(folder):
+                    continue
+                before, held = held, folder.is_held(number)
+                if before and not held and folder.outcome() is None:
+                    raise _failed(folder, "the ServerApp died")
+                self.pause(LOOK_SECONDS)
         except UnavailableError as error:
             if error.code is not Code.PEER_UNREACHABLE:
                 raise

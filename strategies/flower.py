@@ -66,6 +66,9 @@ FAULT_AT_SITE = 1401
 LOOK_SECONDS = 0.2
 """How often the centre looks for replies."""
 
+AWAY_SECONDS = 25.0
+"""How long a node may be away before it counts as absent; Flower's heartbeats are at most 20 s late after an outage."""
+
 _SPARE_BYTES = 1024 * 1024
 """What a reply may hold beyond as many weights as were sent."""
 
@@ -114,14 +117,37 @@ def ask(
             waiting[message_id] = node
         else:  # what Flower says of a node that it does not know
             yield Answer(node, Code.NODE_ABSENT)
-    replies = _Replies(grid, limit_bytes=2 * weight_bytes(content) + _SPARE_BYTES)
+    replies, away = _Replies(grid, limit_bytes=2 * weight_bytes(content) + _SPARE_BYTES), _Away(grid, clock)
     while waiting and clock() < deadline:
-        for message_id, said in replies.look(waiting):
+        away.look(waiting.values())
+        for message_id, said in replies.look([one for one, node in waiting.items() if not away.briefly(node)]):
             yield Answer(waiting.pop(message_id), said)
         if waiting:
             time.sleep(LOOK_SECONDS)
     for node in waiting.values():
-        yield Answer(node, Code.ROUND_LATE)
+        yield Answer(node, Code.NODE_ABSENT if node in away.since else Code.ROUND_LATE)
+
+
+class _Away:
+    """Which nodes Flower takes for gone, and since when.
+
+    It does so when a node's heartbeat is late, and then drops what the node was asked. After an outage of the centre that is wrong for as
+    long as a node waits before its next heartbeat, while it trains; so nobody is asked for its reply in that time.
+    """
+
+    def __init__(self, grid: Grid, clock: Callable[[], float]) -> None:
+        self._grid = grid
+        self._clock = clock
+        self.since: dict[int, float] = {}
+
+    def look(self, nodes: Iterable[int]) -> None:
+        """See which of `nodes` are away."""
+        here, now = set(self._grid.get_node_ids()), self._clock()
+        self.since = {node: self.since.get(node, now) for node in nodes if node not in here}
+
+    def briefly(self, node: int) -> bool:
+        """Say whether a node is away, and not for longer than Flower waits between two heartbeats."""
+        return node in self.since and self._clock() - self.since[node] < AWAY_SECONDS
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from flwr.app import Context, Message
 from client.gate.gate import CLEAR
 from client.gate.policy import Refusal, Verdict
 from protocol.codes import Code
-from protocol.errors import FederationError, UnavailableError
+from protocol.errors import FederationError, UnavailableError, error_for
 from strategies.flower import FAULT_AT_SITE, REFUSED_BY_SITE, Task, TaskDesk
 
 log = logging.getLogger(__name__)
@@ -92,8 +92,7 @@ class Runner:
     def _answer(self, task: Task) -> None:
         """Answer a task with the app's reply or with a code. Broad on purpose: this is the rim, and nothing else may leave."""
         try:
-            refused = self._judge(task)
-            reply = self._app(task.message, task.context) if refused is None else None
+            reply = self._reply_to(task)
         except FederationError as error:
             log.info("task.refused run=%d code=%s", task.run, error.code)
             task.refuse(REFUSED_BY_SITE, error.code)
@@ -101,11 +100,23 @@ class Runner:
             log.exception("task.failed run=%d", task.run)
             task.refuse(FAULT_AT_SITE, Code.NODE_FAULT)
         else:
-            if reply is None:
-                task.refuse(REFUSED_BY_SITE, refused or Code.POLICY_BUNDLE)
-                return
             log.info("task.answered run=%d", task.run)
             task.answer(reply)
+
+    def _reply_to(self, task: Task) -> Message:
+        """Return the answer of the site's own app, if the site allows the bundle.
+
+        Raises:
+            RefusedError: `policy-bundle`, or whatever the app says.
+            TypeError: If the app answers with something else than a message.
+        """
+        refused = self._judge(task)
+        if refused is not None:
+            raise error_for(refused)
+        reply = self._app(task.message, task.context)
+        if not isinstance(reply, Message):
+            raise TypeError("the app's answer is no message")
+        return reply
 
     def _judge(self, task: Task) -> Code | None:
         """Return the code of a refusal, or None for a bundle that the site allows; either way it is recorded."""

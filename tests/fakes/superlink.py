@@ -20,7 +20,7 @@ from flwr.proto.runtime_pb2 import PullAppMessagesRequest, PullAppMessagesRespon
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
 from flwr.supercore.task_identity import TaskIdentity
 
-RUN_NUMBER = 7
+RUN_NUMBER, SUPERLINK = 7, 1
 
 
 @dataclass
@@ -34,12 +34,17 @@ class Sent:
     """How many of its objects have come so far; None for all."""
     lost: bool = False
 
+    def finish(self) -> None:
+        self.arrived = None
+
 
 @dataclass
 class MemorySuperLink:
-    """A grid and the runtime API behind it. `unknown` are nodes that the SuperLink does not know."""
+    """A grid and the runtime API behind it. `unknown` are nodes that the SuperLink does not know, `away` those it takes for gone."""
 
     unknown: set[int] = field(default_factory=set)
+    away: set[int] = field(default_factory=set)
+    online: list[int] = field(default_factory=list)
     asked: dict[int, Message] = field(default_factory=dict)
     replies: dict[str, Sent] = field(default_factory=dict)
     handed_out: set[str] = field(default_factory=set)
@@ -53,6 +58,21 @@ class MemorySuperLink:
     @property
     def _runtime_client(self) -> "MemorySuperLink":
         return self
+
+    def node(self, name: str) -> int:
+        """A SuperNode that is online."""
+        self.online.append(100 + len(self.online))
+        return self.online[-1]
+
+    def go(self, node: int) -> None:
+        """Let a node's heartbeat be late."""
+        self.away.add(node)
+
+    def come(self, node: int) -> None:
+        self.away.discard(node)
+
+    def get_node_ids(self) -> list[int]:
+        return [node for node in [*self.asked, *self.online] if node not in self.away | self.unknown]
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         ids = []
@@ -74,6 +94,10 @@ class MemorySuperLink:
         return sent
 
     def PullMessages(self, request: PullAppMessagesRequest) -> PullAppMessagesResponse:  # noqa: N802
+        for node in self.away:  # whoever asks for the reply of such a node gets this one, and never another
+            asked = self.asked[node].metadata.message_id
+            if asked in request.message_ids and asked not in self.handed_out:
+                self.reply(node, Error(code=5, reason="Node Unavailable"))
         ready = [one for one in request.message_ids if one in self.replies and one not in self.handed_out]
         self.handed_out |= set(ready)
         return PullAppMessagesResponse(
@@ -82,9 +106,10 @@ class MemorySuperLink:
         )
 
     def PullObject(self, request: PullObjectRequest) -> PullObjectResponse:  # noqa: N802
-        assert (request.run_id, request.node.node_id) == (RUN_NUMBER, 1)
+        assert (request.run_id, request.node.node_id) == (RUN_NUMBER, SUPERLINK)
         self.pulls += 1
-        holders = [one for one in self.replies.values() if request.object_id in one.objects and not one.lost]
+        held = [one for one in self.replies.values() if one.envelope.metadata.message_id not in self.confirmed]
+        holders = [one for one in held if request.object_id in one.objects and not one.lost]
         there = [one for one in holders if request.object_id in list(one.objects)[: one.arrived]]
         return PullObjectResponse(
             object_found=bool(holders),

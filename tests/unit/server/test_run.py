@@ -191,16 +191,22 @@ def locked(folder: RunFolder) -> bool:
 
 
 def test_one_writer_holds_a_run_until_it_ends(folder: RunFolder) -> None:
-    with folder.held():
+    assert not folder.is_held(7)
+    with folder.held(7):
+        assert folder.is_held(7)
+        assert not folder.is_held(8)
         assert locked(folder)
+    assert not folder.is_held(7)
     assert not locked(folder)
+    with folder.held(88):
+        assert folder.is_held(88)
 
 
 HOLDER = """
 import sys, time
 from pathlib import Path
 from server.run import RunFolder
-with RunFolder(Path(sys.argv[1])).held():
+with RunFolder(Path(sys.argv[1])).held(7):
     print("held", flush=True)
     time.sleep(600)
 """
@@ -215,5 +221,5 @@ def test_a_killed_writer_holds_nothing(folder: RunFolder) -> None:
     holder.kill()
     holder.wait(30)
     holder.stdout.close()
-    with folder.held():
+    with folder.held(8):
         assert np.array_equal(folder.latest()[1]["bias"], weights()["bias"])

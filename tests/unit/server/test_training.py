@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -216,6 +216,32 @@ def test_a_run_whose_serverapp_died_says_how_to_go_on_and_goes_on(desk: Desk) ->
     assert desk.trainer.run(again).manifest.rounds == 3
     assert [record.round for record in again.records()] == [1, 2, 3]
     assert len(desk.said) - said == 2, "what was measured is not measured again"
+
+
+def test_a_serverapp_that_was_killed_is_noticed_by_the_lock_that_it_left(desk: Desk) -> None:
+    """The SuperLink goes on to say that the run is under way, until it misses some heartbeats."""
+    run = desk.trainer.begin(a_plan())
+    desk.fleet.run_state = lambda number: RunState("stopped" if number in desk.fleet.stopped else "", "")  # type: ignore[method-assign]
+    serverapp = ExitStack()
+    serverapp.enter_context(run.held(101))
+    with pytest.raises(UnavailableError, match=rf"the ServerApp died.*--resume {run.run_id}"):
+        replace(desk.trainer, pause=lambda _: serverapp.close()).run(run)
+    assert desk.fleet.stopped == [101]
+
+
+def test_an_earlier_serverapp_that_lets_go_is_not_taken_for_ours(desk: Desk) -> None:
+    """After the death of a SuperLink its ServerApp goes on for some seconds and holds the run that long."""
+    run = desk.trainer.begin(a_plan())
+    earlier = ExitStack()
+    earlier.enter_context(run.held(55))
+    looks = iter(range(100))
+
+    def state(number: int) -> RunState:
+        return RunState("", "") if next(looks) < 5 else MemoryFleet.run_state(desk.fleet, number)
+
+    desk.fleet.run_state = state  # type: ignore[method-assign]
+    trainer = replace(desk.trainer, pause=lambda _: earlier.close())
+    assert trainer.run(run).manifest.rounds == 3
 
 
 def test_a_superlink_that_falls_silent_is_a_run_that_can_be_taken_up(desk: Desk) -> None:

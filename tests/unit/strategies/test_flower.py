@@ -30,14 +30,18 @@ def task(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flower, "LOOK_SECONDS", 0)
 
 
-def ticking() -> Callable[[], float]:
+class Ticks:
     """A clock on which each look at it takes a second."""
-    now = iter(range(10_000))
-    return lambda: next(now)
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1
+        return self.now
 
 
-def asking(superlink: MemorySuperLink, *nodes: int, seconds: float = 20) -> Iterator[Answer]:
-    return ask(superlink, list(nodes), pack_order(an_order(), weights()), group="1", seconds=seconds, clock=ticking())
+def asking(superlink: MemorySuperLink, *nodes: int, seconds: float = 50) -> Iterator[Answer]:
+    return ask(superlink, list(nodes), pack_order(an_order(), weights()), group="1", seconds=seconds, clock=Ticks())
 
 
 def answered(reply: Callable[[MemorySuperLink], Any]) -> tuple[UpdateNotice, Any] | Code:
@@ -93,6 +97,33 @@ def test_who_has_not_answered_by_the_deadline_is_late() -> None:
     superlink.reply(11, GOOD)
     assert next(answers).node_id == 11
     assert list(answers) == [Answer(12, Code.ROUND_LATE)]
+
+
+def test_a_node_that_is_away_for_a_moment_keeps_its_answer() -> None:
+    superlink = MemorySuperLink(unknown={13}, away={11})
+    answers = asking(superlink, 11, 12, 13, seconds=200)
+    next(answers)
+    superlink.reply(12, OTHER)
+    assert next(answers).node_id == 12
+    superlink.away = set()
+    superlink.reply(11, GOOD)
+    assert not isinstance(next(answers).said, Code)
+
+
+def test_a_node_that_stays_away_is_absent_after_a_while() -> None:
+    superlink = MemorySuperLink(unknown={13}, away={11})
+    clock = Ticks()
+    answers = ask(superlink, [11, 13], pack_order(an_order(), weights()), group="1", seconds=500, clock=clock)
+    next(answers)
+    assert list(answers) == [Answer(11, Code.NODE_ABSENT)]
+    assert flower.AWAY_SECONDS <= clock.now < 2 * flower.AWAY_SECONDS
+
+
+def test_a_node_that_is_away_at_the_deadline_is_absent_and_not_late() -> None:
+    superlink = MemorySuperLink(unknown={13}, away={11})
+    assert list(asking(superlink, 11, 12, 13, seconds=10)) == [
+        Answer(13, Code.NODE_ABSENT), Answer(11, Code.NODE_ABSENT), Answer(12, Code.ROUND_LATE),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("arrived", [0, 1, 3])

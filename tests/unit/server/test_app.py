@@ -1,0 +1,77 @@
+"""The ServerApp is glue: it asks exactly the sites of the run by the numbers of their SuperNodes, and nobody else."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from flwr.app import Context, RecordDict
+
+from protocol.codes import Code
+from server import app as app_module
+from server.app import main, way_to_sites
+from server.run import COMPLETED, RunFolder
+from strategies import flower
+from strategies.message import pack_notice, unpack_order
+from tests.fakes.rounds import SITES, an_order, answer_to, weights
+from tests.fakes.superlink import RUN_NUMBER, MemorySuperLink, within_a_task
+
+ROOT = Path(__file__).resolve().parents[3]
+NORTH, SOUTH, WEST = SITES
+
+
+@pytest.fixture(autouse=True)
+def task(monkeypatch: pytest.MonkeyPatch) -> None:
+    within_a_task(monkeypatch)
+    monkeypatch.setattr(flower, "LOOK_SECONDS", 0)
+
+
+class Obliging(MemorySuperLink):
+    """Every site answers at once, honestly."""
+
+    def push_messages(self, messages):  # type: ignore[no-untyped-def]
+        messages = list(messages)
+        ids = super().push_messages(messages)
+        for message in messages:
+            node = message.metadata.dst_node_id
+            order, _ = unpack_order(message.content)
+            self.handed_out.discard(message.metadata.message_id)
+            self.reply(node, pack_notice(*answer_to(order, SITES[node - 11])))
+        return ids
+
+
+def test_sites_are_asked_by_the_numbers_of_their_supernodes() -> None:
+    superlink = Obliging()
+    carry = way_to_sites(superlink, {NORTH: 11, SOUTH: 12, WEST: 13})
+    answers = dict(carry(an_order(), weights(), (NORTH, WEST)))
+    assert set(superlink.asked) == {11, 13}
+    assert set(answers) == {NORTH, WEST}
+    assert not any(isinstance(said, Code) for said in answers.values())
+
+
+def test_a_site_that_never_enrolled_is_absent_and_the_others_are_asked() -> None:
+    carry = way_to_sites(Obliging(), {NORTH: 11})
+    answers = dict(carry(an_order(), weights(), (NORTH, SOUTH)))
+    assert answers[SOUTH] is Code.NODE_ABSENT
+    assert not isinstance(answers[NORTH], Code)
+
+
+def test_the_serverapp_carries_the_run_of_its_setting_to_the_end(folder: RunFolder) -> None:
+    context = Context(RUN_NUMBER, 1, {}, RecordDict(), {"run-dir": str(folder.path)})
+    main(Obliging(), context)
+    assert folder.outcome() == COMPLETED
+    assert [record.sites for record in folder.records()] == [SITES] * 3
+    assert not folder.is_held(RUN_NUMBER)
+
+
+def test_it_needs_no_torch_and_no_scans() -> None:
+    """It adds arrays; the program that started it measures the checkpoints."""
+    script = "import sys, server.app; print(sorted({'torch', 'monai', 'pydicom'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_app_is_a_bare_assignment_as_flower_wants_it() -> None:
+    source = (ROOT / "server" / "app.py").read_text()
+    assert "\napp = ServerApp()\n" in source
+    assert app_module.app is not None
