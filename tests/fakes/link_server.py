@@ -82,7 +82,7 @@ class LinkCentre(LinkServicer):
         self._server.add_secure_port(f"127.0.0.1:{self.port}", credentials)
         await self._server.start()
 
-    async def Open(
+    async def Open(  # noqa: N802 - gRPC's name
         self, request_iterator: AsyncIterator[NodeFrame], context: grpc.aio.ServicerContext[object, object]
     ) -> AsyncIterator[CentreFrame]:
         self.streams += 1
@@ -111,7 +111,7 @@ class LinkCentre(LinkServicer):
             return []
         return [CentreFrame(heartbeat=Heartbeat())]
 
-    async def FetchWeights(
+    async def FetchWeights(  # noqa: N802 - gRPC's name
         self, request: WeightsRequest, context: grpc.aio.ServicerContext[object, object]
     ) -> AsyncIterator[Chunk]:
         if request.sha256 not in self.weights:
