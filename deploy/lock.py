@@ -1,4 +1,4 @@
-"""Write the hash-pinned locks: `python -m deploy.lock`.
+"""Write the hash-pinned locks: `python -m deploy.lock [--upgrade]`.
 
     requirements.lock        every wheel that all three programs and the tools need, without CUDA
     requirements-cpu.lock    torch without CUDA, taken first where such a build is at hand
@@ -6,6 +6,7 @@
     requirements-node.lock   Node.js as a Python package, for machines that have no npm
 
 The locks hold `==` and `--hash` lines and no address, so they say nothing of where they were made.
+Versions that stand in the locks are kept; `--upgrade` takes the newest that fit.
 They are installed with `--no-deps --require-hashes`: what stands in them is all that is installed.
 """
 
@@ -24,7 +25,8 @@ _HEADER = "# Written by `make lock`. Install with --no-deps --require-hashes.\n"
 
 def main() -> None:
     """Resolve for Python 3.11 on Linux and write the files."""
-    pinned = _resolve("pyproject.toml", "--all-extras", "--group", "dev")
+    kept = [] if "--upgrade" in sys.argv else ["--constraints", "requirements.lock"]
+    pinned = _resolve("pyproject.toml", "--all-extras", "--group", "dev", *kept)
     cuda = [entry for entry in pinned if _CUDA.match(entry)]
     rest = [_with_cpu_build(entry) for entry in pinned if not _CUDA.match(entry)]
     _write("requirements.lock", rest)
