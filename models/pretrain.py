@@ -1,35 +1,35 @@
-"""`python -m models.pretrain`: train the shipped weights, check them on what they did not see, write the model card.
+"""`python -m models.pretrain`: train the shipped weights and write down what they learnt from.
 
-    python -m models.pretrain [--anatomy DIR] [--quick] [--seed N] [--out FILE] [--folds N] [--card FILE]
+    python -m models.pretrain [--anatomy DIR] [--quick] [--seed N] [--out FILE] [--folds N]
 
 Without `--anatomy` only phantoms are learnt from (that is what CI does, with `--quick`). With it, DIR holds freely licensed CT and
-a manifest (`models.anatomy`). The lung network is written beside FILE as `lungs.safetensors`, the manifest as `anatomy.json`.
+a manifest (`models.anatomy`). The lung network is written beside FILE as `lungs.safetensors`, the record as `training.json`;
+`python -m models.card` then writes the model card.
 """
 
 import argparse
-import hashlib
 import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from models.anatomy import Anatomy, Entry, Manifest, load_anatomy, read_manifest
-from models.card import LeftOut, Training, model_card
+from models.anatomy import Anatomy, Manifest, load_anatomy, read_manifest
 from models.curriculum import ill_scans, lung_examples, opacity_examples
-from models.evaluate import evaluate, evaluation_phantoms
 from models.fit import Schedule, fit
 from models.infer import opacity_mask, slab_probabilities
 from models.looks import Example
 from models.lungs import find_lungs
 from models.net import LUNG_WIDTHS, GgoNet
 from models.quantify import quantify
+from models.record import RECORD, LeftOut, TrainingRecord, sha256_of
 from models.slabs import lung_grid
 from models.volume import Mask
-from models.weights import STARTING, save_arrays, to_arrays
+from models.weights import LUNGS, STARTING, save_arrays, to_arrays
 from protocol.errors import FederationError
 
 log = logging.getLogger(__name__)
@@ -153,33 +153,30 @@ def _run(options: argparse.Namespace) -> None:
     anatomies = list(load_anatomy(options.anatomy, manifest)) if options.anatomy else []
     course = prepare_course(anatomies, effort, seed=options.seed)
     nets = train(course, effort, seed=options.seed)
+    left_out = cross_check(anatomies, course, effort, seed=options.seed, folds=options.folds)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    lung_path = options.out.with_name("lungs.safetensors")
-    save_arrays(to_arrays(nets.lungs), lung_path)
+    save_arrays(to_arrays(nets.lungs), options.out.with_name(LUNGS.name))
     save_arrays(to_arrays(nets.opacity), options.out)
-    options.out.with_name("anatomy.json").write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    if options.card is not None:
-        left_out = (
-            cross_check(anatomies, course, effort, seed=options.seed, folds=options.folds) if options.folds else []
-        )
-        training = _training(options, nets, manifest.volumes, left_out, effort)
-        options.card.write_text(model_card(training), encoding="utf-8")
+    record = _record(options, manifest, left_out, effort)
+    options.out.with_name(RECORD).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
-def _training(
-    options: argparse.Namespace, nets: Nets, anatomies: Sequence[Entry], left_out: Sequence[LeftOut], effort: Effort
-) -> Training:
-    words = ["python -m models.pretrain", "--anatomy DIR" if anatomies else "", "--quick" if options.quick else ""]
-    return Training(
-        command=" ".join(word for word in [*words, f"--seed {options.seed} --folds {options.folds}"] if word),
-        seed=options.seed, opacity_sha256=_sha256(options.out), lung_sha256=_sha256(options.out.with_name("lungs.safetensors")),
-        parameters=sum(p.numel() for p in nets.opacity.parameters()), lung_parameters=sum(p.numel() for p in nets.lungs.parameters()),
-        phantoms=effort.phantoms, anatomies=anatomies, scores=evaluate(nets.opacity, evaluation_phantoms()), left_out=left_out,
+def _record(
+    options: argparse.Namespace, manifest: Manifest, left_out: Sequence[LeftOut], effort: Effort
+) -> TrainingRecord:
+    words = [
+        "python -m models.pretrain",
+        "--anatomy DIR" if manifest.volumes else "",
+        "--quick" if options.quick else "",
+    ]
+    tail = f"--seed {options.seed}" + (f" --folds {options.folds}" if options.folds else "")
+    return TrainingRecord(
+        command=" ".join(word for word in [*words, tail] if word), seed=options.seed,
+        versions={name: version(name) for name in ("torch", "monai", "numpy", "scipy")}, threads=torch.get_num_threads(),
+        phantoms=effort.phantoms, variants=effort.per_anatomy, lung_steps=effort.lung_steps, opacity_steps=effort.opacity_steps,
+        lung_sha256=sha256_of(options.out.with_name(LUNGS.name)), opacity_sha256=sha256_of(options.out),
+        anatomies=manifest.volumes, left_out=tuple(left_out),
     )  # fmt: skip
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _options() -> argparse.ArgumentParser:
@@ -189,10 +186,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=STARTING, metavar="FILE")
     parser.add_argument(
-        "--folds", type=int, default=3, help="for the card: leave every volume out once, in N groups; 0 for none"
-    )
-    parser.add_argument(
-        "--card", type=Path, metavar="FILE", help="write the model card here, after checking the weights"
+        "--folds", type=int, default=0, help="leave every volume out once, in N groups: takes longer than the training"
     )
     return parser
 

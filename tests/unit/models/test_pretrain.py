@@ -12,6 +12,7 @@ from models.fit import Schedule, fit
 from models.looks import Example, look_at
 from models.loss import patient_loss
 from models.net import GgoNet
+from models.record import read_record
 from models.weights import load_net
 from tests.unit.models.grids import phantom
 
@@ -32,10 +33,13 @@ def test_phantoms_alone_make_weights(tmp_path, quiet):
     assert first == again != other
     assert load_net(outs[0]) is not None
     assert sorted(p.name for p in outs[0].parent.iterdir()) == [
-        "anatomy.json",
         "lungs.safetensors",
         "starting.safetensors",
+        "training.json",
     ]
+    record = read_record(outs[0], outs[0].with_name("lungs.safetensors"))
+    assert (record.seed, record.anatomies, record.left_out, record.phantoms) == (3, (), (), TINY.phantoms)
+    assert record.command == "python -m models.pretrain --quick --seed 3"
 
 
 def test_a_bad_manifest_ends_with_its_exit_code(tmp_path, quiet):

@@ -1,0 +1,82 @@
+"""What made weights, in one JSON file beside them: the run, the scans it learnt from, the hashes of what came out.
+
+A record that stands beside other weights than its own is refused: it would name sources that they never saw.
+"""
+
+import hashlib
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from models.anatomy import Entry
+from protocol.codes import Code
+from protocol.errors import InvalidInputError
+
+RECORD = "training.json"
+
+
+class LeftOut(BaseModel):
+    """How networks that never saw this scan did on it. Fractions are points of lung volume."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    false_opacity_points: float
+    inserted: int
+    mean_error_points: float
+    worst_error_points: float
+    lung_dice: float
+
+
+class TrainingRecord(BaseModel):
+    """One run of `python -m models.pretrain`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    command: str
+    seed: int
+    versions: dict[str, str]
+    threads: int
+    phantoms: int
+    variants: int
+    """Of each scan, for each network."""
+    lung_steps: int
+    opacity_steps: int
+    lung_sha256: str
+    opacity_sha256: str
+    anatomies: tuple[Entry, ...]
+    left_out: tuple[LeftOut, ...] = ()
+
+
+def read_record(weights: Path, lungs: Path) -> TrainingRecord | None:
+    """Return the record beside `weights`, after checking that it speaks of these very files; `None` if none was kept.
+
+    Raises:
+        InvalidInputError: `bad-setting` if it is damaged, or of other weights.
+    """
+    path = weights.with_name(RECORD)
+    try:
+        record = TrainingRecord.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        raise InvalidInputError(
+            Code.BAD_SETTING, f"{path} is damaged; `python -m models.pretrain` writes it anew with the weights."
+        ) from error
+    if (sha256_of(weights), sha256_of(lungs)) != (record.opacity_sha256, record.lung_sha256):
+        raise InvalidInputError(
+            Code.BAD_SETTING, f"{path} is of other weights than those beside it; train again, or restore them."
+        )
+    return record
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hash of a file.
+
+    Raises:
+        InvalidInputError: `bad-setting` if it cannot be read.
+    """
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InvalidInputError(Code.BAD_SETTING, f"{path} cannot be read.") from error
