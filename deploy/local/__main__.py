@@ -31,7 +31,8 @@ def main(
     small: Annotated[bool, typer.Option(help="Fewer sites, studies and rounds: what `make test` plays.")] = False,
 ) -> None:
     """Play the story of a whole network on one machine and write summary.json and report.html."""
-    signal.signal(signal.SIGTERM, _end)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell lets what it starts in the background ignore SIGINT
+        signal.signal(number, _end)
     if data is not None and not data.exists():
         _CONSOLE.print(f"[red]There is no folder {data}.[/] Name one that holds DICOM studies or zips of them.")
         raise typer.Exit(2)

@@ -204,7 +204,8 @@ def _draw_place(axes: Axes, cells: Sequence[dict[str, Any]], weeks: Sequence[str
             axes.annotate(
                 f"{cell['count']}", (at, cell["count"]), (0, 2), textcoords="offset points", ha="center", fontsize=7
             )
-    axes.set_xticks(range(len(weeks)), [week.partition("-")[2] for week in weeks])
+    newest = weeks[-1].partition("-")[0]
+    axes.set_xticks(range(len(weeks)), [week.removeprefix(f"{newest}-").replace("-", "\n") for week in weeks])
     axes.set_xlim(-0.5, len(weeks) - 0.5)
     axes.grid(visible=False, axis="x")
 
