@@ -18,7 +18,10 @@ from protocol.errors import RefusedError, UnavailableError
 from server import cli, runtime
 from server.catalogue import Catalogue
 from server.settings import load_settings
+from strategies.flower import RunState
 from tests.fakes.centre_home import free_port
+from tests.unit.server.test_run import SCORES
+from tests.unit.server.test_training import MemoryFleet
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -319,8 +322,6 @@ def test_init_on_a_full_disk_leaves_nothing(small_disk: Path) -> None:
 def test_train_on_a_full_disk_leaves_nothing(
     call: Call, home: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.unit.server.test_training import MemoryFleet
-
     (home / "runs").rmdir()
     (home / "runs").symlink_to(small_disk)
     (home / "plan.toml").write_text(PLAN)
@@ -343,6 +344,28 @@ def test_run_on_a_full_disk_is_one_sentence(home: Path, small_disk: Path) -> Non
 
 
 # The rim.
+
+
+def test_ctrl_c_stops_the_serverapp_and_ends_as_interrupted(
+    call: Call, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted(MemoryFleet):
+        def run_state(self, number: int) -> RunState:
+            if not self.paused:
+                self.paused = True
+                raise KeyboardInterrupt
+            return RunState("", "")
+
+        paused = False
+
+    fleet = Interrupted()
+    (home / "plan.toml").write_text(PLAN)
+    monkeypatch.setattr(runtime, "open_fleet", lambda _: fleet)
+    monkeypatch.setattr(runtime, "phantom_measure", lambda _: lambda _: SCORES)
+    outcome = call("train", str(home / "plan.toml"), "--json")
+    assert (outcome.code, outcome.out) == (130, "")
+    assert fleet.stopped == [101]
+    assert "Traceback" not in outcome.err
 
 
 def test_every_family_has_its_exit_code(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,136 @@
+"""A hospital with a toy in place of training: the real runner, the real SuperNode, the real forwarder; the update is a constant.
+
+`python -m tests.fakes.toy_site HOME SITE FORWARD_PORT` after `enrol_toy`. What a test wants of the site is in files in `HOME`:
+
+    allow.json     the bundles that the site allows, by their SHA-256
+    refuse-from    a round from which on its budget is spent
+    break          training fails with an exception that quotes a name
+    hold           training waits until the file is gone; `held` says that it does
+
+What the site did is in `audit.txt`.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from client.gate import keys
+from client.gate.enrol import enrol
+from client.gate.forward import forward
+from client.gate.policy import Clearance, Refusal, Verdict
+from client.gate.trust import client_context, load_centre
+from client.runner.runner import Runner
+from client.runtime import own_tls
+from protocol.codes import Code
+from protocol.enrolment import decode_invite
+from protocol.errors import RefusedError
+from protocol.plan import UpdateNotice
+from strategies.arrays import arrays_sha256
+from strategies.flower import TaskDesk
+from strategies.message import pack_notice, unpack_order
+
+NAME = "MUSTERMANN^ERIKA"
+STEP = 1e-4
+EPSILON_PER_ROUND = 0.5
+
+
+def enrol_toy(home: Path, invite: str) -> str:
+    """Make keys and enrol; return the site's name."""
+    gateway = "https://localhost:9"
+    (home / "keys").mkdir(parents=True)
+    keys.make_keys(home / "keys", site_name="toy", gateway=gateway, now=datetime.now(UTC))
+    return enrol(decode_invite(invite), keys=home / "keys", trust=home / "trust", gateway=gateway).site
+
+
+def toy_app(site: str, home: Path) -> ClientApp:
+    """Adds STEP to every parameter."""
+    app = ClientApp()
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        order, base = unpack_order(message.content)
+        limit = home / "refuse-from"
+        if limit.exists() and order.round >= int(limit.read_text()):
+            raise RefusedError(Code.BUDGET_SPENT)
+        if (home / "break").exists():
+            raise ValueError(f"{NAME} was in the header")
+        while (home / "hold").exists():
+            (home / "held").touch()
+            time.sleep(0.05)
+        (home / "held").unlink(missing_ok=True)
+        update = {name: np.full_like(array, STEP) for name, array in base.items()}
+        notice = UpdateNotice(
+            run_id=order.run_id, round=order.round, site=site, base_sha256=order.base_sha256, update_sha256=arrays_sha256(update),
+            epsilon=EPSILON_PER_ROUND * order.round, delta=1e-5,
+        )  # fmt: skip
+        return Message(pack_notice(notice, update), reply_to=message)
+
+    return app
+
+
+def main(home: Path, site: str, port: int) -> None:
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    threading.Thread(target=_forward, args=(home, port), daemon=True).start()
+    supernode = threading.Thread(target=_supernode, args=(home, port, stop))
+    supernode.start()
+    secret = (home / "keys" / keys.SUPEREXEC_SECRET).read_bytes()
+
+    def approve(bundle_sha256: str) -> Verdict:
+        allowed = bundle_sha256 in json.loads((home / "allow.json").read_text())
+        return Clearance() if allowed else Refusal(code=Code.POLICY_BUNDLE)
+
+    def record(*row: str) -> None:
+        with (home / "audit.txt").open("a") as audit:
+            audit.write(" ".join(row) + "\n")
+
+    connect = lambda: TaskDesk(f"127.0.0.1:{port + 1}", secret)  # noqa: E731
+    try:
+        Runner(connect, app=toy_app(site, home), approve=approve, record=record).run(stop)
+    finally:
+        stop.set()
+        supernode.join()
+
+
+def _supernode(home: Path, port: int, stop: threading.Event) -> None:
+    """Keep the stock SuperNode up, as a node does: it ends when it is refused, as by a gateway that has not heard of the site yet."""
+    node_keys = home / "keys"
+    command = [
+        "flower-supernode", "--superlink", f"127.0.0.1:{port}", "--root-certificates", str(node_keys / keys.GATEWAY_CA),
+        "--auth-supernode-private-key", str(node_keys / keys.SUPERNODE_KEY), "--isolation", "process",
+        "--superexec-auth-secret-file", str(node_keys / keys.SUPEREXEC_SECRET), "--host", "127.0.0.1", "--port", str(port + 1),
+    ]  # fmt: skip
+    quiet = {"FLWR_HOME": str(home / "flwr"), "FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
+    while not stop.is_set():
+        child = subprocess.Popen(command, env={**os.environ, **quiet})
+        while child.poll() is None and not stop.wait(0.1):
+            pass
+        child.terminate()
+        try:
+            child.wait(5)
+        except subprocess.TimeoutExpired:
+            child.kill()
+
+
+def _forward(home: Path, port: int) -> None:
+    asyncio.run(
+        forward(
+            port, inside=own_tls(home / "keys"), fleet=load_centre(home / "trust").fleet_address,
+            outside=lambda: client_context(home / "trust", home / "keys"), stop=asyncio.Event(),
+        )
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

@@ -1,0 +1,1 @@
+"""The centre and toy hospitals as real processes on loopback."""
