@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 from deploy.local.failures import StepFailed
@@ -66,12 +66,13 @@ def _write_all(scene: Scene) -> list[PhantomStudy]:
 
 @contextmanager
 def _two_processes() -> Iterator[ProcessPoolExecutor]:
-    """Yield two processes that leave Ctrl-C to the story; if the body fails, what they have not begun is dropped."""
+    """Yield two processes that leave Ctrl-C to the story; if the body fails, they end at once."""
     with ProcessPoolExecutor(2, mp_context=get_context("spawn"), initializer=_leave_ctrl_c) as pool:
         try:
             yield pool
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            for process in active_children():
+                process.terminate()
             raise
 
 
