@@ -2,7 +2,6 @@
 
 import multiprocessing
 import sqlite3
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +15,7 @@ from client.ledger.store import SCHEMA, BudgetLedger, Charged, Limit, Price, Ref
 from client.store.database import connect
 from protocol.codes import Code
 from protocol.errors import ConflictError, RefusedError
+from tests.fakes.rough_price import rough_price
 
 RUN, OTHER = "a" * 32, "b" * 32
 EVENT = Event(noise_multiplier=1.5, sample_rate=0.5, steps=3, clipping_norm=0.5)
@@ -29,11 +29,6 @@ def spend(number: int, run_id: str = RUN, event: Event = EVENT) -> Spend:
 
 def open_ledger(path: Path, price: Price = epsilon) -> BudgetLedger:
     return BudgetLedger(connect(path, SCHEMA), lambda: datetime(2026, 3, 1, tzinfo=UTC), price=price)
-
-
-def rough_price(events: Sequence[Event], delta: float) -> float:
-    """Grows like ε does, in no time: the accountant has tests of its own."""
-    return float(sum(event.steps * (event.sample_rate / event.noise_multiplier) ** 2 for event in events) ** 0.5)
 
 
 @pytest.fixture
@@ -160,7 +155,7 @@ def _charge_in_turn(path: Path, run_id: str, gate: "multiprocessing.synchronize.
 
 def test_processes_that_race_never_exceed_the_limit_together(path: Path) -> None:
     open_ledger(path)
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("forkserver")
     gate = context.Barrier(3)
     children = [context.Process(target=_charge_in_turn, args=(path, digit * 32, gate)) for digit in ("a", "b", "c")]
     for child in children:

@@ -15,7 +15,8 @@ from client.gate import gate as gates
 from client.gate.gate import Gate
 from client.gate.policy import SitePolicy, TrainingPolicy
 from client.ledger import store as ledger_store
-from client.ledger.store import BudgetLedger
+from client.ledger.account import epsilon
+from client.ledger.store import BudgetLedger, Price
 from client.store.database import connect
 from client.train import kept
 from client.train.cohort import Cohort
@@ -57,9 +58,10 @@ def order(number: int = 1, base: Arrays = BASE, **changes: Any) -> RoundOrder:
 class Site:
     """A trainer with everything real but the clock and the seed."""
 
-    def __init__(self, folder: Path, *, epsilon: float = 8.0) -> None:
+    def __init__(self, folder: Path, *, allowed: float = 8.0, price: Price = epsilon) -> None:
         self.folder = folder
-        limits = {"epsilon_total": epsilon, "epsilon_per_run": epsilon}
+        self.price = price
+        limits = {"epsilon_total": allowed, "epsilon_per_run": allowed}
         self.policy = SitePolicy(training=ALLOWED.model_copy(update=limits))
         self.cases = [labelled_study(folder / "studies", study, study) for study in (1, 2)]
         self.trainer = self.start()
@@ -70,7 +72,7 @@ class Site:
         gate = Gate(connect(database, gates.SCHEMA), lambda: self.policy, lambda: NOW, self.folder / "audit.head")
         self.trainer = SiteTrainer(
             site="northport", policy=lambda: self.policy, gate=gate,
-            ledger=BudgetLedger(connect(database, ledger_store.SCHEMA), lambda: NOW),
+            ledger=BudgetLedger(connect(database, ledger_store.SCHEMA), lambda: NOW, price=self.price),
             kept=KeptUpdates(connect(database, kept.SCHEMA), self.folder / "updates"),
             cases=lambda: self.cases, cohort=Cohort(self.folder / "prepared"), base=self.shelf, now=lambda: NOW,
             randomness=Randomness(),
