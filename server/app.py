@@ -12,6 +12,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from protocol.codes import Code
 from protocol.plan import RoundOrder
+from server.family import end_with_parent
 from server.rounds import Ask, Said, run_rounds
 from server.run import RunFolder
 from strategies.arrays import Arrays
@@ -23,7 +24,8 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Carry the run on to its end."""
+    """Carry the run on to its end. Every round is on the disk, so this process may end at any moment, and does so with its parent."""
+    end_with_parent()
     folder = RunFolder(Path(run_setting(context, "run-dir")))
     with folder.held(context.run_id):
         run_rounds(folder, way_to_sites(grid, folder.nodes()), clock=time.monotonic)

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
@@ -22,6 +22,24 @@ def adopt_orphans() -> None:
     control = _process_control()
     if control:
         control(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_with_parent() -> None:
+    """Let the kernel kill this process when its parent dies (Linux); for a process that has nothing to tidy up."""
+    control = _process_control()
+    if control:
+        control(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def reap_adopted(own: Collection[int]) -> None:
+    """Take the exit codes of adopted processes that have ended, so that none stays behind as a zombie; children of `own` are left."""
+    try:
+        while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if found.si_pid in own:
+                return
+            os.waitpid(found.si_pid, 0)
+    except ChildProcessError:
+        return
 
 
 def start_child(command: Sequence[str], *, environment: Mapping[str, str], log: Path) -> "subprocess.Popen[bytes]":
@@ -56,7 +74,7 @@ def end_all(children: Sequence["subprocess.Popen[bytes]"], *, grace_seconds: flo
         _kill(pid)
     for child in children:
         child.wait()
-    _reap()
+    reap_adopted(())
 
 
 def family(pid: int) -> set[int]:
@@ -86,15 +104,6 @@ def _kill(pid: int) -> None:
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
-        return
-
-
-def _reap() -> None:
-    """Take the exit codes of adopted processes, so that none stays behind as a zombie."""
-    try:
-        while os.waitpid(-1, os.WNOHANG) != (0, 0):
-            pass
-    except ChildProcessError:
         return
 
 

@@ -13,7 +13,6 @@ from cryptography import x509
 from protocol.errors import FederationError
 from server.bundle import make_bundle
 from server.catalogue import described
-from server.family import family
 from server.home import SERVERS, SIGNING_KEYS
 from server.parts import RUNNING, program, read_parts
 from server.runtime import open_catalogue, open_fleet, open_registry
@@ -121,8 +120,3 @@ def _attempt(what: str, look: Callable[[], None]) -> Finding:
     except FederationError as error:
         return Finding(what, well=False, advice=str(error))
     return Finding(what, well=True)
-
-
-def processes_of(settings: CentreSettings) -> set[int]:
-    """Return every process of the running centre, those of Flower's own helpers included."""
-    return {pid for part in read_parts(settings.home).values() if part.pid for pid in family(part.pid)}

@@ -14,7 +14,7 @@ from types import FrameType
 
 from protocol.codes import Code
 from protocol.errors import FederationError, UnavailableError, error_for
-from server.family import adopt_orphans, end_all, start_child
+from server.family import adopt_orphans, end_all, reap_adopted, start_child
 from server.files import unwritable
 from server.parts import (
     FLEET,
@@ -118,6 +118,7 @@ class Supervisor:
         """Look at every part once, and write down how they are."""
         for index, part in enumerate(self._parts):
             self._parts[index] = self._looked_at(part)
+        reap_adopted({part.child.pid for part in self._parts})
         write_parts(self._settings.home, {part.name: part.state for part in self._parts})
         if not self._said_ready and all(part.state.state == RUNNING for part in self._parts):
             self._said_ready = True

@@ -24,6 +24,8 @@ from strategies.flower import Fleet
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.3
+PATIENCE_SECONDS = 60.0
+"""How long the SuperLink may be away in the midst of a run."""
 
 Measure = Callable[[Arrays], Scores]
 """How good weights are, on the public phantoms."""
@@ -79,7 +81,7 @@ class Trainer:
         Raises:
             RefusedError: `quorum-missed` if too few sites were left.
             InvalidInputError: `bad-shape` if the run's files are damaged.
-            UnavailableError: `run-failed` if ServerApp or SuperLink died; the run can be taken up again.
+            UnavailableError: `run-failed` if the ServerApp died or the SuperLink stays away; the run can be taken up again.
         """
         self._check_start(folder)
         self._measure_new(folder)
@@ -125,23 +127,30 @@ class Trainer:
     def _watch(self, folder: RunFolder, number: int) -> None:
         """Measure and report checkpoints until the run has ended.
 
-        A ServerApp that was killed is seen by the lock that it leaves; the SuperLink would notice most of a minute later.
+        A SuperLink that was killed is waited for: it is started again, and the ServerApp waits for it too. A ServerApp that was killed is
+        seen by the lock that it leaves; the SuperLink would notice most of a minute later.
         """
-        held = False
-        try:
-            while not (ended := self.fleet.run_state(number).ended):
-                if self._measure_new(folder):
-                    continue
-                before, held = held, folder.is_held(number)
-                if before and not held and folder.outcome() is None:
-                    raise _failed(folder, "the ServerApp died")
-                self.pause(LOOK_SECONDS)
-        except UnavailableError as error:
-            if error.code is not Code.PEER_UNREACHABLE:
-                raise
-            raise _failed(folder, "the SuperLink does not answer any more") from error
+        held, silent = False, 0.0
+        while not (ended := self._ended(number)):
+            if self._measure_new(folder):
+                continue
+            before, held = held, folder.is_held(number)
+            if before and not held and folder.outcome() is None:
+                raise _failed(folder, "the ServerApp died")
+            silent = silent + LOOK_SECONDS if ended is None else 0.0
+            if silent > PATIENCE_SECONDS:
+                raise _failed(folder, "the SuperLink does not answer any more")
+            self.pause(LOOK_SECONDS)
         if folder.outcome() is None:
             raise _failed(folder, f"it {ended}")
+
+    def _ended(self, number: int) -> str | None:
+        """Return how Flower's run ended, an empty word if it has not, or None if the SuperLink does not answer."""
+        try:
+            return self.fleet.run_state(number).ended
+        except UnavailableError as error:
+            log.info("superlink.silent", extra={"code": error.code.value})
+            return None
 
     def _check_outcome(self, folder: RunFolder) -> None:
         if folder.outcome() == COMPLETED:

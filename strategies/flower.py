@@ -39,7 +39,7 @@ from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.fab import Fab
 from flwr.supercore.heartbeat import HeartbeatSender
 from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
-from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError, inflate_object_from_contents
 from flwr.supercore.interceptors import (
     RuntimeTokenHttpInterceptor,
     RuntimeVersionHttpInterceptor,
@@ -400,7 +400,7 @@ class Task:
         self.bundle: bytes = fab.content
 
     def answer(self, reply: Message) -> None:
-        """Send `reply` and close the task.
+        """Send `reply` and close the task. Of a run that was stopped meanwhile the SuperNode takes no reply; then there is none.
 
         Raises:
             UnavailableError: `peer-unreachable` if the SuperNode has gone away.
@@ -408,6 +408,8 @@ class Task:
         try:
             _asked(lambda: push_message(self._client, reply, self.context))
             _asked(lambda: push_task_output(self._client, self.context, SubStatus.COMPLETED, ""))
+        except ObjectPushError:
+            log.info("task.unwanted")
         finally:
             self.close()
 

@@ -17,7 +17,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -53,7 +52,7 @@ def enrol_toy(home: Path, invite: str) -> str:
     return enrol(decode_invite(invite), keys=home / "keys", trust=home / "trust", gateway=gateway).site
 
 
-def toy_app(site: str, home: Path) -> ClientApp:
+def toy_app(site: str, home: Path, stop: threading.Event) -> ClientApp:
     """Adds STEP to every parameter."""
     app = ClientApp()
 
@@ -65,9 +64,8 @@ def toy_app(site: str, home: Path) -> ClientApp:
             raise RefusedError(Code.BUDGET_SPENT)
         if (home / "break").exists():
             raise ValueError(f"{NAME} was in the header")
-        while (home / "hold").exists():
+        while (home / "hold").exists() and not stop.wait(0.05):
             (home / "held").touch()
-            time.sleep(0.05)
         (home / "held").unlink(missing_ok=True)
         update = {name: np.full_like(array, STEP) for name, array in base.items()}
         notice = UpdateNotice(
@@ -97,7 +95,7 @@ def main(home: Path, site: str, port: int) -> None:
 
     connect = lambda: TaskDesk(f"127.0.0.1:{port + 1}", secret)  # noqa: E731
     try:
-        Runner(connect, app=toy_app(site, home), approve=approve, record=record).run(stop)
+        Runner(connect, app=toy_app(site, home, stop), approve=approve, record=record).run(stop)
     finally:
         stop.set()
         supernode.join()

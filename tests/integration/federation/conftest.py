@@ -101,8 +101,12 @@ class Network:
             (site.home / "hold").touch()
 
     def release(self) -> None:
+        """Let the hospitals finish, and see them do so: a second hold at once would be taken for the first."""
         for site in self.sites.values():
             (site.home / "hold").unlink()
+        until(
+            lambda: not any((site.home / "held").exists() for site in self.sites.values()), seconds=30, what="all go on"
+        )
 
 
 @pytest.fixture(scope="package")

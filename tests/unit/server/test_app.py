@@ -56,12 +56,17 @@ def test_a_site_that_never_enrolled_is_absent_and_the_others_are_asked() -> None
     assert not isinstance(answers[NORTH], Code)
 
 
-def test_the_serverapp_carries_the_run_of_its_setting_to_the_end(folder: RunFolder) -> None:
+def test_the_serverapp_carries_the_run_of_its_setting_to_the_end(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound: list[bool] = []
+    monkeypatch.setattr(app_module, "end_with_parent", lambda: bound.append(True))
     context = Context(RUN_NUMBER, 1, {}, RecordDict(), {"run-dir": str(folder.path)})
     main(Obliging(), context)
     assert folder.outcome() == COMPLETED
     assert [record.sites for record in folder.records()] == [SITES] * 3
     assert not folder.is_held(RUN_NUMBER)
+    assert bound, "nobody is left to hold the run when Flower's own processes are gone"
 
 
 def test_it_needs_no_torch_and_no_scans() -> None:

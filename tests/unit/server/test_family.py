@@ -114,6 +114,61 @@ def test_a_grandchild_whose_parent_was_killed_is_adopted_and_ended(tmp_path: Pat
     assert not alive(grandchild)
 
 
+ZOMBIES = """
+import subprocess, sys, time
+from server.family import adopt_orphans, reap_adopted
+adopt_orphans()
+own = subprocess.Popen(["true"])
+middle = subprocess.Popen(["sh", "-c", "(setsid sh -c 'echo $$; exit 7' &) ; exit 0"], stdout=subprocess.PIPE, text=True)
+orphan = int(middle.stdout.readline())
+middle.wait()
+deadline = time.monotonic() + 30
+state = "?"
+while state != "Z" and time.monotonic() < deadline:
+    state = open(f"/proc/{orphan}/stat").read().rpartition(")")[2].split()[0]
+while open(f"/proc/{own.pid}/stat").read().rpartition(")")[2].split()[0] != "Z":
+    time.sleep(0.01)
+own_code = None
+for _ in range(3):
+    reap_adopted({own.pid})
+own_code = own.wait()
+reap_adopted({own.pid})
+try:
+    open(f"/proc/{orphan}/stat")
+    left = True
+except FileNotFoundError:
+    left = False
+print(state, own_code, left)
+"""
+
+
+def test_adopted_dead_are_taken_and_our_own_are_left_to_us() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ZOMBIES], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "Z 0 False\n"
+
+
+BOUND = """
+import os, subprocess, sys, time
+child = "from server.family import end_with_parent; import time; end_with_parent(); print('bound', flush=True); time.sleep(600)"
+process = subprocess.Popen([sys.executable, "-c", child], stdout=subprocess.PIPE, text=True)
+process.stdout.readline()
+print(process.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_who_bound_itself_to_its_parent_dies_with_it() -> None:
+    parent = subprocess.Popen([sys.executable, "-c", BOUND], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    assert alive(child)
+    parent.kill()
+    parent.communicate(timeout=30)
+    until(lambda: not alive(child))
+
+
 def test_a_killed_parent_takes_its_children_with_it(tmp_path: Path) -> None:
     parent = Parent(tmp_path, SLEEPS, SLEEPS)
     parent.process.kill()

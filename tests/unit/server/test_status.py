@@ -16,7 +16,7 @@ from server import status
 from server.bundle import make_bundle
 from server.parts import PARTS, RUNNING, PartState, only_supervisor, write_parts
 from server.settings import CentreSettings
-from server.status import Finding, examine, processes_of, status_of
+from server.status import Finding, examine, status_of
 from strategies.flower import ConnectedNode
 
 NOW = datetime.now(UTC)
@@ -145,7 +145,3 @@ def test_a_part_that_does_not_answer_leaves_the_sites_unknown(
 def test_a_centre_that_is_starting_asks_nobody(settings: CentreSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     document = status_with(settings, monkeypatch, Answering(silent=True), state="starting")
     assert (document["running"], document["sites"], document["parts"]["fleet"]) == (False, None, "starting")
-
-
-def test_a_centre_that_does_not_run_has_no_processes(settings: CentreSettings) -> None:
-    assert processes_of(settings) == set()

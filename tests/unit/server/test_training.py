@@ -18,7 +18,7 @@ from server.bundle import Bundle
 from server.catalogue import Catalogue
 from server.rounds import Said, run_rounds
 from server.run import RunFolder
-from server.training import Trainer, check_plan, phantom_measure, read_plan, summary
+from server.training import PATIENCE_SECONDS, Trainer, check_plan, phantom_measure, read_plan, summary
 from strategies.arrays import Arrays
 from strategies.flower import ConnectedNode, RunState
 from tests.fakes.outcomes import code_of
@@ -244,7 +244,7 @@ def test_an_earlier_serverapp_that_lets_go_is_not_taken_for_ours(desk: Desk) -> 
     assert trainer.run(run).manifest.rounds == 3
 
 
-def test_a_superlink_that_falls_silent_is_a_run_that_can_be_taken_up(desk: Desk) -> None:
+def test_a_superlink_that_stays_away_is_a_run_that_can_be_taken_up(desk: Desk) -> None:
     run = desk.trainer.begin(a_plan())
 
     def fall_silent(line: str) -> None:
@@ -253,8 +253,25 @@ def test_a_superlink_that_falls_silent_is_a_run_that_can_be_taken_up(desk: Desk)
     with pytest.raises(UnavailableError, match=f"after 1 rounds.*--resume {run.run_id}") as caught:
         replace(desk.trainer, say=fall_silent).run(run)
     assert caught.value.code is Code.RUN_FAILED
+    assert sum(desk.paused) == pytest.approx(PATIENCE_SECONDS)
     desk.fleet.silent, desk.fleet.state[101] = False, "failed"
     assert desk.trainer.run(desk.trainer.take_up(run.run_id)).manifest.name == "ggo@1"
+
+
+def test_a_superlink_that_comes_back_is_waited_for(desk: Desk) -> None:
+    run = desk.trainer.begin(a_plan())
+    pauses: list[float] = []
+
+    def fall_silent(line: str) -> None:
+        desk.fleet.silent = line.startswith("round 1")
+
+    def wait(seconds: float) -> None:
+        pauses.append(seconds)
+        desk.fleet.silent = desk.fleet.silent and sum(pauses) < PATIENCE_SECONDS / 2
+
+    assert replace(desk.trainer, say=fall_silent, pause=wait).run(run).manifest.rounds == 3
+    assert sum(pauses) >= PATIENCE_SECONDS / 2
+    assert [record.round for record in run.records()] == [1, 2, 3]
 
 
 def test_too_few_sites_end_a_run_and_it_can_go_on_with_more(desk: Desk) -> None:

@@ -1,13 +1,19 @@
 """A round of questions: one answer for each site, by the deadline, whatever the sites send."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from flwr.app import Array, ArrayRecord, Error, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, Error, Message, MetricRecord, RecordDict
+from flwr.proto.runtime_pb2 import AcquireTaskResponse
+from flwr.proto.task_pb2 import Task as ProtoTask
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -15,8 +21,9 @@ from protocol.codes import Code
 from protocol.plan import UpdateNotice
 from strategies import flower
 from strategies.arrays import arrays_sha256
-from strategies.flower import FAULT_AT_SITE, REFUSED_BY_SITE, Answer, ask, key_bytes
+from strategies.flower import FAULT_AT_SITE, REFUSED_BY_SITE, Answer, Task, TaskDesk, ask, key_bytes
 from strategies.message import pack_notice, pack_order
+from tests.fakes.outcomes import code_of
 from tests.fakes.rounds import a_notice, an_order, weights
 from tests.fakes.superlink import MemorySuperLink, within_a_task
 
@@ -258,6 +265,90 @@ def test_a_second_reply_to_the_same_message_counts_for_nothing() -> None:
     assert next(answers).node_id == 11
     superlink.handed_out.clear()
     assert list(answers) == [Answer(12, Code.ROUND_LATE)]
+
+
+# A site's task.
+
+
+@dataclass
+class SuperNode:
+    """The SuperNode's runtime API as a task uses it. What is in `faults` fails when it is called."""
+
+    faults: dict[str, Exception] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+
+    def call(self, name: str, result: Any = None) -> Any:
+        self.calls.append(name)
+        if name in self.faults:
+            raise self.faults[name]
+        return result
+
+    def SendTaskHeartbeat(self, _: Any) -> Any:  # noqa: N802
+        return SimpleNamespace(success=True)
+
+    def AcquireTask(self, _: Any) -> AcquireTaskResponse:  # noqa: N802
+        return self.call("acquire", AcquireTaskResponse(task=ProtoTask(task_id=1), token="t"))
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+
+@pytest.fixture
+def supernode(monkeypatch: pytest.MonkeyPatch) -> SuperNode:
+    node = SuperNode()
+    message = Message(RecordDict(), dst_node_id=3, message_type="train", ttl=60.0)
+    given = (message, SimpleNamespace(), SimpleNamespace(run_id=9), SimpleNamespace(content=b"fab"))
+    monkeypatch.setattr(flower, "pull_task_input", lambda _: node.call("pull", given))
+    monkeypatch.setattr(flower, "push_message", lambda *_: node.call("push"))
+    monkeypatch.setattr(flower, "push_task_output", lambda *_: node.call("output"))
+    monkeypatch.setattr(TaskDesk, "_connect", lambda *_: node)
+    return node
+
+
+def taken(supernode: SuperNode) -> Task:
+    task = TaskDesk("127.0.0.1:1", b"s").next_task()
+    assert task is not None
+    supernode.calls.clear()
+    return task
+
+
+def test_a_task_holds_message_and_bundle_and_is_answered_once(supernode: SuperNode) -> None:
+    task = taken(supernode)
+    assert (task.run, task.bundle) == (9, b"fab")
+    task.refuse(REFUSED_BY_SITE, Code.BUDGET_SPENT)
+    assert supernode.calls == ["push", "output", "close"]
+    assert not task._heartbeat.is_running
+
+
+def test_a_run_that_was_stopped_while_the_site_worked_takes_no_reply_and_ends_nothing(supernode: SuperNode) -> None:
+    task = taken(supernode)
+    supernode.faults = {"push": ObjectPushError("a" * 64, 9, "session")}
+    task.refuse(REFUSED_BY_SITE, Code.BUDGET_SPENT)
+    assert supernode.calls == ["push", "close"]
+    assert not task._heartbeat.is_running
+
+
+@pytest.mark.parametrize("call", ["push", "output"])
+def test_a_supernode_that_is_gone_is_one_error_and_the_task_is_closed(supernode: SuperNode, call: str) -> None:
+    task = taken(supernode)
+    supernode.faults = {call: httpx.ConnectError("gone")}
+    assert code_of(lambda: task.refuse(REFUSED_BY_SITE, Code.BUDGET_SPENT)) is Code.PEER_UNREACHABLE
+    assert supernode.calls[-1] == "close"
+    assert not task._heartbeat.is_running
+
+
+@pytest.mark.parametrize(
+    "fault", [RuntimeError("No messages received"), KeyError("x"), ValueError("x"), TypeError("x"), RecursionError()]
+)
+def test_a_task_that_cannot_be_read_is_left(supernode: SuperNode, fault: Exception) -> None:
+    supernode.faults = {"pull": fault}
+    assert TaskDesk("127.0.0.1:1", b"s").next_task() is None
+    assert supernode.calls == ["acquire", "pull", "close"]
+
+
+def test_a_supernode_that_goes_while_it_hands_a_task_out_is_one_error(supernode: SuperNode) -> None:
+    supernode.faults = {"pull": httpx.ReadError("gone")}
+    assert code_of(TaskDesk("127.0.0.1:1", b"s").next_task) is Code.PEER_UNREACHABLE
 
 
 # Keys.
