@@ -62,6 +62,8 @@ _FAILURES = """## Known failures
   on three slices of COVID-19 patients that look near normal to a layman). They carry `single-slice`.
 * Uniform haze without a border (early oedema, poor inspiration) is not told from healthy lung: there is nothing beside it to
   compare with. Dependent density and motion beside the heart may be called ground glass, up to about two points.
+* **Dense disease along the pleura is lost by the lung mask**: of three phantoms with 30 % of it, a fifth was kept (a threshold keeps
+  more; the goal is 95 %). The shipped lung network is older than the examples that show it. Two tests expect this failure by name.
 * Consolidation is read low: of the 5.9 % in case b02 nearly five points are missed, most of them in the lower third.
 * Effusion is left out of the lungs; a thin one behind consolidation may be counted as consolidation, and the reverse.
 * A solid mass is neither ground glass nor consolidation by definition, but the haze around it may be called ground glass.
