@@ -89,14 +89,21 @@ def _body(hu: Field, outside: Region) -> Region:
 
 
 def _hull(body: Region, outside: Region) -> Region:
-    """Fill the body in every slice; lung that reaches the picture's edge is inside too."""
+    """Fill the body in every slice; lung that reaches the picture's edge is inside too.
+
+    Beside a body with room air around it, that lung lies between the body's outermost rows and columns; in a picture that shows
+    no room air it may lie anywhere.
+    """
     hull = np.empty_like(body)
+    close = not outside.any()
     for index, (plane, free) in enumerate(zip(body, outside, strict=True)):
         filled = ndimage.binary_fill_holes(plane)
         rows, columns = np.flatnonzero(filled.any(axis=1)), np.flatnonzero(filled.any(axis=0))
         hull[index] = filled
         if rows.size:
-            span = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+            span = (
+                (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)) if not close else (slice(None),) * 2
+            )
             touching = _touching_edge(~free & ~filled)
             hull[index][span] |= touching[span]
     return hull
