@@ -152,13 +152,13 @@ def _disk(settings: NodeSettings) -> Check:
 
 
 def _audit(settings: NodeSettings) -> Check:
-    from client.runtime import open_gate
+    from client.rooms import open_gate
 
     return Check("audit", f"{open_gate(settings).audit.verify().number} rows verify")
 
 
 def _model(settings: NodeSettings) -> Check:
-    from client.runtime import open_shelf
+    from client.rooms import open_shelf
 
     return Check("model", f"{open_shelf(settings).load().release} loads and verifies")
 

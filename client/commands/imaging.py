@@ -125,7 +125,7 @@ def _model_of(home: Path) -> "Callable[[], Model]":
 
 def _open_home(home: Path) -> "tuple[NodeSettings, StudyStore, Pseudonyms]":
     from client.deidentify.pseudonyms import KEY_FILE, load_pseudonyms
-    from client.runtime import open_store
+    from client.rooms import open_store
     from client.settings import load_settings
 
     settings = load_settings(home)
@@ -135,7 +135,7 @@ def _open_home(home: Path) -> "tuple[NodeSettings, StudyStore, Pseudonyms]":
 def _worker(settings: "NodeSettings", store: "StudyStore") -> "Worker":
     """Return a worker without a gate: records wait for the running node, whose own worker hands them over."""
     from client.infer.worker import Worker
-    from client.runtime import open_shelf
+    from client.rooms import open_shelf
 
     return Worker(store, open_shelf(settings), settings)
 

@@ -110,7 +110,7 @@ def _files(path: Path) -> list[Path]:
 
 def _open_home(home: Path) -> "tuple[StudyStore, Pseudonyms]":
     from client.deidentify.pseudonyms import KEY_FILE, load_pseudonyms
-    from client.runtime import open_store
+    from client.rooms import open_store
     from client.settings import load_settings
 
     settings = load_settings(home)

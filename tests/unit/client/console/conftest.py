@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from client import runtime
+from client import rooms
 from client.console.app import create_app
 from client.console.entrance import Entrance
 from client.console.ward import Ward
@@ -56,12 +56,12 @@ class Staff:
         settings.policy.write_text("[training]\nallowed = true\nepsilon_total = 8.0\nepsilon_per_run = 4.0\n")
         self.store = home.store()
         self.intake = Intake(self.store, home.pseudonyms)
-        self.book, self.keys, _, _ = runtime._open_reads(settings)
-        self.audit = runtime.open_gate(settings).audit
+        self.book, self.keys, _, _ = rooms.open_reads(settings)
+        self.audit = rooms.open_gate(settings).audit
         self.ward = Ward(
             name="Northport & Sons", port=9444, entrance=Entrance(TOKEN, lambda: self.now), store=self.store,
-            keys=self.keys, reads=self.book.requests, spent=runtime._spent(settings), policy=runtime.policy_source(settings),
-            status=lambda: runtime.status_of(settings), audit=self.audit.newest, note=self.audit.append,
+            keys=self.keys, reads=self.book.requests, spent=rooms.open_spending(settings), policy=rooms.policy_source(settings),
+            status=lambda: rooms.status_of(settings), audit=self.audit.newest, note=self.audit.append,
         )  # fmt: skip
         self.browser = AsgiClient(create_app(self.ward), base_url=BASE)
 
@@ -105,7 +105,7 @@ class Staff:
         event = Event(noise_multiplier=4.0, sample_rate=0.25, steps=60, clipping_norm=1.0)
         limit = Limit(epsilon_total=8.0, epsilon_per_run=8.0, delta=1e-5)
         spend = Spend(run_id="e" * 32, round=1, lineage="ggo", event=event)
-        runtime.open_ledger(self.home.settings).charge(spend, limit=limit)
+        rooms.open_ledger(self.home.settings).charge(spend, limit=limit)
 
     def post_read(self, study_key: str) -> None:
         self.book.post(a_post(), study_key=study_key)

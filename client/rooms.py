@@ -1,0 +1,168 @@
+"""The node's rooms, opened from its settings: stores, ledgers, shelves, books. It alone builds connections.
+
+Each call opens a connection of its own: SQLite's may not be shared between threads.
+"""
+
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from client.gate import contact, gate, inbox
+from client.gate.audit import HEAD_FILE
+from client.gate.contact import ContactBook
+from client.gate.gate import Gate
+from client.gate.inbox import Inbox
+from client.gate.policy import SitePolicy
+from client.gate.policy_file import load_policy
+from client.gate.trust import is_enrolled, load_centre
+from client.parts import is_running, read_parts
+from client.settings import NodeSettings
+from client.store import tables
+from client.store.database import connect
+from client.store.studies import StudyStore
+from protocol.errors import RefusedError
+
+if TYPE_CHECKING:
+    from client.console.ward import Spent
+    from client.gateway.book import Book
+    from client.gateway.keys import ReaderKeys
+    from client.gateway.reports import Reports
+    from client.gateway.sessions import Sessions
+    from client.infer.releases import ReleaseShelf
+    from client.ledger.store import BudgetLedger
+    from client.train.site import SiteTrainer
+
+
+def utc_now() -> datetime:
+    """Return the time, with its zone."""
+    return datetime.now(UTC)
+
+
+def local_now() -> datetime:
+    """Return the site's own time; opening hours are local."""
+    return datetime.now().astimezone()
+
+
+def open_store(settings: NodeSettings) -> StudyStore:
+    """Return the store of studies."""
+    return StudyStore(connect(settings.database, tables.SCHEMA), settings)
+
+
+def open_gate(settings: NodeSettings) -> Gate:
+    """Return the gate, and with it the audit chain and the outbox."""
+    return Gate(connect(settings.database, gate.SCHEMA), policy_source(settings), utc_now, settings.home / HEAD_FILE)
+
+
+def open_inbox(settings: NodeSettings) -> Inbox:
+    """Return what the centre told the node."""
+    return Inbox(connect(settings.database, inbox.SCHEMA), utc_now)
+
+
+def open_contact(settings: NodeSettings) -> ContactBook:
+    """Return what is known of the link."""
+    return ContactBook(connect(settings.database, contact.SCHEMA), utc_now)
+
+
+def open_ledger(settings: NodeSettings) -> "BudgetLedger":
+    """Return the privacy ledger."""
+    from client.ledger.store import SCHEMA, BudgetLedger
+
+    return BudgetLedger(connect(settings.database, SCHEMA), utc_now)
+
+
+def open_shelf(settings: NodeSettings) -> "ReleaseShelf":
+    """Return the model releases on this node."""
+    from client.infer.releases import ReleaseShelf, pinned_release_key
+
+    return ReleaseShelf(settings.models, pinned_release_key(settings.trust))
+
+
+def open_trainer(settings: NodeSettings, gate_: Gate) -> "SiteTrainer":
+    """Return what answers orders to train."""
+    from client.infer.quantify import torch_device
+    from client.train import kept
+    from client.train.cohort import Cohort
+    from client.train.site import SiteTrainer
+    from models.weights import load_arrays
+
+    shelf = open_shelf(settings)
+    return SiteTrainer(
+        site=load_centre(settings.trust).site,
+        policy=policy_source(settings),
+        gate=gate_,
+        ledger=open_ledger(settings),
+        kept=kept.KeptUpdates(connect(settings.database, kept.SCHEMA), settings.updates),
+        cases=open_store(settings).training_cases,
+        cohort=Cohort(settings.prepared),
+        base=lambda name: load_arrays(shelf.weights(name)),
+        now=local_now,
+        device=torch_device(settings.compute.device),
+    )
+
+
+def policy_source(settings: NodeSettings) -> Callable[[], SitePolicy]:
+    """Return a function that reads the site's policy anew each time."""
+    return lambda: load_policy(settings.policy)
+
+
+def open_reads(settings: NodeSettings) -> "tuple[Book, ReaderKeys, Sessions, Reports]":
+    """Return the tables of the reading exchange, on one connection."""
+    from client.gateway.book import SCHEMA, Book
+    from client.gateway.keys import ReaderKeys
+    from client.gateway.reports import Reports
+    from client.gateway.sessions import Sessions
+
+    book = Book(connect(settings.database, SCHEMA), utc_now)
+    keys = ReaderKeys(book.connection, utc_now)
+    sessions = Sessions(book, keys, open_contact(settings).last_heard)
+    return book, keys, sessions, Reports(book, open_gate(settings))
+
+
+def open_spending(settings: NodeSettings) -> "Callable[[], Spent]":
+    """Return a view of the ledger that replays the history only when it has grown: the accountants take a moment."""
+    from client.console.ward import Spent
+
+    opened, known = cache(open_ledger), dict[tuple[int, float], Spent]()
+
+    def look() -> Spent:
+        from client.ledger.account import course
+
+        ledger, delta = opened(settings), load_policy(settings.policy).training.delta
+        try:
+            charges = ledger.history()
+        except RefusedError:
+            return Spent(epsilon=math.inf, charges=(), broken=True)
+        at = (len(charges), delta)
+        if at not in known:
+            known.clear()
+            events = [charge.spend.event for charge in charges]
+            known[at] = Spent(epsilon=ledger.epsilon(delta), charges=charges, course=course(events, delta))
+        return known[at]
+
+    return look
+
+
+def status_of(settings: NodeSettings) -> dict[str, Any]:
+    """Return what `acinus-node status --json` prints; works while the node runs and while it does not."""
+    enrolled = is_enrolled(settings.trust)
+    outbox = open_gate(settings).outbox
+    link = open_contact(settings).read()
+    running = is_running(settings.home)
+    return {
+        "ok": True,
+        "name": settings.site.name,
+        "site": load_centre(settings.trust).site if enrolled else None,
+        "enrolled": enrolled,
+        "running": running,
+        "parts": {name: part.state for name, part in read_parts(settings.home).items()},
+        "studies": open_store(settings).counts(),
+        "outbox": outbox.counts()["waiting"],
+        "parked": [{"kind": parked.kind, "code": parked.code} for parked in outbox.parked()],
+        "link": {
+            "connected": link.connected and running,
+            "heard": link.heard.strftime("%Y-%m-%dT%H:%M:%SZ") if link.heard else None,
+        },
+        "model_release": open_shelf(settings).current(),
+    }
