@@ -56,7 +56,7 @@ def draw_picture(
         _label(pen, left, f"slice {z + 1} of {len(hu)}")
     _write(pen, sheet.width, document)
     out = BytesIO()
-    sheet.save(out, "PNG", optimize=True)
+    sheet.save(out, "PNG", compress_level=6)
     return out.getvalue()
 
 

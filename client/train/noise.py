@@ -1,22 +1,27 @@
-"""Gaussian noise for differential privacy, from the operating system's random numbers.
+"""Gaussian noise for differential privacy, under keys from the operating system.
 
-A pseudo-random generator with a short seed would let whoever guesses the seed subtract the noise, so every value is drawn from
-the kernel. Four values are added into one, so that the gaps between floating-point numbers of a single draw cannot be used to tell
-neighbouring sums apart (Holohan and Braghin 2021, arXiv:2107.10138, the construction that Opacus calls secure mode).
+A pseudo-random generator with a short seed would let whoever guesses the seed subtract the noise. So every tensor of noise has a key
+of its own, 256 bits from the kernel, used once and forgotten; AES in counter mode (NIST SP 800-38A) makes the stream of it. Four
+values are added into one, so that the gaps between floating-point numbers of a single draw cannot be used to tell neighbouring sums
+apart (Holohan and Braghin 2021, arXiv:2107.10138, the construction that Opacus calls secure mode).
 """
 
+import math
 import os
 import random
 from collections.abc import Callable
 
 import numpy as np
 import torch
-from scipy.special import ndtri
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES256
+from cryptography.hazmat.primitives.ciphers.modes import CTR
 from torch import Tensor
 
-_DRAWS = 4
 _BITS = 52
-"""With one more, the midpoint of the last cell would round to 1, whose quantile is infinite."""
+"""Random bits of a uniform value. With one more, the midpoint of the last cell would round to 1."""
+
+_KEY_BYTES, _COUNTER_FROM_ZERO = 32, bytes(16)
 
 RandomBytes = Callable[[int], bytes]
 """Returns so many random bytes. `os.urandom` everywhere but in tests."""
@@ -29,23 +34,30 @@ class Randomness:
         self._bytes = random_bytes
 
     def normal(self, shape: tuple[int, ...], *, std: float) -> Tensor:
-        """Return independent values of N(0, std²), float32, of `shape`."""
-        count = int(np.prod(shape, dtype=np.int64))
-        total = np.zeros(count)
-        for _ in range(_DRAWS):
-            total += ndtri(self._uniform(count))
-        return torch.from_numpy((total * (std / np.sqrt(_DRAWS))).astype(np.float32)).reshape(shape)
+        """Return independent values of N(0, std²), float32, of `shape`.
+
+        Box and Muller's two normals of a pair of uniforms are independent, so each may serve another value: every value is the sum of
+        four normals from four different pairs.
+        """
+        count = math.prod(shape)
+        total = torch.zeros(count, dtype=torch.float64)
+        radii, angles = self._uniform(4 * (count + 1)).view(2, 2, count + 1)
+        for radius, angle in zip(radii.log_().mul_(-2.0).sqrt_(), angles.mul_(2.0 * math.pi), strict=True):
+            total += (radius * angle.cos())[1:]
+            total += (radius * angle.sin())[:-1]
+        return total.mul_(std / 2.0).to(torch.float32).view(shape)
 
     def chosen(self, items: int, *, rate: float) -> list[int]:
         """Return the indices that a Poisson sample at `rate` takes: each of `items` by itself, with probability `rate`."""
-        return [index for index, value in enumerate(self._uniform(items)) if value < rate]
+        return [index for index, value in enumerate(self._uniform(items).tolist()) if value < rate]
 
     def some(self, items: int, count: int) -> list[int]:
         """Return `count` different indices below `items`, or all of them if there are fewer, in ascending order."""
         seed = int.from_bytes(self._bytes(32), "big")
         return sorted(random.Random(seed).sample(range(items), min(items, count)))  # noqa: S311 - which slices is no secret
 
-    def _uniform(self, count: int) -> np.ndarray:
-        """Values in the open interval (0, 1), in the middles of 2^52 equal cells."""
-        words = np.frombuffer(self._bytes(8 * count), dtype=np.uint64) >> np.uint64(64 - _BITS)
-        return (words.astype(np.float64) + 0.5) * 2.0**-_BITS
+    def _uniform(self, count: int) -> Tensor:
+        """Values in the open interval (0, 1), float64, in the middles of 2^52 equal cells."""
+        stream = Cipher(AES256(self._bytes(_KEY_BYTES)), CTR(_COUNTER_FROM_ZERO)).encryptor().update(bytes(8 * count))
+        words = np.frombuffer(stream, dtype=np.uint64) >> np.uint64(64 - _BITS)
+        return torch.from_numpy((words.astype(np.float64) + 0.5) * 2.0**-_BITS)

@@ -164,9 +164,9 @@ def _stacked(pieces: Sequence[PatientSlices]) -> PatientSlices:
 def _patient_gradient(net: GgoNet, parameters: Sequence[nn.Parameter], patient: PatientSlices) -> tuple[Tensor, ...]:
     """One backward pass over the patient's slices, (S, 3, Y, X)."""
     device = parameters[0].device
-    inputs = patient.inputs.to(device).requires_grad_(True)  # noqa: FBT003 - torch's signature
-    loss = patient_loss(net(inputs), patient.target.to(device), patient.valid.to(device))
     # torch 2.13 crashes in GroupNorm's backward pass for a channels-last input whose gradient nobody wants, as it is when
     # convolutions are frozen; so the gradient of the slices themselves is asked for, too.
     frozen = any(not parameter.requires_grad for parameter in net.parameters())
+    inputs = patient.inputs.to(device).requires_grad_(frozen)
+    loss = patient_loss(net(inputs), patient.target.to(device), patient.valid.to(device))
     return torch.autograd.grad(loss, [*parameters, *([inputs] if frozen else [])])[: len(parameters)]

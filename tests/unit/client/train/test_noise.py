@@ -20,32 +20,49 @@ def test_noise_is_normal_with_the_right_spread() -> None:
     assert abs(stats.kurtosis(drawn)) < 0.05
 
 
-def test_every_value_is_a_sum_of_four_draws() -> None:
+def test_every_tensor_of_noise_has_a_key_of_its_own() -> None:
     source = CountedBytes(2)
-    Randomness(source).normal((3, 7), std=1.0)
-    assert source.given == 4 * 8 * 21
+    randomness = Randomness(source)
+    first, second = (randomness.normal((3, 7), std=1.0) for _ in range(2))
+    assert source.given == 2 * 32
+    assert not torch.equal(first, second)
 
 
-def test_the_operating_system_is_asked_unless_a_test_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
+def test_neighbours_share_a_pair_of_uniforms_and_still_know_nothing_of_each_other() -> None:
+    drawn = Randomness(CountedBytes(6)).normal((200_000,), std=1.0).numpy()
+    for one, other in ((drawn[1:], drawn[:-1]), (drawn[1:] ** 2, drawn[:-1] ** 2), (np.abs(drawn[1:]), drawn[:-1])):
+        assert abs(np.corrcoef(one, other)[0, 1]) < 0.01
 
-    def watched(count: int) -> bytes:
-        asked.append(count)
-        return bytes(range(1, 1 + count % 250)) + b"\x01" * (count - count % 250)
 
+def test_a_value_is_a_sum_of_four_normals() -> None:
+    class Halved(Randomness):
+        def _uniform(self, count: int) -> torch.Tensor:
+            values = super()._uniform(count).view(2, 2, -1)
+            values[0, 0] = 1.0 - 1e-12  # the first radius is nothing: of four normals two are left
+            return values.flatten()
+
+    drawn = Halved(CountedBytes(7)).normal((50_000,), std=1.0).numpy()
+    assert drawn.std() == pytest.approx(np.sqrt(0.5), rel=0.02)
+
+
+def test_the_operating_system_is_asked_unless_a_test_says_otherwise() -> None:
     assert Randomness.__init__.__defaults__ == (os.urandom,)
     torch.manual_seed(0)
     first = Randomness().normal((16,), std=1.0)
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002 - to show that it changes nothing
     assert not torch.equal(first, Randomness().normal((16,), std=1.0))
-    Randomness(watched).normal((2,), std=1.0)
-    assert asked == [16, 16, 16, 16]
 
 
 def test_no_draw_is_infinite_at_the_ends_of_the_interval() -> None:
-    for byte in (b"\x00", b"\xff"):
-        assert torch.isfinite(Randomness(lambda count, byte=byte: byte * count).normal((4,), std=1.0)).all()
+    for word in (0, 2**64 - 1):
+
+        class Extreme(Randomness):
+            def _uniform(self, count: int, word: int = word) -> torch.Tensor:
+                values = super()._uniform(count)
+                return torch.full_like(values, ((word >> 12) + 0.5) * 2.0**-52)
+
+        assert torch.isfinite(Extreme().normal((4,), std=1.0)).all()
 
 
 def test_patients_enter_a_step_one_by_one_at_the_public_rate() -> None:
