@@ -62,6 +62,7 @@ class Code(StrEnum):
     AUDIT_BROKEN = "audit-broken"
     QUORUM_MISSED = "quorum-missed"
     BAD_UPDATE = "bad-update"
+    WORSE_THAN_BASE = "worse-than-base"
     # Try again later.
     DISK_FULL = "disk-full"
     PORT_TAKEN = "port-taken"
@@ -119,6 +120,7 @@ MEANINGS: dict[Code, tuple[Family, str]] = {
     Code.AUDIT_BROKEN: (_REFUSED, "The audit chain does not verify."),
     Code.QUORUM_MISSED: (_REFUSED, "Too few sites answered for the round to count."),
     Code.BAD_UPDATE: (_REFUSED, "The update is malformed, not finite or bound to another round, site or base."),
+    Code.WORSE_THAN_BASE: (_REFUSED, "The release does worse than the weights that its training started from."),
     Code.DISK_FULL: (_UNAVAILABLE, "There is not enough space to store safely."),
     Code.PORT_TAKEN: (_UNAVAILABLE, "Another program listens on that port."),
     Code.MISSING_CERTIFICATE: (_UNAVAILABLE, "A certificate or key file is missing or unreadable."),

@@ -35,6 +35,8 @@ class Manifest(Shape):
     sites: Annotated[int, Field(ge=0)]
     epsilon_max: Annotated[float, Field(ge=0)] | None
     scores: Scores | None
+    base_scores: Scores | None = None
+    """Those of the weights that the run started from, on the same phantoms."""
 
 
 class SignedManifest(Shape):

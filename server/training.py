@@ -201,6 +201,7 @@ class Trainer:
             sites=len({site for record in kept for site in record.sites}),
             epsilon_max=max(spent) if spent else None,
             scores=folder.scores().get(kept[-1].round if kept else 0),
+            base_scores=folder.scores().get(0),
         )
 
 

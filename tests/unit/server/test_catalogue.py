@@ -26,13 +26,40 @@ SCORES = Scores(cases=2, dice=0.5, ggo_error_points=1.5, false_opacity_points=0.
 def add(shelf: Catalogue, weights: bytes = b"weights", lineage: str = "ggo", **changes: Any) -> str:
     provenance = {
         "parent": None, "architecture": "ggo-net-1", "run_id": "a" * 32, "rounds": 3, "sites": 4, "epsilon_max": 1.5,
-        "scores": SCORES,
+        "scores": SCORES, "base_scores": SCORES,
     }  # fmt: skip
     return shelf.add(weights, lineage=lineage, **provenance | changes).manifest.name
 
 
 def folder_of(shelf: Catalogue) -> Path:
     return shelf._folder
+
+
+# Harm.
+
+
+@pytest.mark.parametrize(
+    ("changes", "harmed"),
+    [
+        ({"dice": 0.492}, False), ({"dice": 0.488}, True), ({"dice": 0.9}, False), ({"false_opacity_points": 0.7}, False),
+        ({"false_opacity_points": 0.8}, True), ({"dice": 0.9, "false_opacity_points": 3.0}, True), ({"ggo_error_points": 9.0}, False),
+    ],
+)  # fmt: skip
+def test_what_training_made_worse_is_not_promoted(
+    catalogue: Catalogue, changes: dict[str, float], harmed: bool
+) -> None:
+    name = add(catalogue, scores=SCORES.model_copy(update=changes))
+    assert code_of(lambda: catalogue.check_promotable(name)) == (Code.WORSE_THAN_BASE if harmed else None)
+
+
+@pytest.mark.parametrize("missing", ["scores", "base_scores"])
+def test_what_was_not_measured_beside_its_start_is_not_promoted(catalogue: Catalogue, missing: str) -> None:
+    name = add(catalogue, **{missing: None})
+    assert code_of(lambda: catalogue.check_promotable(name)) is Code.WORSE_THAN_BASE
+
+
+def test_shipped_weights_need_no_start(catalogue: Catalogue) -> None:
+    catalogue.check_promotable(add(catalogue, run_id=None, scores=None, base_scores=None))
 
 
 # Keeping.
