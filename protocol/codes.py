@@ -31,6 +31,12 @@ class Code(StrEnum):
     MIXED_GEOMETRY = "mixed-geometry"
     NOT_AXIAL = "not-axial"
     BURNED_IN = "burned-in"
+    STRUCTURED_REPORT = "structured-report"
+    ENCAPSULATED_DOCUMENT = "encapsulated-document"
+    SECONDARY_CAPTURE = "secondary-capture"
+    SCREEN = "screen"
+    OVERLAY = "overlay"
+    CURVE = "curve"
     NO_LABEL_MATCH = "no-label-match"
     # Input from people and programs.
     BAD_SETTING = "bad-setting"
@@ -91,7 +97,13 @@ MEANINGS: dict[Code, tuple[Family, str]] = {
     Code.UNSUPPORTED_TRANSFER_SYNTAX: (_INVALID, "The pixel data is compressed in a way that is not decoded."),
     Code.MIXED_GEOMETRY: (_INVALID, "The slices differ in orientation, matrix or pixel spacing."),
     Code.NOT_AXIAL: (_INVALID, "The slices are coronal or sagittal reformats, not cross-sections."),
-    Code.BURNED_IN: (_INVALID, "The image may show identifiers in its pixels or overlays."),
+    Code.BURNED_IN: (_INVALID, "The image may show identifiers in its pixels."),
+    Code.STRUCTURED_REPORT: (_INVALID, "The object is a structured report, not an image."),
+    Code.ENCAPSULATED_DOCUMENT: (_INVALID, "The object holds a document."),
+    Code.SECONDARY_CAPTURE: (_INVALID, "The image is a secondary capture, not a CT slice."),
+    Code.SCREEN: (_INVALID, "The image is a screen or a page of dose figures, not a CT slice."),
+    Code.OVERLAY: (_INVALID, "The image has an overlay, which may show identifiers."),
+    Code.CURVE: (_INVALID, "The image has a curve, which may show identifiers."),
     Code.NO_LABEL_MATCH: (_INVALID, "The label mask matches no stored series by geometry."),
     Code.BAD_SETTING: (_INVALID, "A setting is missing, misspelt or out of range."),
     Code.BAD_REQUEST: (_INVALID, "The request lacks something or has a value out of range."),

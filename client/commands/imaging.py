@@ -88,11 +88,15 @@ def deidentify(
     context: typer.Context,
     source: Annotated[Path, typer.Argument(metavar="IN", readable=False, help="DICOM: a file, folder or zip.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="A folder for the copies.")],
+    keep_device: Annotated[
+        bool, typer.Option("--keep-device", help="Keep serial number, station name and calibration of the scanner.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Copy CT images without the person: keyed UIDs, shifted dates, no private tags; what may show a name is left out."""
     with answering(as_json=as_json):
         from client.deidentify.export import deidentify_file
+        from client.deidentify.profile import Options
         from client.infer.source import dicom_files
         from client.store.files import write_durably
 
@@ -100,7 +104,7 @@ def deidentify(
         written, left_out = 0, Counter[str]()
         for content in dicom_files(source):
             try:
-                name, clean = deidentify_file(content, pseudonyms)
+                name, clean = deidentify_file(content, pseudonyms, Options(keep_device=keep_device))
             except InvalidInputError as error:
                 left_out[error.code.value] += 1
                 continue

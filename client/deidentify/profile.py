@@ -1,56 +1,51 @@
-"""The de-identification of CT images after PS3.15 annex E: the basic profile and three options, as one table. Pure.
+"""What happens to each attribute: PS3.15 table E.1-1 first, a list of what may stay for everything that the table does not name. Pure.
 
-The table says what *stays*: an attribute that it does not name goes. Options taken: Clean Descriptors (by dropping them), Retain
-Longitudinal Temporal Information with Modified Dates, Retain Patient Characteristics. Pixels are cleaned by refusal: an object that may
-show a name is not passed on.
+Options taken: Clean Descriptors (by dropping), Retain Longitudinal Temporal Information with Modified Dates, Retain Patient
+Characteristics, and where the hospital asks for it Retain Device Identity. Pixel data is cleaned by refusal (`refusals.py`).
+
+Two letters or more (`X/Z/D`) are resolved by the attribute's Type in the object (PS3.15 E.1.1): D for Type 1, Z for Type 2, X
+otherwise. A single Z or D is treated alike, so an attribute that the CT objects do not demand always goes; nothing becomes weaker than
+the table says. `U*`, a sequence of references, always keeps its items with their UIDs replaced.
 """
 
-from collections.abc import Callable
-from datetime import date, timedelta
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Protocol
 
-from pydicom.dataelem import DataElement
-from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence
-from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
-
-from protocol.codes import Code
-from protocol.errors import InvalidInputError
+from client.deidentify.refusals import CT_CLASSES
+from client.deidentify.table import ConfidentialityTable, Row
+from client.deidentify.vocabulary import CODE_WORDS, ETHNIC_WORDS, ORIENTATION_WORDS, TEXT_WORDS
 
 
 class Action(Enum):
-    """What happens to an attribute (the letters of PS3.15 table E.1-1)."""
+    """What happens to an attribute, with the letter of table E.1-1."""
 
-    KEEP = auto()
-    """K."""
     REMOVE = auto()
-    """X."""
+    """X. Where the object demands the attribute it becomes empty (Type 2) or a dummy (Type 1)."""
     EMPTY = auto()
-    """Z: the standard wants it to be there."""
+    """Z."""
+    DUMMY = auto()
+    """D."""
     REPLACE_UID = auto()
     """U."""
-    SHIFT = auto()
-    """A date, moved by the patient's own number of days."""
     PSEUDONYM = auto()
-    """D: a name that stands for the patient."""
-    CAP_AGE = auto()
-    """Ages of 90 years and more become 90."""
+    """D for the patient's name and number: what stands for the patient at every occasion."""
+    SHIFT = auto()
+    """C of the modified dates: dates move by the patient's own number of days, times of day stay."""
+    KEEP = auto()
+    """K, if the value has its VR's proper shape and is made of known words."""
+    KEEP_VERBATIM = auto()
+    """K for what has no words: pixels, and the device's names that a hospital chose to keep."""
     DESCEND = auto()
     """A sequence whose items are treated in turn."""
 
 
-class Names(Protocol):
-    """The keyed names that take the place of the real ones (`client.deidentify.pseudonyms`)."""
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a hospital may choose."""
 
-    def uid(self, uid: str) -> str:
-        """Return the UID that stands for `uid`."""
-
-    def patient_id(self, patient_id: str, issuer: str = "") -> str:
-        """Return the number that stands for a patient."""
-
-    def shift_days(self, patient_id: str, issuer: str = "") -> int:
-        """Return by how many days the patient's dates move."""
+    keep_device: bool = False
+    """Retain Device Identity (113109): serial number, station name, device UID, calibration."""
 
 
 PROFILE_CODES = (
@@ -59,18 +54,27 @@ PROFILE_CODES = (
     ("113107", "Retain Longitudinal Temporal Information Modified Dates Option"),
     ("113108", "Retain Patient Characteristics Option"),
 )
-"""(0012,0064), coding scheme DCM."""
+"""(0012,0064), coding scheme DCM (PS3.16 CID 7050)."""
+DEVICE_CODE = ("113109", "Retain Device Identity Option")
 
-_METHOD = "Acinus CT profile 1, PS3.15 annex E"
+ALWAYS_THERE = (
+    "AccessionNumber", "PatientBirthDate", "PatientSex", "ReferringPhysicianName", "StudyDate", "StudyID", "StudyTime",
+)  # fmt: skip
+"""Type 2 in modules that every CT object has, besides the patient's name and number (PS3.3 C.7.1.1, C.7.2.1)."""
+_TYPES_OF_ALL = dict.fromkeys((*ALWAYS_THERE, "PatientName", "PatientID"), 2) | {
+    "PositionReferenceIndicator": 2, "Manufacturer": 2, "ContrastBolusAgent": 2, "Laterality": 2, "PatientPosition": 2,
+    "PatientOrientation": 2, "ImageType": 1,
+}  # fmt: skip
+_TYPES_OF_ENHANCED = {
+    "ContentDate": 1, "ContentTime": 1, "DeviceSerialNumber": 1, "Manufacturer": 1, "ManufacturerModelName": 1, "SoftwareVersions": 1,
+    "AcquisitionContextSequence": 2,
+}  # fmt: skip
+"""Of an enhanced CT or a converted one (PS3.3 C.7.5.2, C.7.6.14, C.8.15.2)."""
 
-_EMPTIED = {
-    "AccessionNumber", "PatientBirthDate", "ReferringPhysicianName", "StudyID", "PositionReferenceIndicator",
-}  # fmt: skip
-_TEXTS_KEPT = {
-    "Manufacturer", "ManufacturerModelName", "SoftwareVersions", "ConvolutionKernel", "RescaleType", "FilterMaterial",
-    "WindowCenterWidthExplanation", "LUTExplanation", "CodeValue", "CodingSchemeDesignator", "CodingSchemeVersion", "CodeMeaning",
-}  # fmt: skip
-_SEQUENCES_KEPT = {
+DUMMIES = {"DA": "19000101", "TM": "000000", "CS": "OTHER", "LO": "REMOVED", "SH": "REMOVED"}
+"""By VR: what stands where the object demands a value and the source's cannot stay."""
+
+_SEQUENCES = {
     "AnatomicRegionSequence", "AnatomicRegionModifierSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
     "PixelMeasuresSequence", "PlanePositionSequence", "PlaneOrientationSequence", "PixelValueTransformationSequence",
     "FrameVOILUTSequence", "FrameContentSequence", "FrameAnatomySequence", "CTImageFrameTypeSequence", "CTAcquisitionTypeSequence",
@@ -78,129 +82,88 @@ _SEQUENCES_KEPT = {
     "CTXRayDetailsSequence", "CTPositionSequence", "CTAdditionalXRaySourceSequence", "DerivationImageSequence", "SourceImageSequence",
     "ReferencedImageSequence", "DimensionOrganizationSequence", "DimensionIndexSequence", "PurposeOfReferenceCodeSequence",
     "DerivationCodeSequence", "UnassignedSharedConvertedAttributesSequence", "UnassignedPerFrameConvertedAttributesSequence",
+    "CTDIPhantomTypeCodeSequence", "IrradiationEventIdentificationSequence", "CardiacSynchronizationSequence",
+    "RespiratorySynchronizationSequence", "TemporalPositionSequence", "ConversionSourceAttributesSequence", "ReferencedSeriesSequence",
+    "ReferencedInstanceSequence", "ReferencedSOPSequence", "StudiesContainingOtherReferencedInstancesSequence",
+    "SourceImageEvidenceSequence", "ReferencedImageEvidenceSequence", "ContrastBolusUsageSequence",
 }  # fmt: skip
-_NEVER = {
-    "PatientBirthTime", "PatientMotherBirthName", "PregnancyStatus", "SmokingStatus", "LastMenstrualDate", "DateOfSecondaryCapture",
-    "PatientBirthDateInAlternativeCalendar", "PatientDeathDateInAlternativeCalendar", "IssueDateOfImagingServiceRequest",
-    "IssueTimeOfImagingServiceRequest", "InstanceCoercionDateTime", "DigitalSignatureDateTime", "SOPAuthorizationDateTime",
+"""Sequences of geometry, technique and references that the table does not name; any other one goes."""
+_TEXTS = {
+    "Manufacturer", "ManufacturerModelName", "SoftwareVersions", "ConvolutionKernel", "FilterType", "RescaleType",
+    "WindowCenterWidthExplanation", "StackID", "ContrastBolusRoute", "PositionReferenceIndicator",
 }  # fmt: skip
-_NUMBERS = {"DS", "IS", "US", "SS", "UL", "SL", "UV", "SV", "FL", "FD", "AT", "CS", "TM"}
-_DATES = {"DA", "DT"}
-_CT_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
-_STANDARD_UID = "1.2.840.10008."
-_OLDEST_YEARS = 90
-_OVERLAYS, _CURVES = range(0x6000, 0x6100), range(0x5000, 0x5100)
-_SCREENS = {"SCREEN SAVE", "SCREEN_SAVE", "SCREENSHOT", "DOSE_INFO"}
+"""Texts that the table does not name and that tell how an image was made; their words are checked."""
+_NUMBERS = {"DS", "IS", "US", "SS", "UL", "SL", "UV", "SV", "FL", "FD", "AT", "US or SS"}
+_TIMES = {"DA", "DT", "TM"}
+_PIXELS = {"PixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths"}
+_ZONE = "TimezoneOffsetFromUTC"
+_COMMAND_AND_FILE_GROUPS = {0x0000, 0x0002, 0x0004}
+"""Not of a data set: messages, file meta, directories."""
 
 
-def action_for(element: DataElement) -> Action:
-    """Return what happens to an attribute; whatever is not known to be harmless is removed."""
-    keyword, vr = element.keyword, element.VR
-    named = {"PatientName": Action.PSEUDONYM, "PatientID": Action.PSEUDONYM, "PatientAge": Action.CAP_AGE}
-    rules: tuple[tuple[bool, Action], ...] = (
-        (element.tag.is_private or not keyword or keyword in _NEVER, Action.REMOVE),
-        (keyword in named, named.get(keyword, Action.REMOVE)),
-        (keyword in _EMPTIED, Action.EMPTY),
-        (vr == "SQ" and keyword in _SEQUENCES_KEPT, Action.DESCEND),
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The table with the options that are taken."""
+
+    table: ConfidentialityTable
+    options: Options
+
+    def action(self, tag: int, keyword: str, vr: str, required: int = 3) -> Action:
+        """Return what happens to an attribute.
+
+        Args:
+            tag: Group and element in 32 bits.
+            keyword: PS3.6's; empty for an unknown attribute.
+            vr: As the file has it.
+            required: The attribute's Type in this object and place: 1, 2 or 3.
+        """
+        row = self.table.row(tag)
+        if not keyword or tag >> 16 in _COMMAND_AND_FILE_GROUPS or not tag & 0xFFFF:
+            return Action.REMOVE
+        if row is None:
+            return _unnamed(keyword, vr)
+        if keyword in {"PatientName", "PatientID"}:
+            return Action.PSEUDONYM if required < 3 else Action.REMOVE  # noqa: PLR2004 - Type 3
+        return self._retained(row, keyword, vr) or _resolved(row.basic, required)
+
+    def codes(self) -> tuple[tuple[str, str], ...]:
+        """Return what (0012,0064) declares."""
+        return (*PROFILE_CODES, DEVICE_CODE) if self.options.keep_device else PROFILE_CODES
+
+    def _retained(self, row: Row, keyword: str, vr: str) -> Action | None:
+        """Return what an option makes of the attribute; `None` where no option says more than the basic profile."""
+        if row.options.get("modified-dates") == "C" and (vr in _TIMES or keyword == _ZONE):
+            return Action.SHIFT
+        if self.options.keep_device and row.options.get("device") == "K":
+            return Action.DESCEND if vr == "SQ" else Action.KEEP_VERBATIM
+        return Action.KEEP if row.options.get("characteristics") == "K" else None
+
+
+def types_of(sop_class: str) -> Mapping[str, int]:
+    """Return the Types of the attributes that this profile touches and a CT object demands; all others are Type 3."""
+    return _TYPES_OF_ALL if sop_class == CT_CLASSES[0] else _TYPES_OF_ALL | _TYPES_OF_ENHANCED
+
+
+def words_of(keyword: str, vr: str) -> frozenset[str]:
+    """Return the words that a text which stays may hold."""
+    own = {"EthnicGroup": ETHNIC_WORDS, "PatientOrientation": ORIENTATION_WORDS}
+    return own.get(keyword, CODE_WORDS if vr == "CS" else TEXT_WORDS)
+
+
+def _resolved(code: str, required: int) -> Action:
+    letters = set(code.split("/"))
+    if letters & {"U", "U*"}:
+        return Action.DESCEND if "U*" in letters else Action.REPLACE_UID
+    by_type = {1: (("D", Action.DUMMY), ("Z", Action.EMPTY)), 2: (("Z", Action.EMPTY), ("D", Action.DUMMY))}
+    return next((action for letter, action in by_type.get(required, ()) if letter in letters), Action.REMOVE)
+
+
+def _unnamed(keyword: str, vr: str) -> Action:
+    rules = (
+        (vr == "SQ" and keyword in _SEQUENCES, Action.DESCEND),
         (vr == "UI", Action.REPLACE_UID),
-        (vr in _DATES, Action.SHIFT),
-        (vr in _NUMBERS or keyword in _TEXTS_KEPT or keyword == "PixelData", Action.KEEP),
+        (vr in _TIMES, Action.SHIFT),
+        (keyword in _PIXELS, Action.KEEP_VERBATIM),
+        (vr in _NUMBERS or vr == "CS" or keyword in _TEXTS, Action.KEEP),
     )
     return next((action for holds, action in rules if holds), Action.REMOVE)
-
-
-def deidentify(dataset: Dataset, names: Names) -> Dataset:
-    """Return a copy of a CT object without the person.
-
-    Args:
-        dataset: As read; it is not changed.
-        names: The site's keyed names.
-
-    Raises:
-        InvalidInputError: `not-ct` for other objects, `burned-in` if pixels or overlays may show a name.
-    """
-    _require_ct(dataset)
-    _require_clean_pixels(dataset)
-    patient = str(dataset.get("PatientID") or ""), str(dataset.get("IssuerOfPatientID") or "")
-    out = _treated(dataset, names, patient)
-    out.PatientName = out.PatientID = names.patient_id(*patient)
-    for keyword in _EMPTIED - {"PositionReferenceIndicator"}:
-        setattr(out, keyword, "")
-    _declare(out)
-    return out
-
-
-def shifted(value: str, days: int) -> str:
-    """Return a DA or DT value moved by `days`; an empty string if it is no date (then it is not safe to keep)."""
-    try:
-        day = date(int(value[:4]), int(value[4:6]), int(value[6:8])) + timedelta(days=days)
-    except (ValueError, OverflowError):
-        return ""
-    return day.strftime("%Y%m%d") + value[8:]
-
-
-def capped_age(value: str) -> str:
-    """Return an age of (0010,1010), 90 years at most: so few are older that the number alone may name them."""
-    years = int(value[:3]) if value[:3].isdigit() and value[3:4] == "Y" else 0
-    return f"{_OLDEST_YEARS:03d}Y" if years > _OLDEST_YEARS else value
-
-
-def _treated(dataset: Dataset, names: Names, patient: tuple[str, str]) -> Dataset:
-    out = Dataset()
-    days = names.shift_days(*patient)
-    edits: dict[Action, Callable[[DataElement], object]] = {
-        Action.KEEP: lambda element: element.value,
-        Action.EMPTY: lambda _element: "",
-        Action.PSEUDONYM: lambda _element: names.patient_id(*patient),
-        Action.REPLACE_UID: lambda element: _each(element.value, lambda uid: _uid(uid, names)),
-        Action.SHIFT: lambda element: _each(element.value, lambda value: shifted(value, days)),
-        Action.CAP_AGE: lambda element: capped_age(str(element.value)),
-        Action.DESCEND: lambda element: Sequence([_treated(item, names, patient) for item in element.value]),
-    }
-    for element in dataset:
-        action = action_for(element)
-        if action is not Action.REMOVE:
-            out.add(DataElement(element.tag, element.VR, edits[action](element)))
-    return out
-
-
-def _each(value: object, edit: Callable[[str], str]) -> object:
-    if value is None or isinstance(value, str):
-        return edit(str(value)) if value else ""
-    return [edit(str(one)) for one in value] if hasattr(value, "__iter__") else edit(str(value))
-
-
-def _uid(uid: str, names: Names) -> str:
-    """UIDs that the standard itself defines (SOP classes, syntaxes) say nothing of anybody."""
-    return uid if uid.startswith(_STANDARD_UID) else names.uid(uid)
-
-
-def _require_ct(dataset: Dataset) -> None:
-    if dataset.get("SOPClassUID") not in _CT_CLASSES or dataset.get("Modality") != "CT":
-        raise InvalidInputError(
-            Code.NOT_CT, "Only CT images are de-identified; screens, reports and other objects are left out."
-        )
-
-
-def _require_clean_pixels(dataset: Dataset) -> None:
-    words = {str(word).upper() for word in dataset.get("ImageType") or []}
-    drawn = any(tag.group in _OVERLAYS or tag.group in _CURVES for tag in dataset.keys())  # noqa: SIM118 - items, not values
-    if drawn or words & _SCREENS or str(dataset.get("BurnedInAnnotation") or "").upper() == "YES":
-        raise InvalidInputError(
-            Code.BURNED_IN,
-            "The image may show identifiers in its pixels or overlays. Leave it out, or clean it by hand.",
-        )
-
-
-def _declare(out: Dataset) -> None:
-    """Write what was done (PS3.15 E.1.1, PS3.3 C.7.1.1, C.12.1)."""
-    out.PatientIdentityRemoved = "YES"
-    out.DeidentificationMethod = _METHOD
-    out.BurnedInAnnotation = "NO"
-    out.LongitudinalTemporalInformationModified = "MODIFIED"
-    items = []
-    for value, meaning in PROFILE_CODES:
-        item = Dataset()
-        item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "DCM", meaning
-        items.append(item)
-    out.DeidentificationMethodCodeSequence = Sequence(items)
