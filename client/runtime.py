@@ -6,7 +6,7 @@ import ssl
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from client.gate.keys import (
     CONSOLE_TOKEN,
@@ -36,6 +36,9 @@ from protocol.codes import Code
 from protocol.errors import UnavailableError
 from protocol.release import ReleaseAnnounced
 
+if TYPE_CHECKING:
+    from client.deidentify.pseudonyms import Pseudonyms
+
 log = logging.getLogger(__name__)
 
 Part = Callable[[NodeSettings, threading.Event], None]
@@ -57,7 +60,24 @@ def _run_receiver(settings: NodeSettings, stop: threading.Event) -> None:
     from client.deidentify.pseudonyms import KEY_FILE, load_pseudonyms
     from client.receive.scp import Receiver
 
-    Receiver(lambda: open_store(settings), load_pseudonyms(settings.keys / KEY_FILE), settings).run(stop)
+    pseudonyms = load_pseudonyms(settings.keys / KEY_FILE)
+    watch = threading.Thread(target=_watch, args=(settings, pseudonyms, stop), name="watch", daemon=True)
+    if settings.watch.folder is not None:
+        watch.start()
+    Receiver(lambda: open_store(settings), pseudonyms, settings).run(stop)
+    if watch.is_alive():
+        watch.join(timeout=2)
+
+
+def _watch(settings: NodeSettings, pseudonyms: "Pseudonyms", stop: threading.Event) -> None:
+    """Watch the site's folder, on a connection of this thread's own."""
+    from client.infer.source import every_file
+    from client.receive.intake import Intake, sweep
+    from client.receive.watch import SPOOL, FolderWatch
+
+    sweep(settings.instances.parent / SPOOL)
+    store = open_store(settings)
+    FolderWatch(store, Intake(store, pseudonyms), settings, every_file).run(stop)
 
 
 def _run_worker(settings: NodeSettings, stop: threading.Event) -> None:

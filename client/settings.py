@@ -3,9 +3,9 @@
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
@@ -32,14 +32,47 @@ class SiteSettings(Section):
 
 
 class DicomSettings(Section):
-    """The receiver."""
+    """The receiver. Paths are taken from the node's home unless they are absolute."""
 
     host: str = "127.0.0.1"
     port: Port = 11112
     ae_title: AeTitle = "ACINUS"
     allowed_callers: tuple[AeTitle, ...] = ()
     quiet_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 30.0
+    patience_seconds: Annotated[float, Field(ge=0, le=86_400)] = 900.0
     minimum_free_mb: Annotated[int, Field(ge=1)] = 1024
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    tls_callers_ca: Path | None = None
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        """A certificate without its key, or callers to check without TLS, is a mistake and not a choice."""
+        if (self.tls_certificate is None) is not (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key belong together")
+        if self.tls_callers_ca is not None and self.tls_certificate is None:
+            raise ValueError("tls_callers_ca needs tls_certificate and tls_key")
+        return self
+
+
+class WatchSettings(Section):
+    """A folder into which files are put for the node. Without `folder` nothing is watched."""
+
+    folder: Path | None = None
+    settle_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 5.0
+    after: Literal["remove", "move"] = "remove"
+    moved_to: Path | None = None
+
+    @model_validator(mode="after")
+    def _has_its_places(self) -> Self:
+        if self.after == "move" and self.moved_to is None:
+            raise ValueError('after = "move" needs moved_to')
+        if self.folder is not None and self.moved_to is not None and self._is_inside():
+            raise ValueError("moved_to must not lie inside folder")
+        return self
+
+    def _is_inside(self) -> bool:
+        return self.moved_to is not None and self.folder is not None and self.moved_to.is_relative_to(self.folder)
 
 
 class GatewaySettings(Section):
@@ -77,6 +110,7 @@ class NodeSettings(Section):
     home: Path
     site: SiteSettings = SiteSettings()
     dicom: DicomSettings = DicomSettings()
+    watch: WatchSettings = WatchSettings()
     gateway: GatewaySettings = GatewaySettings()
     console: ConsoleSettings = ConsoleSettings()
     flower: FlowerSettings = FlowerSettings()

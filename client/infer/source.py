@@ -15,7 +15,10 @@ MOST_ARCHIVE_BYTES = 4 << 30
 """Bounds on a folder or zip: a whole study of a large department stays below both."""
 
 _HEAD = 352
-_MOST_RATIO = 300
+_MEMBER_FLOOR, _MEMBER_RATIO = 64 << 20, 20
+_ARCHIVE_FLOOR, _ARCHIVE_RATIO = 256 << 20, 8
+"""What may come out of a zip: so much in any case (slices of nothing but air pack a thousandfold), and so many times the packed size."""
+
 _READ_STEP = 1 << 20
 _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"GIF8", b"%PDF")
 
@@ -80,6 +83,18 @@ def dicom_files(path: Path) -> Iterator[Content]:
         yield path
 
 
+def every_file(path: Path) -> Iterator[Content]:
+    """Yield all that a file brings: the members of a zip whatever they are, any other file itself.
+
+    Raises:
+        InvalidInputError: As `dicom_files`.
+    """
+    if kind_of(path) is Kind.ZIP:
+        yield from _in_zip(path, only_dicom=False)
+    else:
+        yield path
+
+
 def _in_folder(folder: Path) -> Iterator[Path]:
     count = 0
     for place, folders, names in os.walk(folder):
@@ -97,18 +112,18 @@ def _in_folder(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def _in_zip(path: Path) -> Iterator[bytes]:
-    """Yield the DICOM members of an archive. The sizes that it declares are not believed: bytes are counted as they come."""
-    total = 0
+def _in_zip(path: Path, *, only_dicom: bool = True) -> Iterator[bytes]:
+    """Yield the members of an archive. The sizes that it declares are not believed: bytes are counted as they come."""
+    total, room = 0, min(MOST_ARCHIVE_BYTES, _ARCHIVE_FLOOR + _ARCHIVE_RATIO * path.stat().st_size)
     try:
         with zipfile.ZipFile(path) as archive:
             members = [member for member in archive.infolist() if not member.is_dir()]
             if len(members) > MOST_FILES:
                 raise InvalidInputError(Code.UNREADABLE, f"The zip holds more than {MOST_FILES} files. Name one study.")
             for member in members:
-                content = _member(archive, member, MOST_ARCHIVE_BYTES - total)
+                content = _member(archive, member, room - total)
                 total += len(content)
-                if kind_of_head(content[:_HEAD]) is Kind.DICOM:
+                if not only_dicom or kind_of_head(content[:_HEAD]) is Kind.DICOM:
                     yield content
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError, ValueError) as error:
         raise InvalidInputError(
@@ -124,7 +139,7 @@ def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, room: int) -> byt
     Raises:
         InvalidInputError: `unreadable` for a bomb.
     """
-    most = min(MOST_FILE_BYTES, room, (64 << 20) + _MOST_RATIO * max(0, member.compress_size))
+    most = min(MOST_FILE_BYTES, room, _MEMBER_FLOOR + _MEMBER_RATIO * max(0, member.compress_size))
     parts, size = [], 0
     with archive.open(member) as file:
         while part := file.read(_READ_STEP):

@@ -89,7 +89,8 @@ class Worker:
 
     def step(self) -> bool:
         """Measure what is complete and hand over what is waiting; return whether there was anything to do."""
-        due = self._store.due(self._settings.dicom.quiet_seconds)
+        dicom = self._settings.dicom
+        due = self._store.due(dicom.quiet_seconds, dicom.patience_seconds)
         for study in due:
             self.measure(study.study_key)
         return self.hand_over() > 0 or bool(due)

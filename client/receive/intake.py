@@ -1,16 +1,19 @@
 """The one door: an instance becomes durable and indexed, or goes to quarantine with a code. The receiver and `ingest` both use it."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom.dataset import FileDataset
+from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
 
 from client.deidentify.pseudonyms import Pseudonyms
+from client.store.arrivals import WHOLE_STUDY
 from client.store.files import disk_faults, make_folder
+from client.store.glance import read_head
 from client.store.part10 import coded, dataset_sha256, read_part10, with_clean_preamble
 from client.store.records import Admission, InstanceKeys
 from client.store.studies import StudyStore
@@ -22,8 +25,23 @@ CT_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTI
 
 _TAGS = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientID", "IssuerOfPatientID", "Modality",
+    "NumberOfStudyRelatedInstances", "NumberOfSeriesRelatedInstances",
 ]  # fmt: skip
 _MOST_UID = 64
+_MOST_COUNT_DIGITS = 5
+_COPY_STEP = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Glimpse:
+    """What the receiver saw of a file while it wrote it, so that nobody need read it again."""
+
+    sha256: str
+    """Of the data set (`part10.dataset_sha256`)."""
+    head: bytes
+    """The beginning of the data set."""
+    syntax: str
+    """Its transfer syntax UID."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,44 +60,57 @@ class Intake:
         self._store = store
         self._pseudonyms = pseudonyms
 
-    def take(self, spooled: Path) -> Taken:
+    def take(self, spooled: Path, *, glimpse: Glimpse | None = None, association: str | None = None) -> Taken:
         """Keep the file at `spooled`. When this returns, it is on the disk and in the index.
 
         Args:
             spooled: A DICOM file with a clean preamble on the store's file system; stays for the caller to remove.
+            glimpse: What the caller knows of it already.
+            association: The node's name of the association that brought it; the study is not complete while that is open.
 
         Raises:
             UnavailableError: `disk-full`; the sender must try again.
         """
-        sha256 = dataset_sha256(spooled)
+        sha256 = glimpse.sha256 if glimpse is not None else dataset_sha256(spooled)
         try:
-            keys = self._keys(spooled)
+            keys, announced = self._header(spooled, glimpse)
         except InvalidInputError as error:
             self._store.quarantine(spooled, sha256, error.code)
             return Taken(None, None, error.code)
+        if association is not None:
+            self._store.arrivals.hold(keys.study_key, association)
         admission = self._store.admit(keys, spooled, sha256)
+        for series_key, instances in announced.items():
+            self._store.arrivals.expect(keys.study_key, instances, series_key=series_key)
         if admission is Admission.CONFLICTING:
             self._store.quarantine(spooled, sha256, Code.ALREADY_EXISTS)
             return Taken(keys.study_key, admission, Code.ALREADY_EXISTS)
         return Taken(keys.study_key, admission)
 
-    def _keys(self, spooled: Path) -> InstanceKeys:
-        """Read the header of a CT.
+    def _header(self, spooled: Path, glimpse: Glimpse | None) -> tuple[InstanceKeys, dict[str, int]]:
+        """Read the header of a CT: its names, and how many instances the sender says its study and its series have.
 
         Raises:
             InvalidInputError: `unreadable` or `not-ct`.
         """
-        header = read_part10(spooled, pixels=False, tags=_TAGS)
+        header = read_head(glimpse.head, glimpse.syntax, _TAGS) if glimpse is not None else None
+        if header is None:
+            header = read_part10(spooled, pixels=False, tags=_TAGS)
         with coded():
             if header.get("SOPClassUID") not in CT_CLASSES or header.get("Modality", "CT") != "CT":
                 raise InvalidInputError(Code.NOT_CT, "The object is not a CT image; this node measures chest CT only.")
-            return self._pseudonyms.instance_keys(
+            keys = self._pseudonyms.instance_keys(
                 study_uid=_uid(header, "StudyInstanceUID"),
                 series_uid=_uid(header, "SeriesInstanceUID"),
                 instance_uid=_uid(header, "SOPInstanceUID"),
                 patient_id=str(header.get("PatientID") or ""),
                 issuer=str(header.get("IssuerOfPatientID") or ""),
             )
+            counts = {
+                WHOLE_STUDY: _count(header, "NumberOfStudyRelatedInstances"),
+                keys.series_key: _count(header, "NumberOfSeriesRelatedInstances"),
+            }
+            return keys, {series_key: count for series_key, count in counts.items() if count}
 
 
 def spool(content: bytes, folder: Path) -> Path:
@@ -93,6 +124,28 @@ def spool(content: bytes, folder: Path) -> Path:
         descriptor, name = tempfile.mkstemp(dir=folder, suffix=".dcm")
         with os.fdopen(descriptor, "wb") as file:
             file.write(with_clean_preamble(content))
+    return Path(name)
+
+
+def spool_file(source: Path, folder: Path) -> Path:
+    """Copy a file, its preamble zeroed, to a new file in `folder`, a piece at a time.
+
+    Raises:
+        InvalidInputError: `not-found` if it is gone, `unreadable` if it may not be read.
+        UnavailableError: `disk-full`.
+    """
+    try:
+        stream = source.open("rb")
+    except FileNotFoundError as error:
+        raise InvalidInputError(Code.NOT_FOUND, "The file is not there any more.") from error
+    except OSError as error:
+        raise InvalidInputError(Code.UNREADABLE, "The file cannot be opened. Check its permissions.") from error
+    with stream, disk_faults():
+        make_folder(folder)
+        descriptor, name = tempfile.mkstemp(dir=folder, suffix=".dcm")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(with_clean_preamble(stream.read(_COPY_STEP)))
+            shutil.copyfileobj(stream, file, _COPY_STEP)
     return Path(name)
 
 
@@ -118,7 +171,13 @@ def sweep(folder: Path, *, keep: Callable[[Path], bool] = lambda _path: False) -
     return len(left)
 
 
-def _uid(header: FileDataset, keyword: str) -> str:
+def _count(header: Dataset, keyword: str) -> int:
+    """Return an announced number of instances; 0 for none, or one that no study has."""
+    text = str(header.get(keyword) or "").strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_COUNT_DIGITS else 0
+
+
+def _uid(header: Dataset, keyword: str) -> str:
     """Return a UID that identifies something. It is only ever hashed: what it looks like does not matter.
 
     Raises:

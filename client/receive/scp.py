@@ -2,13 +2,10 @@
 
 import errno
 import logging
-import secrets
-import tempfile
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 import pydicom.config
 from pydicom.uid import (
@@ -27,14 +24,15 @@ from pydicom.uid import (
     JPEGLSNearLossless,
     RLELossless,
 )
-from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined] # made at run time
 
 from client.deidentify.pseudonyms import Pseudonyms
+from client.receive.association import CANNOT_UNDERSTAND, NO_MATCH, OUT_OF_RESOURCES, SUCCESS
+from client.receive.doorway import Doorway, server_context
 from client.receive.intake import CT_CLASSES, Intake, sweep
-from client.receive.socket_cap import cap_pdu
+from client.receive.negotiation import Entity, contexts_of
+from client.receive.spooling import Arrival
 from client.settings import DicomSettings, NodeSettings
-from client.store.files import free_mb
 from client.store.studies import StudyStore
 from protocol.codes import Code
 from protocol.errors import FederationError, UnavailableError
@@ -44,13 +42,6 @@ TRANSFER_SYNTAXES: tuple[UID, ...] = (
     DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, JPEGLSNearLossless, JPEG2000, JPEGExtended12Bit, JPEGBaseline8Bit,
 )  # fmt: skip
 """Every transfer syntax in which CT is sent; what cannot be measured later is refused with a code, not at the door."""
-
-SUCCESS, OUT_OF_RESOURCES, NO_MATCH, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xA900, 0xC000
-"""C-STORE statuses (PS3.4 annex B.2.3)."""
-
-_ACSE_SECONDS, _DIMSE_SECONDS, _NETWORK_SECONDS = 5, 30, 60
-_MOST_ASSOCIATIONS = 100
-_MOST_PDU_BYTES = 1 << 20
 
 log = logging.getLogger(__name__)
 
@@ -76,93 +67,90 @@ class Receiver:
         """Receive until `stop` is set.
 
         Raises:
-            UnavailableError: `port-taken` if another program listens there.
+            UnavailableError: `port-taken` if another program listens there, `missing-certificate` for TLS.
         """
+        dicom = self._settings.dicom
         sweep(self._spool)
-        self._open_store().sweep_arrivals()
-        with _pynetdicom_set_up(self._spool):
-            server = self._listen(application_entity(self._settings.dicom))
-            log.info("receiver.listening", extra={"port": self._settings.dicom.port})
-            try:
-                stop.wait()
-            finally:
-                server.shutdown()
+        store = self._open_store()
+        store.sweep_arrivals()
+        store.arrivals.let_go_all()
+        tls = server_context(dicom, self._settings.home)
+        with _quiet_libraries(), _listening(dicom) as listener:
+            log.info("receiver.listening", extra={"port": dicom.port})
+            Doorway(listener, tls, entity_of(dicom), self).run(stop)
 
-    def store_instance(self, event: evt.Event) -> int:
-        """Answer one C-STORE request (pynetdicom's handler).
+    def arrival(self) -> Arrival:
+        """Open a place in the spool for the next instance."""
+        return Arrival(self._spool, minimum_free_mb=self._settings.dicom.minimum_free_mb)
+
+    def take(self, arrival: Arrival, association: str) -> int:
+        """Keep a whole instance.
 
         Returns:
-            A DICOM status. 0x0000 is a promise: the instance survives a power cut.
+            A C-STORE status. 0x0000 is a promise: the instance survives a power cut.
         """
-        if free_mb(self._spool) < self._settings.dicom.minimum_free_mb:
-            log.error("receiver.out_of_space")
-            return OUT_OF_RESOURCES
         try:
-            taken = self._intake().take(Path(event.dataset_path))
+            path, glimpse = arrival.settle()
+            taken = self._intake().take(path, glimpse=glimpse, association=association)
         except FederationError as error:
             log.error("receiver.failed", extra={"code": error.code.value})  # noqa: TRY400 - a traceback could quote a header
             return OUT_OF_RESOURCES
+        except Exception as error:  # noqa: BLE001 - the rim towards the sender: never silence, never a header in a log
+            log.error("receiver.fault", extra={"kind": type(error).__name__})  # noqa: TRY400
+            return CANNOT_UNDERSTAND
         if taken.code in {None, Code.ALREADY_EXISTS}:
             return SUCCESS  # of a conflicting pair both are kept, one of them in quarantine
         log.warning("receiver.quarantined", extra={"code": str(taken.code)})
         return NO_MATCH if taken.code is Code.NOT_CT else CANNOT_UNDERSTAND
 
-    def _listen(self, entity: AE) -> Any:
-        """Start the server.
-
-        Raises:
-            UnavailableError: `port-taken`.
-        """
-        dicom = self._settings.dicom
-        handlers = [
-            (evt.EVT_CONN_OPEN, lambda event: cap_pdu(event.assoc, _MOST_PDU_BYTES)),
-            (evt.EVT_C_STORE, self.store_instance),
-            (evt.EVT_C_ECHO, lambda _event: SUCCESS),
-        ]
-        try:
-            return entity.start_server((dicom.host, dicom.port), block=False, evt_handlers=handlers)  # type: ignore[arg-type] # narrower stubs
-        except OSError as error:
-            why = "another program listens there" if error.errno == errno.EADDRINUSE else "the address cannot be used"
-            raise UnavailableError(
-                Code.PORT_TAKEN,
-                f"The receiver cannot listen on {dicom.host}:{dicom.port}: {why}."
-                " Stop it or change [dicom] port in node.toml.",
-            ) from error
+    def ended(self, association: str) -> None:
+        """Note that nothing more comes on an association: its studies may be worked on once they are quiet."""
+        if hasattr(self._threads, "intake"):
+            self._threads.store.arrivals.let_go(association)
+            self._threads.store.close()
+            del self._threads.intake, self._threads.store
 
     def _intake(self) -> Intake:
         """Return this thread's intake: every association runs in a thread of its own, and so must a connection."""
         if not hasattr(self._threads, "intake"):
-            self._threads.intake = Intake(self._open_store(), self._pseudonyms)
+            self._threads.store = self._open_store()
+            self._threads.intake = Intake(self._threads.store, self._pseudonyms)
         intake: Intake = self._threads.intake
         return intake
 
 
-def application_entity(dicom: DicomSettings) -> AE:
-    """Return the application entity: its name, whom it talks to, and what it takes.
-
-    An empty list of callers admits nobody: a node that is not configured stores nothing. (To pynetdicom it would mean everybody,
-    so a name takes its place that nobody has.)
-    """
-    entity = AE(ae_title=dicom.ae_title)
-    entity.require_called_aet = True
-    entity.require_calling_aet = list(dicom.allowed_callers) or [secrets.token_hex(8)]
-    entity.maximum_associations = _MOST_ASSOCIATIONS
-    entity.maximum_pdu_size = 128 * 1024
-    entity.acse_timeout, entity.dimse_timeout, entity.network_timeout = _ACSE_SECONDS, _DIMSE_SECONDS, _NETWORK_SECONDS
-    entity.add_supported_context(Verification)
-    for sop_class in CT_CLASSES:
-        entity.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
-    return entity
+def entity_of(dicom: DicomSettings) -> Entity:
+    """Return the application entity: its name, whom it talks to, and what it takes."""
+    contexts = contexts_of([Verification], [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian])
+    return Entity(
+        title=dicom.ae_title,
+        callers=frozenset(caller.strip() for caller in dicom.allowed_callers),
+        contexts=(*contexts, *contexts_of(CT_CLASSES, TRANSFER_SYNTAXES)),
+    )
 
 
 @contextmanager
-def _pynetdicom_set_up(spool: Path) -> Iterator[None]:
-    """Let pynetdicom write large data sets to `spool` instead of holding them, and keep headers out of the logs."""
-    before = (_config.STORE_RECV_CHUNKED_DATASET, tempfile.tempdir)
-    _config.STORE_RECV_CHUNKED_DATASET, tempfile.tempdir = True, str(spool)
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+def _listening(dicom: DicomSettings) -> Iterator[socket.socket]:
+    """Listen on the node's DICOM port.
+
+    Raises:
+        UnavailableError: `port-taken`.
+    """
     try:
-        with pydicom.config.disable_value_validation():
-            yield
-    finally:
-        _config.STORE_RECV_CHUNKED_DATASET, tempfile.tempdir = before
+        listener = socket.create_server((dicom.host, dicom.port), backlog=128)
+    except OSError as error:
+        why = "another program listens there" if error.errno == errno.EADDRINUSE else "the address cannot be used"
+        raise UnavailableError(
+            Code.PORT_TAKEN,
+            f"The receiver cannot listen on {dicom.host}:{dicom.port}: {why}. Stop it or change [dicom] port in node.toml.",
+        ) from error
+    with listener:
+        yield listener
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Keep headers out of the logs: both libraries quote what they cannot read."""
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
+    with pydicom.config.disable_value_validation():
+        yield

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from client.settings import NodeSettings
+from client.store.arrivals import DUE, Arrivals
 from client.store.database import transaction
 from client.store.files import adopt, sweep_drafts
 from client.store.records import (
@@ -38,6 +39,11 @@ class StudyStore:
         self._connection = connection
         self._settings = settings
         self._clock = clock
+        self.arrivals = Arrivals(connection, clock)
+
+    def close(self) -> None:
+        """Close the connection; a receiver opens one for each association."""
+        self._connection.close()
 
     def now(self) -> float:
         """Return the store's time, seconds since 1970."""
@@ -139,11 +145,16 @@ class StudyStore:
         quarantined = self._connection.execute("SELECT COUNT(*) AS n FROM quarantine").fetchone()["n"]
         return {state.value: found.get(state.value, 0) for state in StudyState} | {"quarantined": int(quarantined)}
 
-    def due(self, quiet_seconds: float) -> list[Study]:
-        """Return the studies that wait to be measured and have been quiet for `quiet_seconds`, oldest first."""
+    def due(self, quiet_seconds: float, patience_seconds: float = 0.0) -> list[Study]:
+        """Return the studies that wait to be measured and are complete, oldest first.
+
+        Args:
+            quiet_seconds: How long nothing must have come.
+            patience_seconds: How long a study may wait for announced instances, or for an open association, after the last one.
+        """
         rows = self._connection.execute(
-            "SELECT * FROM study WHERE state = 'received' AND changed_at <= ? ORDER BY changed_at, study_key",
-            (self._clock() - quiet_seconds,),
+            DUE,
+            {"now": self._clock(), "quiet": quiet_seconds, "patience": patience_seconds},
         )
         return [_study(row) for row in rows]
 

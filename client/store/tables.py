@@ -48,6 +48,19 @@ CREATE TABLE IF NOT EXISTS label (
     held_out INTEGER NOT NULL DEFAULT 0,
     labelled_at REAL NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS expectation (
+    study_key TEXT NOT NULL,
+    series_key TEXT NOT NULL,
+    instances INTEGER NOT NULL,
+    noted_at REAL NOT NULL,
+    PRIMARY KEY (study_key, series_key)
+) STRICT;
+CREATE TABLE IF NOT EXISTS hold (
+    study_key TEXT NOT NULL,
+    holder TEXT NOT NULL,
+    until REAL NOT NULL,
+    PRIMARY KEY (study_key, holder)
+) STRICT;
 CREATE TABLE IF NOT EXISTS withdrawn_subject (
     subject_key TEXT PRIMARY KEY,
     withdrawn_at REAL NOT NULL

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +31,21 @@ from tests.fakes.node_home import Home
 from client.receive.scp import Receiver
 home = Home(Path(sys.argv[1]), port=int(sys.argv[2]), allowed_callers=["TESTPACS"])
 Receiver(home.store, home.pseudonyms, home.settings).run(threading.Event())
+"""
+
+WATCHER = """
+import sys, threading
+from pathlib import Path
+from client.infer.source import every_file
+from client.receive.intake import Intake
+from client.receive.watch import FolderWatch
+from client.settings import WatchSettings
+from tests.fakes.node_home import Home
+home = Home(Path(sys.argv[1]))
+watch = WatchSettings(folder=Path(sys.argv[2]), settle_seconds=0.1)
+store = home.store()
+settings = home.settings.model_copy(update={"watch": watch})
+FolderWatch(store, Intake(store, home.pseudonyms), settings, every_file).run(threading.Event())
 """
 
 WORKER = """
@@ -81,9 +97,11 @@ def send_until_broken(port: int, series: CtSeries, sent: set[str]) -> None:
             answer = association.send_c_store(dataset)
         except (RuntimeError, ConnectionError):
             return
-        if "Status" in answer and answer.Status == 0:
-            sent.add(str(dataset.SOPInstanceUID))
-    association.release()
+        if "Status" not in answer or answer.Status != 0:
+            break
+        sent.add(str(dataset.SOPInstanceUID))
+    if association.is_established:
+        association.release()
 
 
 @pytest.mark.slow
@@ -108,6 +126,43 @@ def test_whatever_the_receiver_acknowledged_is_there(tmp_path: Path) -> None:
         assert len(held) <= len(names) + 1, "at most the one that was under way is extra"
         assert all(path.stat().st_size > 64 * 64 * 2 for path in held.values()), "and whole"
     assert len(acknowledged) >= 4
+
+
+@pytest.mark.slow
+def test_a_killed_watch_loses_nothing_and_takes_nothing_twice(tmp_path: Path) -> None:
+    """Files and zips, good and odd; killed six times at any moment, every one of them is in the store or in quarantine, once."""
+    home, folder = Home(tmp_path / "home"), tmp_path / "in"
+    folder.mkdir()
+    expected = 0
+    for name in range(12):
+        series = plain_series(6, 32, study=f"study{name}")
+        if name % 3:
+            expected += len(series.write(folder / str(name)))
+            continue
+        with zipfile.ZipFile(folder / f"{name}.zip", "w") as archive:
+            for index, dataset in enumerate(series.datasets()):
+                archive.writestr(f"{index}.dcm", as_bytes(dataset))
+                expected += 1
+            archive.writestr("notes.txt", f"note {name}")
+    (folder / "odd").write_bytes(b"odd")
+    chance, store = random.Random(11), home.store()
+    for _ in range(6):
+        process = start(WATCHER, str(home.settings.home), str(folder))
+        before = store.counts()["received"]
+        wait_for(lambda before=before: store.counts()["received"] > before or not any(folder.rglob("*.*")), 60)
+        time.sleep(chance.uniform(0.0, 0.1))
+        kill(process)
+        there = sum(len(store.instances(study.study_key)) for study in store.studies())
+        left = sum(1 for path in folder.rglob("*.dcm"))
+        assert there + left + 6 * sum(1 for _ in folder.glob("*.zip")) >= expected, "removed is stored"
+    process = start(WATCHER, str(home.settings.home), str(folder))
+    wait_for(lambda: not any(path.is_file() for path in folder.rglob("*")), 60)
+    kill(process)
+    paths = [path for study in store.studies() for path in store.instances(study.study_key)]
+    assert (len(paths), len(set(paths))) == (expected, expected)
+    assert len(store.studies()) == 12
+    assert all(study.revision == 6 for study in store.studies()), "each instance counted once"
+    assert [one.code for one in store.quarantined()] == ["unreadable"] * 5, "four notes and one odd file"
 
 
 @pytest.mark.slow
