@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from client.commands import imaging, labels, ledger, network, policy, reading
+from client.commands import context, imaging, labels, ledger, network, policy, reading
 from client.commands.home import DEFAULT_HOME
 from client.logs import frames_of, start_logging
 from client.settings import SETTINGS_FILE
@@ -22,7 +22,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for room in (network, imaging, labels, ledger, reading, policy):
+for room in (network, imaging, labels, context, ledger, reading, policy):
     room.add_to(app)
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @app.callback()
 def choose_home(
-    context: typer.Context,
+    invocation: typer.Context,
     home: Annotated[
         Path,
         typer.Option(
@@ -42,7 +42,7 @@ def choose_home(
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error; logs lie in the home.")] = "info",
 ) -> None:
     """Choose the node's folder."""
-    context.obj = home
+    invocation.obj = home
     if log_level.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
         raise typer.BadParameter("debug, info, warning or error", param_hint="--log-level")
     if os.path.isfile(home / SETTINGS_FILE):  # noqa: PTH113 - false, not an error, where the home belongs to somebody else

@@ -20,17 +20,21 @@ from client.gate.trust import is_enrolled, load_centre
 from client.parts import is_running, read_parts
 from client.settings import NodeSettings
 from client.store import tables
+from client.store.context import ContextStore
 from client.store.database import connect
 from client.store.studies import StudyStore
 from protocol.errors import RefusedError
 
 if TYPE_CHECKING:
     from client.console.ward import Spent
+    from client.context.desk import ContextDesk
+    from client.deidentify.pseudonyms import Pseudonyms
     from client.gateway.book import Book
     from client.gateway.keys import ReaderKeys
     from client.gateway.reports import Reports
     from client.gateway.sessions import Sessions
     from client.infer.releases import ReleaseShelf
+    from client.infer.surroundings import Surroundings
     from client.ledger.store import BudgetLedger
     from client.train.site import SiteTrainer
 
@@ -48,6 +52,48 @@ def local_now() -> datetime:
 def open_store(settings: NodeSettings) -> StudyStore:
     """Return the store of studies."""
     return StudyStore(connect(settings.database, tables.SCHEMA), settings)
+
+
+def open_pseudonyms(settings: NodeSettings) -> "Pseudonyms":
+    """Return the site's pseudonyms."""
+    from client.deidentify.pseudonyms import KEY_FILE, load_pseudonyms
+
+    return load_pseudonyms(settings.keys / KEY_FILE)
+
+
+def open_context(settings: NodeSettings) -> ContextStore:
+    """Return what is said of studies and patients."""
+    return ContextStore(connect(settings.database, tables.SCHEMA))
+
+
+def open_surroundings(settings: NodeSettings) -> "Surroundings":
+    """Return what lays it beside the studies."""
+    from client.infer.context import Window
+    from client.infer.surroundings import Surroundings
+
+    window = Window(before=settings.context.pcr_days_before, after=settings.context.pcr_days_after)
+    return Surroundings(open_context(settings), open_pseudonyms(settings), window)
+
+
+def open_context_desk(settings: NodeSettings) -> "ContextDesk":
+    """Return what takes messages, files and words of the staff."""
+    from client.context.desk import ContextDesk
+    from client.context.messages import Dialect
+    from client.context.statement import Namer
+    from client.context.values import Vocabulary
+
+    said = settings.context
+    words = Vocabulary(
+        pcr_codes=frozenset(said.pcr_codes),
+        positive=frozenset(said.positive_words),
+        negative=frozenset(said.negative_words),
+        intensive_units=frozenset(said.intensive_units),
+    )
+    return ContextDesk(
+        open_context(settings),
+        Namer(open_pseudonyms(settings), frozenset(said.own_issuers)),
+        Dialect(words, said.accession_fields, said.keep_question),
+    )
 
 
 def open_gate(settings: NodeSettings) -> Gate:
@@ -158,6 +204,7 @@ def status_of(settings: NodeSettings) -> dict[str, Any]:
         "running": running,
         "parts": {name: part.state for name, part in read_parts(settings.home).items()},
         "studies": open_store(settings).counts(),
+        "context": open_context(settings).counts(),
         "outbox": outbox.counts()["waiting"],
         "parked": [{"kind": parked.kind, "code": parked.code} for parked in outbox.parked()],
         "link": {

@@ -26,6 +26,7 @@ from client.rooms import (
     open_shelf,
     open_spending,
     open_store,
+    open_surroundings,
     open_trainer,
     policy_source,
     status_of,
@@ -83,7 +84,13 @@ def _watch(settings: NodeSettings, pseudonyms: "Pseudonyms", stop: threading.Eve
 def _run_worker(settings: NodeSettings, stop: threading.Event) -> None:
     from client.infer.worker import Worker
 
-    Worker(open_store(settings), open_shelf(settings), settings, open_gate(settings)).run(stop)
+    Worker(
+        open_store(settings),
+        open_shelf(settings),
+        settings,
+        open_gate(settings),
+        surroundings=open_surroundings(settings),
+    ).run(stop)
 
 
 def _run_link(settings: NodeSettings, stop: threading.Event) -> None:

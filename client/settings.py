@@ -15,6 +15,9 @@ Port = Annotated[int, Field(ge=1, le=65_535)]
 AeTitle = Annotated[str, StringConstraints(pattern=r"^[\x21-\x5b\x5d-\x7e][\x20-\x5b\x5d-\x7e]{0,15}$")]
 """DICOM VR AE: 1 to 16 characters, no backslash (PS3.5 section 6.2)."""
 
+AccessionField = Annotated[str, StringConstraints(pattern=r"^(ORC|OBR|IPC|ZDS)-[1-9][0-9]?$")]
+"""A field of an HL7 v2 order."""
+
 SETTINGS_FILE = "node.toml"
 POLICY_FILE = "policy.toml"
 
@@ -75,6 +78,20 @@ class WatchSettings(Section):
         return self.moved_to is not None and self.folder is not None and self.moved_to.is_relative_to(self.folder)
 
 
+class ContextSettings(Section):
+    """How the hospital's other systems speak, and which tests say something of a scan."""
+
+    own_issuers: tuple[str, ...] = ()
+    pcr_days_before: Annotated[int, Field(ge=0, le=365)] = 14
+    pcr_days_after: Annotated[int, Field(ge=0, le=365)] = 7
+    pcr_codes: tuple[str, ...] = ()
+    positive_words: tuple[str, ...] = ()
+    negative_words: tuple[str, ...] = ()
+    intensive_units: tuple[str, ...] = ()
+    accession_fields: tuple[AccessionField, ...] = ("OBR-18", "IPC-1")
+    keep_question: bool = True
+
+
 class GatewaySettings(Section):
     """Where readers' browsers reach this hospital."""
 
@@ -111,6 +128,7 @@ class NodeSettings(Section):
     site: SiteSettings = SiteSettings()
     dicom: DicomSettings = DicomSettings()
     watch: WatchSettings = WatchSettings()
+    context: ContextSettings = ContextSettings()
     gateway: GatewaySettings = GatewaySettings()
     console: ConsoleSettings = ConsoleSettings()
     flower: FlowerSettings = FlowerSettings()

@@ -66,6 +66,7 @@ class Code(StrEnum):
     GRANT_INVALID = "grant-invalid"
     READER_NOT_APPROVED = "reader-not-approved"
     AUDIT_BROKEN = "audit-broken"
+    STUDY_DELETED = "study-deleted"
     QUORUM_MISSED = "quorum-missed"
     BAD_UPDATE = "bad-update"
     WORSE_THAN_BASE = "worse-than-base"
@@ -130,6 +131,7 @@ MEANINGS: dict[Code, tuple[Family, str]] = {
     Code.GRANT_INVALID: (_REFUSED, "The grant is forged, expired, revoked or for another study, node or key."),
     Code.READER_NOT_APPROVED: (_REFUSED, "The hospital has not approved this reader's key."),
     Code.AUDIT_BROKEN: (_REFUSED, "The audit chain does not verify."),
+    Code.STUDY_DELETED: (_REFUSED, "The study was deleted on request and is not taken again."),
     Code.QUORUM_MISSED: (_REFUSED, "Too few sites answered for the round to count."),
     Code.BAD_UPDATE: (_REFUSED, "The update is malformed, not finite or bound to another round, site or base."),
     Code.WORSE_THAN_BASE: (_REFUSED, "The release does worse than the weights that its training started from."),

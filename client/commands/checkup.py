@@ -16,6 +16,7 @@ from client.gate.policy_file import load_policy
 from client.gate.trust import CA, CERTIFICATE, NODE_KEY, is_enrolled, load_centre
 from client.parts import is_running
 from client.settings import NodeSettings, load_settings
+from client.store.encryption import encryption_of
 from protocol.codes import Code
 from protocol.errors import FederationError, InvalidInputError, RefusedError, UnavailableError, error_for
 
@@ -62,7 +63,7 @@ def examine(home: Path) -> list[Check]:
     """
     settings = load_settings(home)
     looks: list[Callable[[NodeSettings], Check]] = [
-        _policy, _keys, _callers, _gateway_certificate, _ports, _disk, _audit, _model, _device, _enrolment,
+        _policy, _keys, _callers, _gateway_certificate, _ports, _disk, _encryption, _audit, _model, _device, _enrolment,
     ]  # fmt: skip
     checks = [Check("settings", f"{home}/node.toml is in order")]
     checks += [_looked(look, settings) for look in looks]
@@ -149,6 +150,16 @@ def _disk(settings: NodeSettings) -> Check:
             Code.DISK_FULL, f"{free} MB free, {settings.dicom.minimum_free_mb} MB demanded by [dicom] minimum_free_mb."
         )
     return Check("disk", f"{free // 1024} GB free")
+
+
+def _encryption(settings: NodeSettings) -> Check:
+    found = encryption_of(settings.home)
+    if found is None:
+        said = (
+            "no encryption of the home's device is visible; docs/how-to/encrypt.md says how, if nothing below does it"
+        )
+        return Check("encryption", said, advice=True)
+    return Check("encryption", f"the home lies on {found}")
 
 
 def _audit(settings: NodeSettings) -> Check:

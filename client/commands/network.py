@@ -232,6 +232,7 @@ def _tell_status(document: dict[str, Any]) -> None:
     lines = [
         f"{document['name']}: {'running' if document['running'] else 'stopped'}, {site}",
         f"studies   {studies}",
+        f"context   {_context_line(document['context'])}",
         f"outbox    {document['outbox']} waiting, {len(document['parked'])} parked by the centre",
         f"link      {'connected' if link['connected'] else 'not connected'}, last heard {link['heard'] or 'never'}",
         f"model     {document['model_release']}",
@@ -239,6 +240,11 @@ def _tell_status(document: dict[str, Any]) -> None:
         *(_study_line(study) for study in document.get("by_study", ())),
     ]
     typer.echo("\n".join(lines))
+
+
+def _context_line(context: dict[str, Any]) -> str:
+    doubts = ", ".join(f"{count} {why}" for why, count in context["doubts"].items())
+    return f"{context['facts']} facts, {context['waiting']} wait for a study, in doubt: {doubts or 'none'}"
 
 
 def _study_line(study: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydicom.dataset import Dataset
 
-from protocol.case import AgeBand, CaseRecord, LegalBasis, QualityFlag, SeverityBand, Sex
+from protocol.case import AgeBand, CareSetting, CaseRecord, LegalBasis, PcrStatus, QualityFlag, SeverityBand, Sex
 
 TAGS = ["StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "PatientAge", "PatientBirthDate", "PatientSex"]
 """All that is read of a header for the record."""
@@ -23,11 +23,15 @@ _SEXES = {"F": Sex.FEMALE, "M": Sex.MALE, "O": Sex.OTHER}
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What of a header the record keeps."""
+    """What the record keeps of a header, and of what others say of the study (`client.infer.context`)."""
 
     epi_week: str | None
     age_band: AgeBand
     sex: Sex
+    pcr: PcrStatus = PcrStatus.UNKNOWN
+    care_setting: CareSetting = CareSetting.UNKNOWN
+    day: date | None = None
+    """Of the study; stays at the node."""
 
 
 def circumstances_of(header: Dataset) -> Circumstances:
@@ -37,6 +41,7 @@ def circumstances_of(header: Dataset) -> Circumstances:
         epi_week=None if day is None else iso_week(day),
         age_band=age_band(age_years(header, day)),
         sex=_SEXES.get(str(header.get("PatientSex") or "").strip().upper(), Sex.UNKNOWN),
+        day=day,
     )
 
 
@@ -49,7 +54,7 @@ def case_record(
     try:
         return CaseRecord(
             case_id=case_id, version=version, epi_week=circumstances.epi_week, age_band=circumstances.age_band,
-            sex=circumstances.sex, ggo_percent=percent(document["ggo_fraction"]),
+            sex=circumstances.sex, pcr=circumstances.pcr, care_setting=circumstances.care_setting, ggo_percent=percent(document["ggo_fraction"]),
             consolidation_percent=percent(document["consolidation_fraction"]),
             opacity_percent=percent(document["opacity_fraction"]), severity_score=document["severity"]["score"],
             severity_band=SeverityBand(document["severity"]["band"]), model_release=document["model_release"],
@@ -57,6 +62,17 @@ def case_record(
         )  # fmt: skip
     except ValidationError:  # a week before 2000: an anonymised date, no case of this registry
         return None
+
+
+def revised(record: CaseRecord, circumstances: Circumstances) -> CaseRecord | None:
+    """Return the next version of a record where something else is known of the study by now; `None` where nothing has changed."""
+    changed = {
+        "age_band": circumstances.age_band, "sex": circumstances.sex, "pcr": circumstances.pcr,
+        "care_setting": circumstances.care_setting,
+    }  # fmt: skip
+    if record.withdrawn or all(getattr(record, name) == value for name, value in changed.items()):
+        return None
+    return record.model_copy(update={**changed, "version": record.version + 1})
 
 
 def withdrawn(record: CaseRecord) -> CaseRecord:
@@ -89,7 +105,12 @@ def age_years(header: Dataset, day: date | None) -> int | None:
     born = parse_date(header.get("PatientBirthDate"))
     if born is None or day is None or born > day:
         return None
-    return day.year - born.year - ((day.month, day.day) < (born.month, born.day))
+    return years_between(born, day)
+
+
+def years_between(born: date, day: date) -> int | None:
+    """Return the age in whole years on a day; `None` before birth."""
+    return day.year - born.year - ((day.month, day.day) < (born.month, born.day)) if born <= day else None
 
 
 def age_band(years: int | None) -> AgeBand:

@@ -31,11 +31,11 @@ _VALUES = {GROUND_GLASS.value: 1, "RID28531": 1, CONSOLIDATION.value: 2}
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """A mask as it was read, in its own axis order. `study_key` is set if the file itself says to which study it belongs."""
+    """A mask as it was read, in its own axis order. `study_keys` is set if the file itself says to which study it belongs."""
 
     values: NDArray[np.uint8]
     affine: Affine
-    study_key: str | None = None
+    study_keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,8 @@ def import_label(
         UnavailableError: `disk-full`.
     """
     mask = read_label(path, pseudonyms)
-    study, values, grid = _matched(mask, store, study_key or mask.study_key)
+    named = store.first_known(mask.study_keys) if mask.study_keys else None
+    study, values, grid = _matched(mask, store, study_key or named)
     target = store.label_path(study.study_key)
     turned, affine = zyx_to_nifti(values, grid.affine)
     write_nifti(target, turned, affine, durable=True)
@@ -107,9 +108,9 @@ def _matched(mask: Mask, store: StudyStore, study_key: str | None) -> tuple[Stud
     candidates = store.studies() if study_key is None else [store.study(study_key)]
     found = []
     for study in candidates:
-        if study.state is StudyState.MEASURED:
+        if study.state is StudyState.MEASURED and study.grid is not None:  # its volume may have been removed since
             grid = study_grid(store, study.study_key)
-            values = brought_to(mask.values, mask.affine, grid.shape, grid.affine, partial=mask.study_key is not None)
+            values = brought_to(mask.values, mask.affine, grid.shape, grid.affine, partial=bool(mask.study_keys))
             if values is not None:
                 found.append((study, values, grid))
     if len(found) == 1:
@@ -150,7 +151,7 @@ def _read_seg(path: Path, pseudonyms: Pseudonyms) -> Mask:
         values = np.zeros(volume.array.shape[:3], np.uint8)
         for index, number in enumerate(sorted(wanted)):
             values[volume.array[..., index] > 0] = wanted[number]
-        return Mask(values, np.asarray(volume.affine), pseudonyms.study_key(str(dataset.StudyInstanceUID)))
+        return Mask(values, np.asarray(volume.affine), pseudonyms.study_keys(str(dataset.StudyInstanceUID)))
 
 
 def _label_of(segment: Dataset) -> int:

@@ -13,13 +13,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from pydicom.dataset import Dataset
+
 from client.gate.policy import Refusal
-from client.infer.cases import TAGS, case_record, circumstances_of, withdrawn
+from client.infer.cases import case_record, circumstances_of, withdrawn
 from client.infer.grids import grid_name
 from client.infer.outputs import write_study
 from client.infer.quantify import Result, measure_scan
 from client.infer.releases import ReleaseShelf
 from client.infer.scan import dicom_scan
+from client.infer.surroundings import CONTEXT_TAGS, Surroundings, View
 from client.settings import NodeSettings
 from client.store.files import disk_faults, make_folder, write_durably
 from client.store.part10 import read_part10
@@ -65,6 +68,7 @@ class Worker:
         settings: NodeSettings,
         gate: CaseGate | None = None,
         legal_basis: LegalBasis = LegalBasis.PUBLIC_HEALTH_LAW,
+        surroundings: Surroundings | None = None,
     ) -> None:
         """Prepare the worker.
 
@@ -74,12 +78,14 @@ class Worker:
             settings: The node's.
             gate: Takes the case records; without one they wait in the store for a worker that has one.
             legal_basis: On which the site shares records.
+            surroundings: What others say of the studies; without it a record holds what the header says.
         """
         self._store = store
         self._shelf = shelf
         self._settings = settings
         self._gate = gate
         self._legal_basis = legal_basis
+        self._surroundings = surroundings
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set."""
@@ -93,7 +99,19 @@ class Worker:
         due = self._store.due(dicom.quiet_seconds, dicom.patience_seconds)
         for study in due:
             self.measure(study.study_key)
-        return self.hand_over() > 0 or bool(due)
+        revised = self.revise()
+        return self.hand_over() > 0 or revised > 0 or bool(due)
+
+    def revise(self) -> int:
+        """Look again at measured studies of which something was said since; return how many.
+
+        Raises:
+            UnavailableError: `disk-full`.
+        """
+        if self._surroundings is None or not self._surroundings.context.due():
+            return 0
+        with self._alone():
+            return self._surroundings.revise(self._store)
 
     def measure(self, study_key: str) -> Outcome:
         """Measure one study now, if it has not been settled yet, and keep the result (`StudyStore.reopen` asks for a new one).
@@ -149,30 +167,36 @@ class Worker:
         """Write the files, then make them count."""
         folder = self._store.folder(study.study_key)
         write_study(result, folder)
-        finding = self._finding(study, result)
+        header = self._header(result)
+        view = self._surroundings.view(study.study_key, header) if self._surroundings and header is not None else None
+        finding = self._finding(study, result, self._record(study, result, header, view))
         write_durably(folder / DOCUMENT, finding.document.encode())
         grid = grid_name(result.scan.volume.hu.shape, result.scan.affine)
         if not self._store.settle_measured(study, finding, grid):
             return Outcome(study.study_key, StudyState.RECEIVED)
+        if self._surroundings is not None and view is not None:
+            self._surroundings.keep(study.study_key, view)
         log.info("study.measured", extra={"study": study.study_key, "release": finding.model_release})
         return Outcome(study.study_key, StudyState.MEASURED, document=json.loads(finding.document))
 
-    def _finding(self, study: Study, result: Result) -> Finding:
-        before = self._store.latest(study.study_key)
-        version = before.version + 1 if before is not None else 1
-        record = self._record(study, version, result)
+    def _finding(self, study: Study, result: Result, record: CaseRecord | None) -> Finding:
         return Finding(
             study_key=study.study_key, model_release=str(result.document["model_release"]),
             document=json.dumps(result.document), record=record.model_dump_json() if record is not None else "",
-            version=version, verdict=None, measured_at=self._store.now(),
+            version=self._store.next_version(study.study_key), verdict=None, measured_at=self._store.now(),
         )  # fmt: skip
 
-    def _record(self, study: Study, version: int, result: Result) -> CaseRecord | None:
+    @staticmethod
+    def _header(result: Result) -> Dataset | None:
         stack = result.scan.stack
-        if stack is None:
+        return None if stack is None else read_part10(stack.slices[0].content, pixels=False, tags=CONTEXT_TAGS)
+
+    def _record(self, study: Study, result: Result, header: Dataset | None, view: View | None) -> CaseRecord | None:
+        if header is None:
             return None
-        header = read_part10(stack.slices[0].content, pixels=False, tags=TAGS)
-        return case_record(study.case_id, version, circumstances_of(header), result.document, self._legal_basis)
+        circumstances = view.circumstances if view is not None else circumstances_of(header)
+        version = self._store.next_version(study.study_key)
+        return case_record(study.case_id, version, circumstances, result.document, self._legal_basis)
 
     def _refuse(self, study: Study, code: Code) -> Outcome:
         """Refuse a study; a record of it that left earlier is withdrawn."""

@@ -4,12 +4,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
 
+from client.deidentify.orders import ORDER_TAGS, orders_of
 from client.deidentify.pseudonyms import Pseudonyms
 from client.store.arrivals import WHOLE_STUDY
 from client.store.files import disk_faults, make_folder
@@ -26,6 +27,7 @@ CT_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTI
 _TAGS = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientID", "IssuerOfPatientID", "Modality",
     "NumberOfStudyRelatedInstances", "NumberOfSeriesRelatedInstances",
+    *ORDER_TAGS,
 ]  # fmt: skip
 _MOST_UID = 64
 _MOST_COUNT_DIGITS = 5
@@ -80,6 +82,8 @@ class Intake:
         if association is not None:
             self._store.arrivals.hold(keys.study_key, association)
         admission = self._store.admit(keys, spooled, sha256)
+        if admission is Admission.DELETED:
+            return Taken(None, admission, Code.STUDY_DELETED)
         for series_key, instances in announced.items():
             self._store.arrivals.expect(keys.study_key, instances, series_key=series_key)
         if admission is Admission.CONFLICTING:
@@ -99,13 +103,16 @@ class Intake:
         with coded():
             if header.get("SOPClassUID") not in CT_CLASSES or header.get("Modality", "CT") != "CT":
                 raise InvalidInputError(Code.NOT_CT, "The object is not a CT image; this node measures chest CT only.")
+            patient_id, issuer = str(header.get("PatientID") or ""), str(header.get("IssuerOfPatientID") or "")
             keys = self._pseudonyms.instance_keys(
                 study_uid=_uid(header, "StudyInstanceUID"),
                 series_uid=_uid(header, "SeriesInstanceUID"),
                 instance_uid=_uid(header, "SOPInstanceUID"),
-                patient_id=str(header.get("PatientID") or ""),
-                issuer=str(header.get("IssuerOfPatientID") or ""),
+                patient_id=patient_id,
+                issuer=issuer,
             )
+            names = self._pseudonyms.study_names(orders=orders_of(header), patient_id=patient_id, issuer=issuer)
+            keys = self._store.known_as(replace(keys, context=names))
             counts = {
                 WHOLE_STUDY: _count(header, "NumberOfStudyRelatedInstances"),
                 keys.series_key: _count(header, "NumberOfSeriesRelatedInstances"),

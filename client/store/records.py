@@ -21,6 +21,8 @@ class Admission(StrEnum):
     """The same bytes were there already: nothing changes."""
     CONFLICTING = "conflicting"
     """Other bytes under the same SOP Instance UID: the first stay, these go to quarantine."""
+    DELETED = "deleted"
+    """The study was deleted on request and is not taken again: nothing is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,26 @@ class InstanceKeys:
     study_key: str
     subject_key: str
     case_id: str
+    key_id: str = ""
+    """Which of the site's pseudonym keys gave the names; empty where it does not matter."""
+    subject_key_id: str = ""
+    """The same for the patient's name: known patients keep the name that an earlier key gave them."""
+    older: "tuple[InstanceKeys, ...]" = ()
+    """The same things under the site's earlier keys, newest first (`client.store.names`)."""
+    context: "StudyNames | None" = None
+    """By what statements about the study find it; `None` where nobody looked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyNames:
+    """Keyed names, under every key of the site, of what a header says of its order and its patient."""
+
+    orders: frozenset[str] = frozenset()
+    """Accession, placer and filler order numbers."""
+    subjects: frozenset[str] = frozenset()
+    """The patient: number with its issuer; empty for a patient without a number."""
+    numbers: frozenset[str] = frozenset()
+    """The patient's bare number: two that differ are two patients, whoever issued them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

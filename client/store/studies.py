@@ -9,6 +9,7 @@ from client.settings import NodeSettings
 from client.store.arrivals import DUE, Arrivals
 from client.store.database import transaction
 from client.store.files import adopt, sweep_drafts
+from client.store.names import first_known, known_as, note_names
 from client.store.records import (
     Admission,
     Finding,
@@ -51,11 +52,19 @@ class StudyStore:
 
     # Arrival
 
+    def known_as(self, keys: InstanceKeys) -> InstanceKeys:
+        """Return the names under which the node knows this instance's study and patient (`client.store.names`)."""
+        return known_as(self._connection, keys)
+
+    def first_known(self, study_keys: tuple[str, ...]) -> str:
+        """Return the one of a study's names, one for each key of the site, under which the node knows it; else the first."""
+        return first_known(self._connection, study_keys)
+
     def admit(self, keys: InstanceKeys, spooled: Path, sha256: str) -> Admission:
         """Keep the instance at `spooled` durably and index it. Sent again, it changes nothing.
 
         Args:
-            keys: Its pseudonymous names.
+            keys: Its pseudonymous names, as `known_as` gives them.
             spooled: Where it lies now, with a clean preamble; stays for the caller to remove.
             sha256: Of its data set, without preamble and file meta group (those change with the sender).
 
@@ -68,9 +77,15 @@ class StudyStore:
         if known is not None:
             return Admission.KNOWN if known["sha256"] == sha256 else Admission.CONFLICTING
         path = self._instance_path(keys)
+        if self._is_deleted(keys.study_key):
+            return Admission.DELETED
         adopt(spooled, path)
         with transaction(self._connection) as connection:
+            if self._is_deleted(keys.study_key):  # it may have been deleted a moment ago
+                path.unlink(missing_ok=True)
+                return Admission.DELETED
             self._touch_study(connection, keys)
+            note_names(connection, keys)
             connection.execute(
                 "INSERT OR IGNORE INTO instance VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (keys.instance_key, keys.study_key, keys.series_key, f"{keys.study_key}/{path.name}", sha256,
@@ -236,6 +251,18 @@ class StudyStore:
         row = self._connection.execute("SELECT * FROM finding WHERE study_key = ?", (study_key,)).fetchone()
         return _finding(row) if row is not None else None
 
+    def next_version(self, study_key: str) -> int:
+        """Return the version of a study's next record.
+
+        A study that was deleted and has come again goes on counting: the centre takes no version that it has seen.
+        """
+        row = self._connection.execute(
+            "SELECT max(version) AS last FROM (SELECT version FROM finding WHERE study_key = :key"
+            " UNION ALL SELECT version FROM tombstone WHERE study_key = :key)",
+            {"key": study_key},
+        ).fetchone()
+        return int(row["last"] or 0) + 1
+
     def unsent(self) -> list[Finding]:
         """Return the findings whose record the gate has not judged yet, oldest first."""
         rows = self._connection.execute("SELECT * FROM finding WHERE verdict IS NULL ORDER BY measured_at, study_key")
@@ -318,6 +345,13 @@ class StudyStore:
         ]  # fmt: skip
 
     # Inside
+
+    def _is_deleted(self, study_key: str) -> bool:
+        """Say whether the study was deleted and must not come back."""
+        row = self._connection.execute(
+            "SELECT 1 FROM tombstone WHERE study_key = ? AND (admit_again = 0 OR done_at IS NULL)", (study_key,)
+        ).fetchone()
+        return row is not None
 
     def _instance_path(self, keys: InstanceKeys) -> Path:
         return self._settings.instances / keys.study_key / f"{keys.instance_key}.dcm"

@@ -1,4 +1,8 @@
-"""Tables of the store in the node's database. No UID, name or date of a patient stands in them: keys are HMACs."""
+"""Tables of the store in the node's database. No UID, name or number of a patient stands in them: keys are HMACs.
+
+Only the tables of context hold days (of a test, of a birth, of a study) and, where the site keeps it, the clinical question: without
+them no test result could be laid beside a scan. They never leave the node.
+"""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS study (
@@ -64,6 +68,77 @@ CREATE TABLE IF NOT EXISTS hold (
 CREATE TABLE IF NOT EXISTS withdrawn_subject (
     subject_key TEXT PRIMARY KEY,
     withdrawn_at REAL NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS named_under (
+    name TEXT PRIMARY KEY,
+    key_id TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS pseudonym_key (
+    key_id TEXT PRIMARY KEY,
+    made_at REAL NOT NULL,
+    retired_at REAL
+) STRICT;
+CREATE TABLE IF NOT EXISTS study_name (
+    study_key TEXT NOT NULL,
+    role TEXT NOT NULL CHECK (role IN ('order', 'subject', 'number')),
+    name TEXT NOT NULL,
+    PRIMARY KEY (study_key, role, name)
+) STRICT;
+CREATE INDEX IF NOT EXISTS study_by_name ON study_name (name, role);
+CREATE TABLE IF NOT EXISTS context_fact (
+    slot TEXT PRIMARY KEY,
+    source TEXT NOT NULL CHECK (source IN ('hl7', 'fhir', 'csv', 'staff')),
+    kind TEXT NOT NULL,
+    value TEXT NOT NULL,
+    first_day INTEGER,
+    last_day INTEGER,
+    retracted INTEGER NOT NULL DEFAULT 0,
+    stated_at REAL NOT NULL,
+    received_at REAL NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS context_fact_name (
+    slot TEXT NOT NULL REFERENCES context_fact (slot),
+    role TEXT NOT NULL CHECK (role IN ('study', 'order', 'subject', 'number')),
+    name TEXT NOT NULL,
+    PRIMARY KEY (slot, role, name)
+) STRICT;
+CREATE INDEX IF NOT EXISTS context_fact_by_name ON context_fact_name (name, role);
+CREATE TABLE IF NOT EXISTS context_message (
+    digest TEXT PRIMARY KEY,
+    received_at REAL NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS context_due (
+    study_key TEXT PRIMARY KEY,
+    mark INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS study_context (
+    study_key TEXT PRIMARY KEY,
+    day INTEGER,
+    header_sex TEXT NOT NULL,
+    header_age_band TEXT NOT NULL,
+    sex TEXT NOT NULL,
+    age_band TEXT NOT NULL,
+    pcr TEXT NOT NULL,
+    care_setting TEXT NOT NULL,
+    question TEXT,
+    sources TEXT NOT NULL,
+    doubts TEXT NOT NULL,
+    concluded_at REAL NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS tombstone (
+    study_key TEXT PRIMARY KEY,
+    subject_key TEXT NOT NULL,
+    case_id TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    admit_again INTEGER NOT NULL DEFAULT 0,
+    asked_at REAL NOT NULL,
+    done_at REAL
+) STRICT;
+CREATE TABLE IF NOT EXISTS expired (
+    study_key TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('instances', 'results', 'pictures')),
+    expired_at REAL NOT NULL,
+    PRIMARY KEY (study_key, kind)
 ) STRICT;
 """
 """`finding.verdict` is null until the gate has answered; then it is `clear` or the code of its refusal."""

@@ -2,8 +2,14 @@
 
 from pathlib import Path
 
+from client.context.desk import ContextDesk
+from client.context.messages import Dialect
+from client.context.statement import Namer
 from client.deidentify.pseudonyms import KEY_FILE, Pseudonyms, load_pseudonyms, make_key
+from client.infer.context import Window
+from client.infer.surroundings import Surroundings
 from client.settings import DicomSettings, NodeSettings
+from client.store.context import ContextStore
 from client.store.database import connect
 from client.store.studies import StudyStore
 from client.store.tables import SCHEMA
@@ -35,3 +41,12 @@ class Home:
 
     def store(self) -> StudyStore:
         return StudyStore(connect(self.settings.database, SCHEMA), self.settings, self.clock)
+
+    def context(self) -> ContextStore:
+        return ContextStore(connect(self.settings.database, SCHEMA), self.clock)
+
+    def desk(self, dialect: Dialect | None = None, *own_issuers: str) -> ContextDesk:
+        return ContextDesk(self.context(), Namer(self.pseudonyms, frozenset(own_issuers)), dialect or Dialect())
+
+    def surroundings(self) -> Surroundings:
+        return Surroundings(self.context(), self.pseudonyms, Window(before=14, after=7))
