@@ -5,12 +5,15 @@ The copy is built up from nothing, so that whatever this module does not know ca
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from struct import unpack
 from typing import Any, Protocol
 
-from pydicom.datadict import dictionary_has_tag, dictionary_VM, dictionary_VR
+from pydicom.datadict import dictionary_has_tag, dictionary_VM, dictionary_VR, keyword_for_tag
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
+from pydicom.tag import BaseTag, Tag
 
 from client.deidentify.coded import CODE_KEYWORDS, clean_code, is_coded
 from client.deidentify.own import OwnIdentifiers, own_identifiers
@@ -20,6 +23,7 @@ from client.deidentify.table import confidentiality_table
 from client.deidentify.values import capped_age, fits, is_standard_uid, kept_text, kept_time, kept_zone, shifted
 
 METHOD = "Acinus CT profile 2, PS3.15 annex E"
+_PIXEL_DATA = Tag("PixelData")
 _NOTHING: tuple[Any, ...] = (None, "", [], b"")
 
 
@@ -53,7 +57,8 @@ def deidentify(dataset: Dataset, names: Names, options: Options | None = None) -
     profile = Profile(confidentiality_table(), options or Options())
     patient = str(dataset.get("PatientID") or ""), str(dataset.get("IssuerOfPatientID") or "")
     pseudonym = names.patient_id(*patient)
-    cleaner = _Cleaner(profile, names, own, pseudonym, names.shift_days(*patient))
+    pixel_bytes = len(dataset.get("PixelData") or b"")
+    cleaner = _Cleaner(profile, names, own, pseudonym, names.shift_days(*patient), pixel_bytes)
     out = cleaner.treated(dataset, types_of(str(dataset.SOPClassUID)))
     out.PatientName = out.PatientID = pseudonym
     for keyword in ALWAYS_THERE:
@@ -72,6 +77,7 @@ class _Cleaner:
     own: OwnIdentifiers
     pseudonym: str
     days: int
+    pixel_bytes: int
 
     def treated(self, dataset: Dataset, types: Mapping[str, int], but: frozenset[str] = frozenset()) -> Dataset:
         """Return what stays of a data set or of an item.
@@ -82,24 +88,34 @@ class _Cleaner:
             but: Keywords that are left behind whatever they are.
         """
         out = Dataset()
-        for element in dataset:
-            required = types.get(element.keyword, 3)
-            value = None if element.keyword in but else self._value(element, required)
+        for tag in sorted(dataset.keys()):
+            keyword = keyword_for_tag(tag)
+            required = types.get(keyword, 3)
+            vr, value = (None, None) if keyword in but else self._value(dataset, tag, keyword, required)
             if value is None and required < 3:  # noqa: PLR2004 - Type 3
-                value = DUMMIES.get(element.VR, "") if required == 1 else ([] if element.VR == "SQ" else "")
-            if value is not None:
-                kept = DataElement(element.tag, element.VR, value)
-                kept.is_undefined_length = element.is_undefined_length  # encapsulated pixels
+                vr = dictionary_VR(tag)
+                value = DUMMIES.get(vr, "") if required == 1 else ([] if vr == "SQ" else "")
+            if value is not None and vr is not None:
+                kept = DataElement(tag, vr, value)
+                kept.is_undefined_length = tag == _PIXEL_DATA and dataset[tag].is_undefined_length
                 out.add(kept)
         return out
 
-    def _value(self, element: DataElement, required: int) -> Any:
-        """Return the value that the copy has, `None` for none."""
-        tag = int(element.tag)
-        known = dictionary_has_tag(tag) and element.VR in {dictionary_VR(tag), *dictionary_VR(tag).split(" or ")}
-        action = self.profile.action(tag, element.keyword if known else "", element.VR, required)
-        if action is Action.REMOVE:
-            return None
+    def _value(self, dataset: Dataset, tag: BaseTag, keyword: str, required: int) -> tuple[str | None, Any]:
+        """Return the VR and the value that the copy has, no value for none. What goes is not even read: it may be damaged."""
+        if not keyword or not dictionary_has_tag(tag):
+            return None, None
+        vrs = dictionary_VR(tag).split(" or ")
+        written = dataset.get_item(tag).VR
+        vr = written if written in vrs else vrs[0]
+        if self.profile.action(tag, keyword, vr, required) is Action.REMOVE:
+            return None, None
+        element = dataset[tag]
+        if element.VR not in {*vrs, dictionary_VR(tag)}:
+            return None, None
+        return element.VR, self._edited(element, self.profile.action(tag, keyword, element.VR, required))
+
+    def _edited(self, element: DataElement, action: Action) -> Any:
         if element.value in _NOTHING and action is not Action.PSEUDONYM:
             return element.value if element.VR == "SQ" else ""
         edits: dict[Action, Callable[[DataElement], Any]] = {
@@ -146,11 +162,14 @@ class _Cleaner:
         return None if odd else element.value
 
     def _verbatim(self, element: DataElement) -> Any:
-        """Pixels as they are; a device's text unless it spells the person."""
+        """Pixels as they are, tables of offsets into them if they are such; a device's text unless it spells the person."""
+        if element.VR == "OV":
+            offsets = unpack(
+                f"={len(element.value) // 8}Q", element.value
+            )  # byte order does not matter for a text: it is larger in both
+            return element.value if all(offset <= self.pixel_bytes for offset in offsets) else None
         if isinstance(element.value, bytes):
             return element.value
-        if element.VR == "UI":
-            return _each(element.value, lambda uid: uid)
         return _each(element.value, lambda text: text if text.isascii() and not self._names_person(text) else "")
 
     def _is_own(self, text: str) -> bool:
@@ -162,7 +181,7 @@ class _Cleaner:
 
 def _each(value: Any, edit: Callable[[str], str]) -> Any:
     """Return the edited value or values, each in its place; `None` if nothing is left of any."""
-    many: Iterable[Any] = [value] if isinstance(value, str) or not hasattr(value, "__iter__") else value
+    many: Iterable[Any] = value if isinstance(value, MultiValue) else [value]
     edited = [edit(str(one)) for one in many]
     if not any(edited):
         return None

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
 
 _NUMBERS = (
     "PatientID", "OtherPatientIDs", "AccessionNumber", "StudyID", "AdmissionID", "ServiceEpisodeID", "PatientTelephoneNumbers",
@@ -42,13 +44,14 @@ class OwnIdentifiers:
 def own_identifiers(dataset: Dataset) -> OwnIdentifiers:
     """Return the identifiers that the header of `dataset` names, other patient numbers in their sequence included."""
     numbers = set(_texts(dataset, _NUMBERS))
-    for item in dataset.get("OtherPatientIDsSequence") or []:
+    others = dataset.get("OtherPatientIDsSequence")
+    for item in others if isinstance(others, Sequence) else []:
         numbers |= set(_texts(item, ("PatientID",)))
     words = {word for name in _texts(dataset, _NAMES) for word in re.split(r"[\^=,\s]+", name)}
     long = {word for word in numbers | words if len(word) >= _SHORTEST_IN_PIXELS}
     return OwnIdentifiers(
         frozenset(digits for digits in map(_digits, numbers) if len(digits) >= _SHORTEST_NUMBER),
-        frozenset(word.encode(coding) for word in long for coding in ("utf-8", "utf-16-le", "utf-16-be")),
+        frozenset(spelling for word in long for spelling in _spellings(word)),
     )
 
 
@@ -56,8 +59,16 @@ def _texts(dataset: Dataset, keywords: tuple[str, ...]) -> Iterator[str]:
     for keyword in keywords:
         value = dataset.get(keyword)
         if value:
-            many = value if not isinstance(value, str) and hasattr(value, "__iter__") else [value]
-            yield from (str(one).strip() for one in many)
+            yield from (str(one).strip() for one in (value if isinstance(value, MultiValue) else [value]))
+
+
+def _spellings(word: str) -> Iterator[bytes]:
+    """Yield what a word may look like in bytes that say nothing of their coding."""
+    for coding in ("utf-8", "utf-16-le", "utf-16-be", "latin-1", "iso8859-5", "iso8859-7", "gb18030", "iso2022_jp"):
+        try:
+            yield word.encode(coding)
+        except UnicodeEncodeError:
+            continue
 
 
 def _digits(text: str) -> str:
