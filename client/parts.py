@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from client.settings import NodeSettings
 from protocol.codes import Code
 from protocol.errors import ConflictError
 
-PARTS = ("receiver", "worker", "link", "supernode", "runner", "gateway", "console")
-BEFORE_ENROLMENT = frozenset({"receiver", "worker", "console"})
+PARTS = ("receiver", "worker", "link", "supernode", "runner", "gateway", "console", "stow", "pacs")
+BEFORE_ENROLMENT = frozenset({"receiver", "worker", "console", "stow", "pacs"})
 """What serves the hospital alone and needs no centre."""
 
 RUNNING, RESTARTING, STOPPED, NOT_ENROLLED = "running", "restarting", "stopped", "not-enrolled"
@@ -34,6 +35,15 @@ class PartState:
     restarts: int = 0
     exit_code: int | None = None
     """Of its last end, negative for a signal."""
+
+
+def parts_of(settings: NodeSettings) -> tuple[str, ...]:
+    """Return the parts that this node runs: some are off until the settings say otherwise."""
+    off = {
+        "stow": not settings.stow.enabled,
+        "pacs": not settings.pull.rules and settings.pacs.send == "off",
+    }
+    return tuple(name for name in PARTS if not off.get(name, False))
 
 
 @contextmanager
@@ -70,9 +80,9 @@ def write_parts(home: Path, parts: dict[str, PartState]) -> None:
     draft.replace(home / STATE_FILE)
 
 
-def read_parts(home: Path) -> dict[str, PartState]:
-    """Return how the parts are; all stopped when no supervisor runs."""
-    stopped = {name: PartState(state=STOPPED) for name in PARTS}
+def read_parts(home: Path, parts: tuple[str, ...] = PARTS) -> dict[str, PartState]:
+    """Return how `parts` are; all stopped when no supervisor runs."""
+    stopped = {name: PartState(state=STOPPED) for name in parts}
     if not is_running(home):
         return stopped
     try:

@@ -4,7 +4,9 @@ Each call opens a connection of its own: SQLite's may not be shared between thre
 """
 
 import math
+import time
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -17,7 +19,7 @@ from client.gate.inbox import Inbox
 from client.gate.policy import SitePolicy
 from client.gate.policy_file import load_policy
 from client.gate.trust import is_enrolled, load_centre
-from client.parts import is_running, read_parts
+from client.parts import is_running, parts_of, read_parts
 from client.settings import NodeSettings
 from client.store import tables
 from client.store.context import ContextStore
@@ -36,6 +38,10 @@ if TYPE_CHECKING:
     from client.infer.releases import ReleaseShelf
     from client.infer.surroundings import Surroundings
     from client.ledger.store import BudgetLedger
+    from client.pacs.outgoing import Outgoing
+    from client.pacs.pull import Puller
+    from client.pacs.pulled import Pulled
+    from client.pacs.send import Sender
     from client.train.site import SiteTrainer
 
 
@@ -94,6 +100,64 @@ def open_context_desk(settings: NodeSettings) -> "ContextDesk":
         Namer(open_pseudonyms(settings), frozenset(said.own_issuers)),
         Dialect(words, said.accession_fields, said.keep_question),
     )
+
+
+def open_outgoing(settings: NodeSettings) -> "Outgoing":
+    """Return the findings on their way to the PACS."""
+    from client.pacs.outgoing import SCHEMA, Outgoing
+
+    return Outgoing(connect(settings.database, SCHEMA), settings.outgoing, time.time)
+
+
+def open_pulled(settings: NodeSettings) -> "Pulled":
+    """Return what was fetched from the PACS."""
+    from client.pacs.pulled import SCHEMA, Pulled
+
+    return Pulled(connect(settings.database, SCHEMA), time.time)
+
+
+def open_sender(settings: NodeSettings) -> "Sender":
+    """Return what sends findings to the PACS."""
+    from client.pacs.lines import open_line
+    from client.pacs.send import Sender
+
+    return Sender(open_store(settings), open_outgoing(settings), lambda: open_line(settings), settings.pacs.objects)
+
+
+def open_puller(settings: NodeSettings) -> "Puller":
+    """Return what fetches studies from the PACS into the store."""
+    from client.deidentify.pseudonyms import KEY_FILE, load_pseudonyms
+    from client.pacs.peer import Peer
+    from client.pacs.pull import Puller
+    from client.receive.intake import Intake
+
+    store, pseudonyms = open_store(settings), load_pseudonyms(settings.keys / KEY_FILE)
+    return Puller(
+        lambda: Peer(settings.pacs, settings.home),
+        open_pulled(settings),
+        Intake(store, pseudonyms).take,
+        pseudonyms,
+        folder=settings.instances.parent / "pulled",
+        minimum_free_mb=settings.dicom.minimum_free_mb,
+        today=lambda: local_now().date(),
+        expect=lambda study, series, instances: store.arrivals.expect(study, instances, series_key=series),
+    )
+
+
+def pacs_state(settings: NodeSettings) -> dict[str, Any] | None:
+    """Return how the exchange with the PACS is, for `status`; `None` where none is set up."""
+    if not settings.pull.rules and settings.pacs.send == "off":
+        return None
+    outgoing = open_outgoing(settings)
+    return {
+        "send": settings.pacs.send,
+        "findings": outgoing.counts(),
+        "stuck": [
+            {"study_key": one.study_key, "object": one.object, "attempts": one.attempts, "code": one.code}
+            for one in outgoing.stuck()
+        ],
+        "pull": asdict(open_pulled(settings).state()) if settings.pull.rules else None,
+    }
 
 
 def open_gate(settings: NodeSettings) -> Gate:
@@ -202,7 +266,7 @@ def status_of(settings: NodeSettings) -> dict[str, Any]:
         "site": load_centre(settings.trust).site if enrolled else None,
         "enrolled": enrolled,
         "running": running,
-        "parts": {name: part.state for name, part in read_parts(settings.home).items()},
+        "parts": {name: part.state for name, part in read_parts(settings.home, parts_of(settings)).items()},
         "studies": open_store(settings).counts(),
         "context": open_context(settings).counts(),
         "outbox": outbox.counts()["waiting"],
@@ -212,4 +276,5 @@ def status_of(settings: NodeSettings) -> dict[str, Any]:
             "heard": link.heard.strftime("%Y-%m-%dT%H:%M:%SZ") if link.heard else None,
         },
         "model_release": open_shelf(settings).current(),
+        "pacs": pacs_state(settings),
     }

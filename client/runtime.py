@@ -22,7 +22,10 @@ from client.rooms import (
     open_contact,
     open_gate,
     open_inbox,
+    open_outgoing,
+    open_puller,
     open_reads,
+    open_sender,
     open_shelf,
     open_spending,
     open_store,
@@ -34,7 +37,7 @@ from client.rooms import (
 )
 from client.settings import NodeSettings
 from protocol.codes import Code
-from protocol.errors import UnavailableError
+from protocol.errors import FederationError, UnavailableError
 from protocol.release import ReleaseAnnounced
 
 if TYPE_CHECKING:
@@ -90,7 +93,71 @@ def _run_worker(settings: NodeSettings, stop: threading.Event) -> None:
         settings,
         open_gate(settings),
         surroundings=open_surroundings(settings),
+        last_report=open_outgoing(settings).last_report,
     ).run(stop)
+
+
+def _run_stow(settings: NodeSettings, stop: threading.Event) -> None:
+    """Run the DICOMweb receiver, on the certificate of the gateway."""
+    from client.deidentify.pseudonyms import KEY_FILE, load_pseudonyms
+    from client.gateway.serve import Tls, serve
+    from client.pacs.door import digests_of
+    from client.pacs.stow import Desk, create_app
+    from client.receive.intake import Intake, Taken, sweep
+
+    stow, spool = settings.stow, settings.instances.parent / "stowed"
+    pseudonyms, threads = load_pseudonyms(settings.keys / KEY_FILE), threading.local()
+
+    def take(spooled: Path) -> Taken:
+        if not hasattr(threads, "intake"):  # every writer is a thread of its own, and so must its connection be
+            threads.intake = Intake(open_store(settings), pseudonyms)
+        taken: Taken = threads.intake.take(spooled)
+        return taken
+
+    tokens = settings.home / stow.token_file if stow.token_file else None
+    if tokens is not None:
+        digests_of(tokens)
+    sweep(spool)
+    desk = Desk(
+        tokens=None if tokens is None else lambda: digests_of(tokens),
+        take=take,
+        folder=spool,
+        minimum_free_mb=settings.dicom.minimum_free_mb,
+        most_bytes=stow.most_request_mb << 20,
+        silence_seconds=stow.silence_seconds,
+    )
+    serve(
+        create_app(desk),
+        host=stow.host,
+        port=stow.port,
+        keys=settings.keys,
+        stop=stop,
+        setting="[stow]",
+        tls=Tls(least=ssl.TLSVersion.TLSv1_2, client_ca=settings.home / stow.client_ca if stow.client_ca else None),
+    )
+
+
+def _run_pacs(settings: NodeSettings, stop: threading.Event) -> None:
+    """Send findings in this thread and fetch studies in another; either ends the part if it cannot start."""
+    pull, failed = settings.pull, list[BaseException]()
+
+    def fetch() -> None:
+        try:
+            open_puller(settings).run(
+                pull.rules, poll_seconds=pull.poll_seconds, most_studies=pull.most_studies, stop=stop
+            )
+        except FederationError as error:
+            failed.append(error)
+            stop.set()
+
+    thread = threading.Thread(target=fetch, name="puller", daemon=True)
+    if pull.rules:
+        thread.start()
+    if settings.pacs.send != "off":
+        open_sender(settings).run(stop)
+    stop.wait()
+    if failed:
+        raise failed[0]
 
 
 def _run_link(settings: NodeSettings, stop: threading.Event) -> None:
@@ -235,7 +302,14 @@ def _run_gateway(settings: NodeSettings, stop: threading.Event) -> None:
         audit=open_gate(settings).audit.append,
         viewer=lambda: find_bundle(settings.home),
     )
-    serve(create_app(desk), host=settings.gateway.host, port=settings.gateway.port, keys=settings.keys, stop=stop)
+    serve(
+        create_app(desk),
+        host=settings.gateway.host,
+        port=settings.gateway.port,
+        keys=settings.keys,
+        stop=stop,
+        setting="[gateway]",
+    )
 
 
 def _run_console(settings: NodeSettings, stop: threading.Event) -> None:
@@ -259,7 +333,14 @@ def _run_console(settings: NodeSettings, stop: threading.Event) -> None:
         audit=audit.newest,
         note=audit.append,
     )
-    serve(create_app(ward), host=settings.console.host, port=settings.console.port, keys=settings.keys, stop=stop)
+    serve(
+        create_app(ward),
+        host=settings.console.host,
+        port=settings.console.port,
+        keys=settings.keys,
+        stop=stop,
+        setting="[console]",
+    )
 
 
 def _console_token(settings: NodeSettings) -> str:
@@ -280,6 +361,8 @@ _PARTS: dict[str, Part] = {
     "runner": _run_runner,
     "gateway": _run_gateway,
     "console": _run_console,
+    "stow": _run_stow,
+    "pacs": _run_pacs,
 }
 
 

@@ -4,6 +4,7 @@ import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
@@ -121,6 +122,71 @@ class ComputeSettings(Section):
     threads: Annotated[int, Field(ge=0, le=256)] = 0
 
 
+class StowSettings(Section):
+    """The DICOMweb receiver (STOW-RS). Files are named from the home; one of `token_file` and `client_ca` at least must be."""
+
+    enabled: bool = False
+    host: str = "127.0.0.1"
+    port: Port = 9447
+    token_file: str = ""
+    client_ca: str = ""
+    most_request_mb: Annotated[int, Field(ge=1, le=1_000_000)] = 16_384
+    silence_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 60.0
+
+
+class PacsSettings(Section):
+    """Where the hospital's PACS is, and what goes back to it. Files are named from the home."""
+
+    dicomweb: Annotated[str, StringConstraints(pattern=r"^(https?://[^\s?#]+)?$")] = ""
+    token_file: str = ""
+    password_file: str = ""
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+    timeout_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 30.0
+    host: str = ""
+    port: Port = 104
+    ae_title: AeTitle = "PACS"
+    tls: bool = False
+    send: Literal["off", "c-store", "stow"] = "off"
+    objects: Annotated[tuple[Literal["seg", "sr", "picture"], ...], Field(min_length=1)] = ("seg", "sr")
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        """A way to send needs its address, and no password travels in the open.
+
+        Raises:
+            ValueError: If the settings do not fit together.
+        """
+        if self.send == "c-store" and not self.host:
+            raise ValueError("send is c-store, and host is empty")
+        if self.send == "stow" and not self.dicomweb:
+            raise ValueError("send is stow, and dicomweb is empty")
+        if self.token_file and self.password_file:
+            raise ValueError("name a token_file or a password_file, not both")
+        inside = urlsplit(self.dicomweb).hostname in {"localhost", "127.0.0.1", "::1"}
+        if (self.token_file or self.password_file) and self.dicomweb.startswith("http://") and not inside:
+            raise ValueError("a token or password needs https in dicomweb")
+        return self
+
+
+class PullRule(Section):
+    """Which series are fetched from the PACS. An empty word asks for nothing; several rules widen what is fetched."""
+
+    modality: Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_ ]{1,16}$")] = "CT"
+    body_part: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_ ]{0,16}$")] = ""
+    description: Annotated[str, Field(max_length=64)] = ""
+    days: Annotated[int, Field(ge=0, le=36_500)] = 3
+
+
+class PullSettings(Section):
+    """What the node fetches by itself from the PACS of `[pacs] dicomweb`; nothing without a rule."""
+
+    rules: tuple[PullRule, ...] = ()
+    poll_seconds: Annotated[float, Field(ge=0.1, le=86_400)] = 300.0
+    most_studies: Annotated[int, Field(ge=1, le=10_000)] = 20
+
+
 class NodeSettings(Section):
     """All of a node's settings. `home` is the folder that holds everything the node keeps."""
 
@@ -133,6 +199,22 @@ class NodeSettings(Section):
     console: ConsoleSettings = ConsoleSettings()
     flower: FlowerSettings = FlowerSettings()
     compute: ComputeSettings = ComputeSettings()
+    stow: StowSettings = StowSettings()
+    pacs: PacsSettings = PacsSettings()
+    pull: PullSettings = PullSettings()
+
+    @model_validator(mode="after")
+    def _knows_its_pacs(self) -> Self:
+        """Rules need a PACS to ask, and a door needs a lock.
+
+        Raises:
+            ValueError: If the settings do not fit together.
+        """
+        if self.pull.rules and not self.pacs.dicomweb:
+            raise ValueError("[pull] has rules, and [pacs] dicomweb is empty")
+        if self.stow.enabled and not (self.stow.token_file or self.stow.client_ca):
+            raise ValueError("[stow] is enabled with neither token_file nor client_ca: nobody would be refused")
+        return self
 
     @property
     def database(self) -> Path:
@@ -175,6 +257,11 @@ class NodeSettings(Section):
         return self.home / "store" / "updates"
 
     @property
+    def outgoing(self) -> Path:
+        """Findings on their way to the PACS, by study key."""
+        return self.home / "store" / "outgoing"
+
+    @property
     def models(self) -> Path:
         """Verified model releases."""
         return self.home / "models"
@@ -212,7 +299,7 @@ def load_settings(home: Path) -> NodeSettings:
         return NodeSettings.model_validate({**_overlaid(tables), "home": home.resolve()})
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = ".".join(str(part) for part in first["loc"]) or "settings"
         raise InvalidInputError(
             Code.BAD_SETTING, f"{path}: {where}: {first['msg']}. Correct it and start again."
         ) from error

@@ -67,6 +67,8 @@ class Code(StrEnum):
     READER_NOT_APPROVED = "reader-not-approved"
     AUDIT_BROKEN = "audit-broken"
     STUDY_DELETED = "study-deleted"
+    PEER_UNTRUSTED = "peer-untrusted"
+    PEER_REFUSED = "peer-refused"
     QUORUM_MISSED = "quorum-missed"
     BAD_UPDATE = "bad-update"
     WORSE_THAN_BASE = "worse-than-base"
@@ -75,6 +77,7 @@ class Code(StrEnum):
     PORT_TAKEN = "port-taken"
     MISSING_CERTIFICATE = "missing-certificate"
     PEER_UNREACHABLE = "peer-unreachable"
+    PEER_GARBLED = "peer-garbled"
     RATE_LIMITED = "rate-limited"
     ROUND_LATE = "round-late"
     NODE_ABSENT = "node-absent"
@@ -132,6 +135,8 @@ MEANINGS: dict[Code, tuple[Family, str]] = {
     Code.READER_NOT_APPROVED: (_REFUSED, "The hospital has not approved this reader's key."),
     Code.AUDIT_BROKEN: (_REFUSED, "The audit chain does not verify."),
     Code.STUDY_DELETED: (_REFUSED, "The study was deleted on request and is not taken again."),
+    Code.PEER_UNTRUSTED: (_REFUSED, "The other side's certificate is not one that this side trusts."),
+    Code.PEER_REFUSED: (_REFUSED, "The other side refuses this for good; trying again would not change it."),
     Code.QUORUM_MISSED: (_REFUSED, "Too few sites answered for the round to count."),
     Code.BAD_UPDATE: (_REFUSED, "The update is malformed, not finite or bound to another round, site or base."),
     Code.WORSE_THAN_BASE: (_REFUSED, "The release does worse than the weights that its training started from."),
@@ -139,6 +144,7 @@ MEANINGS: dict[Code, tuple[Family, str]] = {
     Code.PORT_TAKEN: (_UNAVAILABLE, "Another program listens on that port."),
     Code.MISSING_CERTIFICATE: (_UNAVAILABLE, "A certificate or key file is missing or unreadable."),
     Code.PEER_UNREACHABLE: (_UNAVAILABLE, "The other side does not answer."),
+    Code.PEER_GARBLED: (_UNAVAILABLE, "The other side's answer breaks off or cannot be understood."),
     Code.RATE_LIMITED: (_UNAVAILABLE, "Too many attempts in a short time."),
     Code.ROUND_LATE: (_UNAVAILABLE, "The site did not answer before the end of the round."),
     Code.NODE_ABSENT: (_UNAVAILABLE, "The site's SuperNode is not connected."),

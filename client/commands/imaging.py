@@ -139,9 +139,15 @@ def _open_home(home: Path) -> "tuple[NodeSettings, StudyStore, Pseudonyms]":
 def _worker(settings: "NodeSettings", store: "StudyStore") -> "Worker":
     """Return a worker without a gate: records wait for the running node, whose own worker hands them over."""
     from client.infer.worker import Worker
-    from client.rooms import open_shelf, open_surroundings
+    from client.rooms import open_outgoing, open_shelf, open_surroundings
 
-    return Worker(store, open_shelf(settings), settings, surroundings=open_surroundings(settings))
+    return Worker(
+        store,
+        open_shelf(settings),
+        settings,
+        surroundings=open_surroundings(settings),
+        last_report=open_outgoing(settings).last_report,
+    )
 
 
 def _take_in(

@@ -163,7 +163,7 @@ def _supervise(context: typer.Context, stop: threading.Event) -> None:
     from client.gate.policy_file import load_policy
     from client.gate.trust import is_enrolled
     from client.logs import start_logging
-    from client.parts import is_running
+    from client.parts import is_running, parts_of
     from client.settings import load_settings
 
     home, level = home_of(context), log_level_of(context)
@@ -179,7 +179,8 @@ def _supervise(context: typer.Context, stop: threading.Event) -> None:
     remark(
         f"Console: https://localhost:{settings.console.port} · DICOM: {settings.dicom.ae_title} on port {settings.dicom.port}"
     )
-    Supervisor(home, part_command(home, level), lambda: is_enrolled(settings.trust), remark).run(stop)
+    enrolled, command = (lambda: is_enrolled(settings.trust)), part_command(home, level)
+    Supervisor(home, command, enrolled, remark, parts_of(settings)).run(stop)
 
 
 def _run_one(context: typer.Context, part: str, stop: threading.Event) -> None:
@@ -236,6 +237,7 @@ def _tell_status(document: dict[str, Any]) -> None:
         f"outbox    {document['outbox']} waiting, {len(document['parked'])} parked by the centre",
         f"link      {'connected' if link['connected'] else 'not connected'}, last heard {link['heard'] or 'never'}",
         f"model     {document['model_release']}",
+        *_pacs_lines(document["pacs"]),
         *(f"  {name:<10} {state}" for name, state in document["parts"].items()),
         *(_study_line(study) for study in document.get("by_study", ())),
     ]
@@ -245,6 +247,17 @@ def _tell_status(document: dict[str, Any]) -> None:
 def _context_line(context: dict[str, Any]) -> str:
     doubts = ", ".join(f"{count} {why}" for why, count in context["doubts"].items())
     return f"{context['facts']} facts, {context['waiting']} wait for a study, in doubt: {doubts or 'none'}"
+
+
+def _pacs_lines(pacs: dict[str, Any] | None) -> list[str]:
+    if pacs is None:
+        return []
+    counts, pull = ", ".join(f"{count} {state}" for state, count in pacs["findings"].items()), pacs["pull"]
+    lines = [f"pacs      findings by {pacs['send']}: {counts}"]
+    if pull is not None:
+        said = f"{pull['complete']} complete, {pull['waiting']} waiting, {pull['parked']} parked"
+        lines.append(f"          pulled {said}; last look {pull['polled'] or 'never'} {pull['code'] or ''}".rstrip())
+    return lines
 
 
 def _study_line(study: dict[str, Any]) -> str:

@@ -44,6 +44,8 @@ runtime_port = {runtime}           # loopback only
 [compute]
 device = "auto"                    # auto, cpu or cuda
 threads = 0                        # CPU threads for models; 0 leaves it to torch
+
+# [stow], [pacs], [pull]: DICOMweb in, the PACS to fetch from and to send findings to; see docs/how-to/pacs.md
 """
 
 _POLICY = """\

@@ -72,15 +72,20 @@ class Supervisor:
         command: Returns the arguments that run one part.
         enrolled: Says whether the node may speak to the centre yet.
         say: Tells the person at the terminal.
+        parts: The parts to run.
     """
 
     home: Path
     command: Callable[[str], list[str]]
     enrolled: Callable[[], bool]
     say: Say
+    parts: tuple[str, ...] = PARTS
     backoff: Backoff = field(default_factory=Backoff)
-    _children: dict[str, _Child] = field(default_factory=lambda: {name: _Child(name) for name in PARTS})
+    _children: dict[str, _Child] = field(init=False)
     _shown: dict[str, PartState] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._children = {name: _Child(name) for name in self.parts}
 
     def run(self, stop: threading.Event) -> None:
         """Supervise until `stop` is set; then every child has ended.
@@ -152,7 +157,7 @@ class Supervisor:
             _wait(process, deadline - time.monotonic())
             _signal_group(process.pid, signal.SIGKILL)
             process.wait()
-        write_parts(self.home, {name: PartState(state=STOPPED) for name in PARTS})
+        write_parts(self.home, {name: PartState(state=STOPPED) for name in self.parts})
 
 
 def part_command(home: Path, log_level: str) -> Callable[[str], list[str]]:
@@ -179,6 +184,8 @@ def ports_of(settings: NodeSettings, *, enrolled: bool) -> Iterable[tuple[str, i
     """Yield host, port and setting of everything the node listens on."""
     yield settings.dicom.host, settings.dicom.port, "[dicom] port"
     yield settings.console.host, settings.console.port, "[console] port"
+    if settings.stow.enabled:
+        yield settings.stow.host, settings.stow.port, "[stow] port"
     if enrolled:
         yield settings.gateway.host, settings.gateway.port, "[gateway] port"
         yield "127.0.0.1", settings.flower.forward_port, "[flower] forward_port"

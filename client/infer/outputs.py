@@ -2,7 +2,6 @@
 
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,7 +14,7 @@ from client.infer.quantify import Result
 from client.infer.stack import Stack
 from client.report.picture import draw_picture
 from client.store.files import disk_faults, make_folder, sweep_drafts, write_durably
-from client.store.part10 import coded, read_part10
+from client.store.part10 import as_part10, coded, read_part10
 from client.store.studies import CT, LUNGS, MASK, PICTURE, SEG, SR
 
 
@@ -53,16 +52,21 @@ def write_outputs(result: Result, folder: Path) -> list[str]:
     return names
 
 
-def write_study(result: Result, folder: Path) -> None:
+def write_study(result: Result, folder: Path, previous: Dataset | None = None) -> None:
     """Write a study's results durably: volume and masks on the canonical grid, the picture, SEG and SR.
 
     Each file is replaced as a whole; the row in the index makes the set count.
+
+    Args:
+        result: What was measured.
+        folder: The study's.
+        previous: The last SR of this study that went to the PACS, if any.
 
     Raises:
         InvalidInputError: `unreadable` if the source headers cannot carry SEG and SR; nothing is written then.
         UnavailableError: `disk-full`.
     """
-    objects = dicom_objects(result)
+    objects = dicom_objects(result, previous)
     with disk_faults():
         make_folder(folder)
         sweep_drafts(folder)
@@ -84,8 +88,12 @@ def picture_of(result: Result) -> bytes:
     return draw_picture(scan.volume.hu, measurement.lungs, measurement.opacity, scan.volume.spacing_mm, result.document)
 
 
-def dicom_objects(result: Result) -> dict[str, bytes]:
+def dicom_objects(result: Result, previous: Dataset | None = None) -> dict[str, bytes]:
     """Return SEG and SR by file name; nothing for a scan that did not come as DICOM.
+
+    Args:
+        result: What was measured.
+        previous: The SR that this one takes the place of, if any.
 
     Raises:
         InvalidInputError: `unreadable` if the source headers cannot carry them.
@@ -100,9 +108,11 @@ def dicom_objects(result: Result) -> dict[str, bytes]:
     with coded("The header of the series"):
         headers, mask = _sources(stack, own)
         release = str(result.document["model_release"])
-        segmentation = make_segmentation(headers, mask, release=release, software=software_version())
-        report = make_report(headers, segmentation, result.document, software=software_version())
-        return {SEG: _as_file(segmentation), SR: _as_file(report)}
+        number = 1 if previous is None else int(previous.get("InstanceNumber") or 0) + 1
+        software = software_version()
+        segmentation = make_segmentation(headers, mask, release=release, software=software, instance_number=number)
+        report = make_report(headers, segmentation, result.document, software=software, previous=previous)
+        return {SEG: as_part10(segmentation), SR: as_part10(report)}
 
 
 def _sources(stack: Stack, own: NDArray[np.uint8]) -> tuple[list[Dataset], NDArray[np.uint8]]:
@@ -114,9 +124,3 @@ def _sources(stack: Stack, own: NDArray[np.uint8]) -> tuple[list[Dataset], NDArr
     frames = np.zeros((int(header.NumberOfFrames), *own.shape[1:]), np.uint8)
     frames[[one.frame or 0 for one in stack.slices]] = present
     return [header], frames
-
-
-def _as_file(dataset: Dataset) -> bytes:
-    out = BytesIO()
-    dataset.save_as(out, enforce_file_format=True)
-    return out.getvalue()

@@ -4,12 +4,10 @@ A study's state moves only after its files are on the disk, and a record counts 
 transaction. Killed at any moment, the worker repeats work; it loses none.
 """
 
-import fcntl
 import json
 import logging
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,7 +22,7 @@ from client.infer.releases import ReleaseShelf
 from client.infer.scan import dicom_scan
 from client.infer.surroundings import CONTEXT_TAGS, Surroundings, View
 from client.settings import NodeSettings
-from client.store.files import disk_faults, make_folder, write_durably
+from client.store.files import write_durably
 from client.store.part10 import read_part10
 from client.store.records import Finding, Study, StudyState
 from client.store.studies import DOCUMENT, StudyStore
@@ -61,14 +59,16 @@ class Outcome:
 class Worker:
     """Measures the studies of one store, one at a time."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all of it is handed in by the composition root
         self,
         store: StudyStore,
         shelf: ReleaseShelf,
         settings: NodeSettings,
         gate: CaseGate | None = None,
+        *,
         legal_basis: LegalBasis = LegalBasis.PUBLIC_HEALTH_LAW,
         surroundings: Surroundings | None = None,
+        last_report: Callable[[str], Dataset | None] = lambda _study_key: None,
     ) -> None:
         """Prepare the worker.
 
@@ -79,6 +79,7 @@ class Worker:
             gate: Takes the case records; without one they wait in the store for a worker that has one.
             legal_basis: On which the site shares records.
             surroundings: What others say of the studies; without it a record holds what the header says.
+            last_report: Returns the last SR of a study that went to the PACS or waits to: the new one says that it follows it.
         """
         self._store = store
         self._shelf = shelf
@@ -86,6 +87,7 @@ class Worker:
         self._gate = gate
         self._legal_basis = legal_basis
         self._surroundings = surroundings
+        self._last_report = last_report
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set."""
@@ -110,7 +112,7 @@ class Worker:
         """
         if self._surroundings is None or not self._surroundings.context.due():
             return 0
-        with self._alone():
+        with self._store.measuring():
             return self._surroundings.revise(self._store)
 
     def measure(self, study_key: str) -> Outcome:
@@ -120,7 +122,7 @@ class Worker:
             InvalidInputError: `not-found`.
             UnavailableError: `disk-full`; the study stays as it was.
         """
-        with self._alone():
+        with self._store.measuring():
             settled = self._settled(study_key)
             if settled is not None:
                 return settled
@@ -166,7 +168,7 @@ class Worker:
     def _keep(self, study: Study, result: Result) -> Outcome:
         """Write the files, then make them count."""
         folder = self._store.folder(study.study_key)
-        write_study(result, folder)
+        write_study(result, folder, self._last_report(study.study_key))
         header = self._header(result)
         view = self._surroundings.view(study.study_key, header) if self._surroundings and header is not None else None
         finding = self._finding(study, result, self._record(study, result, header, view))
@@ -228,14 +230,3 @@ class Worker:
 
     def _give_up(self, study_key: str) -> Outcome:
         return self._refuse(self._store.study(study_key), Code.NODE_FAULT)
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Let no two processes measure at once; the lock dies with its holder."""
-        folder = self._settings.studies
-        with disk_faults():
-            make_folder(folder)
-            lock = (folder / ".worker.lock").open("w")
-        with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield

@@ -20,7 +20,7 @@ _SEGMENTS = (("Ground glass", GROUND_GLASS), ("Consolidation", CONSOLIDATION))
 
 
 def make_segmentation(
-    headers: Sequence[Dataset], mask: NDArray[np.uint8], *, release: str, software: str
+    headers: Sequence[Dataset], mask: NDArray[np.uint8], *, release: str, software: str, instance_number: int = 1
 ) -> Segmentation:
     """Return a SEG object.
 
@@ -29,6 +29,7 @@ def make_segmentation(
         mask: 1 ground glass, 2 consolidation, (slices or frames, rows, columns), in the order of `headers` or of the frames.
         release: Name of the model release.
         software: Version of this program.
+        instance_number: 1, and one more for each later version of what went to the PACS.
     """
     by = algorithm(release)
     with warnings.catch_warnings():
@@ -43,7 +44,7 @@ def make_segmentation(
             series_instance_uid=highdicom.UID(),
             series_number=_SERIES_NUMBER,
             sop_instance_uid=highdicom.UID(),
-            instance_number=1,
+            instance_number=instance_number,
             manufacturer=MANUFACTURER,
             manufacturer_model_name=MODEL,
             software_versions=software,

@@ -52,15 +52,24 @@ Document = dict[str, Any]
 
 
 def make_report(
-    headers: Sequence[Dataset], segmentation: Dataset, document: Document, *, software: str
+    headers: Sequence[Dataset],
+    segmentation: Dataset,
+    document: Document,
+    *,
+    software: str,
+    previous: Dataset | None = None,
 ) -> ComprehensiveSR:
     """Return an SR object that refers to the measured slices and to their segmentation.
+
+    A later version of a report names the one that it takes the place of (Predecessor Documents Sequence, PS3.3 C.17.2), and its
+    instance number is one higher, as the segmentation's.
 
     Args:
         headers: As in `make_segmentation`.
         segmentation: What `make_segmentation` returned.
         document: The measurement.
         software: Version of this program.
+        previous: The last report of this study that went to the PACS, if any.
     """
     release = str(document["model_release"])
     groups = [_group("Both lungs", None, document, release, [*_severity(document, release)], _flags(document))]
@@ -79,7 +88,8 @@ def make_report(
             series_instance_uid=highdicom.UID(),
             series_number=_SERIES_NUMBER,
             sop_instance_uid=highdicom.UID(),
-            instance_number=1,
+            instance_number=int(segmentation.InstanceNumber),
+            previous_versions=[previous] if previous is not None else None,
             manufacturer=MANUFACTURER,
             is_complete=True,
             is_final=False,

@@ -1,6 +1,7 @@
 """Files that survive a power cut: written beside their place, forced to the disk, then renamed into it."""
 
 import errno
+import fcntl
 import os
 import secrets
 import shutil
@@ -81,6 +82,21 @@ def adopt(spooled: Path, path: Path) -> None:
             draft.chmod(_PRIVATE_FILE)
             os.fsync(file.fileno())
         _settle(draft, path)
+
+
+@contextmanager
+def alone_in(folder: Path, lock: str) -> Iterator[None]:
+    """Hold `folder` for one process (and one thread of it) at a time, by the lock file named `lock`; it dies with its holder.
+
+    Raises:
+        UnavailableError: `disk-full` if the lock cannot be made.
+    """
+    with disk_faults():
+        make_folder(folder)
+        held = (folder / lock).open("w")
+    with held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
 
 
 def settle_folder(folder: Path) -> None:

@@ -113,6 +113,13 @@ def with_clean_preamble(content: bytes) -> bytes:
     return bytes(_PREAMBLE) + content[_PREAMBLE:]
 
 
+def as_part10(dataset: Dataset) -> bytes:
+    """Return an object of ours as the bytes of a DICOM file."""
+    out = BytesIO()
+    dataset.save_as(out, enforce_file_format=True)
+    return out.getvalue()
+
+
 @contextmanager
 def _opened(content: Content) -> Iterator[BinaryIO]:
     size = content.stat().st_size if isinstance(content, Path) else len(content)

@@ -2,13 +2,14 @@
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from client.settings import NodeSettings
 from client.store.arrivals import DUE, Arrivals
 from client.store.database import transaction
-from client.store.files import adopt, sweep_drafts
+from client.store.files import adopt, alone_in, sweep_drafts
 from client.store.names import first_known, known_as, note_names
 from client.store.records import (
     Admission,
@@ -237,6 +238,25 @@ class StudyStore:
         return self.study(study_key)
 
     # Findings
+
+    @contextmanager
+    def measuring(self) -> Iterator[None]:
+        """Let no two processes measure, or read the files of a measurement while they change.
+
+        Raises:
+            UnavailableError: `disk-full`.
+        """
+        with alone_in(self._settings.studies, ".worker.lock"):
+            yield
+
+    def measured_since(self, moment: float) -> dict[str, int]:
+        """Return the version of every finding that is valid now and was made at `moment` (seconds since 1970) or later."""
+        rows = self._connection.execute(
+            "SELECT study_key, version FROM finding JOIN study USING (study_key)"
+            " WHERE state = 'measured' AND measured_at >= ? ORDER BY measured_at, study_key",
+            (moment,),
+        )
+        return {row["study_key"]: int(row["version"]) for row in rows}
 
     def finding(self, study_key: str) -> Finding | None:
         """Return what was measured of a study; `None` if nothing is valid at present."""

@@ -13,12 +13,12 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from client.infer.outputs import _as_file, dicom_objects, write_outputs
+from client.infer.outputs import dicom_objects, write_outputs
 from client.infer.quantify import Result, measure_scan
 from client.infer.scan import dicom_scan
 from client.report.seg import make_segmentation
 from client.report.sr import make_report
-from client.store.part10 import read_part10
+from client.store.part10 import as_part10, read_part10
 from tests.fakes.ct_series import CtSeries, as_bytes
 from tests.fakes.scans import chest_series, untrained
 
@@ -120,7 +120,7 @@ def test_names_in_any_writing_reach_the_objects(character_set: object, name: str
     segmentation = make_segmentation(headers, mask, release="ggo@0", software="1")
     report = make_report(headers, segmentation, usual().document, software="1")
     for written in (segmentation, report):
-        one = pydicom.dcmread(BytesIO(_as_file(written)))
+        one = pydicom.dcmread(BytesIO(as_part10(written)))
         assert str(one.PatientName) == name
         assert one.SpecificCharacterSet == "ISO_IR 192"
 

@@ -1,0 +1,122 @@
+"""`acinus-node pacs`: look into the hospital's PACS, fetch from it, send findings to it, by hand."""
+
+import sys
+import threading
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from client.commands.home import answering, home_of, remark, say_json
+from protocol.codes import Code
+from protocol.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from client.settings import NodeSettings
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+
+group = typer.Typer(help="The hospital's PACS: check, pull, send.", no_args_is_help=True)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this module's commands to the node's program."""
+    app.add_typer(group, name="pacs")
+
+
+@group.command()
+def check(context: typer.Context, as_json: Json = False) -> None:
+    """Ask the PACS for one study over DICOMweb and open the way on which findings go; nothing is fetched or sent."""
+    with answering(as_json=as_json):
+        from client.pacs.lines import CStoreLine
+        from client.pacs.peer import Peer
+
+        settings, tried = _settings_of(context), []
+        if settings.pacs.dicomweb:
+            with Peer(settings.pacs, settings.home) as peer:
+                peer.search("studies", [("limit", "1")])
+            tried.append("dicomweb")
+        if settings.pacs.send == "c-store":
+            with CStoreLine(settings):
+                tried.append("c-store")
+        if not tried:
+            raise InvalidInputError(Code.BAD_SETTING, "No PACS is set up. Fill in [pacs] in node.toml.")
+        say_json({"ok": True, "answered": tried}) if as_json else remark(f"The PACS answers: {', '.join(tried)}.")
+
+
+@group.command()
+def pull(
+    context: typer.Context,
+    study: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="UID", help="A Study Instance UID, whatever the rules say; `-` reads them from standard input."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Fetch what the rules of [pull] want now, or the CT series of named studies. The running node measures what comes."""
+    with answering(as_json=as_json):
+        from client.rooms import open_puller
+
+        settings = _settings_of(context)
+        if not settings.pacs.dicomweb:
+            raise InvalidInputError(
+                Code.BAD_SETTING, "There is no PACS to pull from. Set [pacs] dicomweb in node.toml."
+            )
+        puller = open_puller(settings)
+        if study:
+            done = puller.by_uid(_uids(study))
+        elif settings.pull.rules:
+            done = puller.by_rule(settings.pull.rules, settings.pull.most_studies, threading.Event())
+        else:
+            raise InvalidInputError(
+                Code.BAD_REQUEST, "There is no rule. Name --study, or write [[pull.rules]] in node.toml."
+            )
+        document = {"ok": not done.postponed, **asdict(done)}
+        said = f"{done.instances} instances of {done.studies} studies fetched; {done.postponed} studies postponed."
+        say_json(document) if as_json else remark(said)
+        if done.postponed:
+            raise typer.Exit(5)
+
+
+@group.command()
+def send(
+    context: typer.Context,
+    study_key: Annotated[
+        list[str] | None, typer.Argument(metavar="STUDY_KEY...", help="Studies whose present finding is to go.")
+    ] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Try what is parked or waits again, at once.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Send findings to the PACS now: of the named studies, also such as were measured before sending was switched on."""
+    with answering(as_json=as_json):
+        from client.rooms import open_outgoing, open_sender
+
+        settings = _settings_of(context)
+        if settings.pacs.send == "off":
+            raise InvalidInputError(
+                Code.BAD_SETTING, "Sending is off. Set [pacs] send to c-store or stow in node.toml."
+            )
+        outgoing, sender = open_outgoing(settings), open_sender(settings)
+        retried = outgoing.retry_parked() if retry else 0
+        without = [key for key in study_key or () if not sender.queue(key)]
+        if without:
+            raise InvalidInputError(Code.NOT_FOUND, f"{len(without)} of these studies have no finding to send.")
+        settled = sender.step()
+        document: dict[str, Any] = {"ok": True, "retried": retried, "settled": settled, "findings": outgoing.counts()}
+        counts = document["findings"]
+        say_json(document) if as_json else remark(
+            f"{counts['sent']} sent, {counts['waiting']} waiting, {counts['parked']} parked."
+        )
+
+
+def _settings_of(context: typer.Context) -> "NodeSettings":
+    from client.settings import load_settings
+
+    return load_settings(home_of(context))
+
+
+def _uids(given: list[str]) -> list[str]:
+    """Return the UIDs of the option; `-` stands for the lines of standard input, where no other user of the machine sees them."""
+    return [uid for word in given for uid in (sys.stdin.read().split() if word == "-" else [word])]
