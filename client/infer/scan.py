@@ -21,7 +21,7 @@ from client.infer.orientation import (
     to_canonical,
 )
 from client.infer.pixels import fill
-from client.infer.series import Choice, choose
+from client.infer.series import Choice, choose, described
 from client.infer.source import Kind, dicom_files, kind_of
 from client.infer.stack import Stack
 from client.store.part10 import Content
@@ -104,8 +104,7 @@ def dicom_scan(contents: Iterable[Content], *, allow_gaps: bool = False) -> Scan
     step_mm = float(spacing_of(stack.affine)[0])
     flags = merged(stack.flags, header_flags(stack.slices[0], spacing_mm=step_mm))
     series = {
-        "slices": len(stack.slices), "thickness_mm": stack.slices[0].thickness_mm, "chosen_because": choice.why,
-        "passed_over": choice.passed_over,
+        **described(stack), "chosen_because": choice.why, "passed_over": choice.passed_over, "rivals": list(choice.rivals),
     }  # fmt: skip
     return _scan(values, stack.affine, flags, choice=choice, series=series)
 

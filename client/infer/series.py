@@ -14,31 +14,48 @@ from protocol.errors import InvalidInputError
 
 _ENOUGH = 0.9
 _THIN_MM, _MEDIUM_MM = 3.0, 5.0
+_CHEST_MM = 350.0
+"""What lies beyond the height of a grown-up's lungs is another region, and no merit."""
+
+_ELSEWHERE = {"ABDOMEN", "ABDOMENPELVIS", "PELVIS", "HEAD", "BRAIN", "SKULL", "NECK", "HEADNECK", "SPINE", "LSPINE", "EXTREMITY", "KNEE", "LEG"}
+"""Values of Body Part Examined (PS3.16 annex L) without the lungs. Absent or anything else says nothing against a series."""
+
 _DERIVED = {"DERIVED", "SECONDARY", "MIP", "MINIP", "MAX_IP", "MIN_IP", "MPR", "REFORMATTED", "AVERAGE"}
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The stack to measure, why it was taken, and how many others were passed over with which codes (`usable` for rivals)."""
+    """The stack to measure, why it was taken, and how many others were passed over with which codes (`usable` for rivals).
+
+    `rivals` says of each other stack that could have been measured what it is and why it was not taken.
+    """
 
     stack: Stack
     why: str
     passed_over: dict[str, int]
+    rivals: tuple[dict[str, object], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _Rival:
     stack: Stack
 
+    @property
+    def covered_mm(self) -> float:
+        """Return how much of a chest the stack can hold."""
+        return min(self.stack.height_mm, _CHEST_MM)
+
     def merits(self, tallest_mm: float) -> tuple[tuple[str, float], ...]:
         """Return what counts, weightiest first, with the words to say it; greater is better."""
         one = self.stack.slices[0]
         step_mm = self.stack.height_mm / self.stack.depth
         return (
-            ("it covers more of the chest", float(self.stack.height_mm >= _ENOUGH * tallest_mm)),
+            ("it is of the chest by its header", -float(one.body_part in _ELSEWHERE)),
+            ("it covers more of the chest", float(self.covered_mm >= _ENOUGH * tallest_mm)),
             ("it is original, not derived", float(not _DERIVED & set(one.image_type))),
             ("its slices are thinner", -float((step_mm > _THIN_MM) + (step_mm > _MEDIUM_MM))),
             ("its kernel is softer", -float(is_sharp(one.kernel, one.manufacturer))),
+            ("it was taken without contrast medium", -float(one.contrast)),
             ("it has more slices", float(len(self.stack.slices))),
         )
 
@@ -95,15 +112,31 @@ def _distinct(group: list[Slice]) -> list[Slice]:
     return [one for one in kept if one.instance_uid not in dropped]
 
 
+def described(stack: Stack) -> dict[str, object]:
+    """Return what a person needs to find a series in the archive and to judge the choice. No UID, no text of the header."""
+    one = stack.slices[0]
+    kernel = "unknown" if not one.kernel.strip() else "sharp" if is_sharp(one.kernel, one.manufacturer) else "soft"
+    return {
+        "number": one.series_number, "slices": len(stack.slices), "thickness_mm": one.thickness_mm,
+        "spacing_mm": round(stack.height_mm / stack.depth, 3), "covers_mm": round(stack.height_mm, 1), "kernel": kernel,
+    }  # fmt: skip
+
+
 def _best(rivals: list[_Rival], others: Counter[Code]) -> Choice:
-    tallest_mm = max(rival.stack.height_mm for rival in rivals)
+    tallest_mm = max(rival.covered_mm for rival in rivals)
     ranked = sorted(rivals, key=lambda rival: [value for _, value in rival.merits(tallest_mm)], reverse=True)
+    best, rest = ranked[0], ranked[1:]
     passed = {code.value: count for code, count in sorted(others.items())}
-    if len(ranked) == 1:
-        return Choice(ranked[0].stack, "it is the only series that can be measured", passed)
-    pairs = zip(ranked[0].merits(tallest_mm), ranked[1].merits(tallest_mm), strict=True)
-    why = next((words for (words, own), (_, other) in pairs if own > other), "it came first among equals")
-    return Choice(ranked[0].stack, why, passed | {"usable": len(ranked) - 1})
+    if not rest:
+        return Choice(best.stack, "it is the only series that can be measured", passed)
+    lost = tuple({**described(one.stack), "lost_because": _against(best, one, tallest_mm)} for one in rest)
+    return Choice(best.stack, _against(best, rest[0], tallest_mm), passed | {"usable": len(rest)}, lost)
+
+
+def _against(best: _Rival, other: _Rival, tallest_mm: float) -> str:
+    """Return the weightiest thing that speaks for the best: "it" is always the series that was chosen."""
+    pairs = zip(best.merits(tallest_mm), other.merits(tallest_mm), strict=True)
+    return next((words for (words, own), (_, theirs) in pairs if own > theirs), "it came first among equals")
 
 
 def _worst(troubles: list[tuple[int, InvalidInputError]], refused: list[InvalidInputError]) -> InvalidInputError:

@@ -18,7 +18,7 @@ MOST_EDGE, MOST_FRAMES, MOST_PIXEL_BYTES = 4096, 8192, 1 << 30
 
 TAGS = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "ImageType", "FrameType",
-    "InstanceNumber", "AcquisitionNumber", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
+    "InstanceNumber", "SeriesNumber", "AcquisitionNumber", "BodyPartExamined", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
     "SliceThickness", "SpacingBetweenSlices", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel",
     "PhotometricInterpretation", "BitsAllocated", "BitsStored", "RescaleSlope", "RescaleIntercept", "RescaleType",
     "Manufacturer", "ConvolutionKernel", "ContrastBolusAgent", "SharedFunctionalGroupsSequence",
@@ -44,6 +44,7 @@ class Slice:
     series_uid: str
     instance_uid: str
     number: int
+    series_number: int
     acquisition: int
     position_mm: Vector
     across: Vector
@@ -59,6 +60,7 @@ class Slice:
     manufacturer: str
     kernel: str
     contrast: bool
+    body_part: str
 
 
 def read_slices(content: Content) -> list[Slice]:
@@ -144,7 +146,8 @@ def _slice(content: Content, header: Dataset, places: list[Dataset], frame: int 
     return Slice(
         content=content, frame=frame, study_uid=str(header.get("StudyInstanceUID", "")),
         series_uid=str(header.get("SeriesInstanceUID", "")), instance_uid=str(header.get("SOPInstanceUID", "")),
-        number=_whole(header.get("InstanceNumber")), acquisition=_whole(header.get("AcquisitionNumber")),
+        number=_whole(header.get("InstanceNumber")), series_number=_whole(header.get("SeriesNumber")),
+        acquisition=_whole(header.get("AcquisitionNumber")),
         position_mm=_vector(find("ImagePositionPatient")), across=across, down=down,
         row_mm=_positive(row_mm), column_mm=_positive(column_mm),
         thickness_mm=float(str(thickness)) if thickness not in {None, ""} else None,
@@ -153,6 +156,7 @@ def _slice(content: Content, header: Dataset, places: list[Dataset], frame: int 
         intercept=0.0 if intercept in {None, ""} else float(str(intercept)),
         image_type=tuple(_words(header, "ImageType")), manufacturer=str(header.get("Manufacturer") or ""),
         kernel=str(_first(find("ConvolutionKernel"))), contrast=bool(str(header.get("ContrastBolusAgent") or "").strip()),
+        body_part=str(header.get("BodyPartExamined") or "").strip().upper(),
     )  # fmt: skip
 
 

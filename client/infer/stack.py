@@ -13,6 +13,7 @@ from protocol.codes import Code
 from protocol.errors import InvalidInputError
 
 _SAME_MM = 0.01
+_SAME_COSINE, _SAME_PIXEL_MM = 0.01, 0.001
 _TILT_DEGREES = 1.0
 _STRAY_MM = 1.0
 _GAP = 1.5
@@ -70,14 +71,22 @@ def assemble(slices: list[Slice], *, allow_gaps: bool = False) -> Stack:
 
 def groups_of(slices: list[Slice]) -> list[list[Slice]]:
     """Return the slices that could form one stack each: same series, matrix, orientation, pixel spacing; largest first."""
-    groups: dict[tuple[object, ...], list[Slice]] = {}
+    families: dict[tuple[object, ...], list[list[Slice]]] = {}
     for one in slices:
-        key = (
-            one.study_uid, one.series_uid, one.rows, one.columns, _rounded(one.across), _rounded(one.down),
-            round(one.row_mm, 3), round(one.column_mm, 3),
-        )  # fmt: skip
-        groups.setdefault(key, []).append(one)
-    return sorted(groups.values(), key=len, reverse=True)
+        known = families.setdefault((one.study_uid, one.series_uid, one.rows, one.columns), [])
+        group = next((group for group in known if _alike(group[0], one)), None)
+        if group is None:
+            known.append([one])
+        else:
+            group.append(one)
+    return sorted((group for known in families.values() for group in known), key=len, reverse=True)
+
+
+def _alike(a: Slice, b: Slice) -> bool:
+    """Say whether orientation and pixel spacing are the same but for rounding; rounding them first would part neighbours at its edges."""
+    turned = np.abs(np.subtract((*a.across, *a.down), (*b.across, *b.down))).max()
+    scaled = np.abs(np.subtract((a.row_mm, a.column_mm), (b.row_mm, b.column_mm))).max()
+    return bool(turned < _SAME_COSINE and scaled < _SAME_PIXEL_MM)
 
 
 def without_repeats(slices: list[Slice]) -> tuple[list[Slice], list[list[Slice]]]:
@@ -165,7 +174,3 @@ def _affine(first: Slice, step: NDArray[np.float64]) -> Affine:
     out[:3, 2] = np.asarray(first.across) * first.column_mm
     out[:3, 3] = first.position_mm
     return out
-
-
-def _rounded(vector: tuple[float, float, float]) -> tuple[float, ...]:
-    return tuple(round(value, 2) + 0.0 for value in vector)

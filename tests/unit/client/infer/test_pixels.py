@@ -1,18 +1,23 @@
 """Stored values to HU: against a slow twin, with padding, and through every lossless syntax that pydicom writes here."""
 
+import shutil
+import subprocess
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from pydicom import dcmread
 from pydicom.uid import JPEGLSLossless, RLELossless
 
 from client.infer.pixels import AIR_HU, PADDING_HU, fill, pixel_sha256, to_hu
 from client.infer.slices import read_slices
 from client.infer.stack import assemble
 from protocol.codes import Code
+from protocol.errors import InvalidInputError
 from tests.fakes.ct_series import as_bytes, plain_series
 from tests.fakes.outcomes import code_of
 from tests.shared import SHARED, needs_shared
@@ -121,3 +126,47 @@ def test_the_wg04_samples_agree() -> None:
 def test_12_bit_jpeg_extended_is_refused_and_never_rubbish() -> None:
     stack = assemble(read_slices(SHARED / "data" / "dicom_stress" / "ms_I341.dcm"))
     assert code_of(lambda: fill(stack)) is Code.UNSUPPORTED_TRANSFER_SYNTAX
+
+
+DCMTK = {
+    "1.2.840.10008.1.2.4.57": "dcmdjpeg", "1.2.840.10008.1.2.4.70": "dcmdjpeg", "1.2.840.10008.1.2.4.80": "dcmdjpls",
+    "1.2.840.10008.1.2.4.81": "dcmdjpls", "1.2.840.10008.1.2.5": "dcmdrle", "1.2.840.10008.1.2.1.99": "dcmconv",
+    "1.2.840.10008.1.2.2": "dcmconv",
+}  # fmt: skip
+"""dcmtk's own decoders (IJG's JPEG, CharLS, its RLE and zlib): none of them is behind pydicom, pyjpegls or GDCM here but CharLS."""
+
+
+@needs_shared
+@pytest.mark.skipif(shutil.which("dcmdjpeg") is None, reason="dcmtk is not installed")
+def test_every_real_file_decodes_as_dcmtk_decodes_it(tmp_path: Path) -> None:
+    """JPEG 2000 has no decoder in dcmtk; its files are held to the same slice in other syntaxes above, and to ITK elsewhere."""
+    compared = set()
+    for path in sorted((SHARED / "data" / "dicom_stress").glob("*.dcm")):
+        try:
+            slices = read_slices(path)
+        except InvalidInputError:
+            continue
+        syntax = str(dcmread(path, stop_before_pixels=True, force=True).file_meta.get("TransferSyntaxUID", ""))
+        if syntax not in DCMTK or code_of(lambda slices=slices: fill(assemble(slices))) is not None:
+            continue
+        plain = tmp_path / path.name
+        subprocess.run([DCMTK[syntax], "+te", str(path), str(plain)], check=True, capture_output=True, timeout=60)
+        assert np.array_equal(fill(assemble(read_slices(plain))), fill(assemble(slices))), path.name
+        compared.add(syntax)
+    assert compared >= {f"1.2.840.10008.1.2.{end}" for end in ("4.70", "4.80", "5", "1.99", "2")}
+
+
+@needs_shared
+def test_what_is_not_decoded_is_refused_by_name() -> None:
+    """Every CT of the stress set: decoded, or one of two codes, and never anything else."""
+    outcomes = {}
+    for path in sorted((SHARED / "data" / "dicom_stress").glob("*.dcm")):
+        try:
+            slices = read_slices(path)
+        except InvalidInputError:
+            continue
+        outcomes[path.name] = code_of(lambda slices=slices: fill(assemble(slices)))
+    refused = {name: code for name, code in outcomes.items() if code is not None}
+    assert set(refused.values()) <= {Code.UNSUPPORTED_TRANSFER_SYNTAX}
+    assert set(refused) == {"ms_I341.dcm", "ms_privateTag.dcm", "ms_privateTagRemoved.dcm"}
+    assert len(outcomes) > 18

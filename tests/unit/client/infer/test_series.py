@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from client.infer.scan import dicom_scan
 from client.infer.series import choose
 from protocol.codes import Code
 from tests.fakes.ct_series import CtSeries, plain_series
@@ -35,6 +36,9 @@ def chosen(paths: list[Path]) -> tuple[str, str]:
         (named("original"), named("mip", header={"ImageType": ["DERIVED", "SECONDARY", "MIP"]}), "original"),
         (named("thin", 30, step_mm=2.0), named("thick", 12), "thinner"),
         (named("soft"), named("sharp", header={"ConvolutionKernel": "B80f"}), "softer"),
+        (named("lungs", 20), named("belly", 60, header={"BodyPartExamined": "ABDOMEN"}), "of the chest"),
+        (named("chest", 80, step_mm=4.5), named("trunk", 130, step_mm=5.5), "thinner"),
+        (named("native"), named("contrast", header={"ContrastBolusAgent": "X"}), "without contrast"),
         (named("more", 24, step_mm=2.5), named("fewer", 22, step_mm=2.5), "more slices"),
     ],
 )
@@ -43,6 +47,21 @@ def test_the_better_series_wins_and_says_why(tmp_path: Path, good: CtSeries, bad
         name, reason = chosen(put(tmp_path, *order))
         assert name == good.name
         assert why in reason
+
+
+def test_the_document_says_which_and_why_without_an_identifier(tmp_path: Path) -> None:
+    best = named("thin", 30, step_mm=2.0, header={"SeriesNumber": 4})
+    sharp = named("sharp", 30, step_mm=2.0, header={"SeriesNumber": 5, "ConvolutionKernel": "B80f"})
+    thick = named("thick", 12, header={"SeriesNumber": 6, "SeriesDescription": "CANARY"})
+    series = dicom_scan(put(tmp_path, thick, sharp, best)).series
+    assert (series["number"], series["slices"], series["spacing_mm"], series["kernel"]) == (4, 30, 2.0, "soft")
+    assert [(one["number"], one["lost_because"]) for one in series["rivals"]] == [
+        (5, "its kernel is softer"), (6, "its slices are thinner"),
+    ]  # fmt: skip
+    assert series["chosen_because"] == "its kernel is softer"
+    assert series["passed_over"] == {"usable": 2}
+    assert "CANARY" not in str(series)
+    assert str(best.dataset(0).SeriesInstanceUID) not in str(series)
 
 
 def test_what_cannot_be_measured_is_passed_over_with_its_code(tmp_path: Path) -> None:

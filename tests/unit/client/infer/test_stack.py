@@ -30,7 +30,7 @@ def slices_of(series: CtSeries, *, skip: tuple[int, ...] = ()) -> list[Slice]:
     ]
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(order=st.permutations(range(6)), orientation=st.sampled_from([OBLIQUE, FEET_UP, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)]))
 def test_any_order_gives_the_same_stack(order: list[int], orientation: tuple[float, ...]) -> None:
     series = plain_series(6, 4, orientation=orientation)
@@ -102,6 +102,18 @@ def test_groups_keep_what_belongs_together() -> None:
     mixed = slices_of(plain_series(5)) + slices_of(plain_series(3, name="other")) + slices_of(plain_series(2, size=6))
     random.Random(1).shuffle(mixed)
     assert [len(group) for group in groups_of(mixed)] == [5, 3, 2]
+
+
+def test_rounding_does_not_part_neighbours() -> None:
+    """A direction of 0.995 and a pixel of 0.7005 mm round either way from one slice to the next."""
+    angle = float(np.arccos(0.995))
+    slices = []
+    for index in range(8):
+        jitter = 1e-6 * (-1) ** index
+        turned = (1.0, 0.0, 0.0, 0.0, float(np.cos(angle + jitter)), float(np.sin(angle + jitter)))
+        series = plain_series(8, orientation=turned, pixel_mm=(0.7005 + jitter, 0.7005 - jitter))
+        slices += read_slices(as_bytes(series.dataset(index)))
+    assert [len(group) for group in groups_of(slices)] == [8]
 
 
 def test_copies_are_dropped_and_acquisitions_parted() -> None:

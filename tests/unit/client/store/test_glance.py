@@ -1,7 +1,7 @@
 """The quick look at a header says the same as a whole reading, or nothing."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
@@ -79,11 +79,13 @@ def test_deep_nesting_is_left_to_the_whole_reading() -> None:
     assert read_head(head_of(dataset, ExplicitVRLittleEndian), ExplicitVRLittleEndian, _TAGS) is None
 
 
+@settings(deadline=None)
 @given(head=st.binary(max_size=600), syntax=st.sampled_from([*LITTLE, RLELossless, ""]))
 def test_noise_never_raises(head: bytes, syntax: str) -> None:
     assert read_head(head, syntax, _TAGS) is None or isinstance(read_head(head, syntax, _TAGS), Dataset)
 
 
+@settings(deadline=None)
 @given(at=st.integers(0, 700), what=st.binary(min_size=1, max_size=4), syntax=st.sampled_from(LITTLE))
 def test_damaged_heads_never_raise(at: int, what: bytes, syntax: str) -> None:
     head = bytearray(head_of(plain_series(1).dataset(0), syntax))
