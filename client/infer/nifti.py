@@ -23,6 +23,9 @@ MOST_VOXELS = 1 << 30
 
 RAS_TO_LPS: Affine = np.diag([-1.0, -1.0, 1.0, 1.0])
 
+_CLAIM_FLOOR, _CLAIM_RATIO = 640 << 20, 20
+"""Bytes of voxels that may come out of a file in any case (a mask packs a thousandfold), and so many times its size."""
+
 _UNIT_MM = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
 _GZIP_LEVEL = 1
 _NOTHING = -4096.0
@@ -136,6 +139,9 @@ def _opened(path: Path) -> Nifti1Image:
     shape = image.shape
     if len(shape) < 3 or min(shape) < 1 or int(np.prod(shape[:3], dtype=np.float64)) > MOST_VOXELS:  # noqa: PLR2004
         raise InvalidInputError(Code.UNREADABLE, "The header claims no volume, or one larger than any CT.")
+    claimed = int(np.prod(shape, dtype=np.float64)) * image.get_data_dtype().itemsize  # type: ignore[no-untyped-call] # nibabel
+    if claimed > _CLAIM_FLOOR + _CLAIM_RATIO * path.stat().st_size:
+        raise InvalidInputError(Code.UNREADABLE, "The header claims far more voxels than the file can hold.")
     if any(n != 1 for n in shape[3:]):
         raise InvalidInputError(Code.MIXED_GEOMETRY, "The file holds a series of volumes. Name one volume.")
     return image

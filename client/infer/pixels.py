@@ -26,6 +26,9 @@ AIR_HU = -1024
 
 _PADDING_BELOW_HU = -1500
 _MOST_HU = 32_767
+_RLE_SLACK, _MOST_RLE_BYTES = 4096, 12 << 20
+"""RLE grows by one byte in 128 at worst (PS3.5 annex G.3); two bytes become 128 at most, and decoders unpack all of it before they count."""
+
 _TISSUE_HU = (-1100, 3071)
 
 Plane = NDArray[np.int16]
@@ -113,11 +116,16 @@ def _require_honest_size(dataset: FileDataset, one: Slice) -> None:
         InvalidInputError: `unreadable`.
     """
     syntax = dataset.file_meta.TransferSyntaxUID
-    if "PixelData" not in dataset or not syntax.is_encapsulated or syntax == RLELossless:
+    if "PixelData" not in dataset or not syntax.is_encapsulated:
         return
     frames = int(dataset.get("NumberOfFrames") or 1)
     frame = get_frame(dataset.PixelData, one.frame or 0, number_of_frames=frames)
-    if claimed_size(frame) != (one.rows, one.columns):
+    if syntax == RLELossless:
+        plain_bytes = one.rows * one.columns * -(-int(dataset.get("BitsAllocated", 16)) // 8)
+        honest = len(frame) <= plain_bytes + plain_bytes // 64 + _RLE_SLACK and len(frame) <= _MOST_RLE_BYTES
+    else:
+        honest = claimed_size(frame) == (one.rows, one.columns)
+    if not honest:
         raise InvalidInputError(
             Code.UNREADABLE, "The compressed image has another size than its header. Export it again."
         )

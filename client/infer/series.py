@@ -17,7 +17,21 @@ _THIN_MM, _MEDIUM_MM = 3.0, 5.0
 _CHEST_MM = 350.0
 """What lies beyond the height of a grown-up's lungs is another region, and no merit."""
 
-_ELSEWHERE = {"ABDOMEN", "ABDOMENPELVIS", "PELVIS", "HEAD", "BRAIN", "SKULL", "NECK", "HEADNECK", "SPINE", "LSPINE", "EXTREMITY", "KNEE", "LEG"}
+_ELSEWHERE = {
+    "ABDOMEN",
+    "ABDOMENPELVIS",
+    "PELVIS",
+    "HEAD",
+    "BRAIN",
+    "SKULL",
+    "NECK",
+    "HEADNECK",
+    "SPINE",
+    "LSPINE",
+    "EXTREMITY",
+    "KNEE",
+    "LEG",
+}
 """Values of Body Part Examined (PS3.16 annex L) without the lungs. Absent or anything else says nothing against a series."""
 
 _DERIVED = {"DERIVED", "SECONDARY", "MIP", "MINIP", "MAX_IP", "MIN_IP", "MPR", "REFORMATTED", "AVERAGE"}

@@ -1,7 +1,9 @@
 """What a person may name: a DICOM file, a folder, a zip, a NIfTI volume. Names inside archives are never used as paths."""
 
+import lzma
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator
 from enum import Enum, auto
 from pathlib import Path
@@ -20,6 +22,9 @@ _ARCHIVE_FLOOR, _ARCHIVE_RATIO = 256 << 20, 8
 """What may come out of a zip: so much in any case (slices of nothing but air pack a thousandfold), and so many times the packed size."""
 
 _READ_STEP = 1 << 20
+_PACKERS = (zlib.error, lzma.LZMAError)
+"""What the packers raise on damage, beside what `zipfile` does."""
+
 _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"GIF8", b"%PDF")
 
 
@@ -125,7 +130,7 @@ def _in_zip(path: Path, *, only_dicom: bool = True) -> Iterator[bytes]:
                 total += len(content)
                 if not only_dicom or kind_of_head(content[:_HEAD]) is Kind.DICOM:
                     yield content
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError, ValueError, *_PACKERS) as error:
         raise InvalidInputError(
             Code.UNREADABLE, "The zip is damaged, encrypted or packed in an unknown way. Pack it again."
         ) from error

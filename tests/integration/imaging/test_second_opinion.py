@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813 - as everybody calls it
 from numpy.typing import NDArray
 from pydicom import dcmwrite
 from pydicom.config import disable_value_validation
@@ -45,7 +45,7 @@ TURNED = (0.0, 1.0, 0.0, -1.0, 0.0, 0.0)
 
 def itk_of(files: list[Path]) -> sitk.Image:
     """Read files as ITK does; several in the order of its own sorting by position."""
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # noqa: FBT003 - ITK names no argument
     if len(files) == 1:
         return sitk.ReadImage(str(files[0]))
     reader = sitk.ImageSeriesReader()
@@ -70,7 +70,9 @@ def require_same(stack: Stack, image: sitk.Image) -> None:
         assert own[1:] == corner[1:], "rows and columns run the same way"
         flipped = own[0] != corner[0]
     spacing = np.linalg.norm(stack.affine[:3, :3], axis=0)[::-1]
-    known = slice(None) if stack.depth > 1 else slice(2)  # how thick a single slice is, nobody can tell from its position
+    known = (
+        slice(None) if stack.depth > 1 else slice(2)
+    )  # how thick a single slice is, nobody can tell from its position
     assert np.allclose(spacing[known], image.GetSpacing()[known], atol=1e-3)
     assert np.allclose((stack.affine[:3, :3] / spacing[::-1])[:, ::-1], _directions(image, flipped=flipped), atol=1e-3)
     expected = to_hu(np.rint(theirs).astype(np.int32), slope=1.0, intercept=0.0, padding=None)
@@ -121,7 +123,9 @@ def test_rescale_is_each_slices_own(tmp_path: Path) -> None:
         files[-1].write_bytes(as_bytes(series.dataset(index, **per_slice(index))))
     stack = choose(files).stack
     one_by_one = np.stack([sitk.GetArrayFromImage(sitk.ReadImage(str(one.content)))[0] for one in stack.slices])
-    assert np.array_equal(fill(stack), to_hu(np.rint(one_by_one).astype(np.int32), slope=1.0, intercept=0.0, padding=None))
+    assert np.array_equal(
+        fill(stack), to_hu(np.rint(one_by_one).astype(np.int32), slope=1.0, intercept=0.0, padding=None)
+    )
     assert len({(one.slope, one.intercept) for one in stack.slices}) > 3
 
 
@@ -134,7 +138,9 @@ def packed(dataset: FileDataset, syntax: str) -> FileDataset:
 
 
 @pytest.mark.parametrize(
-    "syntax", [ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, RLELossless, JPEGLSLossless], ids=lambda uid: uid.name
+    "syntax",
+    [ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, RLELossless, JPEGLSLossless],
+    ids=lambda uid: uid.name,
 )
 def test_every_syntax_that_is_written_here(tmp_path: Path, syntax: str) -> None:
     series, files = CtSeries(hu=HU), []
