@@ -143,12 +143,21 @@ def test_ingest_without_a_node_says_what_to_do(tmp_path: Path) -> None:
 def test_deidentify_copies_what_is_clean(tmp_path: Path) -> None:
     plain_series(3).write(tmp_path / "in")
     (tmp_path / "in" / "b.dcm").write_bytes(as_bytes(plain_series(1).dataset(0, BurnedInAnnotation="YES")))
+    (tmp_path / "in" / "s.dcm").write_bytes(as_bytes(plain_series(1).dataset(0, SeriesDescription="Dose Report")))
     code, said = run("deidentify", tmp_path / "in", tmp_path / "out", "--json")
-    assert (code, said) == (0, {"ok": True, "written": 3, "left_out": {"burned-in": 1}})
+    assert (code, said) == (0, {"ok": True, "written": 3, "left_out": {"burned-in": 1, "screen": 1}})
     copies = list((tmp_path / "out").rglob("*.dcm"))
     assert len(copies) == 3
     assert all(b"CANARY" not in path.read_bytes() for path in copies)
     assert len({path.parent for path in copies}) == 1, "one study, one folder"
+
+
+def test_deidentify_keeps_the_device_where_it_is_asked_to(tmp_path: Path) -> None:
+    plain_series(1, header={"StationName": "CT-EAST"}).write(tmp_path / "in")
+    for out, words in (("plain", ()), ("device", ("--keep-device",))):
+        run("deidentify", tmp_path / "in", tmp_path / out, "--json", *words)
+        (copy,) = (tmp_path / out).rglob("*.dcm")
+        assert (b"CT-EAST" in copy.read_bytes()) is (out == "device")
 
 
 def test_deidentify_under_the_sites_key_is_repeatable(home: Home, tmp_path: Path) -> None:

@@ -242,3 +242,12 @@ def test_no_error_quotes_the_header() -> None:
         with pytest.raises(InvalidInputError) as caught:
             deidentify(dataset, NAMES)
         assert CANARY not in str(caught.value)
+
+
+def test_a_table_of_offsets_stays_only_if_it_is_one() -> None:
+    dataset = told()
+    dataset.add_new(0x7FE00001, "OV", (0).to_bytes(8, "little") + (16).to_bytes(8, "little"))
+    dataset.add_new(0x7FE00002, "OV", CANARY.encode().ljust(16, b"\0"))
+    after = deidentify(dataset, NAMES)
+    assert after.ExtendedOffsetTable == dataset.ExtendedOffsetTable
+    assert "ExtendedOffsetTableLengths" not in after

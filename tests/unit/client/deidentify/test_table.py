@@ -113,6 +113,16 @@ def test_building_it_again_gives_the_same_rows() -> None:
     assert again.rows == confidentiality_table().rows
 
 
+def test_the_program_writes_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "TABLE_FILE", tmp_path / "table.tsv")
+    (tmp_path / "copy.json").write_text(json.dumps(entries()))
+    main([str(tmp_path / "copy.json"), "2031a"])
+    assert read_table((tmp_path / "table.tsv").read_text()).edition == "2031a"
+    assert "621 rows" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(not COPY, reason="no copy of the standard's table here (DICOM_STANDARD_JSON names it)")
 def test_building_it_from_the_copy_gives_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "TABLE_FILE", tmp_path / "table.tsv")
