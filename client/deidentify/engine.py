@@ -156,9 +156,13 @@ class _Cleaner:
             return _each(element.value, capped_age)
         if element.VR in {"CS", "LO", "SH"}:
             words = words_of(element.keyword, element.VR)
-            return _each(element.value, lambda value: "" if self._is_own(value) else kept_text(value, words))
+            return _each(
+                element.value, lambda value: "" if self.own.is_number_of_person(value) else kept_text(value, words)
+            )
         many = element.value if element.VM > 1 else [element.value]
-        odd = not fits(element.VM, dictionary_VM(element.tag)) or any(self._is_own(str(value)) for value in many)
+        odd = not fits(element.VM, dictionary_VM(element.tag)) or any(
+            self.own.is_measure_of_person(float(value or 0)) for value in many
+        )
         return None if odd else element.value
 
     def _verbatim(self, element: DataElement) -> Any:
@@ -172,11 +176,8 @@ class _Cleaner:
             return element.value
         return _each(element.value, lambda text: text if text.isascii() and not self._names_person(text) else "")
 
-    def _is_own(self, text: str) -> bool:
-        return self.own.is_number_of_person(text)
-
     def _names_person(self, text: str) -> bool:
-        return self._is_own(text) or self.own.stand_in(text.encode())
+        return self.own.is_number_of_person(text) or self.own.stand_in(text.encode())
 
 
 def _each(value: Any, edit: Callable[[str], str]) -> Any:

@@ -7,6 +7,7 @@ and compressed pixel data must not carry a comment with the patient's name.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import isfinite
 
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
@@ -21,8 +22,8 @@ _NAMES = (
     "PatientName", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName", "ReferringPhysicianName", "OperatorsName",
     "PerformingPhysicianName", "NameOfPhysiciansReadingStudy", "RequestingPhysician", "PhysiciansOfRecord", "ResponsiblePerson",
 )  # fmt: skip
-_SHORTEST_NUMBER, _SHORTEST_IN_PIXELS = 5, 6
-"""Digits and characters. Shorter ones stand everywhere by chance."""
+_SHORTEST_NUMBER, _SHORTEST_MEASURE, _SHORTEST_IN_PIXELS = 5, 6, 6
+"""Digits in a text and in a measurement, characters in pixels. Shorter ones stand everywhere by chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,11 @@ class OwnIdentifiers:
     def is_number_of_person(self, text: str) -> bool:
         """Say whether a value that stays is one of the person's numbers, whatever stands between its digits."""
         return _digits(text) in self.numbers
+
+    def is_measure_of_person(self, value: float) -> bool:
+        """Say whether a measurement is one of the person's numbers: a whole one, so that -1000.0 is not the number 10000."""
+        digits = str(abs(int(value))) if isfinite(value) and value == int(value) else ""
+        return len(digits) >= _SHORTEST_MEASURE and digits in self.numbers
 
     def stand_in(self, content: bytes) -> bool:
         """Say whether pixel data spells a name or number of the header."""

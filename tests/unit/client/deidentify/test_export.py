@@ -189,6 +189,28 @@ def test_a_number_of_the_patient_among_the_measurements_goes() -> None:
     assert after.SoftwareVersions == "VB20A"
 
 
+@pytest.mark.parametrize("number", ["10000", "10240", "00000", "1024", "200000"])
+def test_a_short_or_common_number_costs_no_geometry(number: str) -> None:
+    dataset = told()
+    dataset.PatientID, dataset.RescaleIntercept, dataset.ImagePositionPatient = (
+        number,
+        "-1024.0",
+        ["-1000.0", "0.00000", "-20.0000"],
+    )
+    after = deidentify(dataset, NAMES)
+    assert (after.RescaleIntercept, after.ImagePositionPatient) == (
+        dataset.RescaleIntercept,
+        dataset.ImagePositionPatient,
+    )
+
+
+def test_an_empty_value_among_others_is_no_fault() -> None:
+    dataset = told()
+    dataset.WindowCenter = ["40", "", "-600"]
+    _, content = deidentify_file(as_bytes(dataset), NAMES)
+    assert str(read_part10(content, pixels=False).WindowCenter[2]) == "-600"
+
+
 def test_an_attribute_in_the_wrong_vr_goes() -> None:
     dataset = told()
     dataset.add_new(0x00189345, "LO", CANARY)  # CTDIvol is a double
