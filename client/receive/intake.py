@@ -1,11 +1,12 @@
 """The one door: an instance becomes durable and indexed, or goes to quarantine with a code. The receiver and `ingest` both use it."""
 
-import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
@@ -128,10 +129,9 @@ def spool(content: bytes, folder: Path) -> Path:
     """
     with disk_faults():
         make_folder(folder)
-        descriptor, name = tempfile.mkstemp(dir=folder, suffix=".dcm")
-        with os.fdopen(descriptor, "wb") as file:
+        with _new_file(folder) as file:
             file.write(with_clean_preamble(content))
-    return Path(name)
+    return Path(file.name)
 
 
 def spool_file(source: Path, folder: Path) -> Path:
@@ -149,11 +149,22 @@ def spool_file(source: Path, folder: Path) -> Path:
         raise InvalidInputError(Code.UNREADABLE, "The file cannot be opened. Check its permissions.") from error
     with stream, disk_faults():
         make_folder(folder)
-        descriptor, name = tempfile.mkstemp(dir=folder, suffix=".dcm")
-        with os.fdopen(descriptor, "wb") as file:
+        with _new_file(folder) as file:
             file.write(with_clean_preamble(stream.read(_COPY_STEP)))
             shutil.copyfileobj(stream, file, _COPY_STEP)
-    return Path(name)
+    return Path(file.name)
+
+
+@contextmanager
+def _new_file(folder: Path) -> Iterator[IO[bytes]]:
+    """Open a new file in `folder`; what cannot be written to its end does not stay."""
+    file = tempfile.NamedTemporaryFile(dir=folder, suffix=".dcm", delete=False)  # noqa: SIM115 - closed below, kept if whole
+    try:
+        with file:
+            yield file
+    except BaseException:
+        Path(file.name).unlink(missing_ok=True)
+        raise
 
 
 def take_bytes(intake: Intake, content: bytes, folder: Path) -> Taken:
