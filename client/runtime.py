@@ -27,13 +27,11 @@ from client.rooms import (
     open_reads,
     open_sender,
     open_shelf,
-    open_spending,
     open_store,
     open_surroundings,
     open_trainer,
+    open_ward,
     policy_source,
-    status_of,
-    utc_now,
 )
 from client.settings import NodeSettings
 from protocol.codes import Code
@@ -314,33 +312,12 @@ def _run_gateway(settings: NodeSettings, stop: threading.Event) -> None:
 
 def _run_console(settings: NodeSettings, stop: threading.Event) -> None:
     from client.console.app import create_app
-    from client.console.entrance import Entrance
-    from client.console.ward import Ward
     from client.gateway.serve import serve
 
-    book, keys, _, _ = open_reads(settings)
-    audit = open_gate(settings).audit
-    ward = Ward(
-        name=settings.site.name,
-        port=settings.console.port,
-        entrance=Entrance(_console_token(settings), utc_now),
-        store=open_store(settings),
-        keys=keys,
-        reads=book.requests,
-        spent=open_spending(settings),
-        policy=policy_source(settings),
-        status=lambda: status_of(settings),
-        audit=audit.newest,
-        note=audit.append,
-    )
-    serve(
-        create_app(ward),
-        host=settings.console.host,
-        port=settings.console.port,
-        keys=settings.keys,
-        stop=stop,
-        setting="[console]",
-    )
+    console = settings.console
+    ward = open_ward(settings, token=_console_token(settings) if console.token_login else None)
+    app = create_app(ward)
+    serve(app, host=console.host, port=console.port, keys=settings.keys, stop=stop, setting="[console]")
 
 
 def _console_token(settings: NodeSettings) -> str:

@@ -102,10 +102,48 @@ class GatewaySettings(Section):
 
 
 class ConsoleSettings(Section):
-    """The staff page; stays on loopback."""
+    """The staff page; stays on loopback. `origin` is where staff's browsers see it, if a reverse proxy stands before it."""
 
     host: Literal["127.0.0.1", "localhost"] = "127.0.0.1"
     port: Port = 9444
+    origin: Origin | None = None
+    token_login: bool = True
+    idle_minutes: Annotated[int, Field(ge=1, le=480)] = 30
+    session_hours: Annotated[int, Field(ge=1, le=24)] = 8
+    proposal_hours: Annotated[int, Field(ge=1, le=720)] = 72
+
+    @property
+    def address(self) -> str:
+        """Where staff's browsers reach the page."""
+        return self.origin or f"https://localhost:{self.port}"
+
+
+class OidcRoles(Section):
+    """Which words of the provider's claim give which role."""
+
+    viewer: tuple[str, ...] = ()
+    technician: tuple[str, ...] = ()
+    radiologist: tuple[str, ...] = ()
+    administrator: tuple[str, ...] = ()
+
+
+class OidcSettings(Section):
+    """The hospital's identity provider; off without an issuer. File names count from the home."""
+
+    issuer: Annotated[str, StringConstraints(pattern=r"^(https://[^\s?#]+)?$")] = ""
+    client_id: Annotated[str, Field(max_length=200)] = ""
+    client_secret_file: str = ""
+    ca_file: str = ""
+    scopes: tuple[str, ...] = ("openid", "profile")
+    role_claim: str = "groups"
+    name_claim: str = "preferred_username"
+    roles: OidcRoles = OidcRoles()
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.issuer and (not self.client_id or "openid" not in self.scopes):
+            raise ValueError("an issuer wants a client_id, and openid among the scopes")
+        return self
 
 
 class FlowerSettings(Section):
@@ -197,6 +235,7 @@ class NodeSettings(Section):
     context: ContextSettings = ContextSettings()
     gateway: GatewaySettings = GatewaySettings()
     console: ConsoleSettings = ConsoleSettings()
+    oidc: OidcSettings = OidcSettings()
     flower: FlowerSettings = FlowerSettings()
     compute: ComputeSettings = ComputeSettings()
     stow: StowSettings = StowSettings()
@@ -235,6 +274,11 @@ class NodeSettings(Section):
     def instances(self) -> Path:
         """Received DICOM instances."""
         return self.home / "store" / "instances"
+
+    @property
+    def quarantine(self) -> Path:
+        """Received instances that cannot be used."""
+        return self.home / "store" / "quarantine"
 
     @property
     def studies(self) -> Path:

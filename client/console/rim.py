@@ -1,18 +1,21 @@
-"""The staff page's rim: headers on every answer, every error as a page with a code, forms from our own pages only."""
+"""The staff page's rim: who is served, headers on every answer, every error as a page with a code, forms from our own pages only."""
 
 import hmac
 import logging
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from client.console.entrance import Session
 from client.console.pages import page
+from client.console.rights import OPEN, may
 from client.console.ward import Ward
+from client.staff.sessions import Visitor
 from protocol.codes import Code
 from protocol.errors import FederationError, RefusedError
 
@@ -35,13 +38,27 @@ _FOREIGN = "The form is not from this page. Go back, reload and send it again."
 _STATUS = {Code.UNAUTHENTICATED: 401, Code.NOT_FOUND: 404, Code.RATE_LIMITED: 429}
 
 
+RENEWED = "renewed"
+"""The mark on the address of a page that renews itself: nobody clicked."""
+
+_WITHOUT_CHANGE = {"/password", "/logout"}
+_TOO_LONG = 413
+_BODY_MOST = 256 << 10
+"""A policy of 64 KiB, every byte of it escaped."""
+
+
 class NotEntered(Exception):  # noqa: N818 - no error: a visitor who is shown the way in
     """A visitor without a session."""
 
 
+class MustChangePassword(Exception):  # noqa: N818 - no error: a visitor who is shown where
+    """A visitor whose password somebody else knows."""
+
+
 def install(app: FastAPI) -> None:
     """Map every error of `app` to a page, and put headers on every answer."""
-    app.add_exception_handler(NotEntered, _show_in)
+    app.add_exception_handler(NotEntered, lambda _request, _error: go_to("/login"))
+    app.add_exception_handler(MustChangePassword, lambda _request, _error: go_to("/password"))
     app.add_exception_handler(FederationError, _federation_error)
     app.add_exception_handler(RequestValidationError, _bad_request)
     app.add_exception_handler(HTTPException, _http_exception)
@@ -60,30 +77,49 @@ def cookie_name(ward: Ward) -> str:
     return f"__Host-acinus-console-{ward.port}"
 
 
-def session_of(request: Request) -> Session:
-    """Return the visitor's session.
-
-    Raises:
-        NotEntered: Without one.
-    """
-    ward = ward_of(request)
-    session = ward.entrance.find(request.cookies.get(cookie_name(ward)))
-    if session is None:
-        raise NotEntered
-    return session
-
-
-def refuse_foreign_form(request: Request, csrf: str) -> None:
-    """Refuse a form that did not come from our own page in this session.
+async def admit(request: Request) -> None:
+    """Look at whoever sends a request before its route does anything; every route but the way in depends on it.
 
     Raises:
         NotEntered: Without a session.
-        RefusedError: `forbidden`.
+        MustChangePassword: If the password was given by somebody else.
+        RefusedError: `forbidden` if the role does not allow the route, or a form is not from our own page in this session.
     """
-    own = session_of(request).csrf
-    refuse_foreign_page(request)
-    if not hmac.compare_digest(csrf.encode(), own.encode()):
-        raise RefusedError(Code.FORBIDDEN, _FOREIGN)
+    asked = (request.method, request.scope["route"].path)
+    if asked in OPEN:
+        return
+    ward = ward_of(request)
+    visitor = ward.entrance.sessions.find(
+        request.cookies.get(cookie_name(ward)), active=RENEWED not in request.query_params
+    )
+    if visitor is None:
+        raise NotEntered
+    request.state.visitor = visitor
+    if not may(visitor.roles, *asked):
+        raise RefusedError(Code.FORBIDDEN, "Your role does not allow this. An administrator gives roles.")
+    if visitor.must_change and asked[1] not in _WITHOUT_CHANGE:
+        raise MustChangePassword
+    if request.method != "GET":
+        refuse_foreign_page(request)
+        word = (await request.form()).get("csrf")
+        if not isinstance(word, str) or not hmac.compare_digest(word.encode(), visitor.csrf.encode()):
+            raise RefusedError(Code.FORBIDDEN, _FOREIGN)
+
+
+def visitor_of(request: Request) -> Visitor:
+    """Return who sends the request; `admit` has looked at them."""
+    visitor: Visitor = request.state.visitor
+    return visitor
+
+
+def show(request: Request, template: str, **content: Any) -> HTMLResponse:
+    """Return a page to its visitor."""
+    return page(template, ward_of(request), visitor=visitor_of(request), **content)
+
+
+def go_to(path: str) -> RedirectResponse:
+    """Send the browser to a page of ours after a form."""
+    return RedirectResponse(path, status_code=303)
 
 
 def refuse_foreign_page(request: Request) -> None:
@@ -94,13 +130,14 @@ def refuse_foreign_page(request: Request) -> None:
     Raises:
         RefusedError: `forbidden`.
     """
-    origin, own = request.headers.get("Origin", "null"), f"https://{request.headers.get('Host', '')}"
-    if request.headers.get("Sec-Fetch-Site", "same-origin") not in _OWN_SITES or origin not in {"null", own}:
+    origin, host = request.headers.get("Origin", "null"), f"https://{request.headers.get('Host', '')}"
+    own = {"null", host, ward_of(request).origin}
+    if request.headers.get("Sec-Fetch-Site", "same-origin") not in _OWN_SITES or origin not in own:
         raise RefusedError(Code.FORBIDDEN, _FOREIGN)
 
 
 class _Headers:
-    """Puts the headers on every answer."""
+    """Puts the headers on every answer, and stops reading a form that is too long."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -113,15 +150,25 @@ class _Headers:
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        await self._app(scope, receive, answer if scope["type"] == "http" else send)
+        received = 0
 
+        async def read() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > _BODY_MOST:
+                raise HTTPException(_TOO_LONG)
+            return message
 
-def _show_in(_request: Request, _error: Exception) -> Response:
-    return RedirectResponse("/login", status_code=303)
+        if scope["type"] == "http":
+            await self._app(scope, read, answer)
+        else:
+            await self._app(scope, receive, send)
 
 
 def _answer(request: Request, code: Code, status: int, said: str) -> Response:
-    return page("error.html", ward_of(request), status=status, code=code.value, said=said)
+    visitor = getattr(request.state, "visitor", None)
+    return page("error.html", ward_of(request), visitor=visitor, status=status, code=code.value, said=said)
 
 
 def _federation_error(request: Request, error: Exception) -> Response:
@@ -136,6 +183,8 @@ def _bad_request(request: Request, _error: Exception) -> Response:
 
 def _http_exception(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
+    if status == _TOO_LONG:
+        return _answer(request, Code.BAD_REQUEST, status, "The form is too long. Shorten it and send it again.")
     return _answer(request, Code.NOT_FOUND, status, "There is no such page.")
 
 

@@ -3,35 +3,20 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Protocol
 
-from client.console.entrance import Entrance
-from client.gate.audit import Row
+from client.console.proposals import Proposals
+from client.gate.audit import AuditChain
 from client.gate.policy import SitePolicy
-from client.store.records import Finding, Quarantined, Study
-
-
-class Studies(Protocol):
-    """The store of studies, as far as the page needs it."""
-
-    def studies(self) -> list[Study]:
-        """Return every study, oldest first."""
-
-    def study(self, study_key: str) -> Study:
-        """Return one study, or raise `not-found`."""
-
-    def finding(self, study_key: str) -> Finding | None:
-        """Return what was measured of a study."""
-
-    def quarantined(self) -> list[Quarantined]:
-        """Return all that is in quarantine."""
-
-    def counts(self) -> dict[str, int]:
-        """Return how many studies are in each state."""
-
-    def folder(self, study_key: str) -> Path:
-        """Return the folder of a study's results."""
+from client.staff.accounts import Accounts
+from client.staff.entrance import Entrance
+from client.staff.oidc import Oidc
+from client.staff.sessions import Visitor
+from client.store.aside import Aside
+from client.store.labelling import Labelling
+from client.store.search import Search
+from client.store.studies import StudyStore
+from protocol.codes import Code
 
 
 class ReaderKey(Protocol):
@@ -87,6 +72,14 @@ class Read(Protocol):
         """Where it stands."""
 
 
+class Retaken(Protocol):
+    """What became of an instance that was taken in again."""
+
+    @property
+    def code(self) -> Code | None:
+        """Why it cannot be used still; `None` if it was taken in."""
+
+
 @dataclass(frozen=True, slots=True)
 class Spent:
     """The privacy ledger in short. `epsilon` is at the policy's own δ; `broken` says that the chain does not verify.
@@ -106,13 +99,25 @@ class Ward:
 
     name: str
     port: int
+    origin: str
+    """Where staff's browsers reach the page."""
     entrance: Entrance
-    store: Studies
+    accounts: Accounts
+    oidc: Oidc | None
+    store: StudyStore
+    search: Search
+    aside: Aside
+    labelling: Labelling
+    proposals: Proposals
     keys: ApprovedKeys
     reads: Callable[[], Iterable[Read]]
     spent: Callable[[], Spent]
     policy: Callable[[], SitePolicy]
     status: Callable[[], dict[str, Any]]
-    audit: Callable[[], Iterable[Row]]
-    note: Callable[[str, str, str], None]
-    """(event, subject, verdict): appends one row to the audit chain."""
+    audit: AuditChain
+    take_again: Callable[[str], Retaken]
+    """Takes a quarantined instance in again; callable from any thread."""
+
+    def note(self, event: str, visitor: Visitor, what: str = "-", verdict: str = "clear") -> None:
+        """Append one row to the audit chain: what a person did, under an opaque id of theirs."""
+        self.audit.append(event, visitor.who if what == "-" else f"{visitor.who}:{what}", verdict)

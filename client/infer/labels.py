@@ -1,4 +1,4 @@
-"""Label masks on their way in and out: NIfTI or DICOM SEG, matched to a measured study by geometry, never resampled."""
+"""Label masks on their way in and out: NIfTI or DICOM SEG, matched to a measured study by geometry; resampled only where a person asks."""
 
 import gzip
 import hashlib
@@ -11,19 +11,22 @@ from pydicom.dataset import Dataset
 from pydicom.uid import SegmentationStorage
 
 from client.deidentify.pseudonyms import Pseudonyms
-from client.infer.grids import brought_to
+from client.infer.grids import brought_to, resampled
 from client.infer.nifti import read_mask, read_shape, write_nifti, zyx_to_nifti
 from client.infer.orientation import Affine, canonical_affine, orientation_of
 from client.infer.source import Kind, kind_of
 from client.report.concepts import CONSOLIDATION, GROUND_GLASS
 from client.store.part10 import coded, read_part10
-from client.store.records import Study, StudyState
+from client.store.records import Loss, Study, StudyState
 from client.store.studies import CT, StudyStore
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 
 MOST_LABEL = 2
 """1 ground glass, 2 consolidation."""
+
+WORST_DICE, MOST_OUTSIDE = 0.7, 0.01
+"""A mask that loses more on its way to another grid, or lies outside the study, says too little of it to be called its truth."""
 
 _VALUES = {GROUND_GLASS.value: 1, "RID28531": 1, CONSOLIDATION.value: 2}
 """Segmented property types that we know (DCM, RadLex, SNOMED CT)."""
@@ -46,8 +49,15 @@ class Grid:
     affine: Affine
 
 
-def import_label(
-    path: Path, store: StudyStore, pseudonyms: Pseudonyms, *, study_key: str | None = None, source: str = "import"
+def import_label(  # noqa: PLR0913 - each is a choice of a person
+    path: Path,
+    store: StudyStore,
+    pseudonyms: Pseudonyms,
+    *,
+    study_key: str | None = None,
+    source: str = "import",
+    resample: bool = False,
+    held_out: bool | None = None,
 ) -> str:
     """Keep the mask at `path` as the label of the study that it belongs to, and return that study's key.
 
@@ -57,19 +67,26 @@ def import_label(
         pseudonyms: The site's, to find the study of a SEG.
         study_key: The study, if it is known; otherwise the one study on the same grid is taken.
         source: Who made the label, in a word.
+        resample: Bring a mask on another grid to the study's; the study must be known then. What was lost is kept with the label.
+        held_out: Whether it is kept out of training; `None` leaves it as it was.
 
     Raises:
         InvalidInputError: `no-label-match`, `unreadable`, `bad-request`, `not-found`.
         UnavailableError: `disk-full`.
     """
     mask = read_label(path, pseudonyms)
-    named = store.first_known(mask.study_keys) if mask.study_keys else None
-    study, values, grid = _matched(mask, store, study_key or named)
+    named = study_key or (store.first_known(mask.study_keys) if mask.study_keys else None)
+    try:
+        (study, values, grid), loss = _matched(mask, store, named), None
+    except InvalidInputError as error:
+        if not resample or error.code is not Code.NO_LABEL_MATCH:
+            raise
+        (study, values, grid), loss = _brought(mask, store, named)
     target = store.label_path(study.study_key)
     turned, affine = zyx_to_nifti(values, grid.affine)
     write_nifti(target, turned, affine, durable=True)
     sha256 = hashlib.sha256(gzip.decompress(target.read_bytes())).hexdigest()
-    store.keep_label(study.study_key, grid=study.grid or "", source=source, sha256=sha256)
+    store.keep_label(study.study_key, grid=study.grid or "", source=source, sha256=sha256, held_out=held_out, loss=loss)
     return study.study_key
 
 
@@ -118,12 +135,38 @@ def _matched(mask: Mask, store: StudyStore, study_key: str | None) -> tuple[Stud
     raise InvalidInputError(Code.NO_LABEL_MATCH, _why_not(len(found), study_key))
 
 
+def _brought(
+    mask: Mask, store: StudyStore, study_key: str | None
+) -> tuple[tuple[Study, NDArray[np.uint8], Grid], Loss]:
+    """Return the named study, the mask resampled to its grid, and what that cost.
+
+    Raises:
+        InvalidInputError: `no-label-match` if no study is named or measured, or too much is lost; `not-found`.
+    """
+    if study_key is None:
+        raise InvalidInputError(
+            Code.NO_LABEL_MATCH, "A mask on another grid fits any study. Name the one that it belongs to with --study."
+        )
+    study = store.study(study_key)
+    if study.state is not StudyState.MEASURED:
+        raise InvalidInputError(Code.NO_LABEL_MATCH, _why_not(0, study_key))
+    grid = study_grid(store, study_key)
+    values, loss = resampled(mask.values, mask.affine, grid.shape, grid.affine)
+    if loss.outside_fraction > MOST_OUTSIDE or loss.dice < WORST_DICE:
+        raise InvalidInputError(
+            Code.NO_LABEL_MATCH,
+            f"On the study's grid too little is left of the mask: {100 * loss.outside_fraction:.1f} % lies outside, overlap after"
+            f" there and back is {loss.dice:.2f}. Draw it on the study's own grid.",
+        )
+    return (study, values, grid), loss
+
+
 def _why_not(count: int, study_key: str | None) -> str:
     if count > 1:
         return f"The mask fits {count} studies. Name one with --study."
     if study_key is not None:
-        return "The mask lies on another grid than the study, or the study is not measured yet. Nothing is resampled."
-    return "No measured study lies on the mask's grid. Measure the study first; nothing is resampled."
+        return "The mask lies on another grid than the study, or the study is not measured yet. --resample brings a mask to the study's grid."
+    return "No measured study lies on the mask's grid. Measure the study first, or name it and use --resample."
 
 
 def _read_seg(path: Path, pseudonyms: Pseudonyms) -> Mask:

@@ -111,6 +111,21 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """What a mask lost on its way to another grid.
+
+    Attributes:
+        dice: Overlap of the mask with itself after going there and back, the worst of its labels; 1 is no loss.
+        volume_ratio: Labelled volume there over labelled volume before.
+        outside_fraction: Share of the labelled voxels that lay outside the study's volume.
+    """
+
+    dice: float
+    volume_ratio: float
+    outside_fraction: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingCase:
     """A labelled study. The files are NIfTI on one grid; transposed, the arrays are (Z, Y, X) in `models.volume`'s orientation."""
 

@@ -16,6 +16,7 @@ from client.store.records import (
     Finding,
     InstanceKeys,
     Label,
+    Loss,
     Quarantined,
     Study,
     StudyState,
@@ -105,7 +106,7 @@ class StudyStore:
         Raises:
             UnavailableError: `disk-full`.
         """
-        path = self._settings.instances.parent / "quarantine" / f"{sha256}.bin"
+        path = self._settings.quarantine / f"{sha256}.bin"
         adopt(spooled, path)
         with transaction(self._connection) as connection:
             connection.execute(
@@ -115,11 +116,10 @@ class StudyStore:
 
     def quarantined(self) -> list[Quarantined]:
         """Return all that is in quarantine, oldest first."""
-        folder = self._settings.instances.parent / "quarantine"
         rows = self._connection.execute("SELECT * FROM quarantine ORDER BY received_at, sha256")
         return [
             Quarantined(
-                sha256=row["sha256"], code=row["code"], path=folder / row["file"], bytes=row["bytes"],
+                sha256=row["sha256"], code=row["code"], path=self._settings.quarantine / row["file"], bytes=row["bytes"],
                 received_at=row["received_at"],
             )
             for row in rows
@@ -140,7 +140,9 @@ class StudyStore:
         """
         row = self._connection.execute("SELECT * FROM study WHERE study_key = ?", (study_key,)).fetchone()
         if row is None:
-            raise InvalidInputError(Code.NOT_FOUND, "There is no study of that key; `acinus-node status` lists them.")
+            raise InvalidInputError(
+                Code.NOT_FOUND, "There is no study of that key; `acinus-node status --studies` lists them."
+            )
         return _study(row)
 
     def instances(self, study_key: str) -> list[Path]:
@@ -302,8 +304,26 @@ class StudyStore:
         """Return where the label of a study lies, or would lie."""
         return self._settings.labels / f"{study_key}.nii.gz"
 
-    def keep_label(self, study_key: str, *, grid: str, source: str, sha256: str, held_out: bool = False) -> None:
+    def keep_label(
+        self,
+        study_key: str,
+        *,
+        grid: str,
+        source: str,
+        sha256: str,
+        held_out: bool | None = None,
+        loss: Loss | None = None,
+    ) -> None:
         """Make the mask at `label_path` count; its file is on the disk already.
+
+        Args:
+            study_key: Of the study.
+            grid: On which it lies.
+            source: Who made it, in a word.
+            sha256: Of the mask, uncompressed.
+            held_out: Whether it is kept out of training; `None` leaves it as it was: a corrected mask of a study that is held out
+                must not slip into training.
+            loss: What it lost on its way to the grid, if it was drawn on another.
 
         Raises:
             ConflictError: `illegal-transition` if the study is on another grid now.
@@ -314,9 +334,16 @@ class StudyStore:
             )
         with transaction(self._connection) as connection:
             connection.execute(
-                "INSERT OR REPLACE INTO label VALUES (?, ?, ?, ?, ?, ?)",
-                (study_key, grid, source, sha256, int(held_out), self._clock()),
+                "INSERT OR REPLACE INTO label VALUES"
+                " (?1, ?2, ?3, ?4, COALESCE(?5, (SELECT held_out FROM label WHERE study_key = ?1), 0), ?6)",
+                (study_key, grid, source, sha256, None if held_out is None else int(held_out), self._clock()),
             )
+            connection.execute("DELETE FROM label_resampling WHERE study_key = ?", (study_key,))
+            if loss is not None:
+                connection.execute(
+                    "INSERT INTO label_resampling VALUES (?, ?, ?, ?, ?)",
+                    (study_key, sha256, loss.dice, loss.volume_ratio, loss.outside_fraction),
+                )
 
     def labels(self) -> list[Label]:
         """Return every label, oldest first."""

@@ -65,6 +65,13 @@ CREATE TABLE IF NOT EXISTS hold (
     until REAL NOT NULL,
     PRIMARY KEY (study_key, holder)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS label_resampling (
+    study_key TEXT PRIMARY KEY,
+    label_sha256 TEXT NOT NULL,
+    dice REAL NOT NULL,
+    volume_ratio REAL NOT NULL,
+    outside_fraction REAL NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS withdrawn_subject (
     subject_key TEXT PRIMARY KEY,
     withdrawn_at REAL NOT NULL
@@ -141,4 +148,5 @@ CREATE TABLE IF NOT EXISTS expired (
     PRIMARY KEY (study_key, kind)
 ) STRICT;
 """
-"""`finding.verdict` is null until the gate has answered; then it is `clear` or the code of its refusal."""
+"""`finding.verdict` is null until the gate has answered; then it is `clear` or the code of its refusal.
+`label_resampling` says what a mask lost when it was brought to its study's grid; a row counts only for the label with its hash."""

@@ -1,21 +1,25 @@
 """A staff page over a node's own rooms: its store, gate, ledger, book of reads. No network and no measurement."""
 
+import copy
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Self
 
 import httpx
 import pytest
 
 from client import rooms
 from client.console.app import create_app
-from client.console.entrance import Entrance
-from client.console.ward import Ward
 from client.ledger.account import Event
 from client.ledger.store import Limit, Spend
 from client.receive.intake import Intake, take_bytes
+from client.staff.accounts import BY_COMMAND
+from client.staff.passwords import Cost
+from client.staff.roles import Role
 from client.store.files import write_durably
 from client.store.records import Finding
 from client.store.studies import PICTURE
@@ -26,6 +30,9 @@ from tests.fakes.gateway import DOCUMENT, a_post
 from tests.fakes.node_home import Home
 
 TOKEN = "a-long-random-word"
+FIRST, PASSWORD = "something for one day", "lamp kettle orchard seven"
+CHEAP = Cost(n=16, r=1, p=1)
+"""The cost of a password's hash where a test is not about it."""
 BASE = "https://localhost:9444"
 SHARE = {"lung_volume_ml": 2100.0, "ggo_fraction": 0.1234, "consolidation_fraction": 0.02, "opacity_fraction": 0.1434}
 MEASURED = DOCUMENT | {
@@ -56,27 +63,49 @@ class Staff:
         settings.policy.write_text("[training]\nallowed = true\nepsilon_total = 8.0\nepsilon_per_run = 4.0\n")
         self.store = home.store()
         self.intake = Intake(self.store, home.pseudonyms)
-        self.book, self.keys, _, _ = rooms.open_reads(settings)
-        self.audit = rooms.open_gate(settings).audit
-        self.ward = Ward(
-            name="Northport & Sons", port=9444, entrance=Entrance(TOKEN, lambda: self.now), store=self.store,
-            keys=self.keys, reads=self.book.requests, spent=rooms.open_spending(settings), policy=rooms.policy_source(settings),
-            status=lambda: rooms.status_of(settings), audit=self.audit.newest, note=self.audit.append,
-        )  # fmt: skip
+        ward = rooms.open_ward(settings, token=TOKEN, clock=lambda: self.now, cost=CHEAP)
+        self.ward = replace(ward, name="Northport & Sons", store=self.store)
+        self.accounts, self.keys, self.audit = self.ward.accounts, self.ward.keys, self.ward.audit
+        self.book, _, _, _ = rooms.open_reads(settings)
         self.browser = AsgiClient(create_app(self.ward), base_url=BASE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.browser.__exit__()
+
+    def another(self) -> "Staff":
+        """Another browser at the same console."""
+        other = copy.copy(self)
+        other.browser = AsgiClient(create_app(self.ward), base_url=BASE)
+        return other
+
+    def hire(self, name: str, *roles: Role, by: str = BY_COMMAND) -> str:
+        """Make an account whose holder has chosen a password; return its id."""
+        account = self.accounts.add(name, FIRST, frozenset(roles), by=by)
+        self.accounts.set_password(account.account_id, PASSWORD, by=None)
+        return account.account_id
+
+    def enter(self, name: str, password: str = PASSWORD) -> httpx.Response:
+        return self.post("/login", name=name, password=password)
 
     def get(self, path: str) -> httpx.Response:
         return self.browser.get(path)
 
-    def post(self, path: str, *, headers: dict[str, str] | None = None, **fields: str) -> httpx.Response:
+    def post(self, path: str, *, headers: dict[str, str] | None = None, **fields: object) -> httpx.Response:
         return self.browser.post(path, data=fields, headers=headers or {})
+
+    def send(self, path: str, **fields: object) -> httpx.Response:
+        """Send a form of ours."""
+        return self.post(path, csrf=self.csrf(), **fields)
 
     def log_in(self, token: str = TOKEN, **headers: str) -> httpx.Response:
         return self.post("/login", headers=headers, token=token)
 
     def csrf(self) -> str:
         reader = _Csrf()
-        reader.feed(self.get("/reads").text)
+        reader.feed(self.get("/").text)
         (word,) = reader.found
         return word
 
@@ -110,6 +139,9 @@ class Staff:
     def post_read(self, study_key: str) -> None:
         self.book.post(a_post(), study_key=study_key)
 
+    def time(self) -> float:
+        return self.now.timestamp()
+
     def wait(self, **span: float) -> None:
         self.now += timedelta(**span)
 
@@ -117,8 +149,7 @@ class Staff:
 @pytest.fixture
 def stranger(tmp_path: Path) -> Iterator[Staff]:
     """Nobody has logged in yet."""
-    staff = Staff(Home(tmp_path / "home"))
-    with staff.browser:
+    with Staff(Home(tmp_path / "home")) as staff:
         yield staff
 
 

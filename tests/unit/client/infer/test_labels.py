@@ -1,4 +1,4 @@
-"""Labels: NIfTI by geometry, SEG by its study and geometry; everything else is refused, nothing is resampled."""
+"""Labels: NIfTI by geometry, SEG by its study and geometry; everything else is refused, or resampled where a person asks."""
 
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from client.infer.labels import import_label, read_label, study_grid
 from client.infer.nifti import read_mask, write_nifti, zyx_to_nifti
 from client.infer.releases import ReleaseShelf
 from client.infer.worker import Worker
+from client.store.labelling import Labelling
 from client.store.studies import StudyStore
 from protocol.codes import Code
 from tests.fakes.node_home import Home
@@ -91,6 +92,56 @@ def test_another_grid_is_refused(home: Home, store: StudyStore, tmp_path: Path, 
     assert code_of(lambda: import_label(path, store, home.pseudonyms)) is Code.NO_LABEL_MATCH
     named = key_of(home, "first")
     assert code_of(lambda: import_label(path, store, home.pseudonyms, study_key=named)) is Code.NO_LABEL_MATCH
+
+
+def off_grid(home: Home, store: StudyStore, folder: Path, shift: float) -> Path:
+    """The truth of the first study, moved by `shift` mm: another grid."""
+    image = nibabel.load(truth_file(home, store, folder))
+    affine = image.affine.copy()
+    affine[1, 3] += shift
+    nibabel.save(Nifti1Image(np.asarray(image.dataobj), affine), folder / "off.nii.gz")
+    return folder / "off.nii.gz"
+
+
+def test_a_mask_on_another_grid_is_resampled_where_a_person_asks_and_names_the_study(
+    home: Home, store: StudyStore, tmp_path: Path
+) -> None:
+    path, key = off_grid(home, store, tmp_path, 0.3), key_of(home, "first")
+    assert code_of(lambda: import_label(path, store, home.pseudonyms, resample=True)) is Code.NO_LABEL_MATCH
+    assert import_label(path, store, home.pseudonyms, study_key=key, resample=True, held_out=True) == key
+    kept = Labelling(store._connection).of(key)
+    assert kept is not None
+    assert kept.loss is not None
+    assert kept.loss.dice > 0.9
+    assert kept.held_out
+    assert kept.on_present_grid
+    values, _ = read_mask(store.label_path(key), most=2)
+    assert np.array_equal(values.T, chest().opacity), "0.3 mm is less than half a voxel: each reads the one beside it"
+    import_label(truth_file(home, store, tmp_path), store, home.pseudonyms, study_key=key, held_out=False)
+    again = Labelling(store._connection).of(key)
+    assert again is not None
+    assert again.loss is None
+
+
+def test_a_mask_of_somewhere_else_is_refused_although_a_person_asks(
+    home: Home, store: StudyStore, tmp_path: Path
+) -> None:
+    path, key = off_grid(home, store, tmp_path, 400.0), key_of(home, "first")
+    before = store.label_path(key).read_bytes() if store.label_path(key).exists() else b""
+    assert (
+        code_of(lambda: import_label(path, store, home.pseudonyms, study_key=key, resample=True)) is Code.NO_LABEL_MATCH
+    )
+    after = store.label_path(key).read_bytes() if store.label_path(key).exists() else b""
+    assert after == before
+
+
+def test_a_mask_on_the_studys_own_grid_is_not_resampled_although_it_may_be(
+    home: Home, store: StudyStore, tmp_path: Path
+) -> None:
+    key = import_label(truth_file(home, store, tmp_path), store, home.pseudonyms, resample=True)
+    kept = Labelling(store._connection).of(key)
+    assert kept is not None
+    assert kept.loss is None
 
 
 def test_labels_that_mean_nothing_are_refused(home: Home, store: StudyStore, tmp_path: Path) -> None:

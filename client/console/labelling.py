@@ -1,0 +1,56 @@
+"""Labels: which there are, who made them, which count; and the radiologist's decisions on them."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Path, Query, Request
+from fastapi.responses import HTMLResponse, Response
+
+from client.console import rim, views
+from protocol.codes import Code
+from protocol.errors import InvalidInputError
+from protocol.shape import OpaqueId
+
+StudyKey = Annotated[OpaqueId, Path()]
+
+router = APIRouter()
+
+
+@router.get("/labels")
+async def show_labels(request: Request, page: Annotated[int, Query(ge=1, le=1_000_000)] = 1) -> HTMLResponse:
+    """Show labels, the newest first."""
+    ward = rim.ward_of(request)
+    found = ward.labelling.page(page)
+    return rim.show(
+        request, "labels.html", here="labels", found=found, rows=[views.label_row(one) for one in found.rows],
+        counts=ward.labelling.counts(), link=views.link("/labels", {}),
+    )  # fmt: skip
+
+
+@router.post("/labels/{study_key}/hold-out")
+async def hold_out(request: Request, study_key: StudyKey) -> Response:
+    """Keep a label out of training."""
+    return _decided(request, study_key, held_out=True)
+
+
+@router.post("/labels/{study_key}/take-in")
+async def take_in(request: Request, study_key: StudyKey) -> Response:
+    """Let a label be trained on again."""
+    return _decided(request, study_key, held_out=False)
+
+
+@router.post("/labels/{study_key}/withdraw")
+async def withdraw(request: Request, study_key: StudyKey, *, sure: Annotated[bool, Form()] = False) -> Response:
+    """Keep a patient out of every later training, with all studies of theirs. There is no way back, so it is asked for twice."""
+    ward = rim.ward_of(request)
+    if not sure:
+        raise InvalidInputError(Code.BAD_REQUEST, "A withdrawal cannot be taken back. Go back and tick the box first.")
+    ward.store.withdraw_subject(study_key)
+    ward.note("label.withdrawn", rim.visitor_of(request), study_key)
+    return rim.go_to(f"/studies/{study_key}")
+
+
+def _decided(request: Request, study_key: str, *, held_out: bool) -> Response:
+    ward = rim.ward_of(request)
+    ward.labelling.hold_out(study_key, held_out=held_out)
+    ward.note("label.held-out" if held_out else "label.taken-in", rim.visitor_of(request), study_key)
+    return rim.go_to("/labels")

@@ -1,0 +1,116 @@
+"""Lists on the page: filtered, sorted, paged; a study measured again; labels decided on. Of a patient nothing."""
+
+import pytest
+
+from client.staff.roles import Role
+from client.store.records import Loss, StudyState
+from tests.unit.client.console.conftest import Staff
+
+
+def many(staff: Staff, count: int) -> None:
+    rows = [
+        (f"{at:032x}", "s", "c", ("measured", "received")[at % 2], None, 1, 0, "grid", float(at), float(at)) for at in range(count)
+    ]  # fmt: skip
+    staff.store._connection.executemany("INSERT INTO study VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+
+@pytest.fixture
+def doctor(stranger: Staff) -> Staff:
+    """A radiologist is logged in; one study is measured and labelled."""
+    key = stranger.receive("labelled")
+    stranger.measure(key)
+    loss = Loss(dice=0.934, volume_ratio=1.02, outside_fraction=0.0)
+    stranger.store.keep_label(key, grid="grid", source="radiology", sha256="a" * 64, loss=loss)
+    stranger.hire("rita", Role.RADIOLOGIST)
+    stranger.enter("rita")
+    return stranger
+
+
+def the_key(staff: Staff) -> str:
+    return staff.store.studies()[0].study_key
+
+
+def test_studies_come_in_pages_that_keep_the_question(staff: Staff) -> None:
+    many(staff, 230)
+    shown = staff.get("/studies?state=received&order=oldest").text
+    assert shown.count('href="/studies/0') == 50
+    assert "Page 1 of 3 · 115 in all" in shown
+    assert 'href="/studies?state=received&amp;order=oldest&amp;page=2"' in shown
+    assert staff.get("/studies?state=received&page=3").text.count('href="/studies/0') == 15
+    assert "No study is like that" in staff.get("/studies?page=99").text
+
+
+def test_filters_show_what_they_were_asked(staff: Staff) -> None:
+    key = staff.receive("one")
+    staff.measure(key)
+    staff.refuse(staff.receive("two"))
+    for question, found in (
+        ("state=measured", True), ("state=refused", False), ("band=moderate", True), ("band=mild", False), ("flagged=true", True),
+        ("least=12.3", True), ("least=12,4", False), (f"key={key[:6]}", True), ("key=ffffffffff", False), ("order=most-ground-glass", True),
+    ):  # fmt: skip
+        assert (f"/studies/{key}" in staff.get(f"/studies?{question}").text) == found, question
+    assert '<option value="moderate" selected>' in staff.get("/studies?band=moderate").text
+
+
+@pytest.mark.parametrize("question", ["state=x", "page=0", "page=x", "order=random", "least=101", "key=..", "band=x"])
+def test_other_questions_are_refused(staff: Staff, question: str) -> None:
+    assert staff.get(f"/studies?{question}").status_code == 422
+
+
+def test_a_refused_study_says_what_to_do(staff: Staff) -> None:
+    key = staff.receive("one")
+    staff.refuse(key)
+    shown = staff.get(f"/studies/{key}").text
+    assert "The image is a localizer (scout), not a cross-section." in shown
+    assert "Send the series of cross-sections." in shown
+
+
+def test_a_study_is_measured_again_on_demand(doctor: Staff) -> None:
+    key = the_key(doctor)
+    assert doctor.send(f"/studies/{key}/remeasure").headers["Location"] == f"/studies/{key}"
+    assert doctor.store.study(key).state is StudyState.RECEIVED
+    assert [study.study_key for study in doctor.store.due(0.0)] == [key]
+    assert "waits to be measured" in doctor.get(f"/studies/{key}").text
+    event = [row for row in doctor.audit.rows() if row.event == "study.reopened"]
+    assert [row.subject for row in event] == [f"{doctor.accounts.named('rita').account_id}:{key}"]
+
+
+def test_labels_are_listed_with_source_grid_state_and_loss(doctor: Staff) -> None:
+    shown = doctor.get("/labels").text
+    for said in ("1 labelled studies, 0 held out", "radiology", "trained on", "overlap 0.934", the_key(doctor)[:10]):
+        assert said in shown
+    assert "overlap 0.934" in doctor.get(f"/studies/{the_key(doctor)}").text
+
+
+def test_a_radiologist_holds_out_and_takes_in(doctor: Staff) -> None:
+    key = the_key(doctor)
+    doctor.send(f"/labels/{key}/hold-out")
+    assert doctor.store.training_cases() == []
+    assert "held out" in doctor.get("/labels").text
+    doctor.send(f"/labels/{key}/take-in")
+    assert len(doctor.store.training_cases()) == 1
+    who = doctor.accounts.named("rita").account_id
+    rows = [(row.event, row.subject) for row in doctor.audit.rows() if row.event.startswith("label")]
+    assert rows == [("label.held-out", f"{who}:{key}"), ("label.taken-in", f"{who}:{key}")]
+
+
+def test_a_withdrawal_is_asked_for_twice(doctor: Staff) -> None:
+    key = the_key(doctor)
+    assert doctor.send(f"/labels/{key}/withdraw").status_code == 422
+    assert doctor.store.withdrawn_subjects() == []
+    assert doctor.send(f"/labels/{key}/withdraw", sure="true").status_code == 303
+    assert doctor.store.withdrawn_subjects() == [doctor.store.study(key).subject_key]
+    assert "withdrawn" in doctor.get("/labels").text
+
+
+def test_a_study_that_is_not_there_changes_nothing(doctor: Staff) -> None:
+    for act in ("hold-out", "take-in", "withdraw"):
+        assert doctor.send(f"/labels/{'0' * 32}/{act}", sure="true").status_code == 404
+    assert doctor.send(f"/studies/{'0' * 32}/remeasure").status_code == 404
+
+
+def test_the_audit_is_paged(staff: Staff) -> None:
+    for _ in range(60):
+        staff.audit.append("bundle.judged", "-", "clear")
+    assert "Page 1 of 2 · 61 in all" in staff.get("/network").text
+    assert "staff.entered" in staff.get("/network?page=2").text
