@@ -27,11 +27,12 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Quantification:
-    """The whole and its parts: `per_lung` has right and left, `per_third` upper, middle and lower."""
+    """The whole and its parts: `per_lung` has right and left, `per_third` upper, middle and lower, `per_zone` the thirds of each lung."""
 
     whole: Share
     per_lung: dict[str, Share]
     per_third: dict[str, Share]
+    per_zone: dict[str, dict[str, Share]]
 
 
 def third_of_slices(lungs: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -105,6 +106,10 @@ def shares_of(counts: NDArray[np.int64], spacing_mm: tuple[float, float, float])
         whole=_share(counts.sum(axis=(0, 1)), voxel_ml),
         per_lung={name: _share(by_lung[label - 1], voxel_ml) for name, label in LUNGS.items()},
         per_third={name: _share(by_third[index], voxel_ml) for index, name in enumerate(THIRDS)},
+        per_zone={
+            lung: {name: _share(counts[index, label - 1], voxel_ml) for index, name in enumerate(THIRDS)}
+            for lung, label in LUNGS.items()
+        },
     )
 
 

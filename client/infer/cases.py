@@ -34,9 +34,14 @@ class Circumstances:
     """Of the study; stays at the node."""
 
 
+def day_of(header: Dataset) -> date | None:
+    """Return the day of a scan from the first of its dates that is one."""
+    return next((found for keyword in _DATES if (found := parse_date(header.get(keyword))) is not None), None)
+
+
 def circumstances_of(header: Dataset) -> Circumstances:
     """Return week, age band and sex from a header."""
-    day = next((found for keyword in _DATES if (found := parse_date(header.get(keyword))) is not None), None)
+    day = day_of(header)
     return Circumstances(
         epi_week=None if day is None else iso_week(day),
         age_band=age_band(age_years(header, day)),

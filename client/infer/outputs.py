@@ -1,5 +1,6 @@
-"""Writes what a measurement leaves behind: SEG, SR, masks on the input's grid, the picture."""
+"""Writes what a measurement leaves behind: SEG, SR, masks on the input's grid, the picture, the page."""
 
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,10 +13,11 @@ from pydicom.dataset import Dataset
 from client.infer.nifti import write_nifti, zyx_to_nifti
 from client.infer.quantify import Result
 from client.infer.stack import Stack
+from client.report.page import Earlier, make_page
 from client.report.picture import draw_picture
 from client.store.files import disk_faults, make_folder, sweep_drafts, write_durably
 from client.store.part10 import as_part10, coded, read_part10
-from client.store.studies import CT, LUNGS, MASK, PICTURE, SEG, SR
+from client.store.studies import CT, LUNGS, MASK, PICTURE, REPORT, SEG, SR
 
 
 @cache
@@ -35,7 +37,8 @@ def write_outputs(result: Result, folder: Path) -> list[str]:
     Raises:
         UnavailableError: `disk-full`; the folder is then as it was.
     """
-    contents = {PICTURE: picture_of(result), **dicom_objects(result)}
+    picture = picture_of(result)
+    contents = {PICTURE: picture, REPORT: page_of(result, picture), **dicom_objects(result)}
     with disk_faults("The results"):
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".acinus-", dir=folder) as drafts:
@@ -52,8 +55,10 @@ def write_outputs(result: Result, folder: Path) -> list[str]:
     return names
 
 
-def write_study(result: Result, folder: Path, previous: Dataset | None = None) -> None:
-    """Write a study's results durably: volume and masks on the canonical grid, the picture, SEG and SR.
+def write_study(
+    result: Result, folder: Path, *, previous: Dataset | None = None, earlier: Sequence[Earlier] = ()
+) -> None:
+    """Write a study's results durably: volume and masks on the canonical grid, picture and page, SEG and SR.
 
     Each file is replaced as a whole; the row in the index makes the set count.
 
@@ -61,6 +66,7 @@ def write_study(result: Result, folder: Path, previous: Dataset | None = None) -
         result: What was measured.
         folder: The study's.
         previous: The last SR of this study that went to the PACS, if any.
+        earlier: The patient's earlier scans, the latest first.
 
     Raises:
         InvalidInputError: `unreadable` if the source headers cannot carry SEG and SR; nothing is written then.
@@ -77,7 +83,9 @@ def write_study(result: Result, folder: Path, previous: Dataset | None = None) -
     for name, values in grids.items():
         turned, affine = zyx_to_nifti(values, scan.affine)
         write_nifti(folder / name, turned, affine, durable=True)
-    write_durably(folder / PICTURE, picture_of(result))
+    picture = picture_of(result)
+    write_durably(folder / PICTURE, picture)
+    write_durably(folder / REPORT, page_of(result, picture, earlier))
     for name, content in objects.items():
         write_durably(folder / name, content)
 
@@ -86,6 +94,11 @@ def picture_of(result: Result) -> bytes:
     """Return the picture of a result, PNG."""
     scan, measurement = result.scan, result.measurement
     return draw_picture(scan.volume.hu, measurement.lungs, measurement.opacity, scan.volume.spacing_mm, result.document)
+
+
+def page_of(result: Result, picture: bytes, earlier: Sequence[Earlier] = ()) -> bytes:
+    """Return the report of a result as a page of HTML."""
+    return make_page(result.document, picture, software=software_version(), earlier=earlier)
 
 
 def dicom_objects(result: Result, previous: Dataset | None = None) -> dict[str, bytes]:

@@ -100,6 +100,10 @@ def as_document(scan: Scan, measurement: "Measurement", release: str, seconds: d
         **_rounded(asdict(numbers.whole)),
         "per_lung": {name: _rounded(asdict(share)) for name, share in numbers.per_lung.items()},
         "per_third": {name: _rounded(asdict(share)) for name, share in numbers.per_third.items()},
+        "per_zone": {
+            lung: {name: _rounded(asdict(share)) for name, share in zones.items()}
+            for lung, zones in numbers.per_zone.items()
+        },
         "opacity_interval": [round(end, _DIGITS) for end in measurement.opacity_interval],
         "severity": {"score": severity.score, "scale": severity.scale, "band": severity.band.value},
         "model_release": release,

@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 
 from client.gate.policy import Refusal
 from client.infer.cases import case_record, circumstances_of, withdrawn
+from client.infer.earlier import earlier_scans
 from client.infer.grids import grid_name
 from client.infer.outputs import write_study
 from client.infer.quantify import Result, measure_scan
@@ -168,8 +169,9 @@ class Worker:
     def _keep(self, study: Study, result: Result) -> Outcome:
         """Write the files, then make them count."""
         folder = self._store.folder(study.study_key)
-        write_study(result, folder, self._last_report(study.study_key))
         header = self._header(result)
+        earlier = earlier_scans(self._store, study.study_key, header) if header is not None else []
+        write_study(result, folder, previous=self._last_report(study.study_key), earlier=earlier)
         view = self._surroundings.view(study.study_key, header) if self._surroundings and header is not None else None
         finding = self._finding(study, result, self._record(study, result, header, view))
         write_durably(folder / DOCUMENT, finding.document.encode())

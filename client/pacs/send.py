@@ -55,7 +55,7 @@ class Sender:
     def queue_new(self, since: float) -> int:
         """Queue the findings made since `since` (seconds since 1970) that were not looked at yet; return how many have something to send."""
         seen = self._outgoing.looked_at()
-        fresh = [key for key, version in self._store.measured_since(since).items() if version != seen.get(key)]
+        fresh = [key for key, version in self._store.history.measured_since(since).items() if version != seen.get(key)]
         return sum(self.queue(key) for key in fresh)
 
     def queue(self, study_key: str) -> bool:

@@ -10,6 +10,7 @@ from client.settings import NodeSettings
 from client.store.arrivals import DUE, Arrivals
 from client.store.database import transaction
 from client.store.files import adopt, alone_in, sweep_drafts
+from client.store.history import History
 from client.store.names import first_known, known_as, note_names
 from client.store.records import (
     Admission,
@@ -26,7 +27,7 @@ from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError
 
 CT, MASK, LUNGS = "ct.nii.gz", "mask.nii.gz", "lungs.nii.gz"
-SEG, SR, PICTURE, DOCUMENT = "seg.dcm", "sr.dcm", "picture.png", "finding.json"
+SEG, SR, PICTURE, REPORT, DOCUMENT = "seg.dcm", "sr.dcm", "picture.png", "report.html", "finding.json"
 """Names of the files in a study's folder."""
 
 _MOST_ATTEMPTS = 5
@@ -43,6 +44,7 @@ class StudyStore:
         self._settings = settings
         self._clock = clock
         self.arrivals = Arrivals(connection, clock)
+        self.history = History(connection)
 
     def close(self) -> None:
         """Close the connection; a receiver opens one for each association."""
@@ -250,15 +252,6 @@ class StudyStore:
         """
         with alone_in(self._settings.studies, ".worker.lock"):
             yield
-
-    def measured_since(self, moment: float) -> dict[str, int]:
-        """Return the version of every finding that is valid now and was made at `moment` (seconds since 1970) or later."""
-        rows = self._connection.execute(
-            "SELECT study_key, version FROM finding JOIN study USING (study_key)"
-            " WHERE state = 'measured' AND measured_at >= ? ORDER BY measured_at, study_key",
-            (moment,),
-        )
-        return {row["study_key"]: int(row["version"]) for row in rows}
 
     def finding(self, study_key: str) -> Finding | None:
         """Return what was measured of a study; `None` if nothing is valid at present."""
