@@ -87,7 +87,9 @@ def test_results_on_a_full_disk_are_written_as_a_whole_or_not_at_all(tmp_path: P
     assert (json.loads(said)["code"], status, left.strip()) == ("disk-full", "exit 5", "0")
     assert "No space left" in json.loads(said)["message"]
     assert "Traceback" not in done.stderr
-    assert files == ["lungs.nii.gz", "mask.nii.gz", "picture.png", "seg.dcm", "sr.dcm"], "and well again with more room"
+    assert files == ["lungs.nii.gz", "mask.nii.gz", "picture.png", "report.html", "seg.dcm", "sr.dcm"], (
+        "and well again with more room"
+    )
 
 
 @needs_mount

@@ -45,6 +45,11 @@ def test_quantify_agrees_with_counting_by_hand(data):
             (numbers.per_third[name], lambda z, label, k=k: slow_third(lungs, z) == k)
             for k, name in enumerate(("lower", "middle", "upper"))
         ]
+        groups += [
+            (numbers.per_zone[lung][name], lambda z, label, k=k, own=own: label == own and slow_third(lungs, z) == k)
+            for lung, own in (("right", 1), ("left", 2))
+            for k, name in enumerate(("lower", "middle", "upper"))
+        ]
     for share, wanted in groups:
         total, ggo, dense = slow_share(lungs, opacity, wanted)
         assert share.lung_volume_ml == pytest.approx(total * 12.0 / 1000)

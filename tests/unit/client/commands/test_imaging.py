@@ -221,13 +221,24 @@ def test_results_of_another_scan_do_not_stay_beside_new_ones(tmp_path: Path) -> 
     chest_series().write(tmp_path / "in")
     out = tmp_path / "out"
     run("quantify", tmp_path / "in", "--json", "--out", out, "--device", "cpu")
-    assert {path.name for path in out.iterdir()} == {"mask.nii.gz", "lungs.nii.gz", "picture.png", "seg.dcm", "sr.dcm"}
+    assert {path.name for path in out.iterdir()} == {
+        "mask.nii.gz",
+        "lungs.nii.gz",
+        "picture.png",
+        "report.html",
+        "seg.dcm",
+        "sr.dcm",
+    }
     before = (out / "mask.nii.gz").read_bytes()
     volume = chest(2, 0.4).volume
     turned, affine = zyx_to_nifti(volume.hu, np.diag([*volume.spacing_mm, 1.0])[[2, 1, 0, 3]])
     write_nifti(tmp_path / "scan.nii.gz", turned, affine)
     said = run("quantify", tmp_path / "scan.nii.gz", "--json", "--out", out, "--device", "cpu")[1]
-    assert {path.name for path in out.iterdir()} == {"mask.nii.gz", "lungs.nii.gz", "picture.png"} == set(said["files"])
+    assert (
+        {path.name for path in out.iterdir()}
+        == {"mask.nii.gz", "lungs.nii.gz", "picture.png", "report.html"}
+        == set(said["files"])
+    )
     assert (out / "mask.nii.gz").read_bytes() != before
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from client.infer.quantify import measure_scan
 from client.infer.scan import dicom_scan
-from client.store.studies import LUNGS, MASK, PICTURE, SEG, SR
+from client.store.studies import LUNGS, MASK, PICTURE, REPORT, SEG, SR
 from protocol.case import QualityFlag, SeverityBand
 from protocol.codes import Code
 from tests.fakes.ct_series import as_bytes
@@ -22,11 +22,13 @@ CODES = (
 def test_every_key_of_the_answer_has_its_line() -> None:
     scan = dicom_scan([as_bytes(dataset) for dataset in chest_series().datasets()])
     document = measure_scan(scan, untrained, device="cpu", seconds={"read": 0.1}).document
-    inner = [key for name in ("per_lung", "per_third", "severity", "series", "seconds") for key in document[name]]
+    inner = [
+        key for name in ("per_lung", "per_third", "per_zone", "severity", "series", "seconds") for key in document[name]
+    ]
     missing = [key for key in (*document, *inner) if f"`{key}`" not in PAGE]
     assert not missing
 
 
-@pytest.mark.parametrize("word", [*QualityFlag, *SeverityBand, *CODES, MASK, LUNGS, PICTURE, SEG, SR])
+@pytest.mark.parametrize("word", [*QualityFlag, *SeverityBand, *CODES, MASK, LUNGS, PICTURE, REPORT, SEG, SR])
 def test_every_flag_band_code_and_file_has_its_line(word: str) -> None:
     assert f"`{word}`" in PAGE

@@ -74,7 +74,16 @@ def test_a_complete_study_is_measured_kept_and_offered(home: Home, store: StudyS
     assert worker_of(home, store, gate).step()
     assert store.study(key).state is StudyState.MEASURED
     names = {path.name for path in store.folder(key).iterdir()}
-    assert names == {"ct.nii.gz", "mask.nii.gz", "lungs.nii.gz", "picture.png", "seg.dcm", "sr.dcm", "finding.json"}
+    assert names == {
+        "ct.nii.gz",
+        "mask.nii.gz",
+        "lungs.nii.gz",
+        "picture.png",
+        "report.html",
+        "seg.dcm",
+        "sr.dcm",
+        "finding.json",
+    }
     volume = np.asarray(nibabel.load(store.folder(key) / "ct.nii.gz").dataobj).T
     assert np.array_equal(volume, chest().volume.hu), "transposed, it is the canonical volume"
     (record,) = gate.seen
