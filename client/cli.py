@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from client.commands import context, imaging, labels, ledger, network, pacs, policy, reading, staff
+from client.commands import context, imaging, keys, labels, ledger, network, pacs, policy, reading, staff, study
 from client.commands.home import DEFAULT_HOME
 from client.logs import frames_of, start_logging
 from client.settings import SETTINGS_FILE
@@ -22,7 +22,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for room in (network, imaging, labels, context, ledger, reading, policy, pacs, staff):
+for room in (network, imaging, labels, context, study, keys, ledger, reading, policy, pacs, staff):
     room.add_to(app)
 
 log = logging.getLogger(__name__)

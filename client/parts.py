@@ -15,8 +15,8 @@ from client.settings import NodeSettings
 from protocol.codes import Code
 from protocol.errors import ConflictError
 
-PARTS = ("receiver", "worker", "link", "supernode", "runner", "gateway", "console", "stow", "pacs")
-BEFORE_ENROLMENT = frozenset({"receiver", "worker", "console", "stow", "pacs"})
+PARTS = ("receiver", "worker", "link", "supernode", "runner", "gateway", "console", "stow", "pacs", "context")
+BEFORE_ENROLMENT = frozenset({"receiver", "worker", "console", "stow", "pacs", "context"})
 """What serves the hospital alone and needs no centre."""
 
 RUNNING, RESTARTING, STOPPED, NOT_ENROLLED = "running", "restarting", "stopped", "not-enrolled"
@@ -41,6 +41,7 @@ def parts_of(settings: NodeSettings) -> tuple[str, ...]:
     """Return the parts that this node runs: some are off until the settings say otherwise."""
     off = {
         "stow": not settings.stow.enabled,
+        "context": not (settings.hl7.enabled or settings.fhir.enabled),
         "pacs": not settings.pull.rules and settings.pacs.send == "off",
     }
     return tuple(name for name in PARTS if not off.get(name, False))

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from client.console.ward import Spent, Ward
     from client.context.desk import ContextDesk
     from client.deidentify.pseudonyms import Pseudonyms
+    from client.deidentify.ring import KeyRing
     from client.gateway.book import Book
     from client.gateway.keys import ReaderKeys
     from client.gateway.reports import Reports
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from client.staff.oidc import Oidc
     from client.staff.passwords import Cost
     from client.store.labelling import Labelling
+    from client.store.removal import Remover
+    from client.store.retention import Housekeeper
     from client.train.site import SiteTrainer
 
 
@@ -68,10 +71,47 @@ def open_store(settings: NodeSettings) -> StudyStore:
 
 
 def open_pseudonyms(settings: NodeSettings) -> "Pseudonyms":
-    """Return the site's pseudonyms."""
-    from client.deidentify.pseudonyms import KEY_FILE, load_pseudonyms
+    """Return the site's pseudonyms.
 
-    return load_pseudonyms(settings.keys / KEY_FILE)
+    Raises:
+        UnavailableError: `missing-certificate` if the key file is absent, damaged or older than the database.
+    """
+    return open_key_ring(settings).load()
+
+
+def open_key_ring(settings: NodeSettings) -> "KeyRing":
+    """Return the site's pseudonym keys over time."""
+    from client.deidentify.pseudonyms import KEY_FILE
+    from client.deidentify.ring import KeyRing
+
+    return KeyRing(settings.keys / KEY_FILE, connect(settings.database, tables.SCHEMA))
+
+
+def open_remover(settings: NodeSettings) -> "Remover":
+    """Return what deletes studies on request."""
+    from client.gateway.erase import forget_reports, is_under_way
+    from client.store.removal import Others, Remover
+
+    book, outgoing = open_reads(settings)[0], open_outgoing(settings)
+
+    def forget(study_key: str) -> None:
+        forget_reports(book.connection, study_key)
+        outgoing.forget(study_key)
+
+    others = Others(under_way=lambda study_key: is_under_way(book, study_key), forget=forget)
+    return Remover(connect(settings.database, tables.SCHEMA), settings, others)
+
+
+def open_housekeeper(settings: NodeSettings) -> "Housekeeper":
+    """Return what the worker does when it has nothing to measure."""
+    from client.gateway.erase import is_under_way
+    from client.store.retention import Housekeeper, Retention
+
+    book = open_reads(settings)[0]
+    retention = Retention(
+        connect(settings.database, tables.SCHEMA), settings, lambda study_key: is_under_way(book, study_key)
+    )
+    return Housekeeper(open_remover(settings), retention)
 
 
 def open_context(settings: NodeSettings) -> ContextStore:
@@ -133,12 +173,11 @@ def open_sender(settings: NodeSettings) -> "Sender":
 
 def open_puller(settings: NodeSettings) -> "Puller":
     """Return what fetches studies from the PACS into the store."""
-    from client.deidentify.pseudonyms import KEY_FILE, load_pseudonyms
     from client.pacs.peer import Peer
     from client.pacs.pull import Puller
     from client.receive.intake import Intake
 
-    store, pseudonyms = open_store(settings), load_pseudonyms(settings.keys / KEY_FILE)
+    store, pseudonyms = open_store(settings), open_pseudonyms(settings)
     return Puller(
         lambda: Peer(settings.pacs, settings.home),
         open_pulled(settings),

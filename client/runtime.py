@@ -20,9 +20,12 @@ from client.gate.policy import judge_bundle
 from client.gate.trust import client_context, load_centre, load_identity
 from client.rooms import (
     open_contact,
+    open_context_desk,
     open_gate,
+    open_housekeeper,
     open_inbox,
     open_outgoing,
+    open_pseudonyms,
     open_puller,
     open_reads,
     open_sender,
@@ -59,10 +62,9 @@ def run_part(name: str, settings: NodeSettings, stop: threading.Event) -> None:
 
 
 def _run_receiver(settings: NodeSettings, stop: threading.Event) -> None:
-    from client.deidentify.pseudonyms import KEY_FILE, load_pseudonyms
     from client.receive.scp import Receiver
 
-    pseudonyms = load_pseudonyms(settings.keys / KEY_FILE)
+    pseudonyms = open_pseudonyms(settings)
     watch = threading.Thread(target=_watch, args=(settings, pseudonyms, stop), name="watch", daemon=True)
     if settings.watch.folder is not None:
         watch.start()
@@ -92,19 +94,24 @@ def _run_worker(settings: NodeSettings, stop: threading.Event) -> None:
         open_gate(settings),
         surroundings=open_surroundings(settings),
         last_report=open_outgoing(settings).last_report,
-    ).run(stop)
+    ).run(stop, idle=open_housekeeper(settings).tidy)
+
+
+def _run_context(settings: NodeSettings, stop: threading.Event) -> None:
+    from client.context.part import run_context
+
+    run_context(settings, lambda: open_context_desk(settings), stop)
 
 
 def _run_stow(settings: NodeSettings, stop: threading.Event) -> None:
     """Run the DICOMweb receiver, on the certificate of the gateway."""
-    from client.deidentify.pseudonyms import KEY_FILE, load_pseudonyms
     from client.gateway.serve import Tls, serve
     from client.pacs.door import digests_of
     from client.pacs.stow import Desk, create_app
     from client.receive.intake import Intake, Taken, sweep
 
     stow, spool = settings.stow, settings.instances.parent / "stowed"
-    pseudonyms, threads = load_pseudonyms(settings.keys / KEY_FILE), threading.local()
+    pseudonyms, threads = open_pseudonyms(settings), threading.local()
 
     def take(spooled: Path) -> Taken:
         if not hasattr(threads, "intake"):  # every writer is a thread of its own, and so must its connection be
@@ -340,6 +347,7 @@ _PARTS: dict[str, Part] = {
     "console": _run_console,
     "stow": _run_stow,
     "pacs": _run_pacs,
+    "context": _run_context,
 }
 
 

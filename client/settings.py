@@ -2,11 +2,12 @@
 
 import os
 import tomllib
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
@@ -18,6 +19,15 @@ AeTitle = Annotated[str, StringConstraints(pattern=r"^[\x21-\x5b\x5d-\x7e][\x20-
 
 AccessionField = Annotated[str, StringConstraints(pattern=r"^(ORC|OBR|IPC|ZDS)-[1-9][0-9]?$")]
 """A field of an HL7 v2 order."""
+
+
+def _checked_network(text: str) -> str:
+    ip_network(text, strict=False)
+    return text
+
+
+Network = Annotated[str, AfterValidator(_checked_network)]
+"""An address, or a network such as 10.1.0.0/16."""
 
 SETTINGS_FILE = "node.toml"
 POLICY_FILE = "policy.toml"
@@ -91,6 +101,45 @@ class ContextSettings(Section):
     intensive_units: tuple[str, ...] = ()
     accession_fields: tuple[AccessionField, ...] = ("OBR-18", "IPC-1")
     keep_question: bool = True
+
+
+Days = Annotated[int, Field(ge=0, le=36_500)]
+"""A period; 0 is for ever."""
+
+
+class RetentionSettings(Section):
+    """How long things are kept, in days; 0 keeps for ever."""
+
+    instances_days: Days = 0
+    results_days: Days = 0
+    pictures_days: Days = 0
+    labels_days: Days = 0
+    quarantine_days: Days = 0
+    context_days: Days = 0
+    updates_days: Days = 0
+    logs_days: Days = 0
+
+
+class Hl7Settings(Section):
+    """The HL7 v2 port (MLLP); off until it is switched on. An empty list of senders admits nobody."""
+
+    enabled: bool = False
+    host: str = "127.0.0.1"
+    port: Port = 2575
+    senders: tuple[Network, ...] = ()
+    most_kb: Annotated[int, Field(ge=16, le=16_384)] = 1024
+    tls: bool = False
+    senders_ca: str = ""
+
+
+class FhirSettings(Section):
+    """The FHIR port (HTTPS); off until it is switched on. An empty list of senders admits nobody."""
+
+    enabled: bool = False
+    host: str = "127.0.0.1"
+    port: Port = 9447
+    senders: tuple[Network, ...] = ()
+    most_kb: Annotated[int, Field(ge=16, le=65_536)] = 4096
 
 
 class GatewaySettings(Section):
@@ -233,6 +282,9 @@ class NodeSettings(Section):
     dicom: DicomSettings = DicomSettings()
     watch: WatchSettings = WatchSettings()
     context: ContextSettings = ContextSettings()
+    hl7: Hl7Settings = Hl7Settings()
+    fhir: FhirSettings = FhirSettings()
+    retention: RetentionSettings = RetentionSettings()
     gateway: GatewaySettings = GatewaySettings()
     console: ConsoleSettings = ConsoleSettings()
     oidc: OidcSettings = OidcSettings()

@@ -97,7 +97,11 @@ def _keys(settings: NodeSettings) -> Check:
             Code.FORBIDDEN,
             f"others may read {', '.join(sorted(loose))}. Run `chmod 600` on every file in {settings.keys}.",
         )
-    return Check("keys", "present, closed to others")
+    from client.rooms import open_key_ring
+
+    ring = open_key_ring(settings).held()
+    earlier = f", {len(ring) - 1} earlier pseudonym keys" if len(ring) > 1 else ""
+    return Check("keys", f"present, closed to others{earlier}")
 
 
 def _callers(settings: NodeSettings) -> Check:

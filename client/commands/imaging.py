@@ -128,12 +128,11 @@ def _model_of(home: Path) -> "Callable[[], Model]":
 
 
 def _open_home(home: Path) -> "tuple[NodeSettings, StudyStore, Pseudonyms]":
-    from client.deidentify.pseudonyms import KEY_FILE, load_pseudonyms
-    from client.rooms import open_store
+    from client.rooms import open_pseudonyms, open_store
     from client.settings import load_settings
 
     settings = load_settings(home)
-    return settings, open_store(settings), load_pseudonyms(settings.keys / KEY_FILE)
+    return settings, open_store(settings), open_pseudonyms(settings)
 
 
 def _worker(settings: "NodeSettings", store: "StudyStore") -> "Worker":

@@ -202,9 +202,8 @@ def _open_labelling(home: Path) -> "Labelling":
 
 
 def _open_home(home: Path) -> "tuple[StudyStore, Pseudonyms]":
-    from client.deidentify.pseudonyms import KEY_FILE, load_pseudonyms
-    from client.rooms import open_store
+    from client.rooms import open_pseudonyms, open_store
     from client.settings import load_settings
 
     settings = load_settings(home)
-    return open_store(settings), load_pseudonyms(settings.keys / KEY_FILE)
+    return open_store(settings), open_pseudonyms(settings)

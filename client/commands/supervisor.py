@@ -186,6 +186,10 @@ def ports_of(settings: NodeSettings, *, enrolled: bool) -> Iterable[tuple[str, i
     yield settings.console.host, settings.console.port, "[console] port"
     if settings.stow.enabled:
         yield settings.stow.host, settings.stow.port, "[stow] port"
+    if settings.hl7.enabled:
+        yield settings.hl7.host, settings.hl7.port, "[hl7] port"
+    if settings.fhir.enabled:
+        yield settings.fhir.host, settings.fhir.port, "[fhir] port"
     if enrolled:
         yield settings.gateway.host, settings.gateway.port, "[gateway] port"
         yield "127.0.0.1", settings.flower.forward_port, "[flower] forward_port"

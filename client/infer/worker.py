@@ -90,10 +90,10 @@ class Worker:
         self._surroundings = surroundings
         self._last_report = last_report
 
-    def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set."""
+    def run(self, stop: threading.Event, idle: Callable[[], None] | None = None) -> None:
+        """Work until `stop` is set; `idle` is what else there is to do when nothing is to be measured."""
         while not stop.is_set():
-            if not self._step_safely():
+            if not self._step_safely(idle):
                 stop.wait(_IDLE_SECONDS)
 
     def step(self) -> bool:
@@ -151,10 +151,13 @@ class Worker:
                 judged += 1
         return judged
 
-    def _step_safely(self) -> bool:
+    def _step_safely(self, idle: Callable[[], None] | None = None) -> bool:
         """Take one step; the loop outlives any fault, and `StudyStore.begin` keeps one study from being tried for ever."""
         try:
-            return self.step()
+            if self.step():
+                return True
+            if idle is not None:
+                idle()
         except FederationError as error:
             log.error("worker.waits", extra={"code": error.code.value})  # noqa: TRY400 - the code says it
         except Exception as error:  # noqa: BLE001 - the rim of the process: a traceback could quote a header
@@ -203,7 +206,10 @@ class Worker:
         return case_record(study.case_id, version, circumstances, result.document, self._legal_basis)
 
     def _refuse(self, study: Study, code: Code) -> Outcome:
-        """Refuse a study; a record of it that left earlier is withdrawn."""
+        """Refuse a study; a record of it that left earlier is withdrawn. What was measured of files that are gone by now stays."""
+        if self._store.settle_as_before(study):
+            log.info("study.kept", extra={"study": study.study_key, "code": code.value})
+            return Outcome(study.study_key, StudyState.MEASURED, code=code.value)
         if not self._store.settle_refused(study, code, self._withdrawal(study)):
             return Outcome(study.study_key, StudyState.RECEIVED)
         log.info("study.refused", extra={"study": study.study_key, "code": code.value})

@@ -27,7 +27,7 @@ from pydicom.uid import (
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined] # made at run time
 
 from client.deidentify.pseudonyms import Pseudonyms
-from client.receive.association import CANNOT_UNDERSTAND, NO_MATCH, OUT_OF_RESOURCES, SUCCESS
+from client.receive.association import CANNOT_UNDERSTAND, NO_MATCH, NOT_AUTHORIZED, OUT_OF_RESOURCES, SUCCESS
 from client.receive.doorway import Doorway, server_context
 from client.receive.intake import CT_CLASSES, Intake, sweep
 from client.receive.negotiation import Entity, contexts_of
@@ -100,6 +100,9 @@ class Receiver:
             return CANNOT_UNDERSTAND
         if taken.code in {None, Code.ALREADY_EXISTS}:
             return SUCCESS  # of a conflicting pair both are kept, one of them in quarantine
+        if taken.code is Code.STUDY_DELETED:  # nothing of it is kept, so the sender must know
+            log.warning("receiver.refused", extra={"code": taken.code.value})
+            return NOT_AUTHORIZED
         log.warning("receiver.quarantined", extra={"code": str(taken.code)})
         return NO_MATCH if taken.code is Code.NOT_CT else CANNOT_UNDERSTAND
 

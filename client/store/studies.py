@@ -30,6 +30,9 @@ CT, MASK, LUNGS = "ct.nii.gz", "mask.nii.gz", "lungs.nii.gz"
 SEG, SR, PICTURE, REPORT, DOCUMENT = "seg.dcm", "sr.dcm", "picture.png", "report.html", "finding.json"
 """Names of the files in a study's folder."""
 
+MEASURING_LOCK = ".worker.lock"
+"""Beside those folders: held by whoever writes or removes results. It does not nest."""
+
 _MOST_ATTEMPTS = 5
 """A study at which the worker has died this often is refused: it must not keep the others from being measured."""
 
@@ -228,13 +231,34 @@ class StudyStore:
                 )
         return True
 
+    def settle_as_before(self, study: Study) -> bool:
+        """Keep the result of a study whose first instances were removed after their period and of which a few more have come.
+
+        Returns:
+            False for any other study: nothing is changed then.
+        """
+        with transaction(self._connection) as connection:
+            kept = connection.execute(
+                "UPDATE study SET state = 'measured', code = NULL, attempts = 0 WHERE study_key = :key AND revision = :revision"
+                " AND study_key IN (SELECT study_key FROM expired WHERE kind = 'instances')"
+                " AND study_key IN (SELECT study_key FROM finding WHERE record NOT LIKE '%\"withdrawn\":true%')",
+                {"key": study.study_key, "revision": study.revision},
+            )
+        return kept.rowcount > 0
+
     def reopen(self, study_key: str) -> Study:
         """Ask for a study to be measured again, at once.
 
         Raises:
             InvalidInputError: `not-found`.
+            ConflictError: `illegal-transition` if its instances are kept no more.
         """
         self.study(study_key)
+        if not self.instances(study_key):
+            raise ConflictError(
+                Code.ILLEGAL_TRANSITION,
+                "The instances of this study are kept no more. Send it again to measure it again.",
+            )
         with transaction(self._connection) as connection:
             connection.execute(
                 "UPDATE study SET state = 'received', attempts = 0, changed_at = 0 WHERE study_key = ?", (study_key,)
@@ -250,7 +274,7 @@ class StudyStore:
         Raises:
             UnavailableError: `disk-full`.
         """
-        with alone_in(self._settings.studies, ".worker.lock"):
+        with alone_in(self._settings.studies, MEASURING_LOCK):
             yield
 
     def finding(self, study_key: str) -> Finding | None:

@@ -1,0 +1,109 @@
+"""The part `context` of a running node: the HL7 port and the FHIR port, each if the settings switch it on."""
+
+import asyncio
+import ssl
+import threading
+from collections.abc import Callable
+from ipaddress import ip_network
+from pathlib import Path
+
+from client.context.desk import ContextDesk
+from client.context.mllp import Line, MllpServer, Network
+from client.context.web import create_app, read_token, serve
+from client.gate.keys import GATEWAY_CERTIFICATE, GATEWAY_KEY
+from client.settings import Hl7Settings, NodeSettings
+from protocol.codes import Code
+from protocol.errors import FederationError, InvalidInputError, UnavailableError
+
+_POLL_SECONDS = 0.1
+
+
+def run_context(settings: NodeSettings, open_desk: Callable[[], ContextDesk], stop: threading.Event) -> None:
+    """Listen until `stop` is set.
+
+    Raises:
+        UnavailableError: `port-taken`, `missing-certificate`.
+        InvalidInputError: `bad-setting` if the part is run and both ports are off.
+    """
+    if not (settings.hl7.enabled or settings.fhir.enabled):
+        raise InvalidInputError(Code.BAD_SETTING, "Neither [hl7] nor [fhir] is enabled in node.toml.")
+    failed: list[FederationError] = []
+    web = threading.Thread(target=_web, args=(settings, open_desk, stop, failed), name="fhir", daemon=True)
+    if settings.fhir.enabled:
+        web.start()
+    try:
+        asyncio.run(_until(settings, open_desk, stop))
+    finally:
+        stop.set()
+        if settings.fhir.enabled:
+            web.join(timeout=5)
+    if failed:
+        raise failed[0]
+
+
+async def _until(settings: NodeSettings, open_desk: Callable[[], ContextDesk], stop: threading.Event) -> None:
+    stopped = asyncio.Event()
+
+    async def watch() -> None:
+        while not stop.is_set():  # noqa: ASYNC110 - set by a signal or another thread, so it is no asyncio.Event
+            await asyncio.sleep(_POLL_SECONDS)
+        stopped.set()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        if settings.hl7.enabled:
+            await MllpServer(line_of(settings), lambda: open_desk().hear_hl7).run(stopped)
+        else:
+            await stopped.wait()
+    finally:
+        watcher.cancel()
+
+
+def _web(
+    settings: NodeSettings, open_desk: Callable[[], ContextDesk], stop: threading.Event, failed: list[FederationError]
+) -> None:
+    fhir = settings.fhir
+    try:
+        app = create_app(
+            open_desk,
+            token=read_token(settings.keys),
+            senders=networks(fhir.senders),
+            most_bytes=fhir.most_kb << 10,
+        )
+        serve(app, host=fhir.host, port=fhir.port, keys=settings.keys, stop=stop)
+    except FederationError as error:
+        failed.append(error)
+        stop.set()
+
+
+def line_of(settings: NodeSettings) -> Line:
+    """Return the HL7 port as the settings say.
+
+    Raises:
+        UnavailableError: `missing-certificate`.
+    """
+    hl7 = settings.hl7
+    return Line(
+        hl7.host, hl7.port, networks(hl7.senders), hl7.most_kb << 10,
+        _tls(hl7, settings.keys, settings.home) if hl7.tls else None,
+    )  # fmt: skip
+
+
+def networks(senders: tuple[str, ...]) -> tuple[Network, ...]:
+    """Return addresses and networks that the settings have checked."""
+    return tuple(ip_network(one, strict=False) for one in senders)
+
+
+def _tls(hl7: Hl7Settings, keys: Path, home: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # interface engines are slow to learn 1.3
+    try:
+        context.load_cert_chain(keys / GATEWAY_CERTIFICATE, keys / GATEWAY_KEY)
+        if hl7.senders_ca:
+            context.load_verify_locations(home / hl7.senders_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except (OSError, ssl.SSLError) as error:
+        raise UnavailableError(
+            Code.MISSING_CERTIFICATE, "The certificate of [hl7] or its senders_ca is missing or damaged. Restore it."
+        ) from error
+    return context

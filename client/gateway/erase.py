@@ -1,0 +1,27 @@
+"""Lets go of a study that is deleted: its reports go; requests and claims stay as bare ids, as the centre has them."""
+
+import sqlite3
+
+from client.gateway.book import Book, Stage
+from client.store.database import transaction
+
+_OVER = frozenset({Stage.CLOSED, Stage.WITHDRAWN})
+
+
+def is_under_way(book: Book, study_key: str) -> bool:
+    """Say whether a read of a study is posted, claimed, or not yet acknowledged."""
+    return any(one.study_key == study_key and one.stage not in _OVER for one in book.requests())
+
+
+def forget_reports(connection: sqlite3.Connection, study_key: str) -> None:
+    """Delete the reports on a study.
+
+    Raises:
+        UnavailableError: `disk-full`.
+    """
+    with transaction(connection):
+        connection.execute(
+            "DELETE FROM reports WHERE claim_id IN (SELECT claim_id FROM read_claims JOIN read_requests USING (request_id)"
+            " WHERE study_key = ?)",
+            (study_key,),
+        )
