@@ -1,0 +1,1 @@
+"""The gateway over real TLS, with a real browser and with a program."""
