@@ -395,7 +395,25 @@ def open_ward(
         status=lambda: status_of(settings),
         audit=open_gate(settings).audit,
         take_again=lambda sha256: take_again(settings, sha256),
+        say=lambda study_key, row: open_context_desk(settings).hear_staff(study_key, row),
+        known=open_context(settings).conclusion,
+        delete=lambda study_key, patient: delete_study(settings, study_key, of_patient=patient),
     )
+
+
+def delete_study(settings: NodeSettings, study_key: str, *, of_patient: bool) -> list[str]:
+    """Delete a study, or every study of its patient, on connections of its own: it may run in any thread. Return their keys.
+
+    Raises:
+        InvalidInputError: `not-found`.
+        ConflictError: `illegal-transition` if a read is under way.
+        UnavailableError: `disk-full`.
+    """
+    remover = open_remover(settings)
+    keys = remover.of_subject(study_key) if of_patient else [study_key]
+    for key in keys:
+        remover.delete(key, facts_of_patient=of_patient)
+    return keys
 
 
 def take_again(settings: NodeSettings, sha256: str) -> "Taken":

@@ -29,6 +29,8 @@ MATRIX: dict[tuple[str, str], frozenset[Role]] = {
     ("GET", "/studies/{study_key}"): _FINDINGS,
     ("GET", "/studies/{study_key}/picture.png"): _FINDINGS,
     ("POST", "/studies/{study_key}/remeasure"): frozenset({_T, _R, _S}),
+    ("POST", "/studies/{study_key}/context"): frozenset({_T, _R, _S}),
+    ("POST", "/studies/{study_key}/delete"): _DOCTORS,
     # Quarantine.
     ("GET", "/quarantine"): _SORTERS | {_R},
     ("POST", "/quarantine/retry"): _SORTERS,

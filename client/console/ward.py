@@ -1,6 +1,6 @@
 """All that the staff page works with. `client.runtime` builds it; tests build it from fakes."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from client.staff.entrance import Entrance
 from client.staff.oidc import Oidc
 from client.staff.sessions import Visitor
 from client.store.aside import Aside
+from client.store.facts import Conclusion
 from client.store.labelling import Labelling
 from client.store.search import Search
 from client.store.studies import StudyStore
@@ -117,6 +118,12 @@ class Ward:
     audit: AuditChain
     take_again: Callable[[str], Retaken]
     """Takes a quarantined instance in again; callable from any thread."""
+    say: Callable[[str, Mapping[str, str]], int]
+    """Keeps what a person says of a study, by column of a table of context; returns how many statements."""
+    known: Callable[[str], Conclusion | None]
+    """Returns what counts for a study beyond its images."""
+    delete: Callable[[str, bool], list[str]]
+    """Deletes a study, or every study of its patient, and returns their keys; callable from any thread."""
 
     def note(self, event: str, visitor: Visitor, what: str = "-", verdict: str = "clear") -> None:
         """Append one row to the audit chain: what a person did, under an opaque id of theirs."""

@@ -20,6 +20,8 @@ ALLOWED = {
     "GET /studies/{study_key}": "viewer technician radiologist setup",
     "GET /studies/{study_key}/picture.png": "viewer technician radiologist setup",
     "POST /studies/{study_key}/remeasure": "technician radiologist setup",
+    "POST /studies/{study_key}/context": "technician radiologist setup",
+    "POST /studies/{study_key}/delete": "radiologist",
     "GET /quarantine": "technician radiologist administrator setup",
     "POST /quarantine/retry": "technician administrator setup",
     "POST /quarantine/discard": "technician administrator setup",
