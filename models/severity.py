@@ -40,6 +40,21 @@ def zone_points(fraction: float) -> int:
     return 1 + sum(fraction >= quarter for quarter in _QUARTERS)
 
 
+def share_of_points(points: int) -> tuple[float, float]:
+    """Return between which shares of a zone its points lie: the inverse of `zone_points`.
+
+    >>> [share_of_points(points) for points in range(5)]
+    [(0.0, 0.01), (0.01, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 1.0)]
+
+    Raises:
+        ValueError: For other than 0 to 4 points.
+    """
+    edges = (0.0, LEAST_FRACTION, *_QUARTERS, 1.0)
+    if not 0 <= points < len(edges) - 1:
+        raise ValueError("a zone has 0 to 4 points")
+    return edges[points], edges[points + 1]
+
+
 def band_of(score: int) -> SeverityBand:
     """Return the band of a zone score: none 0, mild 1 to 6, moderate 7 to 12, severe 13 to 24.
 
