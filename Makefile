@@ -32,7 +32,7 @@ fmt: setup       ## format and fix
 	$(PY) -m ruff check --fix .
 
 bench: setup     ## every benchmark, quickly
-	for name in $$(ls bench | sed -n 's/^\([a-z_]*\)\.py$$/\1/p' | grep -v -e __init__ -e table); do $(PY) -m bench.$$name --quick; done
+	set -e; for file in $$(grep -l '^ *main("' bench/*.py); do $(PY) -m bench.$$(basename $$file .py) --quick; done
 
 docs: setup      ## the file table of ARCHITECTURE.md and the list of codes, from the code
 	$(PY) -m deploy.reference

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.body import draw_body, draw_build
-from models.lesion import blend, displaced_air, draw_lesions, draw_style
+from models.lesion import LesionStyle, blend, displaced_air, draw_lesions, draw_style
 from models.scanner import PROFILES, ScannerProfile, acquire
 from models.volume import Mask, Spacing, Volume
 
@@ -25,7 +25,13 @@ class Phantom:
 
 
 def make_phantom(
-    seed: int, *, profile: ScannerProfile, disease: float, shape: tuple[int, int, int], spacing_mm: Spacing
+    seed: int,
+    *,
+    profile: ScannerProfile,
+    disease: float,
+    shape: tuple[int, int, int],
+    spacing_mm: Spacing,
+    style: LesionStyle | None = None,
 ) -> Phantom:
     """Make the phantom of a seed: the same arguments give the same voxels.
 
@@ -35,6 +41,7 @@ def make_phantom(
         disease: Wanted opacity, as a share of lung, 0 to 1. The masks say what it came to.
         shape: (Z, Y, X), at least 8 in each direction.
         spacing_mm: Along (z, y, x). A chest that does not fit into the box is shrunk into it.
+        style: How the disease looks; drawn from the seed if left out.
 
     Raises:
         ValueError: If `disease` is no share or the grid is too small.
@@ -43,7 +50,7 @@ def make_phantom(
         raise ValueError("disease is a share from 0 to 1, and a phantom has at least 8 voxels in each direction")
     rng = np.random.default_rng(seed)
     body = draw_body(rng, shape, spacing_mm, draw_build(rng, contrast=profile.contrast))
-    style = draw_style(rng)
+    style = style or draw_style(rng)
     lesions = draw_lesions(rng, body.lungs, spacing_mm, share=disease, style=style)
     displaced = displaced_air(rng, body.hu, lesions, spacing_mm, lungs=body.lungs, style=style)
     ill = blend(body.hu, displaced, np.zeros_like(body.hu))

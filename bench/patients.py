@@ -1,0 +1,204 @@
+"""Whom `bench.utility` trains on and tests with: phantoms of four unlike sites, two scanners that no site has, real scans with disease put in.
+
+Disease is fainter and more ragged than what the starting weights learnt from (`models.lesion.draw_style`), so that there is something to learn.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.real_scans import DATA
+from client.infer.scan import read_scan
+from client.train.private import Patient
+from models.anatomy import Anatomy, resample
+from models.grid import labels_to_slabs, pad_to
+from models.insertion import insert_disease
+from models.lesion import LesionStyle
+from models.lungs import find_lungs
+from models.net import STRIDE, GgoNet
+from models.phantom import PROFILES, make_phantom
+from models.quantify import count_zones
+from models.severity import zone_score
+from models.slabs import PatientSlices, PreparedSlabs, lung_grid, prepare_slabs
+from models.volume import Mask, Volume
+from models.weak import mask_from_zone_points
+from models.weights import STARTING, load_net
+
+PIECE = 96
+PATIENTS, HELD_OUT, FEW = 60, 6, 5
+SHAPE, SPACING_MM = (24, 112, 120), (12.0, 3.0, 3.0)
+REAL = ("ct_nifti/covidctmd_normal002.nii.gz", "ct_nifti/lungdx_A0001.nii.gz")
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where patients come from."""
+
+    name: str
+    scanner: str
+    disease: tuple[float, float]
+    low_hu: tuple[float, float]
+    peripheral: tuple[float, float]
+
+
+SITES = (
+    Site("north", "siemens-b31f", (0.02, 0.15), (-760, -640), (0.6, 1.6)),
+    Site("east", "ge-standard", (0.1, 0.4), (-740, -600), (0.0, 0.8)),
+    Site("south", "philips-b", (0.05, 0.5), (-760, -660), (-0.2, 0.6)),
+    Site("west", "canon-fc08", (0.02, 0.25), (-720, -600), (0.4, 1.4)),
+)
+ELSEWHERE = (
+    Site("new, sharp kernel", "siemens-b70f", (0.05, 0.4), (-760, -620), (0.0, 1.4)),
+    Site("new, low dose", "low-dose", (0.05, 0.4), (-740, -620), (0.0, 1.4)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """A study of which a step sees pieces around lung, not whole slices: they are cheaper, and a site may do so too."""
+
+    slabs: PreparedSlabs
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.slabs)
+
+    def take(self, index: Sequence[int]) -> PatientSlices:
+        """Return a piece of `PIECE` pixels of each slice, centred on a pixel of lung."""
+        whole = self.slabs.take(index)
+        rng = np.random.default_rng([self.seed, *index])
+        cut = [_corner(rng, valid) for valid in whole.valid]
+
+        def pieces(part: Tensor) -> Tensor:
+            return torch.stack([one[..., y : y + PIECE, x : x + PIECE] for one, (y, x) in zip(part, cut, strict=True)])
+
+        return PatientSlices(pieces(whole.inputs), pieces(whole.target), pieces(whole.valid))
+
+
+def _corner(rng: np.random.Generator, valid: Tensor) -> tuple[int, int]:
+    lung = valid.nonzero()
+    middle = lung[int(rng.integers(len(lung)))].tolist() if len(lung) else [n // 2 for n in valid.shape]
+    return tuple(int(np.clip(at - PIECE // 2, 0, n - PIECE)) for at, n in zip(middle, valid.shape, strict=True))  # type: ignore[return-value] # two
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A held-out study."""
+
+    group: str
+    slabs: PreparedSlabs
+
+
+@dataclass(frozen=True, slots=True)
+class Cohorts:
+    """What one seed trains and tests on: the sites' patients with masks, the same with zone scores only, and who is held out."""
+
+    sites: tuple[tuple[Patient, ...], ...]
+    scored: tuple[tuple[Patient, ...], ...]
+    held_out: tuple[Case, ...]
+
+    def labelled(self, labels: str) -> tuple[tuple[Patient, ...], ...]:
+        """Return the sites' patients as an arm knows them."""
+        if labels == "all":
+            return self.sites
+        few = [len(site) // FEW for site in self.sites]
+        others = self.scored if labels == "weak" else tuple(() for _ in self.sites)
+        return tuple(site[:count] + other[count:] for site, other, count in zip(self.sites, others, few, strict=True))
+
+
+def draw_cohorts(seed: int, *, patients: int = PATIENTS) -> Cohorts:
+    """Draw all patients of one seed: no phantom of one seed comes again in another."""
+    first = 2_000_000 + 10_000 * seed
+    drawn = [list(_phantoms(site, first + 1000 * at, patients)) for at, site in enumerate(SITES)]
+    sites = tuple(tuple(Patient((Pieces(study.slabs, study.seed),)) for study in site) for site in drawn)
+    net = load_net(STARTING).eval()
+    scored = tuple(tuple(Patient((Pieces(scored_only(study, net), study.seed),)) for study in site) for site in drawn)
+    held_out = [
+        Case("phantoms of the sites", study.slabs)
+        for at, site in enumerate(SITES)
+        for study in _phantoms(site, first + 5000 + 100 * at, HELD_OUT)
+    ]
+    held_out += [
+        Case("phantoms of new scanners", study.slabs)
+        for at, site in enumerate(ELSEWHERE)
+        for study in _phantoms(site, first + 6000 + 100 * at, HELD_OUT)
+    ]
+    held_out += [Case("inserted into real scans", slabs) for slabs in _inserted(np.random.default_rng(first + 7000))]
+    return Cohorts(sites, scored, tuple(held_out))
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A phantom as it is trained on; `sides` is 1 right, 2 left on its slabs."""
+
+    seed: int
+    slabs: PreparedSlabs
+    sides: Tensor
+
+
+def scored_only(study: Study, net: GgoNet) -> PreparedSlabs:
+    """Return the study as it is known from a reader's zone scores alone."""
+    sides, truth = study.sides.numpy(), study.slabs.target.numpy()
+    points = zone_score(count_zones(sides, np.where(sides > 0, truth, 0).astype(np.uint8))).zones
+    with torch.inference_mode():
+        parts = [
+            net(study.slabs.take(range(at, min(at + 4, len(sides)))).inputs).softmax(dim=1)
+            for at in range(0, len(sides), 4)
+        ]
+    seen = torch.cat(parts).numpy()
+    return replace(study.slabs, target=torch.from_numpy(mask_from_zone_points(seen[:, 1], seen[:, 2], sides, points)))
+
+
+def _phantoms(site: Site, first: int, count: int) -> Iterator[Study]:
+    for seed in range(first, first + count):
+        rng = np.random.default_rng([seed, 1])
+        made = make_phantom(
+            seed, profile=PROFILES[site.scanner], disease=rng.uniform(*site.disease), shape=SHAPE, spacing_mm=SPACING_MM,
+            style=_style(rng, site),
+        )  # fmt: skip
+        sides = labels_to_slabs(made.lungs, lung_grid(made.lungs > 0, made.volume), classes=3).to(torch.uint8)
+        yield Study(seed, _halved(prepare_slabs(made.volume, made.lungs, made.opacity)), pad_to(sides, STRIDE))
+
+
+def _style(rng: np.random.Generator, site: Site) -> LesionStyle:
+    """Draw fainter, more ragged disease than `models.lesion.draw_style` does."""
+    low = rng.uniform(*site.low_hu)
+    return LesionStyle(
+        peripheral=rng.uniform(*site.peripheral), posterior=rng.uniform(0, 1.0), basal=rng.uniform(-0.3, 0.9),
+        scale_mm=float(np.exp(rng.uniform(np.log(10), np.log(40)))), edge_mm=rng.uniform(1.5, 3.5), ggo_hu=(low, low + 80),
+        consolidation_hu=(-120, 40), consolidation_share=rng.choice([0.0, 0.15]), paving=rng.choice([0.0, 0.5]),
+    )  # fmt: skip
+
+
+def _inserted(rng: np.random.Generator) -> Iterator[PreparedSlabs]:
+    """Yield disease of the sites' kinds in real lungs; nothing where the scans are not at hand."""
+    for anatomy in _real_anatomy():
+        for site in SITES:
+            scan = insert_disease(
+                rng, anatomy.volume, anatomy.lungs, share=rng.uniform(*site.disease), style=_style(rng, site)
+            )
+            yield _halved(prepare_slabs(scan.volume, scan.lungs, scan.opacity))
+
+
+@cache
+def _real_anatomy() -> tuple[Anatomy, ...]:
+    return tuple(
+        resample(Anatomy(path, volume, lungs), pixel_mm=1.5, slab_mm=12.0) for path, volume, lungs in real_scans()
+    )
+
+
+@cache
+def real_scans() -> tuple[tuple[str, Volume, Mask], ...]:
+    """Return name, volume and lungs of the real scans that lie beside the checkout; none of them shows disease."""
+    paths = [path for path in REAL if (DATA / path).is_file()]
+    volumes = [read_scan(DATA / path).volume for path in paths]
+    return tuple((path, volume, find_lungs(volume)) for path, volume in zip(paths, volumes, strict=True))
+
+
+def _halved(slabs: PreparedSlabs) -> PreparedSlabs:
+    """Keep a study small in memory."""
+    return replace(slabs, slabs=slabs.slabs.half(), target=slabs.target.to(torch.uint8))
