@@ -135,7 +135,7 @@ def _opened(groups: Dataset) -> list[Dataset]:
 
 def _slice(content: Content, header: Dataset, places: list[Dataset], frame: int | None) -> Slice:
     def find(keyword: str) -> object:
-        return next((place[keyword].value for place in places if place.get(keyword) is not None), None)
+        return next((value for place in places if (value := place.get(keyword)) is not None), None)
 
     across, down = _directions(find("ImageOrientationPatient"))
     row_mm, column_mm = _numbers(find("PixelSpacing"), 2)

@@ -52,7 +52,9 @@ def coded(subject: str = "The DICOM file") -> Iterator[None]:
     Raises:
         InvalidInputError: `unreadable` for whatever pydicom or a decoder raised.
     """
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)  # for good: it logs values and file names
+    library = logging.getLogger("pydicom")
+    if library.level <= logging.CRITICAL:  # asked first: setting a level empties every logger's cache
+        library.setLevel(logging.CRITICAL + 1)  # for good: it logs values and file names
     with warnings.catch_warnings(), pydicom.config.disable_value_validation():
         warnings.simplefilter("ignore")  # they quote the same
         try:
