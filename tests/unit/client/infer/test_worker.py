@@ -231,7 +231,7 @@ def test_dying_between_the_gate_and_the_note_sends_the_same_again(home: Home, st
 def test_a_full_disk_leaves_the_study_waiting(home: Home, store: StudyStore, monkeypatch: pytest.MonkeyPatch) -> None:
     key = send(home, store, chest_series())
 
-    def full(*_args: object) -> None:
+    def full(*_args: object, **_kwargs: object) -> None:
         raise UnavailableError(Code.DISK_FULL)
 
     monkeypatch.setattr(worker_module, "write_study", full)
