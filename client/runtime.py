@@ -33,10 +33,10 @@ from client.rooms import (
     open_store,
     open_surroundings,
     open_trainer,
-    open_ward,
     policy_source,
 )
 from client.settings import NodeSettings
+from client.staffroom import open_ward
 from protocol.codes import Code
 from protocol.errors import FederationError, UnavailableError
 from protocol.release import ReleaseAnnounced

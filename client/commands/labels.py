@@ -195,8 +195,8 @@ def _files(path: Path) -> list[Path]:
 
 
 def _open_labelling(home: Path) -> "Labelling":
-    from client.rooms import open_labelling
     from client.settings import load_settings
+    from client.staffroom import open_labelling
 
     return open_labelling(load_settings(home))
 

@@ -128,8 +128,9 @@ def _close(context: typer.Context, name: str, *, disabled: bool, as_json: bool) 
 
 
 def _open(context: typer.Context) -> _Office:
-    from client.rooms import open_accounts, open_gate
+    from client.rooms import open_gate
     from client.settings import load_settings
+    from client.staffroom import open_accounts
 
     settings = load_settings(home_of(context))
     return _Office(open_accounts(settings), open_gate(settings).audit)

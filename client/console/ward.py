@@ -1,4 +1,4 @@
-"""All that the staff page works with. `client.runtime` builds it; tests build it from fakes."""
+"""All that the staff page works with. `client.staffroom` builds it; tests build it from fakes."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass

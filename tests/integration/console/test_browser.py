@@ -19,7 +19,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from client import rooms
+from client import staffroom
 from client.console.app import create_app
 from client.gate.keys import make_gateway_certificate
 from client.gateway.serve import serve
@@ -79,7 +79,7 @@ class Node:
         stop = threading.Event()
 
         def run() -> None:  # everything on the ward belongs to this thread
-            ward = rooms.open_ward(self.settings, token=None, cost=CHEAP)
+            ward = staffroom.open_ward(self.settings, token=None, cost=CHEAP)
             port = self.settings.console.port
             serve(
                 create_app(ward), host="127.0.0.1", port=port, keys=self.settings.keys, stop=stop, setting="[console]"

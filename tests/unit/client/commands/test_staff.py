@@ -9,9 +9,10 @@ from typer.testing import CliRunner
 
 from client.cli import app
 from client.commands.setup import Wishes, make_home
-from client.rooms import open_accounts, open_gate, open_store
+from client.rooms import open_gate, open_store
 from client.settings import load_settings
 from client.staff.passwords import fits
+from client.staffroom import open_accounts
 from client.store.studies import StudyStore
 
 PORTS = {"dicom": 11112, "gateway": 9443, "console": 9444, "forward": 9445, "runtime": 9446}

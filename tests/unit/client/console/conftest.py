@@ -12,7 +12,7 @@ from typing import Self
 import httpx
 import pytest
 
-from client import rooms
+from client import rooms, staffroom
 from client.console.app import create_app
 from client.ledger.account import Event
 from client.ledger.store import Limit, Spend
@@ -63,7 +63,7 @@ class Staff:
         settings.policy.write_text("[training]\nallowed = true\nepsilon_total = 8.0\nepsilon_per_run = 4.0\n")
         self.store = home.store()
         self.intake = Intake(self.store, home.pseudonyms)
-        ward = rooms.open_ward(settings, token=TOKEN, clock=lambda: self.now, cost=CHEAP)
+        ward = staffroom.open_ward(settings, token=TOKEN, clock=lambda: self.now, cost=CHEAP)
         self.ward = replace(ward, name="Northport & Sons", store=self.store)
         self.accounts, self.keys, self.audit = self.ward.accounts, self.ward.keys, self.ward.audit
         self.book, _, _, _ = rooms.open_reads(settings)

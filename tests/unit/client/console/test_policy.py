@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from client import rooms
+from client import staffroom
 from client.gate.policy_file import load_policy
 from client.staff.accounts import BY_COMMAND
 from client.staff.roles import Role
@@ -287,7 +287,7 @@ def test_of_many_who_confirm_at_once_one_does(pair: Pair) -> None:
     proposal, outcomes = pair.propose(), []
 
     def confirm(account_id: str) -> None:
-        own = rooms.open_proposals(settings, rooms.open_accounts(settings), lambda: pair.first.now)
+        own = staffroom.open_proposals(settings, staffroom.open_accounts(settings), lambda: pair.first.now)
         outcomes.append(code_of(lambda: own.confirm(proposal, by=account_id)))
 
     threads = [threading.Thread(target=confirm, args=(one,)) for one in thirds]
