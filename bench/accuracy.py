@@ -162,7 +162,7 @@ def _inserted(table: Table) -> str:
     table.goals["inserted_error_vs_threshold"] = Goal(1.0)
     head = "| Case | Truth % | Found % | Opacity | Ground glass | Consolidation | Worst lung or third | Lung volume | By threshold |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|\n"
     return (
-        "### Inserted disease of known extent (goal: within 6 points)\n\nErrors in points of lung; none of these scans was learnt from, as far as is known. The threshold uses the same lungs.\n\n"
+        "### Inserted disease of known extent (goal: within 6 points)\n\nErrors in points of lung; none of these scans was learnt from. The threshold uses the same lungs.\n\n"
         + head + "\n".join(lines)
     )  # fmt: skip
 

@@ -26,7 +26,8 @@ class Schedule:
     full: tuple[int, int] = (144, 208)
     rate: float = 2.5e-3
     decay: float = 0.01
-    mirror_sides: bool = False
+    of_lungs: bool = False
+    """Right and left change places in a mirror, and bodies are stretched and bent (`models.looks`)."""
 
 
 def fit(net: GgoNet, examples: Sequence[Example], schedule: Schedule, *, seed: int) -> GgoNet:
@@ -63,7 +64,9 @@ def _step(
     for _ in range(schedule.looks):
         example = examples[int(rng.integers(len(examples)))]
         size = schedule.full if late else schedule.size
-        look = look_at(rng, example, slices=schedule.slices, size=size, mirror_sides=schedule.mirror_sides)
+        look = look_at(
+            rng, example, slices=schedule.slices, size=size, mirror_sides=schedule.of_lungs, bodies=schedule.of_lungs
+        )
         loss = (
             patient_loss(net(look.inputs.contiguous(memory_format=torch.channels_last)), look.target, look.weight)
             / schedule.looks

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from models.insertion import insert_disease
-from models.lesion import LesionStyle
+from models.lesion import LesionStyle, draw_style
 from models.lungs import find_lungs, threshold_lungs, without_islands
 from models.volume import Volume
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from tests.unit.models.grids import SPACING, phantom
 
-PLEURAL = LesionStyle(
+RIND = LesionStyle(
     peripheral=3.0, posterior=1.0, basal=0.3, scale_mm=45.0, edge_mm=1.5, ggo_hu=(-550.0, -450.0), consolidation_hu=(-20.0, 40.0),
     consolidation_share=0.9, paving=0.0,
 )  # fmt: skip
@@ -35,19 +35,25 @@ def test_noise_and_contrast_do_not_matter(profile):
     assert dice(find_lungs(made.volume) > 0, made.lungs > 0) > 0.96
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the shipped lung network is older than its examples of this; to be trained anew"
-)
-def test_dense_disease_at_the_pleura_is_lung_where_a_threshold_loses_it():
-    made = phantom(2, 0.0)
-    scan = insert_disease(np.random.default_rng(1), made.volume, made.lungs, share=0.3, style=PLEURAL)
+def kept(finder, scan):
+    """Return the share of the disease that lies within the lungs as found."""
     ill = scan.opacity > 0
-    recall = {
-        name: np.count_nonzero(lungs[ill]) / np.count_nonzero(ill)
-        for name, lungs in (("net", find_lungs(scan.volume)), ("threshold", threshold_lungs(scan.volume)))
-    }
-    assert recall["threshold"] < 0.85
-    assert recall["net"] > 0.93
+    return np.count_nonzero(finder(scan.volume)[ill]) / np.count_nonzero(ill)
+
+
+@pytest.mark.parametrize("seed", [2, 3, 5])
+def test_usual_disease_is_lung_where_a_threshold_loses_some(seed):
+    made, rng = phantom(seed, 0.0), np.random.default_rng(seed)
+    scan = insert_disease(rng, made.volume, made.lungs, share=0.35, style=draw_style(rng))
+    assert kept(find_lungs, scan) > max(0.85, kept(threshold_lungs, scan))
+
+
+def test_a_dense_rind_at_the_pleura_is_kept_better_than_by_a_threshold():
+    """The worst case there is: nine tenths of it as dense as the chest wall it lies against. Most is still lost (docs/model-card.md)."""
+    made = phantom(2, 0.0)
+    scan = insert_disease(np.random.default_rng(1), made.volume, made.lungs, share=0.3, style=RIND)
+    assert kept(threshold_lungs, scan) < 0.2
+    assert kept(find_lungs, scan) > 2.5 * kept(threshold_lungs, scan)
 
 
 def test_mirrored_patient_has_mirrored_sides():

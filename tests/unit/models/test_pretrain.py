@@ -54,7 +54,7 @@ def test_fitting_lowers_the_loss():
     net = GgoNet()
 
     def cost(candidate):
-        look = look_at(np.random.default_rng(0), example, slices=4, size=(96, 128), mirror_sides=False)
+        look = look_at(np.random.default_rng(0), example, slices=4, size=(96, 128), mirror_sides=False, bodies=True)
         with torch.no_grad():
             return float(patient_loss(candidate(look.inputs), look.target, look.weight))
 
@@ -83,7 +83,7 @@ def test_a_mirrored_look_exchanges_the_lungs():
     example = Example(slabs, target, torch.ones(1, 16, 16, dtype=torch.float16))
     seen = set()
     for seed in range(12):
-        look = look_at(np.random.default_rng(seed), example, slices=1, size=(16, 16), mirror_sides=True)
+        look = look_at(np.random.default_rng(seed), example, slices=1, size=(16, 16), mirror_sides=True, bodies=True)
         bright_left = bool(look.inputs[0, 1, 8, 2] > look.inputs[0, 1, 8, 13])
         seen.add(bright_left)
         assert int(look.target[0, 8, 2]) == 1
