@@ -38,7 +38,7 @@ from client.rooms import (
 from client.settings import NodeSettings
 from client.staffroom import open_ward
 from protocol.codes import Code
-from protocol.errors import FederationError, UnavailableError
+from protocol.errors import UnavailableError
 from protocol.release import ReleaseAnnounced
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def _run_pacs(settings: NodeSettings, stop: threading.Event) -> None:
             open_puller(settings).run(
                 pull.rules, poll_seconds=pull.poll_seconds, most_studies=pull.most_studies, stop=stop
             )
-        except FederationError as error:
+        except Exception as error:  # noqa: BLE001 - a thread that died alone would leave the part deaf; raised below
             failed.append(error)
             stop.set()
 

@@ -4,6 +4,7 @@ WAL with `synchronous=FULL`: with NORMAL, a power cut may take acknowledged comm
 """
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from protocol.codes import Code
 from protocol.errors import UnavailableError
 
-_BUSY_SECONDS = 30.0
+_BUSY_SECONDS, _RETRY_SECONDS = 30.0, 0.02
 
 _STORAGE = {
     sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_BUSY,
@@ -32,7 +33,7 @@ def connect(path: Path, *schemas: str) -> sqlite3.Connection:
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
         connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA journal_mode=WAL")
+        _use_wal(connection)
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
         for schema in schemas:
@@ -43,6 +44,24 @@ def connect(path: Path, *schemas: str) -> sqlite3.Connection:
             f"The database {path} is damaged or cannot be opened or written. Check free space and the folder's owner.",
         ) from error
     return connection
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to WAL. Two programs that open a new file at once may both want to, and for this SQLite does not wait by itself.
+
+    Raises:
+        sqlite3.OperationalError: If the file stays locked.
+    """
+    end = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(_RETRY_SECONDS)
+        else:
+            return
 
 
 @contextmanager

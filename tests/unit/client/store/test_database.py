@@ -129,3 +129,24 @@ def test_a_damaged_database_is_said_and_left_as_it_is(path: Path) -> None:
         connect(path, SCHEMA)
     assert (caught.value.code, caught.value.exit_code) == (Code.DISK_FULL, 5)
     assert path.read_bytes() == b"this is no database" * 400
+
+
+def test_many_may_open_a_new_file_at_once(tmp_path: Path) -> None:
+    """Every part of a node does so at its first start; SQLite's own waiting does not cover the switch to WAL."""
+    failed: list[BaseException] = []
+
+    def open_it(file: Path, start: threading.Barrier) -> None:
+        start.wait()
+        try:
+            connect(file, SCHEMA).close()
+        except UnavailableError as error:
+            failed.append(error)
+
+    for number in range(60):
+        start = threading.Barrier(8)
+        openers = [threading.Thread(target=open_it, args=(tmp_path / f"{number}.db", start)) for _ in range(8)]
+        for opener in openers:
+            opener.start()
+        for opener in openers:
+            opener.join()
+    assert failed == []
