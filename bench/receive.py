@@ -35,6 +35,7 @@ from pydicom import dcmread
 from pydicom.dataset import FileDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from bench.peers import system_program
 from bench.table import Goal, Table, main, median_ratio
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -131,7 +132,18 @@ def _send_all(peer: Peer, store: Path, sources: list[Path], parallel: int) -> fl
 
 
 def _sender(port: int, folders: list[Path]) -> list[str]:
-    return ["storescu", "-q", "-aet", CALLER, "-aec", CALLED, "+sd", "127.0.0.1", str(port), *map(str, folders)]
+    return [
+        str(system_program("storescu")),
+        "-q",
+        "-aet",
+        CALLER,
+        "-aec",
+        CALLED,
+        "+sd",
+        "127.0.0.1",
+        str(port),
+        *map(str, folders),
+    ]
 
 
 @contextmanager
@@ -175,7 +187,7 @@ def _node(store: Path, port: int) -> list[str]:
 
 
 def _storescp(store: Path, port: int) -> list[str]:
-    return ["storescp", "-q", "--fork", "+B", "-od", str(store), str(port)]
+    return [str(system_program("storescp")), "-q", "--fork", "+B", "-od", str(store), str(port)]
 
 
 def _orthanc(store: Path, port: int) -> list[str]:
@@ -207,7 +219,7 @@ PEERS = {
 
 def _present(table: Table) -> dict[str, Peer]:
     """Return the receivers that are installed; the others are said to be absent."""
-    found = {name: peer for name, (program, peer) in PEERS.items() if program is None or shutil.which(program)}
+    found = {name: peer for name, (program, peer) in PEERS.items() if program is None or system_program(program)}
     table.remarks += [f"{name} is not installed here." for name in PEERS if name not in found]
     return found
 

@@ -21,6 +21,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLo
 from pynetdicom import AE
 from pynetdicom.sop_class import CTImageStorage, Verification
 
+from bench.peers import system_program
 from client.receive.doorway import server_context
 from client.settings import DicomSettings
 from protocol.codes import Code
@@ -29,7 +30,7 @@ from tests.fakes.ct_series import as_bytes, plain_series
 from tests.fakes.dicom_peer import CALLER, associate, echo, free_port, receiving, send, wait_for
 from tests.fakes.node_home import Home
 
-needs_dcmtk = pytest.mark.skipif(shutil.which("storescu") is None, reason="dcmtk is not installed")
+needs_dcmtk = pytest.mark.skipif(system_program("storescu") is None, reason="dcmtk is not installed")
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def test_dcmtk_sends_under_tls(tmp_path: Path, authority: Authority) -> None:
     scanner = authority.issue("scanner")
     paths = plain_series(5, 256).write(tmp_path / "series")
     command = [
-        "storescu",
+        str(system_program("storescu")),
         "-aet",
         CALLER,
         "-aec",
@@ -185,7 +186,16 @@ def test_four_senders_at_once_lose_nothing(tmp_path: Path) -> None:
             (tmp_path / str(number) / f"s{index}.dcm").write_bytes(as_bytes(shared.dataset(index)))
         assert len(own) == 10
     with receiving(home):
-        command = ["storescu", "-aet", CALLER, "-aec", "ACINUS", "+sd", "127.0.0.1", str(home.settings.dicom.port)]
+        command = [
+            str(system_program("storescu")),
+            "-aet",
+            CALLER,
+            "-aec",
+            "ACINUS",
+            "+sd",
+            "127.0.0.1",
+            str(home.settings.dicom.port),
+        ]
         senders = [subprocess.Popen([*command, str(tmp_path / str(number))]) for number in range(4)]
         assert [sender.wait(120) for sender in senders] == [0] * 4
     store = home.store()
@@ -198,7 +208,16 @@ def test_dcmtk_in_other_moods(tmp_path: Path, options: list[str]) -> None:
     home = Home(tmp_path / "home", port=free_port(), allowed_callers=[CALLER])
     paths = plain_series(2, 256).write(tmp_path / "series")
     with receiving(home):
-        command = ["storescu", *options, "-aet", CALLER, "-aec", "ACINUS", "127.0.0.1", str(home.settings.dicom.port)]
+        command = [
+            str(system_program("storescu")),
+            *options,
+            "-aet",
+            CALLER,
+            "-aec",
+            "ACINUS",
+            "127.0.0.1",
+            str(home.settings.dicom.port),
+        ]
         subprocess.run([*command, *map(str, paths)], check=True, timeout=120, capture_output=True)
     store = home.store()
     assert len(store.instances(store.studies()[0].study_key)) == 2

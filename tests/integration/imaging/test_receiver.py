@@ -1,6 +1,5 @@
 """The receiver on loopback with real senders: pynetdicom, dcmtk, and peers that mean harm."""
 
-import shutil
 import socket
 import struct
 import subprocess
@@ -11,6 +10,7 @@ import pytest
 from pydicom.uid import CTImageStorage, RLELossless, SecondaryCaptureImageStorage
 from pynetdicom import AE
 
+from bench.peers import system_program
 from client.receive import spooling
 from client.receive.scp import Receiver
 from protocol.codes import Code
@@ -176,14 +176,20 @@ def test_a_compressed_series_is_kept_bit_for_bit(home: Home, tmp_path: Path) -> 
     assert kept[kept.index(b"\xe0\x7f\x10\x00") :] == (whole := path.read_bytes())[whole.index(b"\xe0\x7f\x10\x00") :]
 
 
-@pytest.mark.skipif(shutil.which("storescu") is None, reason="dcmtk is not installed")
+@pytest.mark.skipif(system_program("storescu") is None, reason="dcmtk is not installed")
 def test_dcmtk_sends_and_echoes(home: Home, tmp_path: Path) -> None:
     paths = plain_series(5).write(tmp_path / "series")
     port = str(home.settings.dicom.port)
     with receiving(home):
-        subprocess.run(["echoscu", "-aet", CALLER, "-aec", "ACINUS", "127.0.0.1", port], check=True, timeout=120)
         subprocess.run(
-            ["storescu", "-aet", CALLER, "-aec", "ACINUS", "127.0.0.1", port, *map(str, paths)], check=True, timeout=120
+            [str(system_program("echoscu")), "-aet", CALLER, "-aec", "ACINUS", "127.0.0.1", port],
+            check=True,
+            timeout=120,
+        )
+        subprocess.run(
+            [str(system_program("storescu")), "-aet", CALLER, "-aec", "ACINUS", "127.0.0.1", port, *map(str, paths)],
+            check=True,
+            timeout=120,
         )
     store = home.store()
     assert len(store.instances(store.studies()[0].study_key)) == 5

@@ -7,6 +7,7 @@ from pathlib import Path
 import pydicom
 import pytest
 
+from bench.peers import system_program
 from client.rooms import open_outgoing, open_puller, open_sender
 from client.settings import PullRule
 from tests.fakes.ct_series import CtSeries, as_bytes, uid
@@ -147,13 +148,13 @@ def test_what_was_measured_before_goes_by_hand_only(site: Site, orthanc: Orthanc
     assert modalities(orthanc, study) == ["CT", "SEG", "SR"]
 
 
-@pytest.mark.skipif(shutil.which("storescp") is None, reason="dcmtk is not installed")
+@pytest.mark.skipif(system_program("storescp") is None, reason="dcmtk is not installed")
 def test_dcmtk_takes_the_objects_and_reads_the_report(site: Site, orthanc: Orthanc, tmp_path: Path) -> None:
     """Another foreign peer: storescp receives, dsrdump prints the report, dcmdump the segmentation."""
     port = free_port()
     got = tmp_path / "got"
     got.mkdir()
-    scp = subprocess.Popen(["storescp", "-od", str(got), "-aet", "PACS", str(port)])
+    scp = subprocess.Popen([str(system_program("storescp")), "-od", str(got), "-aet", "PACS", str(port)])
     try:
         site = sending(site, "c-store", host="127.0.0.1", port=port, **EVERYTHING)
         measured(site, orthanc, chest_series())
