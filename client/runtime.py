@@ -99,8 +99,9 @@ def _run_worker(settings: NodeSettings, stop: threading.Event) -> None:
 
 def _run_context(settings: NodeSettings, stop: threading.Event) -> None:
     from client.context.part import run_context
+    from client.gateway.serve import serve
 
-    run_context(settings, lambda: open_context_desk(settings), stop)
+    run_context(settings, lambda: open_context_desk(settings), stop, serve)
 
 
 def _run_stow(settings: NodeSettings, stop: threading.Event) -> None:

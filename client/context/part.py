@@ -6,19 +6,41 @@ import threading
 from collections.abc import Callable
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Protocol
+
+from fastapi import FastAPI
 
 from client.context.desk import ContextDesk
 from client.context.mllp import Line, MllpServer, Network
-from client.context.web import create_app, read_token, serve
+from client.context.web import create_app, read_token
 from client.gate.keys import GATEWAY_CERTIFICATE, GATEWAY_KEY
 from client.settings import Hl7Settings, NodeSettings
 from protocol.codes import Code
-from protocol.errors import FederationError, InvalidInputError, UnavailableError
+from protocol.errors import InvalidInputError, UnavailableError
 
 _POLL_SECONDS = 0.1
+_MOST_CONNECTIONS = 32
 
 
-def run_context(settings: NodeSettings, open_desk: Callable[[], ContextDesk], stop: threading.Event) -> None:
+class Serve(Protocol):
+    """What serves an application over HTTPS in this thread until it is told to stop (`client.gateway.serve`)."""
+
+    def __call__(  # noqa: D102, PLR0913 - described there
+        self,
+        app: FastAPI,
+        *,
+        host: str,
+        port: int,
+        keys: Path,
+        stop: threading.Event,
+        setting: str,
+        most_connections: int,
+    ) -> None: ...
+
+
+def run_context(
+    settings: NodeSettings, open_desk: Callable[[], ContextDesk], stop: threading.Event, serve: Serve
+) -> None:
     """Listen until `stop` is set.
 
     Raises:
@@ -27,8 +49,8 @@ def run_context(settings: NodeSettings, open_desk: Callable[[], ContextDesk], st
     """
     if not (settings.hl7.enabled or settings.fhir.enabled):
         raise InvalidInputError(Code.BAD_SETTING, "Neither [hl7] nor [fhir] is enabled in node.toml.")
-    failed: list[FederationError] = []
-    web = threading.Thread(target=_web, args=(settings, open_desk, stop, failed), name="fhir", daemon=True)
+    failed: list[BaseException] = []
+    web = threading.Thread(target=_web, args=(settings, open_desk, stop, serve, failed), name="fhir", daemon=True)
     if settings.fhir.enabled:
         web.start()
     try:
@@ -60,7 +82,11 @@ async def _until(settings: NodeSettings, open_desk: Callable[[], ContextDesk], s
 
 
 def _web(
-    settings: NodeSettings, open_desk: Callable[[], ContextDesk], stop: threading.Event, failed: list[FederationError]
+    settings: NodeSettings,
+    open_desk: Callable[[], ContextDesk],
+    stop: threading.Event,
+    serve: Serve,
+    failed: list[BaseException],
 ) -> None:
     fhir = settings.fhir
     try:
@@ -70,8 +96,11 @@ def _web(
             senders=networks(fhir.senders),
             most_bytes=fhir.most_kb << 10,
         )
-        serve(app, host=fhir.host, port=fhir.port, keys=settings.keys, stop=stop)
-    except FederationError as error:
+        serve(
+            app, host=fhir.host, port=fhir.port, keys=settings.keys, stop=stop, setting="[fhir]",
+            most_connections=_MOST_CONNECTIONS,
+        )  # fmt: skip
+    except Exception as error:  # noqa: BLE001 - a thread that died alone would leave the part deaf; raised by `run_context`
         failed.append(error)
         stop.set()
 

@@ -3,25 +3,20 @@
 import hashlib
 import hmac
 import logging
-import ssl
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
-import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
 from client.context.desk import ContextDesk
 from client.context.mllp import Network, is_listed
-from client.gate.keys import GATEWAY_CERTIFICATE, GATEWAY_KEY
 from protocol.codes import Code
 from protocol.errors import FederationError, InvalidInputError, RefusedError, UnavailableError
 
 TOKEN_FILE = "fhir.token"  # noqa: S105 - the name of a file
 LEAST_TOKEN = 24
 
-_POLL_SECONDS = 0.2
 _OUTCOME = "application/fhir+json"
 
 log = logging.getLogger(__name__)
@@ -118,42 +113,3 @@ def read_token(keys: Path) -> str:
             f"{path} is missing or too short. Write a random word of {LEAST_TOKEN} letters or more into it.",
         )
     return token
-
-
-def serve(app: FastAPI, *, host: str, port: int, keys: Path, stop: threading.Event) -> None:
-    """Serve `app` in this thread until `stop` is set; not the main thread, whose signals uvicorn would take.
-
-    Raises:
-        UnavailableError: `missing-certificate` or `port-taken`.
-    """
-    config = uvicorn.Config(
-        app, host=host, port=port, access_log=False, server_header=False, proxy_headers=False, ws="none",
-        log_config=None, timeout_graceful_shutdown=2, limit_concurrency=32, ssl_certfile=keys / GATEWAY_CERTIFICATE,
-        ssl_keyfile=keys / GATEWAY_KEY,
-    )  # fmt: skip
-    try:
-        config.load()
-    except (OSError, ssl.SSLError) as error:
-        raise UnavailableError(
-            Code.MISSING_CERTIFICATE, f"{GATEWAY_CERTIFICATE} or {GATEWAY_KEY} in {keys} is missing. Restore it."
-        ) from error
-    server = uvicorn.Server(config)
-    ended = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(server, stop, ended), daemon=True)
-    watcher.start()
-    try:
-        server.run()
-    except SystemExit as error:  # uvicorn's way to say that it could not bind
-        raise UnavailableError(
-            Code.PORT_TAKEN, f"{host}:{port} is taken. Stop the other program or change [fhir] port in node.toml."
-        ) from error
-    finally:
-        ended.set()
-        watcher.join()
-
-
-def _watch(server: uvicorn.Server, stop: threading.Event, ended: threading.Event) -> None:
-    while not ended.wait(_POLL_SECONDS):
-        if stop.is_set():
-            server.should_exit = True
-            return

@@ -35,6 +35,7 @@ def serve(  # noqa: PLR0913 - what, where, by which keys, until when
     stop: threading.Event,
     setting: str = "[gateway]",
     tls: Tls = Tls(),
+    most_connections: int | None = None,
 ) -> None:
     """Serve `app` with `gateway.pem` and `gateway.key` from `keys`, in this thread, until `stop` is set.
 
@@ -46,6 +47,7 @@ def serve(  # noqa: PLR0913 - what, where, by which keys, until when
         stop: Ends it.
         setting: The table of `node.toml` that names host and port, such as `[gateway]`.
         tls: What is asked of clients.
+        most_connections: At once; more are answered 503. `None` sets no limit.
 
     Raises:
         UnavailableError: `missing-certificate` or `port-taken`.
@@ -60,6 +62,7 @@ def serve(  # noqa: PLR0913 - what, where, by which keys, until when
         ws="none",
         log_config=None,
         timeout_graceful_shutdown=2,
+        limit_concurrency=most_connections,
         ssl_certfile=keys / "gateway.pem",
         ssl_keyfile=keys / "gateway.key",
         ssl_ca_certs=str(tls.client_ca) if tls.client_ca is not None else None,

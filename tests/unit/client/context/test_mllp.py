@@ -19,6 +19,7 @@ from hl7.client import MLLPClient
 
 from client.context.part import line_of, run_context
 from client.gate.keys import load_certificate, make_gateway_certificate
+from client.gateway.serve import serve
 from client.rooms import utc_now
 from client.settings import Hl7Settings, NodeSettings
 from protocol.errors import FederationError
@@ -51,7 +52,7 @@ def listening(folder: Path, **hl7_settings: object) -> Iterator[Port]:
 
     def run() -> None:
         try:
-            run_context(settings, home.desk, stop)
+            run_context(settings, home.desk, stop, serve)
         except FederationError as error:
             port.failed.append(error)
 

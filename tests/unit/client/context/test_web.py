@@ -15,6 +15,7 @@ from client.context.mllp import is_listed
 from client.context.part import run_context
 from client.context.web import TOKEN_FILE, create_app, read_token
 from client.gate.keys import make_gateway_certificate
+from client.gateway.serve import serve
 from client.rooms import utc_now
 from client.settings import FhirSettings
 from tests.fakes.asgi_client import AsgiClient
@@ -89,7 +90,7 @@ def test_over_tls_with_the_hospitals_own_certificate(home: Home) -> None:
     (keys / TOKEN_FILE).write_text(TOKEN + "\n")
     fhir = FhirSettings(enabled=True, port=free_port(), senders=("127.0.0.1",))
     settings, stop = home.settings.model_copy(update={"fhir": fhir}), threading.Event()
-    thread = threading.Thread(target=run_context, args=(settings, home.desk, stop))
+    thread = threading.Thread(target=run_context, args=(settings, home.desk, stop, serve))
     thread.start()
     try:
         with closing(
