@@ -3,6 +3,10 @@ PY := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
+# Tests start hundreds of programs; none of them should compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
+# For two cores: tests wait as often as they compute.
+WORKERS ?= 3
 DEMO := $(if $(DATA),--data $(DATA)) $(if $(KEEP),--keep)
 
 help:            ## this list
@@ -17,7 +21,7 @@ demo: setup      ## a whole network on this machine (DATA=DIR adds real studies,
 	$(PY) -m deploy.local $(DEMO)
 
 test: setup      ## everything but gpu and nightly tests, a small end-to-end story included
-	$(PY) -m pytest -m "not gpu and not nightly"
+	OMP_NUM_THREADS=1 $(PY) -m pytest -m "not gpu and not nightly" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: setup      ## style, types, architecture
 	$(PY) -m ruff format --check .

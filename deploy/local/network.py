@@ -103,12 +103,15 @@ class Network:
         Raises:
             StepFailed: If it is not true within `seconds`, or if a program ends meanwhile.
         """
-        deadline = time.monotonic() + seconds
+        asked = time.monotonic()
+        deadline = asked + seconds
         while not question():
             self.check()
-            if time.monotonic() > deadline:
+            answered = time.monotonic()
+            if answered > deadline:
                 raise StepFailed(f"{what}: not within {seconds:.0f} s", self.folder)
-            time.sleep(0.25)
+            time.sleep(max(0.25, 2.0 * (answered - asked)))  # a question may start a program: two thirds of the time are left to the work
+            asked = time.monotonic()
 
 
 def environment(home: Path) -> dict[str, str]:

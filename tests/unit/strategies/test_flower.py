@@ -367,7 +367,7 @@ def test_one_key_is_the_same_whatever_its_comment() -> None:
     "text",
     [
         "", "ecdsa-sha2-nistp384 AAAA", "ecdsa-sha2-nistp384 " + "A" * 300, "ssh-bananas AAAA", "not a key",
-        ssh(rsa.generate_private_key(65537, 2048).public_key()), ssh(ed25519.Ed25519PrivateKey.generate().public_key()),
+        ssh(rsa.generate_private_key(65537, 2048).public_key()), ssh(ed25519.Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key()),
     ],
 )  # fmt: skip
 def test_what_is_no_key_on_a_curve_is_a_value_error(text: str) -> None:
