@@ -22,10 +22,10 @@ from models.lungs import find_lungs
 from models.net import STRIDE, GgoNet
 from models.phantom import PROFILES, make_phantom
 from models.quantify import count_zones
+from models.scored import scored_slabs
 from models.severity import zone_score
 from models.slabs import PatientSlices, PreparedSlabs, lung_grid, prepare_slabs
 from models.volume import Mask, Volume
-from models.weak import mask_from_zone_points
 from models.weights import STARTING, load_net
 
 PIECE = 96
@@ -144,13 +144,7 @@ def scored_only(study: Study, net: GgoNet) -> PreparedSlabs:
     """Return the study as it is known from a reader's zone scores alone."""
     sides, truth = study.sides.numpy(), study.slabs.target.numpy()
     points = zone_score(count_zones(sides, np.where(sides > 0, truth, 0).astype(np.uint8))).zones
-    with torch.inference_mode():
-        parts = [
-            net(study.slabs.take(range(at, min(at + 4, len(sides)))).inputs).softmax(dim=1)
-            for at in range(0, len(sides), 4)
-        ]
-    seen = torch.cat(parts).numpy()
-    return replace(study.slabs, target=torch.from_numpy(mask_from_zone_points(seen[:, 1], seen[:, 2], sides, points)))
+    return scored_slabs(study.slabs, study.sides, points, net)
 
 
 def _phantoms(site: Site, first: int, count: int) -> Iterator[Study]:

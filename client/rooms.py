@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from client.gate import contact, gate, inbox
@@ -232,18 +233,18 @@ def open_trainer(settings: NodeSettings, gate_: Gate) -> "SiteTrainer":
     from client.train.site import SiteTrainer
     from models.weights import load_arrays
 
-    shelf = open_shelf(settings)
+    shelf, device = open_shelf(settings), torch_device(settings.compute.device)
     return SiteTrainer(
         site=load_centre(settings.trust).site,
         policy=policy_source(settings),
         gate=gate_,
         ledger=open_ledger(settings),
         kept=kept.KeptUpdates(connect(settings.database, kept.SCHEMA), settings.updates),
-        cases=open_store(settings).training_cases,
-        cohort=Cohort(settings.prepared),
+        cases=open_store(settings).labels.training_cases,
+        cohort=Cohort(settings.prepared, lru_cache(maxsize=2)(shelf.net), device),
         base=lambda name: load_arrays(shelf.weights(name)),
         now=local_now,
-        device=torch_device(settings.compute.device),
+        device=device,
     )
 
 

@@ -217,7 +217,8 @@ def notice_receivers(settings: NodeSettings) -> dict[str, Callable[[Any], None]]
     from client.gateway.notices import receivers
 
     book, _, sessions, reports = open_reads(settings)
-    return {**receivers(book, sessions, reports), "release-announced": _release_receiver(settings)}
+    keep_scores = open_store(settings).labels.keep_scores
+    return {**receivers(book, sessions, reports, keep_scores), "release-announced": _release_receiver(settings)}
 
 
 def _release_receiver(settings: NodeSettings) -> Callable[[ReleaseAnnounced], None]:

@@ -39,6 +39,13 @@ class Schedule(StrEnum):
     COSINE = "cosine"
 
 
+class LabelUse(StrEnum):
+    """Which labels are trained on: masks alone, or, for patients without one, also the zone scores of their readers."""
+
+    MASKS = "masks"
+    MASKS_AND_ZONE_SCORES = "masks-and-zone-scores"
+
+
 class PrivacyPlan(Shape):
     """The mechanism that every site runs. All of it is public; none of it is derived from a private count."""
 
@@ -61,6 +68,7 @@ class RunPlan(Shape):
     round_seconds: Annotated[int, Field(ge=5, le=86_400)] = 600
     strategy: StrategyName = StrategyName.FEDAVG
     scope: Scope = Scope.ALL
+    labels: LabelUse = LabelUse.MASKS
     learning_rate: Annotated[float, Field(gt=0, le=10)]
     schedule: Schedule = Schedule.CONSTANT
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -1,4 +1,4 @@
-"""`acinus-node label`: expert masks become training truth, are listed, held out, go out again, or count no more."""
+"""`acinus-node label`: expert masks become training truth; masks and zone scores are listed, held out, go out again, or count no more."""
 
 import shutil
 from dataclasses import asdict
@@ -10,6 +10,7 @@ import typer
 from client.commands.home import answering, home_of, remark, say_json
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
+from protocol.plan import LabelUse
 
 if TYPE_CHECKING:
     from client.deidentify.pseudonyms import Pseudonyms
@@ -21,7 +22,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 
 def add_to(app: typer.Typer) -> None:
     """Add `label` to the node's program."""
-    label = typer.Typer(no_args_is_help=True, help="Expert masks: import, list, hold out, export, withdraw.")
+    label = typer.Typer(no_args_is_help=True, help="Labels: import masks, list, hold out, export, withdraw.")
     label.command("import")(import_)
     label.command("list")(list_)
     label.command("hold-out")(hold_out)
@@ -73,7 +74,7 @@ def import_(  # noqa: PLR0913, PLR0917 - a command line's options are its parame
 
 
 def list_(context: typer.Context, as_json: Json = False) -> None:
-    """List labels: of which study, by whom, on which grid, and whether they are trained on."""
+    """List labels, masks and zone scores: of which study, by whom, on which grid, and whether they are trained on."""
     with answering(as_json=as_json):
         labels = [asdict(one) | {"trained_on": one.trained_on} for one in _open_labelling(home_of(context)).all()]
         if as_json:
@@ -81,7 +82,7 @@ def list_(context: typer.Context, as_json: Json = False) -> None:
             return
         for one in labels:
             lost = f"  resampled: {_loss_line(one['loss'])}" if one["loss"] else ""
-            typer.echo(f"{one['study_key']}  {_word_of(one):<13} {one['source']}{lost}")
+            typer.echo(f"{one['study_key']}  {one['kind']:<11}  {_word_of(one):<13} {one['source']}{lost}")
 
 
 def hold_out(
@@ -89,7 +90,7 @@ def hold_out(
     study: Annotated[str, typer.Argument(metavar="STUDY_KEY", help="As `label list` shows it.")],
     as_json: Json = False,
 ) -> None:
-    """Keep the label of a study out of training, to test with."""
+    """Keep a study out of training by any label of it, to test with."""
     _decide(context, study, held_out=True, as_json=as_json)
 
 
@@ -107,16 +108,16 @@ def export(
     target: Annotated[Path, typer.Argument(metavar="DIR", help="A folder for the masks.")],
     as_json: Json = False,
 ) -> None:
-    """Copy every label, and the volume that it lies on, under the keys of their studies. They stay pseudonymous patient data."""
+    """Copy every mask, and the volume that it lies on, under the keys of their studies. They stay pseudonymous patient data."""
     with answering(as_json=as_json):
         from client.store.files import disk_faults
-        from client.store.studies import CT
+        from client.store.results import CT
 
         store, _ = _open_home(home_of(context))
         exported = []
         with disk_faults():
             target.mkdir(parents=True, exist_ok=True)
-            for label in store.labels():
+            for label in store.labels.masks():
                 shutil.copyfile(label.path, target / f"{label.study_key}_label.nii.gz")
                 volume = store.folder(label.study_key) / CT
                 if volume.exists():
@@ -133,14 +134,15 @@ def withdraw(
     """Keep a patient out of every later training, with all studies of theirs. What was spent before stays spent (`ledger`)."""
     with answering(as_json=as_json):
         store, _ = _open_home(home_of(context))
-        subject = store.withdraw_subject(study)
+        subject = store.labels.withdraw_subject(study)
         _note(home_of(context), "label.withdrawn", study)
-        left = len({case.subject_key for case in store.training_cases()})
+        cases = store.labels.training_cases(LabelUse.MASKS_AND_ZONE_SCORES)
+        left = len({case.subject_key for case in cases})
         document = {
             "ok": True,
             "subject_key": subject,
             "patients_left": left,
-            "withdrawn": len(store.withdrawn_subjects()),
+            "withdrawn": len(store.labels.withdrawn_subjects()),
         }
         say_json(document) if as_json else typer.echo(f"Withdrawn. {left} labelled patients are left to train on.")
 
@@ -171,6 +173,7 @@ def _word_of(label: dict[str, Any]) -> str:
         ("withdrawn", label["withdrawn"]),
         ("held out", label["held_out"]),
         ("another grid", not label["on_present_grid"]),
+        ("a mask counts", label["outranked"]),
     )
     return next((word for word, holds in reasons if holds), "trained on")
 

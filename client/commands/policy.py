@@ -60,7 +60,7 @@ def check(
 ) -> None:
     """Say whether this site would take part, and if not, why. The privacy budget is `ledger`'s to judge."""
     with answering(as_json=as_json):
-        from client.gate.policy import Refusal, judge_bundle, judge_order
+        from client.gate.policy import Refusal, judge_bundle, judge_order, labels_for
         from client.gate.policy_file import load_policy
         from client.rooms import local_now, open_store
         from client.settings import load_settings
@@ -69,8 +69,10 @@ def check(
         policy = load_policy(settings.policy)
         verdicts = [judge_bundle(bundle, policy)] if bundle is not None else []
         if order is not None:
-            cohort = len({case.subject_key for case in open_store(settings).training_cases()})
-            verdicts.append(judge_order(read_order(order), policy, cohort=cohort, now=local_now()))
+            asked = read_order(order)
+            cases = open_store(settings).labels.training_cases(labels_for(asked, policy))
+            cohort = len({case.subject_key for case in cases})
+            verdicts.append(judge_order(asked, policy, cohort=cohort, now=local_now()))
         refusal = next((verdict for verdict in verdicts if isinstance(verdict, Refusal)), None)
         if refusal is not None:
             raise error_for(refusal.code)

@@ -56,6 +56,7 @@ allowed = false                    # true lets the site take part in federated t
 purposes = ["ggo-segmentation"]    # what runs may be for
 lineages = ["ggo"]                 # families of models that may be trained
 bundles = []                       # SHA-256 of the app bundles whose runs are accepted; ask the coordinator, compare by telephone
+labels = "masks-and-zone-scores"   # what may be trained on; "masks" leaves out patients of whom a reader's zone scores alone are known
 hours = "00:00-24:00"              # when training may run, local time; 20:00-06:00 passes midnight
 epsilon_total = 8.0                # most that training may ever cost a patient's privacy here (ε at delta)
 epsilon_per_run = 8.0              # most that one run may cost

@@ -9,8 +9,8 @@ from fastapi.responses import FileResponse, HTMLResponse, Response
 
 from client.console import rim, views
 from client.store.records import StudyState
+from client.store.results import PICTURE
 from client.store.search import SIZE, Order, StudyQuery
-from client.store.studies import PICTURE
 from protocol.codes import Code
 from protocol.errors import FederationError, InvalidInputError
 from protocol.shape import OpaqueId
@@ -87,7 +87,7 @@ async def show_study(request: Request, study_key: StudyKey) -> HTMLResponse:
     row = views.study_row(ward.store.study(study_key), ward.store.finding(study_key))
     return rim.show(
         request, "study.html", here="studies", row=row, picture=views.has_picture(ward, study_key),
-        label=views.label_row(ward.labelling.of(study_key)), known=ward.known(study_key),
+        label=views.label_row(ward.labelling.of(study_key), views.labels_allowed(ward)), known=ward.known(study_key),
     )  # fmt: skip
 
 

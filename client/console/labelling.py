@@ -8,6 +8,7 @@ from fastapi.responses import HTMLResponse, Response
 from client.console import rim, views
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
+from protocol.plan import LabelUse
 from protocol.shape import OpaqueId
 
 StudyKey = Annotated[OpaqueId, Path()]
@@ -19,22 +20,22 @@ router = APIRouter()
 async def show_labels(request: Request, page: Annotated[int, Query(ge=1, le=1_000_000)] = 1) -> HTMLResponse:
     """Show labels, the newest first."""
     ward = rim.ward_of(request)
-    found = ward.labelling.page(page)
+    found, use = ward.labelling.page(page), views.labels_allowed(ward)
     return rim.show(
-        request, "labels.html", here="labels", found=found, rows=[views.label_row(one) for one in found.rows],
-        counts=ward.labelling.counts(), link=views.link("/labels", {}),
+        request, "labels.html", here="labels", found=found, rows=[views.label_row(one, use) for one in found.rows],
+        counts=ward.labelling.counts(), masks_only=use is LabelUse.MASKS, link=views.link("/labels", {}),
     )  # fmt: skip
 
 
 @router.post("/labels/{study_key}/hold-out")
 async def hold_out(request: Request, study_key: StudyKey) -> Response:
-    """Keep a label out of training."""
+    """Keep a study out of training, whatever label it has."""
     return _decided(request, study_key, held_out=True)
 
 
 @router.post("/labels/{study_key}/take-in")
 async def take_in(request: Request, study_key: StudyKey) -> Response:
-    """Let a label be trained on again."""
+    """Let a study be trained on again."""
     return _decided(request, study_key, held_out=False)
 
 
@@ -44,7 +45,7 @@ async def withdraw(request: Request, study_key: StudyKey, *, sure: Annotated[boo
     ward = rim.ward_of(request)
     if not sure:
         raise InvalidInputError(Code.BAD_REQUEST, "A withdrawal cannot be taken back. Go back and tick the box first.")
-    ward.store.withdraw_subject(study_key)
+    ward.store.labels.withdraw_subject(study_key)
     ward.note("label.withdrawn", rim.visitor_of(request), study_key)
     return rim.go_to(f"/studies/{study_key}")
 

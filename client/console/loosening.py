@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from client.gate.policy import SitePolicy
+from protocol.plan import LabelUse
 
 
 class Way(StrEnum):
@@ -55,6 +56,10 @@ def _switched_on(before: bool, after: bool) -> bool:
     return after and not before
 
 
+def _scores_too(_before: str, after: str) -> bool:
+    return after == LabelUse.MASKS_AND_ZONE_SCORES
+
+
 def minutes(hours: str) -> frozenset[int]:
     """Return the minutes of a day in a span such as 20:00-06:00, as `client.gate.policy` reads it."""
     start, end = (int(h) * 60 + int(m) for h, m in re.findall(r"(\d\d):(\d\d)", hours))
@@ -70,6 +75,7 @@ RULES = {
     "training.purposes": _Rule(_more, "runs for more purposes are answered"),
     "training.lineages": _Rule(_more, "more families of models may be trained"),
     "training.bundles": _Rule(_more, "runs of more app bundles are answered"),
+    "training.labels": _Rule(_scores_too, "patients without a mask are trained on by their readers' zone scores"),
     "training.hours": _Rule(_longer, "training may run at more hours"),
     "training.epsilon_total": _Rule(_greater, "training may cost patients more privacy altogether"),
     "training.epsilon_per_run": _Rule(_greater, "one run may cost patients more privacy"),

@@ -15,11 +15,12 @@ from client.console.ward import Read, Spent, Ward
 from client.gate.policy import SitePolicy
 from client.gate.policy_file import parse_policy
 from client.staff.roles import words_of
-from client.store.labelling import Labelled
+from client.store.labelling import Kind, Labelled
 from client.store.records import Finding, Quarantined, Study
-from client.store.studies import PICTURE
+from client.store.results import PICTURE
 from protocol.case import SeverityBand
 from protocol.errors import InvalidInputError
+from protocol.plan import LabelUse
 
 BANDS = tuple(band.value for band in SeverityBand)
 """Of the zone score."""
@@ -74,22 +75,33 @@ def quarantine_rows(found: Iterable[Quarantined]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def label_row(label: Labelled | None) -> dict[str, Any] | None:
-    """Return what is shown of a label, and in a word whether it is trained on."""
+def label_row(label: Labelled | None, use: LabelUse) -> dict[str, Any] | None:
+    """Return what is shown of a label, and in a word whether it is trained on under a policy that allows `use`."""
     if label is None:
         return None
+    scored = label.kind is Kind.ZONE_SCORES
     reasons = (
-        (label.withdrawn, "withdrawn"), (label.held_out, "held out"), (not label.on_present_grid, "another grid"),
+        (label.withdrawn, "withdrawn"), (label.held_out, "held out"), (label.outranked, "mask counts"),
+        (not label.on_present_grid, "another grid"), (scored and use is LabelUse.MASKS, "not allowed"),
     )  # fmt: skip
     loss = label.loss
     return {
-        "key": label.study_key, "source": label.source, "at": local(label.labelled_at), "grid": label.grid[:10],
-        "on_grid": label.on_present_grid, "held_out": label.held_out, "withdrawn": label.withdrawn,
+        "key": label.study_key, "kind": "zone scores" if scored else "mask", "source": f"reader {label.source[:10]}" if scored else label.source,
+        "at": local(label.labelled_at), "grid": label.grid[:10], "on_grid": label.on_present_grid, "held_out": label.held_out,
+        "withdrawn": label.withdrawn, "outranked": label.outranked, "points": label.points, "release": label.model_release,
         "state": next((word for holds, word in reasons if holds), "trained on"),
         "loss": None if loss is None else {
             "dice": f"{loss.dice:.3f}", "volume": percent(loss.volume_ratio), "outside": percent(loss.outside_fraction),
         },
     }  # fmt: skip
+
+
+def labels_allowed(ward: Ward) -> LabelUse:
+    """Return which labels the policy allows; masks alone where it cannot be read."""
+    try:
+        return ward.policy().training.labels
+    except InvalidInputError:
+        return LabelUse.MASKS
 
 
 def account_rows(ward: Ward) -> list[dict[str, Any]]:

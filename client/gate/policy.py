@@ -11,7 +11,7 @@ from protocol.case import CaseRecord
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from protocol.parcel import Parcel, parse_parcel
-from protocol.plan import Purpose, RoundOrder
+from protocol.plan import LabelUse, Purpose, RoundOrder
 from protocol.reading import Language, ReadPost
 from protocol.shape import Lineage, RegionCode, Sha256, Shape, canonical_json
 
@@ -32,6 +32,7 @@ class TrainingPolicy(Section):
     purposes: tuple[Purpose, ...] = ()
     lineages: tuple[Lineage, ...] = ()
     bundles: tuple[Sha256, ...] = ()
+    labels: LabelUse = LabelUse.MASKS
     hours: Hours = "00:00-24:00"
     epsilon_total: Annotated[float, Field(ge=0, le=1000)] = 0.0
     epsilon_per_run: Annotated[float, Field(ge=0, le=1000)] = 0.0
@@ -128,6 +129,15 @@ def judge_order(order: RoundOrder, policy: SitePolicy, *, cohort: int, now: date
         (cohort >= training.minimum_cohort, Code.COHORT_TOO_SMALL),
     )
     return next((Refusal(code=code) for holds, code in checks if not holds), Clearance())
+
+
+def labels_for(order: RoundOrder, policy: SitePolicy) -> LabelUse:
+    """Return which labels an order is trained on: zone scores only where both its plan and the site's policy say so.
+
+    A site that keeps to masks takes part with those; nobody outside learns which.
+    """
+    both = {order.plan.labels, policy.training.labels} == {LabelUse.MASKS_AND_ZONE_SCORES}
+    return LabelUse.MASKS_AND_ZONE_SCORES if both else LabelUse.MASKS
 
 
 def _within(hours: str, moment: time) -> bool:

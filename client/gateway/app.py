@@ -19,7 +19,7 @@ from client.gateway.desk import Desk
 from client.gateway.report import Report, ReportCreate
 from client.gateway.reports import Kept
 from client.gateway.sessions import Session
-from client.store.studies import CT, MASK
+from client.store.results import CT, MASK
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from protocol.reading import GrantClaims, ReportStatus

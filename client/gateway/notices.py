@@ -7,17 +7,31 @@ from typing import Any
 from client.gateway.book import Book
 from client.gateway.reports import Reports
 from client.gateway.sessions import Sessions
+from client.store.records import SignedScores
 from protocol.reading import ReportSigned
 
 log = logging.getLogger(__name__)
 
 
-def receivers(book: Book, sessions: Sessions, reports: Reports) -> dict[str, Callable[[Any], None]]:
-    """Return the receiver of each kind of notice that concerns reads. Each may be called twice with the same notice."""
+def receivers(
+    book: Book, sessions: Sessions, reports: Reports, keep_scores: Callable[[SignedScores], bool]
+) -> dict[str, Callable[[Any], None]]:
+    """Return the receiver of each kind of notice that concerns reads. Each may be called twice with the same notice.
+
+    Args:
+        book: Requests and claims.
+        sessions: Of readers.
+        reports: What readers wrote.
+        keep_scores: Keeps a signed report's zone scores as a label of the study; returns whether they fit it.
+    """
 
     def report_signed(notice: ReportSigned) -> None:
         if not reports.sign(notice):
             log.warning("read.signature-without-report", extra={"request": notice.request_id, "claim": notice.claim_id})
+            return
+        scores = reports.scores(notice.claim_id)
+        if scores is not None:
+            log.info("label.scored" if keep_scores(scores) else "label.outdated", extra={"study": scores.study_key})
 
     return {
         "claim-made": book.claim_made,

@@ -46,6 +46,12 @@ class Zones(Section):
     right: LungZones
     left: LungZones
 
+    @property
+    def points(self) -> tuple[tuple[int, int], ...]:
+        """(right, left) for the lower, middle and upper third, as `models.severity` has them."""
+        right, left = self.right, self.left
+        return (right.lower, left.lower), (right.middle, left.middle), (right.upper, left.upper)
+
 
 class MeasurementReview(Section):
     """What the reader says of the machine's measurement: agreed, or edited to these percents of lung."""

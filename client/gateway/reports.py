@@ -11,6 +11,7 @@ from client.gateway.book import Book, ClaimEntry
 from client.gateway.report import Report, ReportCreate, sha256_of
 from client.gateway.sessions import Session
 from client.store.database import transaction
+from client.store.records import SignedScores
 from protocol.codes import Code
 from protocol.errors import ConflictError, error_for
 from protocol.parcel import Parcel
@@ -113,6 +114,21 @@ class Reports:
             )
         self._deliver()
         return True
+
+    def scores(self, claim_id: OpaqueId) -> SignedScores | None:
+        """Return what the final report of a claim says of the zones; `None` while no report is final."""
+        row = self._book.connection.execute(
+            "SELECT body, submitted_s, final_s, study_key FROM reports JOIN read_claims USING (claim_id)"
+            " JOIN read_requests USING (request_id) WHERE claim_id = ? AND final_s IS NOT NULL",
+            (claim_id,),
+        ).fetchone()
+        if row is None:
+            return None
+        report = Report.model_validate_json(row["body"])
+        return SignedScores(
+            study_key=row["study_key"], reader_id=report.reader_id, points=report.content.zones.points,
+            reported_at=row["submitted_s"] + 1.0, signed_at=row["final_s"],
+        )  # fmt: skip
 
     def catch_up(self) -> None:
         """Send what was written down but not sent before the node stopped; the centre takes a second copy in good part."""

@@ -9,7 +9,8 @@ from client.gateway.book import Book, Request, Stage
 from client.gateway.reports import WayOut, send
 from client.gateway.volume import extent
 from client.store.records import Finding
-from client.store.studies import CT, StudyStore
+from client.store.results import CT
+from client.store.studies import StudyStore
 from protocol.case import AgeBand, CaseRecord, Sex
 from protocol.codes import Code
 from protocol.errors import ConflictError, FederationError, InvalidInputError

@@ -18,7 +18,8 @@ from client.infer.source import Kind, kind_of
 from client.report.concepts import CONSOLIDATION, GROUND_GLASS
 from client.store.part10 import coded, read_part10
 from client.store.records import Loss, Study, StudyState
-from client.store.studies import CT, StudyStore
+from client.store.results import CT
+from client.store.studies import StudyStore
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 
@@ -82,11 +83,13 @@ def import_label(  # noqa: PLR0913 - each is a choice of a person
         if not resample or error.code is not Code.NO_LABEL_MATCH:
             raise
         (study, values, grid), loss = _brought(mask, store, named)
-    target = store.label_path(study.study_key)
+    target = store.labels.path(study.study_key)
     turned, affine = zyx_to_nifti(values, grid.affine)
     write_nifti(target, turned, affine, durable=True)
     sha256 = hashlib.sha256(gzip.decompress(target.read_bytes())).hexdigest()
-    store.keep_label(study.study_key, grid=study.grid or "", source=source, sha256=sha256, held_out=held_out, loss=loss)
+    store.labels.keep_mask(
+        study.study_key, grid=study.grid or "", source=source, sha256=sha256, held_out=held_out, loss=loss
+    )
     return study.study_key
 
 

@@ -17,7 +17,7 @@ from client.report.page import Earlier, make_page
 from client.report.picture import draw_picture
 from client.store.files import disk_faults, make_folder, sweep_drafts, write_durably
 from client.store.part10 import as_part10, coded, read_part10
-from client.store.studies import CT, LUNGS, MASK, PICTURE, REPORT, SEG, SR
+from client.store.results import CT, LUNGS, MASK, PICTURE, REPORT, SEG, SR
 
 
 @cache

@@ -72,12 +72,12 @@ class ReleaseShelf:
         if self._loaded is not None and self._loaded.release == shelved.name:
             return self._loaded
         try:
-            self._loaded = Model(shelved.name, self._open(shelved.name))
+            self._loaded = Model(shelved.name, self.net(shelved.name))
         except FederationError as error:
             if shelved.name == SHIPPED:
                 raise
             log.error("release.damaged", extra={"release": shelved.name, "code": error.code.value})  # noqa: TRY400 - the code says it
-            return Model(shelved.previous, self._open(shelved.previous))
+            return Model(shelved.previous, self.net(shelved.previous))
         return self._loaded
 
     def weights(self, name: str) -> Path:
@@ -93,6 +93,20 @@ class ReleaseShelf:
         if not (self._folder / name / WEIGHTS).is_file():
             raise RefusedError(Code.POLICY_LINEAGE, f"The release {name} is not on this node; fetch it first.")
         return self._folder / name / WEIGHTS
+
+    def net(self, name: str) -> "GgoNet":
+        """Return the network of a release on the shelf, after checking its files once more.
+
+        Raises:
+            RefusedError: `signature-invalid`, `policy-lineage`.
+            InvalidInputError: `bad-shape`, `not-found`.
+        """
+        from models.weights import load_net
+
+        path = self.weights(name)
+        if name != SHIPPED:
+            self.verify(self._manifest(name), path.read_bytes())
+        return load_net(path)
 
     def accept(self, signed: SignedManifest, weights: bytes) -> bool:
         """Verify a release, keep it and use it from now on.
@@ -169,20 +183,6 @@ class ReleaseShelf:
             raise UnavailableError(
                 Code.MISSING_CERTIFICATE, f"{path} is damaged. Remove it to use the shipped weights."
             ) from error
-
-    def _open(self, name: str) -> "GgoNet":
-        """Load a release after checking its files once more.
-
-        Raises:
-            RefusedError: `signature-invalid`, `policy-lineage`.
-            InvalidInputError: `bad-shape`, `not-found`.
-        """
-        from models.weights import load_net
-
-        path = self.weights(name)
-        if name != SHIPPED:
-            self.verify(self._manifest(name), path.read_bytes())
-        return load_net(path)
 
     def _manifest(self, name: str) -> SignedManifest:
         try:

@@ -26,7 +26,8 @@ from client.settings import NodeSettings
 from client.store.files import write_durably
 from client.store.part10 import read_part10
 from client.store.records import Finding, Study, StudyState
-from client.store.studies import DOCUMENT, StudyStore
+from client.store.results import DOCUMENT
+from client.store.studies import StudyStore
 from protocol.case import CaseRecord, LegalBasis
 from protocol.codes import Code
 from protocol.errors import FederationError, InvalidInputError

@@ -17,7 +17,8 @@ from client.pacs.outgoing import Outbound, Outgoing
 from client.report.capture import make_capture
 from client.store.files import adopt, write_durably
 from client.store.part10 import as_part10, coded, read_part10
-from client.store.studies import PICTURE, SEG, SR, StudyStore
+from client.store.results import PICTURE, SEG, SR
+from client.store.studies import StudyStore
 from protocol.codes import Code
 from protocol.errors import FederationError, InvalidInputError
 

@@ -125,6 +125,48 @@ class Loss:
     outside_fraction: float
 
 
+ZonePoints = tuple[tuple[int, int], ...]
+"""(right, left) for the lower, middle and upper third, each 0 to 4 (`models.severity`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedScores:
+    """What a reader's signed report says of the zones of a study. Times are seconds since 1970."""
+
+    study_key: str
+    reader_id: str
+    points: ZonePoints
+    reported_at: float
+    """The reader saw what had been measured before."""
+    signed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class MaskLabel:
+    """A mask (1 ground glass, 2 consolidation) on the grid of its study, and the SHA-256 of its content."""
+
+    path: Path
+    sha256: str
+
+    @property
+    def identity(self) -> str:
+        """What changes when the label does."""
+        return self.sha256
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneLabel:
+    """A reader's points, and the release that finds the pixels for them (`models.weak`)."""
+
+    points: ZonePoints
+    model_release: str
+
+    @property
+    def identity(self) -> str:
+        """What changes when the label does."""
+        return f"{self.points}:{self.model_release}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingCase:
     """A labelled study. The files are NIfTI on one grid; transposed, the arrays are (Z, Y, X) in `models.volume`'s orientation."""
@@ -133,5 +175,4 @@ class TrainingCase:
     study_key: str
     volume_path: Path
     lungs_path: Path
-    label_path: Path
-    label_sha256: str
+    label: MaskLabel | ZoneLabel

@@ -151,7 +151,15 @@ class Remover:
                  int(admit_again), self._clock()),
             )  # fmt: skip
             self._delete_facts(connection, study_key, of_patient=facts_of_patient)
-            for table in ("label", "label_resampling", "study_context", "context_due", "study_name", "expired"):
+            for table in (
+                "label",
+                "label_resampling",
+                "zone_label",
+                "study_context",
+                "context_due",
+                "study_name",
+                "expired",
+            ):
                 connection.execute(f"DELETE FROM {table} WHERE study_key = ?", (study_key,))  # noqa: S608 - our own tables
             connection.execute(
                 "UPDATE study SET state = 'refused', code = ?, grid = NULL, revision = revision + 1 WHERE study_key = ?",

@@ -15,7 +15,8 @@ from client.settings import NodeSettings
 from client.store.database import transaction
 from client.store.files import alone_in, disk_faults
 from client.store.removal import Remover, remove_label_files
-from client.store.studies import CT, LUNGS, MASK, MEASURING_LOCK, PICTURE, SEG, SR
+from client.store.results import CT, LUNGS, MASK, PICTURE, SEG, SR
+from client.store.studies import MEASURING_LOCK
 
 _DAY = 86_400.0
 _EVERY_SECONDS = 3600.0
@@ -115,12 +116,17 @@ class Retention:
         """Remove labels: first the row, so that nobody trains on a mask that is half gone; then files without a row."""
         with transaction(self._connection) as connection:
             gone = connection.execute("DELETE FROM label WHERE labelled_at < ?", (before,)).rowcount
+            gone += connection.execute("DELETE FROM zone_label WHERE labelled_at < ?", (before,)).rowcount
             connection.execute("DELETE FROM label_resampling WHERE study_key NOT IN (SELECT study_key FROM label)")
         kept = {row["study_key"] for row in self._connection.execute("SELECT study_key FROM label")}
         for path in self._settings.labels.glob("*.nii.gz"):
             study_key = path.name.removesuffix(".nii.gz")
             if study_key not in kept and path.stat().st_mtime < before:
                 remove_label_files(self._settings, study_key)
+        kept |= {row["study_key"] for row in self._connection.execute("SELECT study_key FROM zone_label")}
+        for path in self._settings.prepared.glob("*.safetensors"):
+            if path.name.rpartition("-")[0] not in kept:
+                path.unlink(missing_ok=True)
         return gone
 
     def _quarantine(self, before: float) -> int:

@@ -11,24 +11,18 @@ from client.store.arrivals import DUE, Arrivals
 from client.store.database import transaction
 from client.store.files import adopt, alone_in, sweep_drafts
 from client.store.history import History
+from client.store.labels import Labels
 from client.store.names import first_known, known_as, note_names
 from client.store.records import (
     Admission,
     Finding,
     InstanceKeys,
-    Label,
-    Loss,
     Quarantined,
     Study,
     StudyState,
-    TrainingCase,
 )
 from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError
-
-CT, MASK, LUNGS = "ct.nii.gz", "mask.nii.gz", "lungs.nii.gz"
-SEG, SR, PICTURE, REPORT, DOCUMENT = "seg.dcm", "sr.dcm", "picture.png", "report.html", "finding.json"
-"""Names of the files in a study's folder."""
 
 MEASURING_LOCK = ".worker.lock"
 """Beside those folders: held by whoever writes or removes results. It does not nest."""
@@ -38,7 +32,7 @@ _MOST_ATTEMPTS = 5
 
 
 class StudyStore:
-    """Studies, instances, findings and labels of one node. One instance per thread, as its connection."""
+    """Studies, instances and findings of one node, with what arrives and the labels in rooms of their own. One instance per thread, as its connection."""
 
     def __init__(
         self, connection: sqlite3.Connection, settings: NodeSettings, clock: Callable[[], float] = time.time
@@ -48,6 +42,7 @@ class StudyStore:
         self._clock = clock
         self.arrivals = Arrivals(connection, clock)
         self.history = History(connection)
+        self.labels = Labels(connection, settings, clock)
 
     def close(self) -> None:
         """Close the connection; a receiver opens one for each association."""
@@ -314,99 +309,6 @@ class StudyStore:
                 "UPDATE finding SET verdict = ? WHERE study_key = ? AND version = ?",
                 (verdict, finding.study_key, finding.version),
             )
-
-    # Labels
-
-    def label_path(self, study_key: str) -> Path:
-        """Return where the label of a study lies, or would lie."""
-        return self._settings.labels / f"{study_key}.nii.gz"
-
-    def keep_label(
-        self,
-        study_key: str,
-        *,
-        grid: str,
-        source: str,
-        sha256: str,
-        held_out: bool | None = None,
-        loss: Loss | None = None,
-    ) -> None:
-        """Make the mask at `label_path` count; its file is on the disk already.
-
-        Args:
-            study_key: Of the study.
-            grid: On which it lies.
-            source: Who made it, in a word.
-            sha256: Of the mask, uncompressed.
-            held_out: Whether it is kept out of training; `None` leaves it as it was: a corrected mask of a study that is held out
-                must not slip into training.
-            loss: What it lost on its way to the grid, if it was drawn on another.
-
-        Raises:
-            ConflictError: `illegal-transition` if the study is on another grid now.
-        """
-        if self.study(study_key).grid != grid:
-            raise ConflictError(
-                Code.ILLEGAL_TRANSITION, "The study changed while the label was read; import the label again."
-            )
-        with transaction(self._connection) as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO label VALUES"
-                " (?1, ?2, ?3, ?4, COALESCE(?5, (SELECT held_out FROM label WHERE study_key = ?1), 0), ?6)",
-                (study_key, grid, source, sha256, None if held_out is None else int(held_out), self._clock()),
-            )
-            connection.execute("DELETE FROM label_resampling WHERE study_key = ?", (study_key,))
-            if loss is not None:
-                connection.execute(
-                    "INSERT INTO label_resampling VALUES (?, ?, ?, ?, ?)",
-                    (study_key, sha256, loss.dice, loss.volume_ratio, loss.outside_fraction),
-                )
-
-    def labels(self) -> list[Label]:
-        """Return every label, oldest first."""
-        rows = self._connection.execute("SELECT * FROM label ORDER BY labelled_at, study_key")
-        return [
-            Label(
-                study_key=row["study_key"], path=self.label_path(row["study_key"]), source=row["source"],
-                held_out=bool(row["held_out"]), labelled_at=row["labelled_at"],
-            )
-            for row in rows
-        ]  # fmt: skip
-
-    def withdraw_subject(self, study_key: str) -> str:
-        """Keep the patient of a study, with all studies of theirs, out of every later sample; return their key.
-
-        Raises:
-            InvalidInputError: `not-found`.
-        """
-        subject_key = self.study(study_key).subject_key
-        with transaction(self._connection) as connection:
-            connection.execute("INSERT OR IGNORE INTO withdrawn_subject VALUES (?, ?)", (subject_key, self._clock()))
-        return subject_key
-
-    def withdrawn_subjects(self) -> list[str]:
-        """Return the keys of the patients who withdrew, in the order in which they did."""
-        rows = self._connection.execute("SELECT subject_key FROM withdrawn_subject ORDER BY withdrawn_at, subject_key")
-        return [row["subject_key"] for row in rows]
-
-    def training_cases(self) -> list[TrainingCase]:
-        """Return the labelled, measured studies that may be trained on.
-
-        Left out are those held out, those whose label lies on another grid than the present one, and those of withdrawn patients.
-        """
-        rows = self._connection.execute(
-            "SELECT study.study_key, subject_key, label.sha256 FROM label JOIN study USING (study_key)"
-            " WHERE held_out = 0 AND label.grid = study.grid"
-            " AND subject_key NOT IN (SELECT subject_key FROM withdrawn_subject) ORDER BY subject_key, study.study_key"
-        )
-        return [
-            TrainingCase(
-                subject_key=row["subject_key"], study_key=row["study_key"],
-                volume_path=self.folder(row["study_key"]) / CT, lungs_path=self.folder(row["study_key"]) / LUNGS,
-                label_path=self.label_path(row["study_key"]), label_sha256=row["sha256"],
-            )
-            for row in rows
-        ]  # fmt: skip
 
     # Inside
 

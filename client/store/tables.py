@@ -52,6 +52,15 @@ CREATE TABLE IF NOT EXISTS label (
     held_out INTEGER NOT NULL DEFAULT 0,
     labelled_at REAL NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS zone_label (
+    study_key TEXT PRIMARY KEY REFERENCES study (study_key),
+    grid TEXT NOT NULL,
+    reader_id TEXT NOT NULL,
+    points TEXT NOT NULL CHECK (points GLOB '[0-4][0-4][0-4][0-4][0-4][0-4]'),
+    model_release TEXT NOT NULL,
+    held_out INTEGER NOT NULL DEFAULT 0,
+    labelled_at REAL NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS expectation (
     study_key TEXT NOT NULL,
     series_key TEXT NOT NULL,
@@ -149,4 +158,6 @@ CREATE TABLE IF NOT EXISTS expired (
 ) STRICT;
 """
 """`finding.verdict` is null until the gate has answered; then it is `clear` or the code of its refusal.
-`label_resampling` says what a mask lost when it was brought to its study's grid; a row counts only for the label with its hash."""
+`label_resampling` says what a mask lost when it was brought to its study's grid; a row counts only for the label with its hash.
+`zone_label.points` are a reader's, right and left of the lower, the middle and the upper third; `model_release` is the one whose
+measurement the reader saw, and whose probabilities say where in a zone the opacity lies."""

@@ -1,13 +1,14 @@
 """The site's labelled patients, their studies prepared once and kept on the disk.
 
-A prepared study is slabs in the network's window (float16: 0.3 HU at most are lost), truth and lung, as safetensors that is mapped into
-memory, so that a step over thousands of patients touches only the slices it draws. It can be made again at any time and is never
-backed up; `<study key>-<label>.safetensors` changes its name with the label, so a stale one is never read.
+The truth of a study is its mask; where only a reader's zone scores are known, a mask is made of them (`models.weak`). A prepared study is
+slabs in the network's window (float16: 0.3 HU at most are lost), truth and lung, as safetensors that is mapped into memory, so that a
+step over thousands of patients touches only the slices it draws. It can be made again at any time and is never backed up;
+`<study key>-<label>.safetensors` changes its name with the label, so a stale one is never read.
 """
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import cast
@@ -21,12 +22,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from client.store.files import write_durably
-from client.store.records import TrainingCase
+from client.store.records import MaskLabel, TrainingCase
 from client.train.private import Patient
+from models.net import GgoNet
+from models.scored import prepare_scored
 from models.slabs import PatientSlices, PreparedSlabs, prepare_slabs
 from models.volume import Volume
 from protocol.codes import Code
-from protocol.errors import UnavailableError
+from protocol.errors import InvalidInputError, RefusedError, UnavailableError
 
 _PREPARATION = "1"
 """Changes whenever `models.slabs` prepares differently."""
@@ -39,8 +42,17 @@ log = logging.getLogger(__name__)
 class Cohort:
     """Turns labelled studies into patients to train on; prepared studies lie in `folder`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, network: Callable[[str], GgoNet], device: str = "cpu") -> None:
+        """Prepare the cohort.
+
+        Args:
+            folder: Of prepared studies.
+            network: Returns the network of a release on the site's shelf, in evaluation mode.
+            device: Where it runs.
+        """
         self._folder = folder
+        self._network = network
+        self._device = device
 
     def patients(self, cases: Sequence[TrainingCase]) -> list[Patient]:
         """Return one patient for each subject, with all studies of theirs. Nothing is read yet."""
@@ -51,18 +63,53 @@ class Cohort:
         """Return the file of the prepared study; it is made if it is not there.
 
         Raises:
-            UnavailableError: `node-fault` if the study's files cannot be read, `disk-full`.
+            UnavailableError: `node-fault` if the study's files, or the release for its zone scores, cannot be read; `disk-full`.
         """
         path = self._path(case)
         if not path.exists():
-            write_durably(path, _serialised(case))
+            write_durably(path, _serialised(self._prepared(case)))
             self._drop_stale(case, path)
             log.info("study.prepared", extra={"study": case.study_key})
         return path
 
     def _path(self, case: TrainingCase) -> Path:
-        made_from = f"{_PREPARATION}:{case.label_sha256}:{_stamp(case.volume_path)}:{_stamp(case.lungs_path)}"
+        made_from = f"{_PREPARATION}:{case.label.identity}:{_stamp(case.volume_path)}:{_stamp(case.lungs_path)}"
         return self._folder / f"{case.study_key}-{hashlib.sha256(made_from.encode()).hexdigest()[:16]}.safetensors"
+
+    def _prepared(self, case: TrainingCase) -> PreparedSlabs:
+        """Prepare a study.
+
+        Raises:
+            UnavailableError: `node-fault`.
+        """
+        try:
+            hu, spacing_mm = _read(case.volume_path)
+            volume, lungs = Volume(hu.astype(np.int16), spacing_mm), _read(case.lungs_path)[0].astype(np.uint8)
+            if isinstance(case.label, MaskLabel):
+                return prepare_slabs(volume, lungs, _read(case.label.path)[0].astype(np.uint8))
+            return prepare_scored(
+                volume, lungs, case.label.points, self._release(case, case.label.model_release), device=self._device
+            )
+        except (OSError, EOFError, ValueError, ImageFileError) as error:
+            raise UnavailableError(
+                Code.NODE_FAULT,
+                f"The files of study {case.study_key} cannot be read. Measure it again: `ingest --remeasure`.",
+            ) from error
+
+    def _release(self, case: TrainingCase, name: str) -> GgoNet:
+        """Return the network that turns the zone scores of a study into a mask.
+
+        Raises:
+            UnavailableError: `node-fault`.
+        """
+        try:
+            return self._network(name)
+        except (RefusedError, InvalidInputError) as error:
+            raise UnavailableError(
+                Code.NODE_FAULT,
+                f"{name}, which places the zone scores of study {case.study_key}, is not on this node or is damaged. Restore"
+                " its folder in models/, or hold the label out: `label hold-out`.",
+            ) from error
 
     def _drop_stale(self, case: TrainingCase, present: Path) -> None:
         for path in self._folder.glob(f"{case.study_key}-*.safetensors"):
@@ -103,21 +150,8 @@ class PreparedStudy:
         return self._slabs
 
 
-def _serialised(case: TrainingCase) -> bytes:
-    """Prepare a study and return it as safetensors.
-
-    Raises:
-        UnavailableError: `node-fault`.
-    """
-    try:
-        hu, spacing_mm = _read(case.volume_path)
-        lungs, label = (_read(path)[0].astype(np.uint8) for path in (case.lungs_path, case.label_path))
-        slabs = prepare_slabs(Volume(hu.astype(np.int16), spacing_mm), lungs, label)
-    except (OSError, EOFError, ValueError, ImageFileError) as error:
-        raise UnavailableError(
-            Code.NODE_FAULT,
-            f"The files of study {case.study_key} cannot be read. Measure it again: `ingest --remeasure`.",
-        ) from error
+def _serialised(slabs: PreparedSlabs) -> bytes:
+    """Return a prepared study as safetensors."""
     return save(
         {"slabs": slabs.slabs.half(), "target": slabs.target.to(torch.uint8), "valid": slabs.valid.contiguous()}
     )

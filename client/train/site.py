@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.gate.gate import Gate
-from client.gate.policy import Clearance, Refusal, SitePolicy, TrainingPolicy, judge_order
+from client.gate.policy import Clearance, Refusal, SitePolicy, TrainingPolicy, judge_order, labels_for
 from client.ledger.store import BudgetLedger, Charged, Refused
 from client.store.records import TrainingCase
 from client.train.cohort import Cohort
@@ -22,7 +22,7 @@ from client.train.noise import Randomness
 from client.train.private import Patient, train_privately
 from protocol.codes import Code
 from protocol.errors import RefusedError
-from protocol.plan import RoundOrder, UpdateNotice
+from protocol.plan import LabelUse, RoundOrder, UpdateNotice
 from strategies.arrays import Arrays, arrays_sha256, check_update
 
 Update = dict[str, NDArray[np.float32]]
@@ -40,7 +40,7 @@ class SiteTrainer:
         gate: Writes verdicts and updates into the audit.
         ledger: The privacy ledger.
         kept: Updates that have left.
-        cases: Returns the labelled studies that are not held out.
+        cases: Returns the labelled studies that are not held out, by the labels that may be used.
         cohort: Prepares them.
         base: Returns the weights of a release on the site's shelf, or raises `policy-lineage`.
         now: Local time.
@@ -53,7 +53,7 @@ class SiteTrainer:
     gate: Gate
     ledger: BudgetLedger
     kept: KeptUpdates
-    cases: Callable[[], list[TrainingCase]]
+    cases: Callable[[LabelUse], list[TrainingCase]]
     cohort: Cohort
     base: Callable[[str], Arrays]
     now: Callable[[], datetime]
@@ -75,8 +75,9 @@ class SiteTrainer:
             UnavailableError: `disk-full`, `node-fault`; nothing leaves then.
         """
         self.gate.audit.verify()  # an old copy of the database, put back, would forget what was spent
-        training = self.policy().training
-        patients = self.cohort.patients(self.cases())
+        policy = self.policy()
+        training = policy.training
+        patients = self.cohort.patients(self.cases(labels_for(order, policy)))
         self._judge(order, base, patients)
         update = self.kept.find(order)
         charged = self._charge(order, training)

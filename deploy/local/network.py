@@ -110,7 +110,9 @@ class Network:
             answered = time.monotonic()
             if answered > deadline:
                 raise StepFailed(f"{what}: not within {seconds:.0f} s", self.folder)
-            time.sleep(max(0.25, 2.0 * (answered - asked)))  # a question may start a program: two thirds of the time are left to the work
+            time.sleep(
+                max(0.25, 2.0 * (answered - asked))
+            )  # a question may start a program: two thirds of the time are left to the work
             asked = time.monotonic()
 
 

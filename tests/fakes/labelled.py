@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from nibabel.nifti1 import Nifti1Image
 
-from client.store.records import TrainingCase
+from client.store.records import MaskLabel, TrainingCase
 from models.phantom import PROFILES, make_phantom
 
 SPACING_MM = (8.0, 4.0, 4.0)
@@ -20,7 +20,7 @@ def labelled_study(folder: Path, study: int, subject: int) -> TrainingCase:
         _draw(study, paths)
     return TrainingCase(
         subject_key=f"subject-{subject}", study_key=f"study-{study}", volume_path=paths["ct"], lungs_path=paths["lungs"],
-        label_path=paths["label"], label_sha256=hashlib.sha256(paths["label"].read_bytes()).hexdigest(),
+        label=MaskLabel(paths["label"], hashlib.sha256(paths["label"].read_bytes()).hexdigest()),
     )  # fmt: skip
 
 

@@ -60,7 +60,7 @@ class Node:
         self.measured = staff.receive("measured")
         staff.receive("odd", Modality="MR")
         staff.measure(self.measured)
-        staff.store.keep_label(self.measured, grid="grid", source="radiology", sha256="a" * 64)
+        staff.store.labels.keep_mask(self.measured, grid="grid", source="radiology", sha256="a" * 64)
         staff.refuse(staff.receive("refused"))
         staff.spend()
         for name, role in (("anna", Role.ADMINISTRATOR), ("berta", Role.ADMINISTRATOR), ("tom", Role.TECHNICIAN)):

@@ -29,8 +29,10 @@ from client.gateway.reports import Reports
 from client.gateway.serve import serve
 from client.gateway.sessions import Sessions
 from client.gateway.viewer import find_bundle
+from client.settings import NodeSettings
 from client.store import tables
 from client.store.database import connect
+from client.store.studies import StudyStore
 from registry_api.enrolment.tables import SiteRow
 from registry_api.link.intake import take
 from registry_api.link.outbox import mark_received, open_notices
@@ -112,7 +114,9 @@ def carry(network: Network, node: Node) -> None:
         node.inbox.store(notice.id, notice.kind, notice.body)
         with runtime.database.writing() as session:
             mark_received(session, SITE, notice.id, now=now())
-    Dispatcher(node.inbox, receivers(node.book, node.sessions, node.reports)).step()
+    store = StudyStore(node.book.connection, NodeSettings(home=network.node_home))
+    hands = receivers(node.book, node.sessions, node.reports, store.labels.keep_scores)
+    Dispatcher(node.inbox, hands).step()
     node.contact.heard()
 
 

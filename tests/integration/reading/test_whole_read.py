@@ -19,6 +19,7 @@ from client.gate.policy import ReadingPolicy
 from client.gateway.book import Stage
 from client.gateway.requests import acknowledge_read, post_read
 from client.settings import NodeSettings
+from client.store.labelling import Kind, Labelling
 from client.store.studies import StudyStore
 from protocol.reading import Priority, ReportStatus
 from registry_api.reading.lifecycle import State
@@ -104,6 +105,9 @@ def test_a_program_reads_and_the_request_closes(network: Network, tmp_path: Path
     assert (kept.status, kept.report_sha256) == (ReportStatus.FINAL, answer["report_sha256"])
     assert kept.report.content.impression == SECRET
     assert kept.report.reader_id == reader_id
+    label = Labelling(network.node.book.connection).of(STUDY)
+    assert label is not None
+    assert (label.kind, label.source, label.points) == (Kind.ZONE_SCORES, reader_id, ((3, 2), (2, 1), (0, 1)))
     assert acknowledge_read(network.node.book, network.node.gate, request_id).stage is Stage.CLOSED
     wait_for(lambda: state(network, request_id) is State.CLOSED)
     refuse_leaks(network, api_key)

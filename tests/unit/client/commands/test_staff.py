@@ -14,6 +14,7 @@ from client.settings import load_settings
 from client.staff.passwords import fits
 from client.staffroom import open_accounts
 from client.store.studies import StudyStore
+from protocol.plan import LabelUse
 
 PORTS = {"dicom": 11112, "gateway": 9443, "console": 9444, "forward": 9445, "runtime": 9446}
 
@@ -88,14 +89,14 @@ def labelled(home: Path) -> StudyStore:
     store = open_store(load_settings(home))
     row = ("one", "x", "case", "measured", None, 1, 0, "grid", 1.0, 1.0)
     store._connection.execute("INSERT INTO study VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
-    store.keep_label("one", grid="grid", source="radiology", sha256="a" * 64)
+    store.labels.keep_mask("one", grid="grid", source="radiology", sha256="a" * 64)
     return store
 
 
 def test_labels_are_listed_held_out_and_taken_in(home: Path) -> None:
     store = labelled(home)
     assert call(home, "label", "hold-out", "one")["held_out"] == 1
-    assert store.training_cases() == []
+    assert store.labels.training_cases(LabelUse.MASKS) == []
     (listed,) = call(home, "label", "list")["labels"]  # type: ignore[misc]
     assert (listed["study_key"], listed["source"], listed["held_out"], listed["trained_on"]) == (
         "one",
@@ -104,7 +105,7 @@ def test_labels_are_listed_held_out_and_taken_in(home: Path) -> None:
         False,
     )
     assert call(home, "label", "take-in", "one")["held_out"] == 0
-    assert len(store.training_cases()) == 1
+    assert len(store.labels.training_cases(LabelUse.MASKS)) == 1
     call(home, "label", "withdraw", "one")
     assert [event for event, subject, _ in events(home) if subject == "command-line:one"] == [
         "label.held-out", "label.taken-in", "label.withdrawn",

@@ -22,7 +22,7 @@ from client.staff.passwords import Cost
 from client.staff.roles import Role
 from client.store.files import write_durably
 from client.store.records import Finding
-from client.store.studies import PICTURE
+from client.store.results import PICTURE
 from protocol.codes import Code
 from tests.fakes.asgi_client import AsgiClient
 from tests.fakes.ct_series import as_bytes, plain_series

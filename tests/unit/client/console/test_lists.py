@@ -3,7 +3,8 @@
 import pytest
 
 from client.staff.roles import Role
-from client.store.records import Loss, StudyState
+from client.store.records import Loss, SignedScores, StudyState
+from protocol.plan import LabelUse
 from tests.unit.client.console.conftest import Staff
 
 
@@ -20,7 +21,7 @@ def doctor(stranger: Staff) -> Staff:
     key = stranger.receive("labelled")
     stranger.measure(key)
     loss = Loss(dice=0.934, volume_ratio=1.02, outside_fraction=0.0)
-    stranger.store.keep_label(key, grid="grid", source="radiology", sha256="a" * 64, loss=loss)
+    stranger.store.labels.keep_mask(key, grid="grid", source="radiology", sha256="a" * 64, loss=loss)
     stranger.hire("rita", Role.RADIOLOGIST)
     stranger.enter("rita")
     return stranger
@@ -77,7 +78,7 @@ def test_a_study_is_measured_again_on_demand(doctor: Staff) -> None:
 
 def test_labels_are_listed_with_source_grid_state_and_loss(doctor: Staff) -> None:
     shown = doctor.get("/labels").text
-    for said in ("1 labelled studies, 0 held out", "radiology", "trained on", "overlap 0.934", the_key(doctor)[:10]):
+    for said in ("1 labelled studies", "0 held out", "radiology", "trained on", "overlap 0.934", the_key(doctor)[:10]):
         assert said in shown
     assert "overlap 0.934" in doctor.get(f"/studies/{the_key(doctor)}").text
 
@@ -85,10 +86,10 @@ def test_labels_are_listed_with_source_grid_state_and_loss(doctor: Staff) -> Non
 def test_a_radiologist_holds_out_and_takes_in(doctor: Staff) -> None:
     key = the_key(doctor)
     doctor.send(f"/labels/{key}/hold-out")
-    assert doctor.store.training_cases() == []
+    assert doctor.store.labels.training_cases(LabelUse.MASKS) == []
     assert "held out" in doctor.get("/labels").text
     doctor.send(f"/labels/{key}/take-in")
-    assert len(doctor.store.training_cases()) == 1
+    assert len(doctor.store.labels.training_cases(LabelUse.MASKS)) == 1
     who = doctor.accounts.named("rita").account_id
     rows = [(row.event, row.subject) for row in doctor.audit.rows() if row.event.startswith("label")]
     assert rows == [("label.held-out", f"{who}:{key}"), ("label.taken-in", f"{who}:{key}")]
@@ -97,9 +98,9 @@ def test_a_radiologist_holds_out_and_takes_in(doctor: Staff) -> None:
 def test_a_withdrawal_is_asked_for_twice(doctor: Staff) -> None:
     key = the_key(doctor)
     assert doctor.send(f"/labels/{key}/withdraw").status_code == 422
-    assert doctor.store.withdrawn_subjects() == []
+    assert doctor.store.labels.withdrawn_subjects() == []
     assert doctor.send(f"/labels/{key}/withdraw", sure="true").status_code == 303
-    assert doctor.store.withdrawn_subjects() == [doctor.store.study(key).subject_key]
+    assert doctor.store.labels.withdrawn_subjects() == [doctor.store.study(key).subject_key]
     assert "withdrawn" in doctor.get("/labels").text
 
 
@@ -114,3 +115,62 @@ def test_the_audit_is_paged(staff: Staff) -> None:
         staff.audit.append("bundle.judged", "-", "clear")
     assert "Page 1 of 2 · 61 in all" in staff.get("/network").text
     assert "staff.entered" in staff.get("/network?page=2").text
+
+
+def scored(staff: Staff, key: str) -> None:
+    scores = SignedScores(
+        study_key=key,
+        reader_id="c" * 32,
+        points=((3, 2), (2, 1), (0, 1)),
+        reported_at=2_000_000.0,
+        signed_at=2_000_000.0,
+    )
+    assert staff.store.labels.keep_scores(scores)
+
+
+def allow(staff: Staff, labels: str) -> None:
+    staff.home.settings.policy.write_text(f'[training]\nallowed = true\nlabels = "{labels}"\n')
+
+
+def test_zone_scores_are_listed_with_reader_points_and_release(doctor: Staff) -> None:
+    key = doctor.receive("read")
+    doctor.measure(key)
+    scored(doctor, key)
+    allow(doctor, "masks-and-zone-scores")
+    shown = doctor.get("/labels").text
+    for said in (
+        "2 labelled studies, 1 of them by a reader",
+        "zone scores",
+        "reader cccccccccc",
+        "right 0·2·3, left 1·1·2",
+        "placed by ggo@0",
+    ):
+        assert said in shown
+    assert "keeps training to masks" not in shown
+    assert "right 0·2·3, left 1·1·2" in doctor.get(f"/studies/{key}").text
+
+
+def test_the_page_says_when_the_policy_leaves_zone_scores_out(doctor: Staff) -> None:
+    key = doctor.receive("read")
+    doctor.measure(key)
+    scored(doctor, key)
+    allow(doctor, "masks")
+    shown = doctor.get("/labels").text
+    assert "keeps training to masks" in shown
+    assert "not allowed" in shown
+
+
+def test_zone_scores_behind_a_mask_say_so_and_need_no_decision(doctor: Staff) -> None:
+    scored(doctor, the_key(doctor))
+    shown = doctor.get("/labels").text
+    assert "mask counts" in shown
+    assert shown.count("/hold-out") == 1
+
+
+def test_zone_scores_are_held_out_on_the_page(doctor: Staff) -> None:
+    key = doctor.receive("read")
+    doctor.measure(key)
+    scored(doctor, key)
+    doctor.send(f"/labels/{key}/hold-out")
+    cases = doctor.store.labels.training_cases(LabelUse.MASKS_AND_ZONE_SCORES)
+    assert key not in {case.study_key for case in cases}

@@ -26,6 +26,7 @@ LOOSER = [
     ({"training": {"purposes": ("ggo-segmentation",)}}, "training.purposes"),
     ({"training": {"lineages": ("ggo", "lungs")}}, "training.lineages"),
     ({"training": {"bundles": ("a" * 64,)}}, "training.bundles"),
+    ({"training": {"labels": "masks-and-zone-scores"}}, "training.labels"),
     ({"training": {"epsilon_total": 0.1}}, "training.epsilon_total"),
     ({"training": {"epsilon_per_run": 0.1}}, "training.epsilon_per_run"),
     ({"training": {"period_days": 364}}, "training.period_days"),

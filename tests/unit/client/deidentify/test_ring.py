@@ -94,10 +94,10 @@ def test_a_known_patient_stays_one_patient_under_every_later_key(site: Site) -> 
 
 def test_a_withdrawn_patient_stays_withdrawn(site: Site) -> None:
     old = site.send("old")
-    site.home.store().withdraw_subject(old)
+    site.home.store().labels.withdraw_subject(old)
     site.delete(old)
     site.rotate()
-    assert [site.subject(site.send("new"))] == site.home.store().withdrawn_subjects()
+    assert [site.subject(site.send("new"))] == site.home.store().labels.withdrawn_subjects()
 
 
 def test_what_was_said_before_a_rotation_is_found_after_it_and_the_other_way_round(site: Site) -> None:

@@ -16,11 +16,12 @@ from client.gate.policy import (
     judge,
     judge_bundle,
     judge_order,
+    labels_for,
     shaped,
 )
 from protocol.case import CaseRecord
 from protocol.codes import Code
-from protocol.plan import PrivacyPlan, Purpose, RoundOrder, RunPlan
+from protocol.plan import LabelUse, PrivacyPlan, Purpose, RoundOrder, RunPlan
 from protocol.shape import canonical_json
 from tests.fakes.parcels import a_case, a_claim, a_post, an_opening
 
@@ -127,3 +128,18 @@ def test_what_is_no_closed_shape_is_no_parcel(candidate: object) -> None:
 
 def test_what_hangs_beside_the_fields_does_not_travel() -> None:
     assert shaped(a_case().model_copy(update={"note": "DOE^JANE"})) == canonical_json(a_case())
+
+
+def test_zone_scores_are_used_only_where_plan_and_site_both_say_so() -> None:
+    masks, both = LabelUse.MASKS, LabelUse.MASKS_AND_ZONE_SCORES
+    used = {
+        (plan, site): labels_for(an_order(labels=plan), a_policy(labels=site))
+        for plan in (masks, both)
+        for site in (masks, both)
+    }
+    assert used == {(masks, masks): masks, (masks, both): masks, (both, masks): masks, (both, both): both}
+
+
+def test_without_a_word_of_plan_or_site_masks_alone_are_used() -> None:
+    assert an_order().plan.labels is LabelUse.MASKS
+    assert SitePolicy().training.labels is LabelUse.MASKS

@@ -1,5 +1,6 @@
 """What the node knows of its reads: stages, repeated notices, keys, reports, and what a restart makes up for."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from client.gateway.viewer import BUNDLE, find_bundle
 from client.gateway.volume import Extent, extent
 from client.store.database import connect
 from client.store.files import make_folder
-from client.store.records import Finding
+from client.store.records import Finding, SignedScores
 from protocol.case import CaseRecord
 from protocol.codes import Code
 from protocol.errors import ConflictError, FederationError, InvalidInputError, RefusedError, UnavailableError
@@ -50,6 +51,16 @@ def reported(gateway: GatewayUnderTest) -> Kept:
     return gateway.reports.of_claim(CLAIM)[0]
 
 
+def keeping(scored: list[SignedScores]) -> Callable[[SignedScores], bool]:
+    """A store that keeps every reader's scores."""
+
+    def keep(scores: SignedScores) -> bool:
+        scored.append(scores)
+        return True
+
+    return keep
+
+
 def signature(kept: Kept, **changes: object) -> ReportSigned:
     content = {"request_id": REQUEST, "claim_id": CLAIM, "fence": 1, "report_sha256": kept.report_sha256}
     return ReportSigned.model_validate(content | changes)
@@ -77,7 +88,8 @@ def test_a_released_claim_leaves_the_read_open(gateway: GatewayUnderTest) -> Non
 
 def test_notices_may_repeat_and_may_be_of_something_unknown(gateway: GatewayUnderTest) -> None:
     kept = reported(gateway)
-    hands = receivers(gateway.book, gateway.sessions, gateway.reports)
+    scored: list[SignedScores] = []
+    hands = receivers(gateway.book, gateway.sessions, gateway.reports, keeping(scored))
     stranger = {"request_id": OTHER, "claim_id": OTHER}
     for notice in (
         ClaimMade(reader_id=READER, fence=1, **stranger),
@@ -92,6 +104,8 @@ def test_notices_may_repeat_and_may_be_of_something_unknown(gateway: GatewayUnde
         hands[notice.kind](notice)
     assert gateway.book.claim(OTHER) is None
     assert gateway.gate.kinds().count("read-delivered") == 1
+    assert scored[0] == scored[-1]
+    assert len(scored) == 2, "once for each time it was said"
     assert stage(gateway) is Stage.DELIVERED
 
 
@@ -112,6 +126,28 @@ def test_the_final_report_is_the_one_with_the_signed_hash(gateway: GatewayUnderT
     assert (final.status, final.delivered) == (ReportStatus.FINAL, True)
     assert sha256_of(final.report.encode()) == final.report_sha256 == kept.report_sha256
     assert final.report.content.impression == "Bilateral ground glass."
+
+
+def test_the_zone_scores_are_those_of_the_signed_version(gateway: GatewayUnderTest) -> None:
+    reported(gateway)
+    assert gateway.reports.scores(CLAIM) is None, "nobody has signed"
+    other = {"right": {"upper": 4, "middle": 0, "lower": 0}, "left": {"upper": 0, "middle": 0, "lower": 1}}
+    gateway.wait(seconds=30)
+    assert gateway.ask("POST", f"/reports/{CLAIM}", json=REPORT | {"zones": other}).status_code == 201
+    gateway.wait(seconds=30)
+    gateway.reports.sign(signature(gateway.reports.of_claim(CLAIM)[0]))
+    now = gateway.book.now_s()
+    assert gateway.reports.scores(CLAIM) == SignedScores(
+        study_key=STUDY, reader_id=READER, points=((0, 1), (0, 0), (4, 0)), reported_at=now - 30 + 1.0, signed_at=now
+    )
+
+
+def test_a_signature_of_something_else_labels_nothing(gateway: GatewayUnderTest) -> None:
+    kept = reported(gateway)
+    scored: list[SignedScores] = []
+    hands = receivers(gateway.book, gateway.sessions, gateway.reports, keeping(scored))
+    hands["report-signed"](signature(kept, report_sha256="0" * 64))
+    assert scored == []
 
 
 def test_a_restart_sends_what_was_written_down_but_not_sent(gateway: GatewayUnderTest) -> None:

@@ -14,6 +14,7 @@ from client.infer.worker import Worker
 from client.store.labelling import Labelling
 from client.store.studies import StudyStore
 from protocol.codes import Code
+from protocol.plan import LabelUse
 from tests.fakes.node_home import Home
 from tests.fakes.outcomes import code_of
 from tests.fakes.scans import chest, chest_series
@@ -51,13 +52,13 @@ def test_a_nifti_mask_finds_its_study_by_its_grid(home: Home, store: StudyStore,
     for study in ("first", "second"):
         key = import_label(truth_file(home, store, tmp_path, study), store, home.pseudonyms)
         assert key == key_of(home, study)
-    (case, other) = store.training_cases()
+    (case, other) = store.labels.training_cases(LabelUse.MASKS)
     assert case.subject_key == other.subject_key
-    label = np.asarray(nibabel.load(case.label_path).dataobj).T
+    label = np.asarray(nibabel.load(case.label.path).dataobj).T
     volume = nibabel.load(case.volume_path)
     assert np.array_equal(label, chest().opacity)
     assert label.T.shape == volume.shape
-    assert np.allclose(nibabel.load(case.label_path).affine, volume.affine)
+    assert np.allclose(nibabel.load(case.label.path).affine, volume.affine)
 
 
 def test_a_flipped_mask_is_turned_not_resampled(home: Home, store: StudyStore, tmp_path: Path) -> None:
@@ -68,9 +69,9 @@ def test_a_flipped_mask_is_turned_not_resampled(home: Home, store: StudyStore, t
     affine[:3, 0] *= -1
     nibabel.save(Nifti1Image(np.asarray(image.dataobj)[::-1], affine), tmp_path / "flipped.nii.gz")
     key = import_label(tmp_path / "flipped.nii.gz", store, home.pseudonyms, source="flipped")
-    values, _ = read_mask(store.label_path(key), most=2)
+    values, _ = read_mask(store.labels.path(key), most=2)
     assert np.array_equal(values.T, chest().opacity)
-    assert {label.source for label in store.labels()} >= {"flipped"}
+    assert {label.source for label in store.labels.masks()} >= {"flipped"}
 
 
 def test_our_own_seg_comes_back_as_a_label(home: Home, store: StudyStore) -> None:
@@ -78,7 +79,7 @@ def test_our_own_seg_comes_back_as_a_label(home: Home, store: StudyStore) -> Non
     seg = store.folder(key) / "seg.dcm"
     assert import_label(seg, store, home.pseudonyms) == key
     found, _ = read_mask(store.folder(key) / "mask.nii.gz", most=2)
-    label, _ = read_mask(store.label_path(key), most=2)
+    label, _ = read_mask(store.labels.path(key), most=2)
     assert np.array_equal(label, found)
 
 
@@ -115,7 +116,7 @@ def test_a_mask_on_another_grid_is_resampled_where_a_person_asks_and_names_the_s
     assert kept.loss.dice > 0.9
     assert kept.held_out
     assert kept.on_present_grid
-    values, _ = read_mask(store.label_path(key), most=2)
+    values, _ = read_mask(store.labels.path(key), most=2)
     assert np.array_equal(values.T, chest().opacity), "0.3 mm is less than half a voxel: each reads the one beside it"
     import_label(truth_file(home, store, tmp_path), store, home.pseudonyms, study_key=key, held_out=False)
     again = Labelling(store._connection).of(key)
@@ -127,11 +128,11 @@ def test_a_mask_of_somewhere_else_is_refused_although_a_person_asks(
     home: Home, store: StudyStore, tmp_path: Path
 ) -> None:
     path, key = off_grid(home, store, tmp_path, 400.0), key_of(home, "first")
-    before = store.label_path(key).read_bytes() if store.label_path(key).exists() else b""
+    before = store.labels.path(key).read_bytes() if store.labels.path(key).exists() else b""
     assert (
         code_of(lambda: import_label(path, store, home.pseudonyms, study_key=key, resample=True)) is Code.NO_LABEL_MATCH
     )
-    after = store.label_path(key).read_bytes() if store.label_path(key).exists() else b""
+    after = store.labels.path(key).read_bytes() if store.labels.path(key).exists() else b""
     assert after == before
 
 

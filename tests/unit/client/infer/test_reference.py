@@ -6,7 +6,7 @@ import pytest
 
 from client.infer.quantify import measure_scan
 from client.infer.scan import dicom_scan
-from client.store.studies import LUNGS, MASK, PICTURE, REPORT, SEG, SR
+from client.store.results import LUNGS, MASK, PICTURE, REPORT, SEG, SR
 from protocol.case import QualityFlag, SeverityBand
 from protocol.codes import Code
 from tests.fakes.ct_series import as_bytes

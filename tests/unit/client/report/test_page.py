@@ -14,7 +14,7 @@ from client.infer.worker import Worker
 from client.receive.intake import Intake, take_bytes
 from client.report.concepts import BANNER
 from client.report.page import MOST_EARLIER, Earlier, change, when
-from client.store.studies import REPORT
+from client.store.results import REPORT
 from tests.fakes.ct_series import as_bytes, uid
 from tests.fakes.node_home import Home
 from tests.fakes.scans import chest, chest_series

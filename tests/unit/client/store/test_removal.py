@@ -11,7 +11,7 @@ from client.gate.policy import Clearance
 from client.receive.intake import Intake, Taken, take_bytes
 from client.store import removal
 from client.store.database import connect
-from client.store.records import Finding
+from client.store.records import Finding, SignedScores
 from client.store.removal import Others, Remover
 from client.store.studies import StudyStore
 from client.store.tables import SCHEMA
@@ -51,9 +51,13 @@ def measured(home: Home, study: str = "study", patient: str = "PAT-1", *, sent: 
     assert store.settle_measured(store.study(key), finding, "grid")
     if sent:
         store.mark_sent(finding, "clear")
-    store.label_path(key).write_bytes(b"CANARY")
+    store.labels.path(key).write_bytes(b"CANARY")
     (settings.prepared / f"{key}-0123.safetensors").write_bytes(b"CANARY")
-    store.keep_label(key, grid="grid", source="test", sha256="0" * 64)
+    store.labels.keep_mask(key, grid="grid", source="test", sha256="0" * 64)
+    after = home.clock.now + 1
+    store.labels.keep_scores(
+        SignedScores(study_key=key, reader_id="CANARY", points=((1, 1),) * 3, reported_at=after, signed_at=after)
+    )
     home.desk().hear_hl7(imaging_order())
     home.desk().hear_staff(key, {"clinical_question": "CANARY asks"})
     return key
@@ -171,7 +175,7 @@ def test_a_study_that_is_being_read_is_not_deleted(home: Home) -> None:
     forgotten: list[str] = []
     busy = Others(under_way=lambda _: True, forget=forgotten.append)
     assert code_of(lambda: remover_of(home, busy).delete(key)) is Code.ILLEGAL_TRANSITION
-    assert (forgotten, home.store().labels()[0].study_key) == ([], key)
+    assert (forgotten, home.store().labels.masks()[0].study_key) == ([], key)
     remover_of(home, Others(forget=forgotten.append)).delete(key)
     assert forgotten == [key]
 

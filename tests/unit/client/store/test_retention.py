@@ -7,11 +7,12 @@ import pytest
 
 from client.settings import RetentionSettings
 from client.store.database import connect
-from client.store.records import StudyState
+from client.store.records import SignedScores, StudyState
 from client.store.removal import Remover
 from client.store.retention import Housekeeper, Retention
 from client.store.tables import SCHEMA
 from protocol.codes import Code
+from protocol.plan import LabelUse
 from tests.fakes.hl7_messages import result
 from tests.fakes.node_home import Home
 from tests.fakes.outcomes import code_of
@@ -79,14 +80,43 @@ def test_results_of_a_labelled_study_stay_as_long_as_the_label(home: Home) -> No
     key = measured(home)
     assert sweep(home, results_days=30) == {"results": 0}
     old = home.clock.now - 1
-    os.utime(home.store().label_path(key), (old - 60 * DAY, old - 60 * DAY))
-    assert sweep(home, results_days=30, labels_days=30) == {"results": 1, "labels": 1}
+    os.utime(home.store().labels.path(key), (old - 60 * DAY, old - 60 * DAY))
+    assert sweep(home, results_days=30, labels_days=30) == {"results": 1, "labels": 2}, "the mask and the zone scores"
     assert names(home, key) == {"picture.png", "finding.json"}
-    assert not home.store().label_path(key).exists()
+    assert not home.store().labels.path(key).exists()
     assert not list(home.settings.prepared.iterdir())
     assert home.store().study(key).grid is None
     assert sweep(home, results_days=30, pictures_days=30) == {"results": 0, "pictures": 1}
     assert names(home, key) == {"finding.json"}
+
+
+def test_zone_scores_go_with_the_labels_and_hold_no_results_back(home: Home) -> None:
+    key = measured(home)
+    store = home.store()
+    store._connection.execute("DELETE FROM label")
+    store.labels.path(key).unlink()
+    home.settings.prepared.joinpath("other-0123.safetensors").write_bytes(b"of nobody")
+    now = home.clock.now + 1
+    assert store.labels.keep_scores(
+        SignedScores(study_key=key, reader_id="r", points=((1, 1),) * 3, reported_at=now, signed_at=now)
+    )
+    assert sweep(home, labels_days=40) == {"labels": 0}
+    assert [path.name for path in home.settings.prepared.iterdir()] == [f"{key}-0123.safetensors"]
+    assert sweep(home, labels_days=40) == {"labels": 1}
+    assert not list(home.settings.prepared.iterdir())
+    assert sweep(home, results_days=30) == {"results": 1}
+
+
+def test_results_go_although_a_reader_scored_them(home: Home) -> None:
+    key = measured(home)
+    store = home.store()
+    store._connection.execute("DELETE FROM label")
+    now = home.clock.now + 1
+    store.labels.keep_scores(
+        SignedScores(study_key=key, reader_id="r", points=((1, 1),) * 3, reported_at=now, signed_at=now)
+    )
+    assert sweep(home, results_days=30) == {"results": 1}
+    assert store.labels.training_cases(LabelUse.MASKS_AND_ZONE_SCORES) == []
 
 
 def test_quarantine_context_updates_and_logs_have_periods_of_their_own(home: Home) -> None:

@@ -11,6 +11,7 @@ from client.store.records import Admission, Finding, InstanceKeys, StudyState
 from client.store.studies import StudyStore
 from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError
+from protocol.plan import LabelUse
 from tests.fakes.node_home import Home
 
 
@@ -137,13 +138,13 @@ def test_training_cases_lie_on_the_grid_of_their_study(store: StudyStore, tmp_pa
     study = store.begin("s1")
     assert study is not None
     with pytest.raises(ConflictError):
-        store.keep_label("s1", grid="grid", source="import", sha256="0" * 64)
+        store.labels.keep_mask("s1", grid="grid", source="import", sha256="0" * 64)
     store.settle_measured(study, finding("s1"), "grid")
-    store.keep_label("s1", grid="grid", source="import", sha256="0" * 64)
-    assert [case.study_key for case in store.training_cases()] == ["s1"]
+    store.labels.keep_mask("s1", grid="grid", source="import", sha256="0" * 64)
+    assert [case.study_key for case in store.labels.training_cases(LabelUse.MASKS)] == ["s1"]
     store.settle_measured(study, finding("s1", version=2), "another grid")
-    assert store.training_cases() == []
-    assert len(store.labels()) == 1
+    assert store.labels.training_cases(LabelUse.MASKS) == []
+    assert len(store.labels.masks()) == 1
 
 
 def test_held_out_labels_are_not_trained_on(store: StudyStore, tmp_path: Path) -> None:
@@ -151,8 +152,8 @@ def test_held_out_labels_are_not_trained_on(store: StudyStore, tmp_path: Path) -
     study = store.begin("s1")
     assert study is not None
     store.settle_measured(study, finding("s1"), "grid")
-    store.keep_label("s1", grid="grid", source="read", sha256="0" * 64, held_out=True)
-    assert store.training_cases() == []
+    store.labels.keep_mask("s1", grid="grid", source="read", sha256="0" * 64, held_out=True)
+    assert store.labels.training_cases(LabelUse.MASKS) == []
 
 
 def test_a_patient_who_withdraws_is_out_of_every_later_sample_with_all_their_studies(
@@ -163,13 +164,13 @@ def test_a_patient_who_withdraws_is_out_of_every_later_sample_with_all_their_stu
         study = store.begin(study_key)
         assert study is not None
         store.settle_measured(study, finding(study_key), "grid")
-        store.keep_label(study_key, grid="grid", source="import", sha256="0" * 64)
-    assert store.withdraw_subject("s2") == store.withdraw_subject("s1") == "p1"
-    assert [case.study_key for case in store.training_cases()] == ["s3"]
-    assert store.withdrawn_subjects() == ["p1"]
-    assert len(store.labels()) == 3
+        store.labels.keep_mask(study_key, grid="grid", source="import", sha256="0" * 64)
+    assert store.labels.withdraw_subject("s2") == store.labels.withdraw_subject("s1") == "p1"
+    assert [case.study_key for case in store.labels.training_cases(LabelUse.MASKS)] == ["s3"]
+    assert store.labels.withdrawn_subjects() == ["p1"]
+    assert len(store.labels.masks()) == 3
     with pytest.raises(InvalidInputError):
-        store.withdraw_subject("nobody")
+        store.labels.withdraw_subject("nobody")
 
 
 def test_quarantine_keeps_the_reason_and_the_bytes(store: StudyStore, tmp_path: Path) -> None:

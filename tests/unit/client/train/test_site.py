@@ -23,6 +23,7 @@ from client.train.cohort import Cohort
 from client.train.kept import KeptUpdates
 from client.train.noise import Randomness
 from client.train.site import SiteTrainer
+from models.net import GgoNet
 from models.weights import STARTING, load_arrays
 from protocol.codes import Code
 from protocol.errors import ConflictError, FederationError, InvalidInputError, RefusedError, UnavailableError
@@ -55,6 +56,10 @@ def order(number: int = 1, base: Arrays = BASE, **changes: Any) -> RoundOrder:
     return made.model_copy(update=changes)
 
 
+def no_network(release: str) -> GgoNet:
+    raise AssertionError(f"{release}: masks need no network")
+
+
 class Site:
     """A trainer with everything real but the clock and the seed."""
 
@@ -74,7 +79,7 @@ class Site:
             site="northport", policy=lambda: self.policy, gate=gate,
             ledger=BudgetLedger(connect(database, ledger_store.SCHEMA), lambda: NOW, price=self.price),
             kept=KeptUpdates(connect(database, kept.SCHEMA), self.folder / "updates"),
-            cases=lambda: self.cases, cohort=Cohort(self.folder / "prepared"), base=self.shelf, now=lambda: NOW,
+            cases=lambda _use: self.cases, cohort=Cohort(self.folder / "prepared", no_network), base=self.shelf, now=lambda: NOW,
             randomness=Randomness(),
         )  # fmt: skip
         return self.trainer
