@@ -60,6 +60,7 @@ class Code(StrEnum):
     POLICY_LINEAGE = "policy-lineage"
     POLICY_SHAPE = "policy-shape"
     POLICY_SHARING = "policy-sharing"
+    POLICY_SECURE_SUM = "policy-secure-sum"
     BUDGET_SPENT = "budget-spent"
     COHORT_TOO_SMALL = "cohort-too-small"
     SIGNATURE_INVALID = "signature-invalid"
@@ -71,6 +72,8 @@ class Code(StrEnum):
     PEER_REFUSED = "peer-refused"
     QUORUM_MISSED = "quorum-missed"
     BAD_UPDATE = "bad-update"
+    TOO_FEW_SITES = "too-few-sites"
+    VIEWS_DIFFER = "views-differ"
     WORSE_THAN_BASE = "worse-than-base"
     # Try again later.
     DISK_FULL = "disk-full"
@@ -128,6 +131,7 @@ MEANINGS: dict[Code, tuple[Family, str]] = {
     Code.POLICY_LINEAGE: (_REFUSED, "The base model is not a release that the site knows and trusts."),
     Code.POLICY_SHAPE: (_REFUSED, "The parcel is none of the shapes that may leave the site."),
     Code.POLICY_SHARING: (_REFUSED, "The site's policy does not share this kind of parcel."),
+    Code.POLICY_SECURE_SUM: (_REFUSED, "The site's policy does not allow the plan's way to add updates up."),
     Code.BUDGET_SPENT: (_REFUSED, "The charge would pass the site's privacy budget."),
     Code.COHORT_TOO_SMALL: (_REFUSED, "The site has fewer labelled patients than its policy demands."),
     Code.SIGNATURE_INVALID: (_REFUSED, "A signature or a hash does not match."),
@@ -139,6 +143,8 @@ MEANINGS: dict[Code, tuple[Family, str]] = {
     Code.PEER_REFUSED: (_REFUSED, "The other side refuses this for good; trying again would not change it."),
     Code.QUORUM_MISSED: (_REFUSED, "Too few sites answered for the round to count."),
     Code.BAD_UPDATE: (_REFUSED, "The update is malformed, not finite or bound to another round, site or base."),
+    Code.TOO_FEW_SITES: (_REFUSED, "Too few sites are left for a secure summation on the plan's terms."),
+    Code.VIEWS_DIFFER: (_REFUSED, "The sites were told different things about one round of secure summation."),
     Code.WORSE_THAN_BASE: (_REFUSED, "The release does worse than the weights that its training started from."),
     Code.DISK_FULL: (_UNAVAILABLE, "There is not enough space to store safely."),
     Code.PORT_TAKEN: (_UNAVAILABLE, "Another program listens on that port."),

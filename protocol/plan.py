@@ -56,6 +56,16 @@ class PrivacyPlan(Shape):
     steps_per_round: Annotated[int, Field(ge=1, le=10_000)]
 
 
+class SecureSumPlan(Shape):
+    """Secure summation: the centre sees the sum of the updates and no single one, and the sites share the noise.
+
+    `dropouts` sites may be lost in a round, `colluders` may hand all they know to the centre; both without harm to the privacy of others.
+    """
+
+    dropouts: Annotated[int, Field(ge=0, le=500)]
+    colluders: Annotated[int, Field(ge=0, le=500)]
+
+
 class RunPlan(Shape):
     """One federated run. Written as TOML by the coordinator, frozen by `acinus-centre train`."""
 
@@ -75,6 +85,7 @@ class RunPlan(Shape):
     server_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     slices_per_patient: Annotated[int, Field(ge=1, le=64)] = 8
     privacy: PrivacyPlan
+    secure_sum: SecureSumPlan | None = None
 
     def learning_rate_of(self, number: int) -> float:
         """Return the learning rate of a round, 1 to `rounds`.

@@ -34,7 +34,11 @@ class Randomness:
         self._bytes = random_bytes
 
     def normal(self, shape: tuple[int, ...], *, std: float) -> Tensor:
-        """Return independent values of N(0, std²), float32, of `shape`.
+        """Return independent values of N(0, std²), float32, of `shape`."""
+        return self.normal64(shape, std=std).to(torch.float32)
+
+    def normal64(self, shape: tuple[int, ...], *, std: float) -> Tensor:
+        """Return independent values of N(0, std²), float64, of `shape`; none is further than 18 std from zero.
 
         Box and Muller's two normals of a pair of uniforms are independent, so each may serve another value: every value is the sum of
         four normals from four different pairs.
@@ -45,7 +49,7 @@ class Randomness:
         for radius, angle in zip(radii.log_().mul_(-2.0).sqrt_(), angles.mul_(2.0 * math.pi), strict=True):
             total += (radius * angle.cos())[1:]
             total += (radius * angle.sin())[:-1]
-        return total.mul_(std / 2.0).to(torch.float32).view(shape)
+        return total.mul_(std / 2.0).view(shape)
 
     def chosen(self, items: int, *, rate: float) -> list[int]:
         """Return the indices that a Poisson sample at `rate` takes: each of `items` by itself, with probability `rate`."""

@@ -109,6 +109,8 @@ class SiteTrainer:
         sha256 = arrays_sha256(base)
         if sha256 != order.base_sha256:
             return Refusal(code=Code.SIGNATURE_INVALID)
+        if order.plan.secure_sum is not None:  # an update of its own is not what the plan says
+            return Refusal(code=Code.POLICY_SECURE_SUM)
         try:
             known = self.base(order.plan.base)
         except RefusedError as error:

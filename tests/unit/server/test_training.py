@@ -12,7 +12,7 @@ from safetensors.numpy import load, save
 
 from protocol.codes import Code
 from protocol.errors import FederationError, InvalidInputError, RefusedError, UnavailableError
-from protocol.plan import RoundOrder
+from protocol.plan import RoundOrder, SecureSumPlan
 from protocol.release import Scores
 from server.bundle import Bundle
 from server.catalogue import Catalogue
@@ -172,6 +172,7 @@ def test_of_two_supernodes_of_one_site_the_connected_one_counts(desk: Desk) -> N
         ({"sites": (NORTH, NORTH)}, "names a site twice"),
         ({"quorum": 4}, "quorum of 4 is more than its 3 sites"),
         ({"base": "nodule@0"}, "not of the lineage ggo"),
+        ({"secure_sum": SecureSumPlan(dropouts=0, colluders=1)}, "secure summation"),
     ],
 )
 def test_a_plan_that_no_run_could_fulfil_is_refused(desk: Desk, changes: dict[str, Any], says: str) -> None:

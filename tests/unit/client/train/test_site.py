@@ -27,7 +27,7 @@ from models.net import GgoNet
 from models.weights import STARTING, load_arrays
 from protocol.codes import Code
 from protocol.errors import ConflictError, FederationError, InvalidInputError, RefusedError, UnavailableError
-from protocol.plan import PrivacyPlan, Purpose, RoundOrder, RunPlan, UpdateNotice
+from protocol.plan import PrivacyPlan, Purpose, RoundOrder, RunPlan, SecureSumPlan, UpdateNotice
 from strategies.arrays import Arrays, arrays_sha256, check_update
 from tests.fakes.labelled import labelled_study
 from tests.fakes.random_bytes import CountedBytes
@@ -160,6 +160,12 @@ def test_a_run_starts_from_a_release_that_the_site_holds(site: Site) -> None:
     unknown = order().plan.model_copy(update={"base": "ggo@7"})
     assert site.refused(order(plan=unknown)) is Code.POLICY_LINEAGE
     site.trainer.answer(order(2, base=other), other)  # later rounds start from what the sites made together
+
+
+def test_a_plan_of_sums_gets_no_update_of_this_sites_own(site: Site) -> None:
+    plan = order().plan.model_copy(update={"secure_sum": SecureSumPlan(dropouts=0, colluders=1)})
+    assert site.refused(order(plan=plan)) is Code.POLICY_SECURE_SUM
+    assert site.charges() == []
 
 
 def test_weights_of_another_network_are_refused_after_the_charge_and_stay_charged(site: Site) -> None:
