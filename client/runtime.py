@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import ssl
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -247,10 +248,13 @@ def _run_supernode(settings: NodeSettings, stop: threading.Event) -> None:
 
 
 def supernode_command(settings: NodeSettings) -> list[str]:
-    """Return the command line of the stock SuperNode: through our forwarder, its tasks executed by our runner only."""
+    """Return the command line of the stock SuperNode: through our forwarder, its tasks executed by our runner only.
+
+    `-P` keeps a folder called `strategies` in the present directory out of it.
+    """
     keys, flower = settings.keys, settings.flower
     return [
-        "flower-supernode",
+        sys.executable, "-P", "-m", "strategies.supernode",
         "--superlink", f"127.0.0.1:{flower.forward_port}",
         "--root-certificates", str(keys / GATEWAY_CA),
         "--auth-supernode-private-key", str(keys / SUPERNODE_KEY),

@@ -1,10 +1,11 @@
 """The one place that touches Flower's private modules, pinned to 1.41. Everything else of ours sees what is defined here.
 
-Three sides of Flower are wrapped:
+Four sides of Flower are wrapped:
 
 * `Fleet`: the SuperLink's control API: register SuperNode keys, see who is connected, start a run;
 * `TaskDesk`: the SuperNode's runtime API, from which the node's own runner takes tasks (`--isolation process`);
-* `ask`: a round of questions from the ServerApp, with a pull loop that looks often where Flower's own waits 3 s.
+* `ask`: a round of questions from the ServerApp, with a pull loop that looks often where Flower's own waits 3 s;
+* `run_supernode`: the stock SuperNode, whose own fixed waits are replaced in the same way.
 
 What the messages hold is in `message.py`. `tests/contract/test_flower.py` turns red when a new Flower no longer fits.
 """
@@ -13,6 +14,8 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from types import ModuleType
 from typing import Any, TypeVar
 
 import httpx
@@ -39,7 +42,12 @@ from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.fab import Fab
 from flwr.supercore.heartbeat import HeartbeatSender
 from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
-from flwr.supercore.inflatable.inflatable_utils import ObjectPushError, inflate_object_from_contents
+from flwr.supercore.inflatable.inflatable_utils import (
+    ObjectPushError,
+    inflate_object_from_contents,
+    pull_and_inflate_object_from_tree,
+    pull_objects,
+)
 from flwr.supercore.interceptors import (
     RuntimeTokenHttpInterceptor,
     RuntimeVersionHttpInterceptor,
@@ -47,12 +55,16 @@ from flwr.supercore.interceptors import (
 )
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supercore.runtime import RuntimeHttpClient
+from flwr.supernode import start_client_internal as supernode_loop
+from flwr.supernode.cli import flower_supernode
+from flwr.supernode.runtime import run_clientapp
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
 from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError, UnavailableError
 from protocol.plan import UpdateNotice
 from strategies.arrays import Arrays
+from strategies.cadence import Cadence
 from strategies.message import unpack_notice, weight_bytes
 
 T = TypeVar("T")
@@ -63,11 +75,23 @@ REFUSED_BY_SITE = 1400
 FAULT_AT_SITE = 1401
 """Flower error code of a fault inside a node; the reason is `node-fault` and nothing else."""
 
-LOOK_SECONDS = 0.2
-"""How often the centre looks for replies."""
+LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.1, 1.0
+"""How often the centre looks for replies, at first and in the end."""
+
+IDLE_SECONDS, LONGEST_IDLE_SECONDS = 0.2, 3.0
+"""How often a SuperNode asks the centre for work: soon after the last, and when none has come for long (as often as Flower's own)."""
+
+STEP_SECONDS, LONGEST_STEP_SECONDS = 0.02, 0.2
+"""How often a SuperNode and its runner look on loopback for what the other has ready, and for pieces that are on their way."""
 
 AWAY_SECONDS = 25.0
 """How long a node may be away before it counts as absent; Flower's heartbeats are at most 20 s late after an outage."""
+
+_LIST_SECONDS = 1.0
+"""How often the centre asks which nodes are there."""
+
+_FLOWERS_IDLE_SECONDS = 3
+"""How long the stock SuperNode waits when nothing has come; its other waits are shorter."""
 
 _SPARE_BYTES = 1024 * 1024
 """What a reply may hold beyond as many weights as were sent."""
@@ -118,12 +142,13 @@ def ask(
         else:  # what Flower says of a node that it does not know
             yield Answer(node, Code.NODE_ABSENT)
     replies, away = _Replies(grid, limit_bytes=2 * weight_bytes(content) + _SPARE_BYTES), _Away(grid, clock)
+    cadence = Cadence(LOOK_SECONDS, LONGEST_LOOK_SECONDS)
     while waiting and clock() < deadline:
         away.look(waiting.values())
         for message_id, said in replies.look([one for one, node in waiting.items() if not away.briefly(node)]):
             yield Answer(waiting.pop(message_id), said)
         if waiting:
-            time.sleep(LOOK_SECONDS)
+            time.sleep(cadence.pause())
     for node in waiting.values():
         yield Answer(node, Code.NODE_ABSENT if node in away.since else Code.ROUND_LATE)
 
@@ -138,11 +163,16 @@ class _Away:
     def __init__(self, grid: Grid, clock: Callable[[], float]) -> None:
         self._grid = grid
         self._clock = clock
+        self._due = clock()
         self.since: dict[int, float] = {}
 
     def look(self, nodes: Iterable[int]) -> None:
-        """See which of `nodes` are away."""
-        here, now = set(self._grid.get_node_ids()), self._clock()
+        """See which of `nodes` are away, once a second at most: the SuperLink reads its whole list for the answer."""
+        now = self._clock()
+        if now < self._due:
+            return
+        self._due = now + _LIST_SECONDS
+        here = set(self._grid.get_node_ids())
         self.since = {node: self.since.get(node, now) for node in nodes if node not in here}
 
     def briefly(self, node: int) -> bool:
@@ -384,6 +414,38 @@ def build_bundle(files: Mapping[str, bytes]) -> bytes:
 # The node's side.
 
 
+def run_supernode() -> None:
+    """Be the stock SuperNode, with the options on this process's command line; return when it has ended.
+
+    Its loop asks for work every 3 s, looks for the runner's reply every 0.5 s, and asks again after 1 s for a piece of a message that the
+    centre is still writing. None of it can be set, and together it is more than all else in a round.
+    """
+    _ask_sooner(supernode_loop, pull_objects)
+    supernode_loop.time = _Waits()  # type: ignore[assignment, attr-defined] # of `time`, the module calls `sleep` alone
+    flower_supernode()
+
+
+class _Waits:
+    """What the SuperNode's loop takes for the module `time`."""
+
+    def __init__(self) -> None:
+        self._idle = Cadence(IDLE_SECONDS, LONGEST_IDLE_SECONDS)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for work where Flower would wait 3 s, and for a step of the work where it would wait less."""
+        if seconds < _FLOWERS_IDLE_SECONDS:
+            self._idle.restart()
+            time.sleep(STEP_SECONDS)
+        else:
+            time.sleep(self._idle.pause())
+
+
+def _ask_sooner(module: ModuleType, pull: Callable[..., Any]) -> None:
+    """Let a module of Flower's ask soon again for a piece that is not there yet; by itself it waits 1, 2, 4 and up to 10 s."""
+    sooner = partial(pull, initial_backoff=STEP_SECONDS, backoff_cap=LONGEST_STEP_SECONDS, max_tries_per_object=None)
+    setattr(module, pull.__name__, sooner)
+
+
 class Task:
     """One message that the SuperNode wants answered, with the bundle that came with it (bytes, never executed)."""
 
@@ -432,6 +494,7 @@ class TaskDesk:
     """Where the runner takes tasks: the SuperNode's runtime API on loopback, entered with a shared secret."""
 
     def __init__(self, address: str, secret: bytes) -> None:
+        _ask_sooner(run_clientapp, pull_and_inflate_object_from_tree)
         self._address = address
         guard = SuperExecAuthHttpInterceptor(
             master_secret=secret, protected_methods=frozenset({"/flwr.proto.Runtime/AcquireTask"})

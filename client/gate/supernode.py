@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -36,15 +35,12 @@ def run_supernode(command: list[str], settings: NodeSettings, stop: threading.Ev
     """Run the stock program until `stop` is set. It starts once the forwarder listens.
 
     Raises:
-        UnavailableError: `node-fault` if the program is missing or ends by itself.
+        UnavailableError: `node-fault` if the program ends by itself.
     """
-    program = shutil.which(command[0], path=_path())
-    if program is None:
-        raise UnavailableError(Code.NODE_FAULT, f"{command[0]} is not installed. Install acinus with the extra `node`.")
     if not _wait_for_port(settings.flower.forward_port, stop):
         return
     child = subprocess.Popen(
-        [program, *command[1:]],
+        command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -16,12 +16,13 @@ from client.gate.gate import CLEAR
 from client.gate.policy import Refusal, Verdict
 from protocol.codes import Code
 from protocol.errors import FederationError, UnavailableError, error_for
+from strategies.cadence import Cadence
 from strategies.flower import FAULT_AT_SITE, REFUSED_BY_SITE, Task, TaskDesk
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.2
-"""How often the runner looks for a task."""
+LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.05, 0.5
+"""How often the runner looks for a task: soon after the last, and when none has come for long."""
 
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.5, 10.0
 
@@ -63,13 +64,12 @@ class Runner:
         """Answer tasks until `stop` is set; a SuperNode that is away is waited for, longer each time up to ten seconds."""
         wait = _FIRST_WAIT_SECONDS
         while not stop.is_set():
-            desk = self._connect()
+            desk, cadence = self._connect(), Cadence(LOOK_SECONDS, LONGEST_LOOK_SECONDS)
             try:
                 while not stop.is_set():
                     worked = self.look(desk)
                     wait = _FIRST_WAIT_SECONDS
-                    if not worked:
-                        stop.wait(LOOK_SECONDS)
+                    cadence.restart() if worked else stop.wait(cadence.pause())
             except UnavailableError as error:
                 log.info("runner.waiting code=%s seconds=%.1f", error.code, wait)
                 stop.wait(wait)

@@ -6,10 +6,13 @@ suite, so that it cannot drift from the original.
 
 import ast
 import inspect
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 
 import httpx
 import pytest
@@ -21,10 +24,14 @@ from flwr.proto.node_pb2 import Node
 from flwr.proto.runtime_pb2 import PullAppMessagesRequest
 from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.heartbeat import HeartbeatSender
+from flwr.supercore.inflatable.inflatable_utils import pull_and_inflate_object_from_tree, pull_objects
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid.http_grid import HttpGrid
+from flwr.supernode import start_client_internal
+from flwr.supernode.cli import flower_supernode
 from flwr.supernode.fleet_http_client import FleetHttpClient
+from flwr.supernode.runtime import run_clientapp
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
 from protocol.codes import Code
@@ -110,6 +117,48 @@ def test_the_grid_has_what_a_round_reads_of_it() -> None:
 def test_the_waits_that_the_adapter_replaces_are_still_there() -> None:
     """When Flower itself no longer waits 3 s, the adapter's own pull loop may go."""
     assert "time.sleep(3)" in inspect.getsource(HttpGrid.send_and_receive)
+
+
+def uses_of(module: ModuleType, name: str) -> list[str]:
+    """Every expression in a module that begins with the global `name`, as it is written."""
+    tree = ast.parse(inspect.getsource(module))
+    parents = {child: parent for parent in ast.walk(tree) for child in ast.iter_child_nodes(parent)}
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id == name:
+            whole = parents[node]
+            while isinstance(parents[whole], ast.Attribute | ast.Call) and not isinstance(whole, ast.Call):
+                whole = parents[whole]
+            found.append(ast.unparse(whole))
+    return sorted(found)
+
+
+def test_the_supernodes_loop_waits_as_the_adapter_takes_for_granted() -> None:
+    """Of `time` it calls `sleep` alone: 3 s for work, half a second for the runner's reply and for each of its pieces."""
+    assert uses_of(start_client_internal, "time") == ["time.sleep(0.5)", "time.sleep(0.5)", "time.sleep(3)"]
+    assert flower._FLOWERS_IDLE_SECONDS == 3
+    assert flower_supernode.__globals__["start_client_internal"] is start_client_internal.start_client_internal
+
+
+@pytest.mark.parametrize(
+    ("module", "function"),
+    [(start_client_internal, pull_objects), (run_clientapp, pull_and_inflate_object_from_tree)],
+)
+def test_a_piece_that_is_not_there_yet_is_asked_for_by_functions_that_can_be_told_how_soon(
+    module: ModuleType, function: Callable[..., object]
+) -> None:
+    (call,) = uses_of(module, function.__name__)
+    assert "backoff" not in call
+    assert "max_tries" not in call
+    parameters = inspect.signature(function).parameters
+    assert parameters["initial_backoff"].default >= 1, "it waits for seconds no more: the adapter's own may go"
+    assert {"initial_backoff", "backoff_cap", "max_tries_per_object"} <= set(parameters)
+
+
+def test_our_supernode_is_the_stock_one() -> None:
+    command = [sys.executable, "-m", "strategies.supernode", "--version"]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert said == f"Flower version: {version('flwr')}\n"
 
 
 def test_a_runners_three_calls_are_as_they_were() -> None:

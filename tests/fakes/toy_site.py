@@ -105,7 +105,7 @@ def _supernode(home: Path, port: int, stop: threading.Event) -> None:
     """Keep the stock SuperNode up, as a node does: it ends when it is refused, as by a gateway that has not heard of the site yet."""
     node_keys = home / "keys"
     command = [
-        "flower-supernode", "--superlink", f"127.0.0.1:{port}", "--root-certificates", str(node_keys / keys.GATEWAY_CA),
+        sys.executable, "-m", "strategies.supernode", "--superlink", f"127.0.0.1:{port}", "--root-certificates", str(node_keys / keys.GATEWAY_CA),
         "--auth-supernode-private-key", str(node_keys / keys.SUPERNODE_KEY), "--isolation", "process",
         "--superexec-auth-secret-file", str(node_keys / keys.SUPEREXEC_SECRET), "--host", "127.0.0.1", "--port", str(port + 1),
     ]  # fmt: skip

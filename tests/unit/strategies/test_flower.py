@@ -21,6 +21,7 @@ from protocol.codes import Code
 from protocol.plan import UpdateNotice
 from strategies import flower
 from strategies.arrays import arrays_sha256
+from strategies.cadence import Cadence
 from strategies.flower import FAULT_AT_SITE, REFUSED_BY_SITE, Answer, Task, TaskDesk, ask, key_bytes
 from strategies.message import pack_notice, pack_order
 from tests.fakes.outcomes import code_of
@@ -373,3 +374,57 @@ def test_one_key_is_the_same_whatever_its_comment() -> None:
 def test_what_is_no_key_on_a_curve_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError):
         key_bytes(text)
+
+
+# The SuperNode's waits.
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The waits of a SuperNode's loop, in order, with a clock that runs by them alone."""
+    waits: list[float] = []
+    monkeypatch.setattr(flower, "time", SimpleNamespace(sleep=waits.append))
+    monkeypatch.setattr(flower, "Cadence", lambda *bounds: Cadence(*bounds, lambda: sum(waits)))
+    return waits
+
+
+def test_a_supernode_that_has_just_worked_asks_soon_and_one_without_work_ever_less_often(slept: list[float]) -> None:
+    waits = flower._Waits()
+    for _ in range(100):
+        waits.sleep(3)
+    assert slept[0] == flower.IDLE_SECONDS
+    assert slept == sorted(slept)
+    assert slept[-1] == flower.LONGEST_IDLE_SECONDS
+    waits.sleep(0.5)
+    waits.sleep(3)
+    assert slept[-2:] == [flower.STEP_SECONDS, flower.IDLE_SECONDS]
+
+
+def test_the_stock_program_runs_on_our_waits(monkeypatch: pytest.MonkeyPatch, slept: list[float]) -> None:
+    loop = SimpleNamespace(time=None, pull_objects=None)
+    pulled: list[dict[str, Any]] = []
+
+    def pull_objects(_: list[str], **waits: Any) -> None:
+        pulled.append(waits)
+
+    def stock() -> None:
+        loop.time.sleep(3)
+        loop.pull_objects([])
+
+    monkeypatch.setattr(flower, "supernode_loop", loop)
+    monkeypatch.setattr(flower, "pull_objects", pull_objects)
+    monkeypatch.setattr(flower, "flower_supernode", stock)
+    flower.run_supernode()
+    assert slept == [flower.IDLE_SECONDS]
+    (waits,) = pulled
+    assert waits["initial_backoff"] < 0.1
+    assert waits["backoff_cap"] < 1
+
+
+def test_a_runner_asks_soon_again_for_a_piece_that_its_supernode_is_still_fetching(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = SimpleNamespace(pull_and_inflate_object_from_tree=None)
+    monkeypatch.setattr(flower, "run_clientapp", module)
+    TaskDesk("127.0.0.1:1", b"s" * 32).close()
+    assert module.pull_and_inflate_object_from_tree.keywords["initial_backoff"] < 0.1
