@@ -177,6 +177,7 @@ def open_puller(settings: NodeSettings) -> "Puller":
         minimum_free_mb=settings.dicom.minimum_free_mb,
         today=lambda: local_now().date(),
         expect=lambda study, series, instances: store.arrivals.expect(study, instances, series_key=series),
+        known_as=store.known_as,
     )
 
 

@@ -75,6 +75,7 @@ class Puller:
         minimum_free_mb: int,
         today: Callable[[], date],
         expect: Callable[[str, str, int], None] = lambda _study, _series, _instances: None,
+        known_as: Callable[[InstanceKeys], InstanceKeys] = lambda keys: keys,
     ) -> None:
         """Prepare the puller.
 
@@ -87,9 +88,11 @@ class Puller:
             minimum_free_mb: Below this nothing is fetched.
             today: The site's own date.
             expect: Is told (study key, series key, instances) before a series comes, so that nobody measures half of it.
+            known_as: Returns the names under which the node knows what has these: after a rotation of the key, those of before.
         """
         self._open_peer, self._pulled, self._take, self._pseudonyms = peer, pulled, take, pseudonyms
-        self._folder, self._minimum_free_mb, self._today, self._expect = folder, minimum_free_mb, today, expect
+        self._folder, self._minimum_free_mb, self._today = folder, minimum_free_mb, today
+        self._expect, self._known_as = expect, known_as
 
     def run(
         self, rules: tuple[PullRule, ...], *, poll_seconds: float, most_studies: int, stop: threading.Event
@@ -233,7 +236,8 @@ class Puller:
         listed = [uid for item in peer.search(f"{path}/instances") if (uid := uid_in(item, "00080018")) is not None]
         missing = self._missing(listed)
         if missing:
-            self._expect(self._key(study), self._keys(series_uid=series.uid).series_key, len(listed))
+            names = self._known_as(self._keys(study_uid=study.uid, series_uid=series.uid))
+            self._expect(names.study_key, names.series_key, len(listed))
         if missing and len(missing) == len(listed):
             self._require_space()
             peer.retrieve(path, lambda boundary: self._spool(boundary, done))
@@ -247,7 +251,7 @@ class Puller:
             raise UnavailableError(Code.PEER_GARBLED, "The PACS lists instances that it does not send.")
 
     def _missing(self, listed: list[str]) -> list[str]:
-        return [uid for uid in listed if not self._pulled.has(self._instance_key(uid))]
+        return [uid for uid in listed if not self._pulled.has(self._instance_keys(uid))]
 
     def _spool(self, boundary: bytes, done: Round, asked: str | None = None) -> PartSpool:
         """Return the spool for one answer.
@@ -263,7 +267,7 @@ class Puller:
             code = self._take(spooled).code
             uid = names.instance if names is not None else asked
             if uid is not None:
-                self._pulled.note(self._instance_key(uid), None if code is None else code.value)
+                self._pulled.note(self._instance_keys(uid)[0], None if code is None else code.value)
             done.instances += 1
 
         return PartSpool(boundary, self._folder, keep)
@@ -281,14 +285,17 @@ class Puller:
             yield
 
     def _key(self, study: FoundStudy) -> str:
-        return self._pseudonyms.study_key(study.uid)
+        """Return the name under which the cursor knows a study: a rotated key must not fetch everything anew."""
+        return self._pulled.noted(self._pseudonyms.study_keys(study.uid))
 
-    def _instance_key(self, uid: str) -> str:
-        return self._keys(instance_uid=uid).instance_key
+    def _instance_keys(self, uid: str) -> tuple[str, ...]:
+        """Return an instance's names under every key of the site, newest first."""
+        keys = self._keys(instance_uid=uid)
+        return keys.instance_key, *(older.instance_key for older in keys.older)
 
-    def _keys(self, *, series_uid: str = "", instance_uid: str = "") -> InstanceKeys:
+    def _keys(self, *, study_uid: str = "", series_uid: str = "", instance_uid: str = "") -> InstanceKeys:
         return self._pseudonyms.instance_keys(
-            study_uid="", series_uid=series_uid, instance_uid=instance_uid, patient_id=""
+            study_uid=study_uid, series_uid=series_uid, instance_uid=instance_uid, patient_id=""
         )
 
 

@@ -1,7 +1,7 @@
 """What was fetched from the PACS, durably: each instance and each study under its key, so that no UID stands in it."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -64,10 +64,15 @@ class Pulled:
         self._clock = clock
         self._backoff = backoff or Backoff(first=60.0, ceiling=6 * 3600.0)
 
-    def has(self, instance_key: str) -> bool:
-        """Say whether an instance was fetched before."""
-        row = self._connection.execute("SELECT 1 FROM pulled_instance WHERE instance_key = ?", (instance_key,))
-        return row.fetchone() is not None
+    def has(self, instance_keys: Iterable[str]) -> bool:
+        """Say whether an instance was fetched before, under whichever of its names, one for each key of the site."""
+        known = "SELECT 1 FROM pulled_instance WHERE instance_key = ?"
+        return any(self._connection.execute(known, (key,)).fetchone() is not None for key in instance_keys)
+
+    def noted(self, study_keys: tuple[str, ...]) -> str:
+        """Return the one of a study's names, one for each key of the site, under which it was noted; else the first."""
+        known = "SELECT 1 FROM pulled_study WHERE study_key = ?"
+        return next((key for key in study_keys if self._connection.execute(known, (key,)).fetchone()), study_keys[0])
 
     def note(self, instance_key: str, code: str | None) -> None:
         """Note that an instance is durable in the store, or in quarantine with a code."""
