@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from client.commands import tls
 from client.commands.supervisor import can_listen, ports_of
 from client.gate.enrol import reach
-from client.gate.keys import GATEWAY_CERTIFICATE, INSIDE_CERTIFICATE, load_certificate, supernode_public
+from client.gate.keys import INSIDE_CERTIFICATE, load_certificate, supernode_public
 from client.gate.policy_file import load_policy
 from client.gate.trust import CA, CERTIFICATE, NODE_KEY, is_enrolled, load_centre
 from client.parts import is_running
@@ -23,6 +24,7 @@ from protocol.errors import FederationError, InvalidInputError, RefusedError, Un
 _WARN_DAYS = 7
 _SKEW_SECONDS = 60
 _CONNECT_SECONDS = 5.0
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ def examine(home: Path) -> list[Check]:
     """
     settings = load_settings(home)
     looks: list[Callable[[NodeSettings], Check]] = [
-        _policy, _keys, _callers, _gateway_certificate, _ports, _disk, _encryption, _audit, _model, _device, _enrolment,
+        _policy, _keys, _callers, _receiver_tls, _gateway_certificate, _pacs_tls, _ports, _disk, _encryption, _audit, _model, _device, _enrolment,
     ]  # fmt: skip
     checks = [Check("settings", f"{home}/node.toml is in order")]
     checks += [_looked(look, settings) for look in looks]
@@ -113,9 +115,28 @@ def _callers(settings: NodeSettings) -> Check:
     return Check("senders", ", ".join(callers))
 
 
+def _receiver_tls(settings: NodeSettings) -> Check:
+    days = tls.receiver_days(settings)
+    if days is None:
+        inside = settings.dicom.host in _LOOPBACK
+        said = "not needed on loopback" if inside else "not spoken: name tls_certificate and tls_key under [dicom]"
+        return Check("receiver tls", said, advice=not inside)
+    return Check("receiver tls", f"valid for {days} days", advice=days < _WARN_DAYS)
+
+
 def _gateway_certificate(settings: NodeSettings) -> Check:
     _validity("inside", settings.keys / INSIDE_CERTIFICATE, "Make a new node home, or a new one under gateway-ca.pem.")
-    return _validity("gateway", settings.keys / GATEWAY_CERTIFICATE, "Make a new one for the gateway.")
+    days = tls.gateway_days(settings)
+    return Check("gateway", f"valid for {days} days", advice=days < _WARN_DAYS)
+
+
+def _pacs_tls(settings: NodeSettings) -> Check:
+    days = tls.pacs_days(settings)
+    if days is not None:
+        return Check("pacs tls", f"valid for {days} days", advice=days < _WARN_DAYS)
+    if settings.pacs.send == "c-store" and not settings.pacs.tls:
+        return Check("pacs tls", "findings go to the PACS unencrypted: set tls under [pacs] if it can", advice=True)
+    return Check("pacs tls", "no file of its own is named")
 
 
 def _certificate(settings: NodeSettings) -> Check:

@@ -2,6 +2,8 @@
 
 import logging
 import secrets
+import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -30,6 +32,7 @@ _DUPLICATE, _CANNOT_UNDERSTAND = 0x0111, 0xC000
 
 _OK, _ACCEPTED = 200, 202
 _ACSE_SECONDS = 10
+_ALERT_SECONDS = 1.0
 _CHUNK = 1 << 20
 
 
@@ -56,8 +59,9 @@ class CStoreLine:
         """Ask for the association.
 
         Raises:
-            RefusedError: `peer-refused` if the PACS does not know this node.
-            UnavailableError: `peer-unreachable`.
+            RefusedError: `peer-refused` if the PACS does not know this node; `peer-untrusted` if either side does not take the
+                other's certificate, or the PACS speaks no TLS there.
+            UnavailableError: `peer-unreachable`, `missing-certificate`.
         """
         logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # it logs headers
         entity = AE(ae_title=self._own_title)
@@ -65,14 +69,19 @@ class CStoreLine:
         entity.dimse_timeout = entity.network_timeout = self._pacs.timeout_seconds
         for sop_class in _CLASSES:
             entity.add_requested_context(sop_class, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-        tls = (tls_context(self._pacs, self._home), self._pacs.host) if self._pacs.tls else None
-        opened = entity.associate(self._pacs.host, self._pacs.port, ae_title=self._pacs.ae_title, tls_args=tls)
+        context = tls_context(self._pacs, self._home) if self._pacs.tls else None
+        opened = entity.associate(
+            self._pacs.host, self._pacs.port, ae_title=self._pacs.ae_title,
+            tls_args=None if context is None else (context, self._pacs.host),
+        )  # fmt: skip
         if opened.is_rejected:
             raise RefusedError(
                 Code.PEER_REFUSED,
                 "The PACS rejects the association. Name this node's AE title there, or correct [pacs].",
             )
         if not opened.is_established:
+            if context is not None:
+                refuse_untrusted(self._pacs, context)
             raise _unreachable()
         self._association = opened
         return self
@@ -130,6 +139,42 @@ class StowLine:
         content_type = f'multipart/related; type="application/dicom"; boundary={boundary}'
         status, answer = self._peer.store(content_type, size, _framed(head, path, tail))
         return judged_stow(status, answer)
+
+
+def refuse_untrusted(pacs: PacsSettings, context: ssl.SSLContext) -> None:
+    """Say so if it is TLS that keeps an association from coming: pynetdicom tells only that there is none.
+
+    A handshake of our own shows it. Under TLS 1.3 a server may refuse our certificate after its own half, with the first bytes.
+
+    Raises:
+        RefusedError: `peer-untrusted`.
+        UnavailableError: `peer-unreachable` if the PACS does not answer, or breaks off.
+    """
+    try:
+        raw = socket.create_connection((pacs.host, pacs.port), timeout=_ACSE_SECONDS)
+    except OSError as error:
+        raise _unreachable() from error
+    try:
+        with raw, context.wrap_socket(raw, server_hostname=pacs.host) as line:
+            line.settimeout(_ALERT_SECONDS)
+            line.recv(1)
+    except ssl.SSLCertVerificationError as error:
+        raise RefusedError(
+            Code.PEER_UNTRUSTED,
+            "The certificate of the PACS is not under the authority in [pacs] ca, or is not for the name in host. Correct one.",
+        ) from error
+    except TimeoutError:
+        return  # it waits for us to speak: TLS is not what is wrong
+    except OSError as error:
+        if "ALERT" in str(error).upper():
+            raise RefusedError(
+                Code.PEER_UNTRUSTED,
+                "The PACS does not take this node's certificate: look at [pacs] certificate, and at the log of the PACS.",
+            ) from error
+        raise UnavailableError(
+            Code.PEER_UNREACHABLE,
+            "The PACS breaks off the TLS handshake: it may speak no TLS on this port. Look at [pacs] port and tls.",
+        ) from error
 
 
 def open_line(settings: NodeSettings) -> Line:
