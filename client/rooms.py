@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from client.gateway.keys import ReaderKeys
     from client.gateway.reports import Reports
     from client.gateway.sessions import Sessions
+    from client.infer.drawn import MaskDesk
     from client.infer.releases import ReleaseShelf
     from client.infer.surroundings import Surroundings
     from client.ledger.store import BudgetLedger
@@ -102,6 +103,13 @@ def open_housekeeper(settings: NodeSettings) -> "Housekeeper":
         connect(settings.database, tables.SCHEMA), settings, lambda study_key: is_under_way(book, study_key)
     )
     return Housekeeper(open_remover(settings), retention)
+
+
+def open_mask_desk(settings: NodeSettings) -> "MaskDesk":
+    """Return what makes labels of masks that came by the node's doors."""
+    from client.infer.drawn import MaskDesk
+
+    return MaskDesk(open_store(settings), open_pseudonyms(settings))
 
 
 def open_context(settings: NodeSettings) -> ContextStore:

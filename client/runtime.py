@@ -25,6 +25,7 @@ from client.rooms import (
     open_gate,
     open_housekeeper,
     open_inbox,
+    open_mask_desk,
     open_outgoing,
     open_pseudonyms,
     open_puller,
@@ -88,6 +89,12 @@ def _watch(settings: NodeSettings, pseudonyms: "Pseudonyms", stop: threading.Eve
 def _run_worker(settings: NodeSettings, stop: threading.Event) -> None:
     from client.infer.worker import Worker
 
+    masks, housekeeper = open_mask_desk(settings), open_housekeeper(settings)
+
+    def idle() -> None:
+        masks.step()
+        housekeeper.tidy()
+
     Worker(
         open_store(settings),
         open_shelf(settings),
@@ -95,7 +102,7 @@ def _run_worker(settings: NodeSettings, stop: threading.Event) -> None:
         open_gate(settings),
         surroundings=open_surroundings(settings),
         last_report=open_outgoing(settings).last_report,
-    ).run(stop, idle=open_housekeeper(settings).tidy)
+    ).run(stop, idle=idle)
 
 
 def _run_context(settings: NodeSettings, stop: threading.Event) -> None:

@@ -38,6 +38,7 @@ class Code(StrEnum):
     OVERLAY = "overlay"
     CURVE = "curve"
     NO_LABEL_MATCH = "no-label-match"
+    MACHINE_MADE = "machine-made"
     # Input from people and programs.
     BAD_SETTING = "bad-setting"
     BAD_REQUEST = "bad-request"
@@ -112,6 +113,7 @@ MEANINGS: dict[Code, tuple[Family, str]] = {
     Code.OVERLAY: (_INVALID, "The image has an overlay, which may show identifiers."),
     Code.CURVE: (_INVALID, "The image has a curve, which may show identifiers."),
     Code.NO_LABEL_MATCH: (_INVALID, "The label mask matches no stored series by geometry."),
+    Code.MACHINE_MADE: (_INVALID, "A program made the segmentation; only a person's becomes a label."),
     Code.BAD_SETTING: (_INVALID, "A setting is missing, misspelt or out of range."),
     Code.BAD_REQUEST: (_INVALID, "The request lacks something or has a value out of range."),
     Code.BAD_SHAPE: (_INVALID, "The message is none of the shapes that may cross a border."),

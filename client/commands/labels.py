@@ -36,7 +36,9 @@ def import_(  # noqa: PLR0913, PLR0917 - a command line's options are its parame
     context: typer.Context,
     path: Annotated[Path, typer.Argument(help="A NIfTI mask or DICOM SEG, or a folder of them.")],
     study: Annotated[str | None, typer.Option(help="Key of the study; otherwise the grid says which.")] = None,
-    source: Annotated[str, typer.Option(help="Who made the masks, in a word.")] = "import",
+    source: Annotated[
+        str | None, typer.Option(help="Who made the masks, in a word; otherwise the author that a SEG names.")
+    ] = None,
     resample: Annotated[
         bool, typer.Option("--resample", help="Bring masks on another grid to the study's; says what is lost.")
     ] = False,

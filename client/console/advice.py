@@ -20,6 +20,8 @@ _NEXT = {
     Code.SCREEN: "A saved screen may show a name. Send the original CT series.",
     Code.OVERLAY: "An overlay may show a name. Send the series without it.",
     Code.CURVE: "A curve may hold text. Send the series without it.",
+    Code.NO_LABEL_MATCH: "Draw the mask on the study's own slices, or bring it in by hand: `acinus-node label import --study KEY --resample`.",
+    Code.MACHINE_MADE: "Nothing to do: it was not drawn or corrected by a person. If it was, bring it in by hand: `acinus-node label import`.",
     Code.ALREADY_EXISTS: "Other bytes came before under the same UID and count. If these are right, correct the UID at the source.",
     Code.STUDY_DELETED: "The study was deleted on request and is not taken in again. Discard it.",
     Code.NODE_FAULT: "Measuring it failed five times. Measure it again after an update; if it fails, report it with the node's log.",

@@ -87,7 +87,7 @@ async def show_study(request: Request, study_key: StudyKey) -> HTMLResponse:
     row = views.study_row(ward.store.study(study_key), ward.store.finding(study_key))
     return rim.show(
         request, "study.html", here="studies", row=row, picture=views.has_picture(ward, study_key),
-        label=views.label_row(ward.labelling.of(study_key), views.labels_allowed(ward)), known=ward.known(study_key),
+        label=views.label_row(ward.labelling.of(study_key), views.labels_allowed(ward)), earlier=views.earlier_rows(ward, study_key), known=ward.known(study_key),
     )  # fmt: skip
 
 

@@ -96,6 +96,14 @@ def label_row(label: Labelled | None, use: LabelUse) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
+def earlier_rows(ward: Ward, study_key: str) -> list[dict[str, str]]:
+    """Return the masks of a study that others took the place of: by whom, from when until when."""
+    return [
+        {"source": one.source, "at": local(one.labelled_at), "until": local(one.superseded_at)}
+        for one in ward.store.labels.history(study_key)
+    ]
+
+
 def labels_allowed(ward: Ward) -> LabelUse:
     """Return which labels the policy allows; masks alone where it cannot be read."""
     try:

@@ -29,6 +29,8 @@ MOST_LABEL = 2
 WORST_DICE, MOST_OUTSIDE = 0.7, 0.01
 """A mask that loses more on its way to another grid, or lies outside the study, says too little of it to be called its truth."""
 
+_MOST_AUTHOR = 64
+
 _VALUES = {GROUND_GLASS.value: 1, "RID28531": 1, CONSOLIDATION.value: 2}
 """Segmented property types that we know (DCM, RadLex, SNOMED CT)."""
 
@@ -40,6 +42,8 @@ class Mask:
     values: NDArray[np.uint8]
     affine: Affine
     study_keys: tuple[str, ...] = ()
+    author: str = ""
+    """Who made it, as the file says; empty if it does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ def import_label(  # noqa: PLR0913 - each is a choice of a person
     pseudonyms: Pseudonyms,
     *,
     study_key: str | None = None,
-    source: str = "import",
+    source: str | None = None,
     resample: bool = False,
     held_out: bool | None = None,
 ) -> str:
@@ -67,7 +71,7 @@ def import_label(  # noqa: PLR0913 - each is a choice of a person
         store: The studies.
         pseudonyms: The site's, to find the study of a SEG.
         study_key: The study, if it is known; otherwise the one study on the same grid is taken.
-        source: Who made the label, in a word.
+        source: Who made the label, in a word; otherwise the author that a SEG names, or `import`.
         resample: Bring a mask on another grid to the study's; the study must be known then. What was lost is kept with the label.
         held_out: Whether it is kept out of training; `None` leaves it as it was.
 
@@ -84,12 +88,14 @@ def import_label(  # noqa: PLR0913 - each is a choice of a person
             raise
         (study, values, grid), loss = _brought(mask, store, named)
     target = store.labels.path(study.study_key)
+    store.labels.set_aside(study.study_key)
     turned, affine = zyx_to_nifti(values, grid.affine)
     write_nifti(target, turned, affine, durable=True)
     sha256 = hashlib.sha256(gzip.decompress(target.read_bytes())).hexdigest()
     store.labels.keep_mask(
-        study.study_key, grid=study.grid or "", source=source, sha256=sha256, held_out=held_out, loss=loss
-    )
+        study.study_key, grid=study.grid or "", source=source or mask.author or "import", sha256=sha256, held_out=held_out,
+        loss=loss,
+    )  # fmt: skip
     return study.study_key
 
 
@@ -197,7 +203,14 @@ def _read_seg(path: Path, pseudonyms: Pseudonyms) -> Mask:
         values = np.zeros(volume.array.shape[:3], np.uint8)
         for index, number in enumerate(sorted(wanted)):
             values[volume.array[..., index] > 0] = wanted[number]
-        return Mask(values, np.asarray(volume.affine), pseudonyms.study_keys(str(dataset.StudyInstanceUID)))
+        study_keys = pseudonyms.study_keys(str(dataset.StudyInstanceUID))
+        return Mask(values, np.asarray(volume.affine), study_keys, _author_of(dataset))
+
+
+def _author_of(dataset: Dataset) -> str:
+    """Return Content Creator's Name (PS3.3 C.8.20.1) as plain words."""
+    said = "".join(sign if sign.isprintable() else " " for sign in str(dataset.get("ContentCreatorName") or ""))
+    return " ".join(said.replace("^", " ").replace("=", " ").split())[:_MOST_AUTHOR]
 
 
 def _label_of(segment: Dataset) -> int:

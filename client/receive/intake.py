@@ -13,6 +13,7 @@ from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedE
 
 from client.deidentify.orders import ORDER_TAGS, orders_of
 from client.deidentify.pseudonyms import Pseudonyms
+from client.receive.masks import MASK_CLASSES, study_of_mask
 from client.store.arrivals import WHOLE_STUDY
 from client.store.files import disk_faults, make_folder
 from client.store.glance import read_head
@@ -20,7 +21,7 @@ from client.store.part10 import coded, dataset_sha256, read_part10, with_clean_p
 from client.store.records import Admission, InstanceKeys
 from client.store.studies import StudyStore
 from protocol.codes import Code
-from protocol.errors import InvalidInputError
+from protocol.errors import InvalidInputError, RefusedError
 
 CT_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 """The SOP classes that hold CT slices; everything else is not for this node."""
@@ -76,7 +77,10 @@ class Intake:
         """
         sha256 = glimpse.sha256 if glimpse is not None else dataset_sha256(spooled)
         try:
-            keys, announced = self._header(spooled, glimpse)
+            header = self._header(spooled, glimpse)
+            if header.get("SOPClassUID") in MASK_CLASSES:
+                return self._take_mask(spooled, sha256)
+            keys, announced = self._named(header)
         except InvalidInputError as error:
             self._store.quarantine(spooled, sha256, error.code)
             return Taken(None, None, error.code)
@@ -92,15 +96,36 @@ class Intake:
             return Taken(keys.study_key, admission, Code.ALREADY_EXISTS)
         return Taken(keys.study_key, admission)
 
-    def _header(self, spooled: Path, glimpse: Glimpse | None) -> tuple[InstanceKeys, dict[str, int]]:
-        """Read the header of a CT: its names, and how many instances the sender says its study and its series have.
+    def _take_mask(self, spooled: Path, sha256: str) -> Taken:
+        """Keep a mask that a person drew on a series of this node, until the worker makes a label of it.
+
+        Raises:
+            InvalidInputError: `unreadable`, `machine-made`, `no-label-match`.
+            UnavailableError: `disk-full`.
+        """
+        try:
+            study_key = study_of_mask(spooled, self._store, self._pseudonyms)
+        except RefusedError as error:
+            return Taken(None, Admission.DELETED, error.code)
+        fresh = self._store.drawn.keep(study_key, spooled, sha256)
+        return Taken(study_key, Admission.STORED if fresh else Admission.KNOWN)
+
+    @staticmethod
+    def _header(spooled: Path, glimpse: Glimpse | None) -> Dataset:
+        """Read what is needed of a header.
+
+        Raises:
+            InvalidInputError: `unreadable`.
+        """
+        header = read_head(glimpse.head, glimpse.syntax, _TAGS) if glimpse is not None else None
+        return header if header is not None else read_part10(spooled, pixels=False, tags=_TAGS)
+
+    def _named(self, header: Dataset) -> tuple[InstanceKeys, dict[str, int]]:
+        """Return the names of a CT, and how many instances the sender says its study and its series have.
 
         Raises:
             InvalidInputError: `unreadable` or `not-ct`.
         """
-        header = read_head(glimpse.head, glimpse.syntax, _TAGS) if glimpse is not None else None
-        if header is None:
-            header = read_part10(spooled, pixels=False, tags=_TAGS)
         with coded():
             if header.get("SOPClassUID") not in CT_CLASSES or header.get("Modality", "CT") != "CT":
                 raise InvalidInputError(Code.NOT_CT, "The object is not a CT image; this node measures chest CT only.")

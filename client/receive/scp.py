@@ -30,6 +30,7 @@ from client.deidentify.pseudonyms import Pseudonyms
 from client.receive.association import CANNOT_UNDERSTAND, NO_MATCH, NOT_AUTHORIZED, OUT_OF_RESOURCES, SUCCESS
 from client.receive.doorway import Doorway, server_context
 from client.receive.intake import CT_CLASSES, Intake, sweep
+from client.receive.masks import MASK_CLASSES
 from client.receive.negotiation import Entity, contexts_of
 from client.receive.spooling import Arrival
 from client.settings import DicomSettings, NodeSettings
@@ -42,6 +43,8 @@ TRANSFER_SYNTAXES: tuple[UID, ...] = (
     DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, JPEGLSNearLossless, JPEG2000, JPEGExtended12Bit, JPEGBaseline8Bit,
 )  # fmt: skip
 """Every transfer syntax in which CT is sent; what cannot be measured later is refused with a code, not at the door."""
+
+_MASK_SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless, DeflatedExplicitVRLittleEndian)
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +131,7 @@ def entity_of(dicom: DicomSettings) -> Entity:
     return Entity(
         title=dicom.ae_title,
         callers=frozenset(caller.strip() for caller in dicom.allowed_callers),
-        contexts=(*contexts, *contexts_of(CT_CLASSES, TRANSFER_SYNTAXES)),
+        contexts=(*contexts, *contexts_of(CT_CLASSES, TRANSFER_SYNTAXES), *contexts_of(MASK_CLASSES, _MASK_SYNTAXES)),
     )
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from client.settings import NodeSettings
 from client.store.database import transaction
-from client.store.records import Label, Loss, MaskLabel, SignedScores, TrainingCase, ZoneLabel, ZonePoints
-from client.store.results import CT, LUNGS
+from client.store.files import adopt
+from client.store.records import EarlierLabel, Label, Loss, MaskLabel, SignedScores, TrainingCase, ZoneLabel, ZonePoints
+from client.store.results import CT, EARLIER, LUNGS
 from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError
 from protocol.plan import LabelUse
@@ -34,6 +35,12 @@ WHERE excluded.labelled_at >= zone_label.labelled_at
 """
 
 
+_SUPERSEDE = """
+INSERT OR IGNORE INTO label_history SELECT study_key, sha256, grid, source, labelled_at, :now FROM label
+WHERE study_key = :study AND sha256 <> :sha256
+"""
+
+
 class Labels:
     """The labels of one node. One per connection."""
 
@@ -45,6 +52,29 @@ class Labels:
     def path(self, study_key: str) -> Path:
         """Return where the mask of a study lies, or would lie."""
         return self._settings.labels / f"{study_key}.nii.gz"
+
+    def set_aside(self, study_key: str) -> None:
+        """Give the present mask of a study, if it has one, a second place among the earlier ones: another is about to take its own.
+
+        Raises:
+            UnavailableError: `disk-full`.
+        """
+        row = self._connection.execute("SELECT sha256 FROM label WHERE study_key = ?", (study_key,)).fetchone()
+        if row is not None and self.path(study_key).exists():
+            adopt(self.path(study_key), self.earlier_path(study_key, row["sha256"]))
+
+    def earlier_path(self, study_key: str, sha256: str) -> Path:
+        """Return where a mask lies that another took the place of."""
+        return self._settings.labels / EARLIER / f"{study_key}-{sha256[:16]}.nii.gz"
+
+    def history(self, study_key: str) -> list[EarlierLabel]:
+        """Return the masks of a study that others took the place of, the newest first."""
+        rows = self._connection.execute(
+            "SELECT sha256, source, labelled_at, superseded_at FROM label_history WHERE study_key = ?"
+            " ORDER BY superseded_at DESC, labelled_at DESC",
+            (study_key,),
+        )
+        return [EarlierLabel(**dict(row)) for row in rows]
 
     def keep_mask(
         self,
@@ -76,6 +106,7 @@ class Labels:
                 raise ConflictError(
                     Code.ILLEGAL_TRANSITION, "The study changed while the label was read; import the label again."
                 )
+            connection.execute(_SUPERSEDE, {"study": study_key, "sha256": sha256, "now": self._clock()})
             connection.execute(
                 "INSERT OR REPLACE INTO label VALUES (?1, ?2, ?3, ?4, COALESCE(?5, (SELECT held_out FROM label WHERE study_key = ?1),"
                 " (SELECT held_out FROM zone_label WHERE study_key = ?1), 0), ?6)",

@@ -111,6 +111,16 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierLabel:
+    """A mask that another took the place of. Times are seconds since 1970."""
+
+    sha256: str
+    source: str
+    labelled_at: float
+    superseded_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
     """What a mask lost on its way to another grid.
 

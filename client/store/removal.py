@@ -10,11 +10,11 @@ import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from client.settings import NodeSettings
 from client.store.database import transaction
 from client.store.files import alone_in, disk_faults, settle_folder
+from client.store.results import DRAWN, EARLIER
 from client.store.studies import MEASURING_LOCK
 from protocol.case import CaseRecord
 from protocol.codes import Code
@@ -154,6 +154,8 @@ class Remover:
             for table in (
                 "label",
                 "label_resampling",
+                "label_history",
+                "drawn_mask",
                 "zone_label",
                 "study_context",
                 "context_due",
@@ -227,13 +229,11 @@ class Remover:
 
 
 def remove_label_files(settings: NodeSettings, study_key: str) -> None:
-    """Remove a label's mask and what was prepared from it."""
-    for path in (settings.labels / f"{study_key}.nii.gz", *_prepared(settings.prepared, study_key)):
+    """Remove a label's mask, earlier ones, those that wait, and what was prepared from them."""
+    folders = (settings.prepared, settings.labels / EARLIER, settings.labels / DRAWN)
+    of_study = [path for folder in folders for path in folder.glob(f"{study_key}-*")]
+    for path in (settings.labels / f"{study_key}.nii.gz", *of_study):
         path.unlink(missing_ok=True)
-
-
-def _prepared(folder: Path, study_key: str) -> list[Path]:
-    return list(folder.glob(f"{study_key}-*"))
 
 
 def _unknown() -> InvalidInputError:

@@ -15,7 +15,7 @@ from client.settings import NodeSettings
 from client.store.database import transaction
 from client.store.files import alone_in, disk_faults
 from client.store.removal import Remover, remove_label_files
-from client.store.results import CT, LUNGS, MASK, PICTURE, SEG, SR
+from client.store.results import CT, EARLIER, LUNGS, MASK, PICTURE, SEG, SR
 from client.store.studies import MEASURING_LOCK
 
 _DAY = 86_400.0
@@ -117,12 +117,18 @@ class Retention:
         with transaction(self._connection) as connection:
             gone = connection.execute("DELETE FROM label WHERE labelled_at < ?", (before,)).rowcount
             gone += connection.execute("DELETE FROM zone_label WHERE labelled_at < ?", (before,)).rowcount
+            connection.execute("DELETE FROM label_history WHERE labelled_at < ?", (before,))
             connection.execute("DELETE FROM label_resampling WHERE study_key NOT IN (SELECT study_key FROM label)")
         kept = {row["study_key"] for row in self._connection.execute("SELECT study_key FROM label")}
         for path in self._settings.labels.glob("*.nii.gz"):
             study_key = path.name.removesuffix(".nii.gz")
             if study_key not in kept and path.stat().st_mtime < before:
                 remove_label_files(self._settings, study_key)
+        earlier = self._connection.execute("SELECT study_key, sha256 FROM label_history")
+        history = {f"{row['study_key']}-{row['sha256'][:16]}.nii.gz" for row in earlier}
+        for path in (self._settings.labels / EARLIER).glob("*.nii.gz"):
+            if path.name not in history and path.stat().st_mtime < before:
+                path.unlink(missing_ok=True)
         kept |= {row["study_key"] for row in self._connection.execute("SELECT study_key FROM zone_label")}
         for path in self._settings.prepared.glob("*.safetensors"):
             if path.name.rpartition("-")[0] not in kept:

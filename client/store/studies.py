@@ -9,6 +9,7 @@ from pathlib import Path
 from client.settings import NodeSettings
 from client.store.arrivals import DUE, Arrivals
 from client.store.database import transaction
+from client.store.drawn import DrawnMasks
 from client.store.files import adopt, alone_in, sweep_drafts
 from client.store.history import History
 from client.store.labels import Labels
@@ -43,6 +44,7 @@ class StudyStore:
         self.arrivals = Arrivals(connection, clock)
         self.history = History(connection)
         self.labels = Labels(connection, settings, clock)
+        self.drawn = DrawnMasks(connection, settings, clock)
 
     def close(self) -> None:
         """Close the connection; a receiver opens one for each association."""
@@ -62,6 +64,13 @@ class StudyStore:
         """Return the one of a study's names, one for each key of the site, under which the node knows it; else the first."""
         return first_known(self._connection, study_keys)
 
+    def is_deleted(self, study_key: str) -> bool:
+        """Say whether the study was deleted and must not come back."""
+        row = self._connection.execute(
+            "SELECT 1 FROM tombstone WHERE study_key = ? AND (admit_again = 0 OR done_at IS NULL)", (study_key,)
+        ).fetchone()
+        return row is not None
+
     def admit(self, keys: InstanceKeys, spooled: Path, sha256: str) -> Admission:
         """Keep the instance at `spooled` durably and index it. Sent again, it changes nothing.
 
@@ -79,11 +88,11 @@ class StudyStore:
         if known is not None:
             return Admission.KNOWN if known["sha256"] == sha256 else Admission.CONFLICTING
         path = self._instance_path(keys)
-        if self._is_deleted(keys.study_key):
+        if self.is_deleted(keys.study_key):
             return Admission.DELETED
         adopt(spooled, path)
         with transaction(self._connection) as connection:
-            if self._is_deleted(keys.study_key):  # it may have been deleted a moment ago
+            if self.is_deleted(keys.study_key):  # it may have been deleted a moment ago
                 path.unlink(missing_ok=True)
                 return Admission.DELETED
             self._touch_study(connection, keys)
@@ -311,13 +320,6 @@ class StudyStore:
             )
 
     # Inside
-
-    def _is_deleted(self, study_key: str) -> bool:
-        """Say whether the study was deleted and must not come back."""
-        row = self._connection.execute(
-            "SELECT 1 FROM tombstone WHERE study_key = ? AND (admit_again = 0 OR done_at IS NULL)", (study_key,)
-        ).fetchone()
-        return row is not None
 
     def _instance_path(self, keys: InstanceKeys) -> Path:
         return self._settings.instances / keys.study_key / f"{keys.instance_key}.dcm"

@@ -52,6 +52,22 @@ CREATE TABLE IF NOT EXISTS label (
     held_out INTEGER NOT NULL DEFAULT 0,
     labelled_at REAL NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS label_history (
+    study_key TEXT NOT NULL REFERENCES study (study_key),
+    sha256 TEXT NOT NULL,
+    grid TEXT NOT NULL,
+    source TEXT NOT NULL,
+    labelled_at REAL NOT NULL,
+    superseded_at REAL NOT NULL,
+    PRIMARY KEY (study_key, sha256, labelled_at)
+) STRICT;
+CREATE TABLE IF NOT EXISTS drawn_mask (
+    sha256 TEXT PRIMARY KEY,
+    study_key TEXT NOT NULL REFERENCES study (study_key),
+    received_at REAL NOT NULL,
+    code TEXT,
+    settled_at REAL
+) STRICT;
 CREATE TABLE IF NOT EXISTS zone_label (
     study_key TEXT PRIMARY KEY REFERENCES study (study_key),
     grid TEXT NOT NULL,
@@ -159,5 +175,6 @@ CREATE TABLE IF NOT EXISTS expired (
 """
 """`finding.verdict` is null until the gate has answered; then it is `clear` or the code of its refusal.
 `label_resampling` says what a mask lost when it was brought to its study's grid; a row counts only for the label with its hash.
+`label_history` holds the masks that another took the place of; `drawn_mask` what came as DICOM SEG, by the hash of its data set.
 `zone_label.points` are a reader's, right and left of the lower, the middle and the upper third; `model_release` is the one whose
 measurement the reader saw, and whose probabilities say where in a zone the opacity lies."""
