@@ -113,19 +113,19 @@ class Cohorts:
 def draw_cohorts(seed: int, *, patients: int = PATIENTS) -> Cohorts:
     """Draw all patients of one seed: no phantom of one seed comes again in another."""
     first = 2_000_000 + 10_000 * seed
-    drawn = [list(_phantoms(site, first + 1000 * at, patients)) for at, site in enumerate(SITES)]
+    drawn = [list(phantoms(site, first + 1000 * at, patients)) for at, site in enumerate(SITES)]
     sites = tuple(tuple(Patient((Pieces(study.slabs, study.seed),)) for study in site) for site in drawn)
     net = load_net(STARTING).eval()
     scored = tuple(tuple(Patient((Pieces(scored_only(study, net), study.seed),)) for study in site) for site in drawn)
     held_out = [
         Case("phantoms of the sites", study.slabs)
         for at, site in enumerate(SITES)
-        for study in _phantoms(site, first + 5000 + 100 * at, HELD_OUT)
+        for study in phantoms(site, first + 5000 + 100 * at, HELD_OUT)
     ]
     held_out += [
         Case("phantoms of new scanners", study.slabs)
         for at, site in enumerate(ELSEWHERE)
-        for study in _phantoms(site, first + 6000 + 100 * at, HELD_OUT)
+        for study in phantoms(site, first + 6000 + 100 * at, HELD_OUT)
     ]
     held_out += [Case("inserted into real scans", slabs) for slabs in _inserted(np.random.default_rng(first + 7000))]
     return Cohorts(sites, scored, tuple(held_out))
@@ -147,7 +147,8 @@ def scored_only(study: Study, net: GgoNet) -> PreparedSlabs:
     return scored_slabs(study.slabs, study.sides, points, net)
 
 
-def _phantoms(site: Site, first: int, count: int) -> Iterator[Study]:
+def phantoms(site: Site, first: int, count: int) -> Iterator[Study]:
+    """Yield `count` phantoms of a site's kind, from the seed `first` on."""
     for seed in range(first, first + count):
         rng = np.random.default_rng([seed, 1])
         made = make_phantom(

@@ -75,6 +75,7 @@ class Code(StrEnum):
     BAD_UPDATE = "bad-update"
     TOO_FEW_SITES = "too-few-sites"
     VIEWS_DIFFER = "views-differ"
+    SCREENED_UPDATE = "screened-update"
     WORSE_THAN_BASE = "worse-than-base"
     # Try again later.
     DISK_FULL = "disk-full"
@@ -147,6 +148,7 @@ MEANINGS: dict[Code, tuple[Family, str]] = {
     Code.BAD_UPDATE: (_REFUSED, "The update is malformed, not finite or bound to another round, site or base."),
     Code.TOO_FEW_SITES: (_REFUSED, "Too few sites are left for a secure summation on the plan's terms."),
     Code.VIEWS_DIFFER: (_REFUSED, "The sites were told different things about one round of secure summation."),
+    Code.SCREENED_UPDATE: (_REFUSED, "The update stands too far from those of the other sites to be counted."),
     Code.WORSE_THAN_BASE: (_REFUSED, "The release does worse than the weights that its training started from."),
     Code.DISK_FULL: (_UNAVAILABLE, "There is not enough space to store safely."),
     Code.PORT_TAKEN: (_UNAVAILABLE, "Another program listens on that port."),

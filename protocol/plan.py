@@ -2,13 +2,16 @@
 
 import math
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from protocol.shape import Lineage, OpaqueId, ReleaseName, Sha256, Shape, SiteId
 
 _LAST_SHARE = 0.1
+
+_FEWEST_TO_COMPARE = 3
+"""Of two updates nobody can say which one is odd."""
 
 
 class Purpose(StrEnum):
@@ -29,6 +32,17 @@ class StrategyName(StrEnum):
     """How the centre combines updates (`strategies/`)."""
 
     FEDAVG = "fedavg"
+    FEDPROX = "fedprox"
+    FEDADAM = "fedadam"
+    TRIMMED_MEAN = "trimmed-mean"
+    MEDIAN = "median"
+    KRUM = "krum"
+    MULTI_KRUM = "multi-krum"
+    CLIPPED_MEAN = "clipped-mean"
+
+
+AVERAGING = frozenset({StrategyName.FEDAVG, StrategyName.FEDPROX, StrategyName.FEDADAM})
+"""Strategies that need nothing but the sum of the updates. Every other one compares the updates with each other."""
 
 
 class Schedule(StrEnum):
@@ -66,6 +80,22 @@ class SecureSumPlan(Shape):
     colluders: Annotated[int, Field(ge=0, le=500)]
 
 
+class Screening(Shape):
+    """Which updates are left out before any are combined; with neither rule, none.
+
+    `norm_factor`: whose norm is more than so many times the median of all norms. `min_cosine`: whose cosine with the coordinate-wise
+    median of all updates is below this.
+    """
+
+    norm_factor: Annotated[float, Field(ge=1, le=1000)] | None = None
+    min_cosine: Annotated[float, Field(ge=-1, lt=1)] | None = None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is a rule at all."""
+        return self.norm_factor is not None or self.min_cosine is not None
+
+
 class RunPlan(Shape):
     """One federated run. Written as TOML by the coordinator, frozen by `acinus-centre train`."""
 
@@ -84,8 +114,86 @@ class RunPlan(Shape):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     server_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     slices_per_patient: Annotated[int, Field(ge=1, le=64)] = 8
+    prox_mu: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    keep_norms: bool = False
+    trim: Annotated[int, Field(ge=0, le=1000)] = 0
+    krum_byzantine: Annotated[int, Field(ge=0, le=1000)] = 0
+    server_learning_rate: Annotated[float, Field(gt=0, le=10)] | None = None
+    adam_beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    adam_beta2: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    adam_tau: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    screening: Screening = Screening()
     privacy: PrivacyPlan
     secure_sum: SecureSumPlan | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        """Refuse keys that contradict one another, or that promise a protection which the strategy does not give.
+
+        A round may count with no more updates than the quorum, so that is the number which a robust rule must stand.
+        """
+        for wrong, advice in (*self._wrong_of_robust_rules(), *self._wrong_of_others()):
+            if wrong:
+                raise ValueError(advice)
+        return self
+
+    def _wrong_of_robust_rules(self) -> tuple[tuple[bool, str], ...]:
+        trims = self.strategy is StrategyName.TRIMMED_MEAN
+        picks = self.strategy in {StrategyName.KRUM, StrategyName.MULTI_KRUM}
+        return (
+            (bool(self.trim) != trims, "trim, at least 1, belongs to the strategy trimmed-mean and to no other"),
+            (2 * self.trim >= self.quorum, "the quorum must be more than twice trim"),
+            (
+                bool(self.krum_byzantine) != picks,
+                "krum_byzantine, at least 1, belongs to krum and multi-krum and to no other",
+            ),
+            (
+                picks and self.quorum < 2 * self.krum_byzantine + 3,
+                "the quorum must be at least twice krum_byzantine plus 3",
+            ),
+            (
+                self.compares_updates and self.quorum < _FEWEST_TO_COMPARE,
+                "a strategy or screening that compares updates needs a quorum of at least 3",
+            ),
+        )
+
+    def _wrong_of_others(self) -> tuple[tuple[bool, str], ...]:
+        adam = self.strategy is StrategyName.FEDADAM
+        return (
+            (self.strategy is StrategyName.FEDPROX and not self.prox_mu, "the strategy fedprox needs prox_mu"),
+            (
+                self.prox_mu > 0 and self.privacy.steps_per_round == 1,
+                "prox_mu does nothing in a round of one step; use more steps_per_round, or leave it away",
+            ),
+            (
+                self.prox_mu * self.learning_rate > 1,
+                "prox_mu times learning_rate must be at most 1, or steps overshoot",
+            ),
+            (adam and self.server_learning_rate is None, "the strategy fedadam needs server_learning_rate"),
+            (adam and self.server_momentum > 0, "fedadam has a momentum of its own; leave server_momentum away"),
+            (
+                self.keep_norms and self.scope is Scope.NORMS,
+                "with keep_norms and the scope norms nothing would be sent",
+            ),
+            (
+                self.secure_sum is not None and self.compares_updates,
+                "secure_sum shows the centre no single update, and this strategy or screening compares them; choose one",
+            ),
+            (
+                self.secure_sum is not None and self.keep_norms,
+                "keep_norms does not go with secure_sum, which adds up every trained parameter",
+            ),
+        )
+
+    @property
+    def compares_updates(self) -> bool:
+        """Whether the centre must see each update by itself. `secure_sum` shows only their sum, so a plan has one or the other."""
+        return self.strategy not in AVERAGING or self.screening.wanted
+
+    @property
+    def server_rate(self) -> float:
+        """By what the centre multiplies a round's step: all of it counts unless the plan says otherwise."""
+        return 1.0 if self.server_learning_rate is None else self.server_learning_rate
 
     def learning_rate_of(self, number: int) -> float:
         """Return the learning rate of a round, 1 to `rounds`.

@@ -130,6 +130,7 @@ def train(
     """Train with the sites of a plan, sign the result and put it into the catalogue. Blocks until the run has ended."""
     from server.runtime import only_run, open_trainer
     from server.training import read_plan, summary
+    from strategies.threat import threat_left_open
 
     with answering(as_json=as_json):
         if (plan is None) == (not resume):
@@ -139,7 +140,7 @@ def train(
         with only_run(settings):
             trainer = open_trainer(settings)
             folder = trainer.begin(wanted) if wanted else trainer.take_up(resume)
-            remark(f"run {folder.run_id}")
+            remark(f"run {folder.run_id}\n{threat_left_open(folder.plan())}")
             signed = trainer.run(folder)
         if as_json:
             say_json(summary(folder, signed.manifest.name))

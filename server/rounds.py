@@ -7,7 +7,7 @@ after a death. It knows nothing of Flower: `Ask` carries a round's question to t
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import chain
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from protocol.codes import Code
 from protocol.errors import RefusedError
 from protocol.plan import RoundOrder, RunPlan, UpdateNotice
+from server.combine import combined, moved
 from server.run import COMPLETED, RoundRecord, RunFolder
 from strategies.arrays import Arrays, added, arrays_sha256, check_update
-from strategies.strategy import STRATEGIES, Strategy
+from strategies.norms import sent_part
+from strategies.strategy import Step
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +49,8 @@ class Tally:
     refused: dict[str, Code] = field(default_factory=dict)
     epsilon: dict[str, float] = field(default_factory=dict)
 
-    def counted(self, answers: Iterator[tuple[str, Said]]) -> Iterator[Arrays]:
-        """Yield the updates that count, one by one, and note what became of every other answer. A site has one answer."""
+    def counted(self, answers: Iterator[tuple[str, Said]]) -> Iterator[tuple[str, Arrays]]:
+        """Yield site and update of those that count, one by one, and note what became of every other answer. A site has one answer."""
         for site, said in answers:
             if site not in self.asked or site in self.sites or site in self.refused:
                 continue
@@ -63,8 +65,13 @@ class Tally:
                 continue
             self.sites.append(site)
             self.epsilon[site] = notice.epsilon
-            yield update
+            yield site, update
         self.refused |= {site: Code.ROUND_LATE for site in self.asked if site not in {*self.sites, *self.refused}}
+
+    def screen(self, sites: tuple[str, ...]) -> None:
+        """Note whose updates were left out by the plan's screening. They were charged like the others, and go on being asked."""
+        self.sites = [site for site in self.sites if site not in sites]
+        self.refused |= dict.fromkeys(sites, Code.SCREENED_UPDATE)
 
 
 def check_answer(order: RoundOrder, site: str, base: Arrays, *, notice: UpdateNotice, update: Arrays) -> None:
@@ -76,7 +83,7 @@ def check_answer(order: RoundOrder, site: str, base: Arrays, *, notice: UpdateNo
     asked = (order.run_id, order.round, site, order.base_sha256)
     if (notice.run_id, notice.round, notice.site, notice.base_sha256) != asked:
         raise RefusedError(Code.BAD_UPDATE, f"The update from {site} is bound to another run, round, site or base.")
-    check_update(update, base)
+    check_update(update, sent_part(order.plan, base))
     if arrays_sha256(update) != notice.update_sha256:
         raise RefusedError(Code.BAD_UPDATE, f"The update from {site} is not the one that its notice names.")
 
@@ -96,7 +103,6 @@ def run_rounds(folder: RunFolder, ask: Ask, *, clock: Callable[[], float]) -> No
     """
     plan = folder.plan()
     done, weights = folder.latest()
-    strategy = STRATEGIES[plan.strategy]
     lasting: dict[str, Code] = {}
     skips = 0
     for number in range(done + 1, plan.rounds + 1):
@@ -105,10 +111,10 @@ def run_rounds(folder: RunFolder, ask: Ask, *, clock: Callable[[], float]) -> No
             return
         started = clock()
         order = RoundOrder(run_id=folder.run_id, round=number, base_sha256=arrays_sha256(weights), plan=plan)
-        carried = _carried(plan, folder)
-        tally, weights = play_round(order, weights, ask, strategy, lasting=lasting, carried=carried)
-        record = recorded(tally, weights, lasting=lasting, seconds=clock() - started)
-        folder.checkpoint(record, weights)
+        tally, step = play_round(order, weights, ask, folder.spool, lasting=lasting)
+        weights, optimizer = (weights, None) if step is None else _stepped(plan, weights, step, folder)
+        record = recorded(tally, weights, optimizer, lasting=lasting, seconds=clock() - started)
+        folder.checkpoint(record, weights, optimizer)
         lasting |= {site: code for site, code in tally.refused.items() if code in LASTING}
         skips = skips + 1 if record.skipped else 0
         log.info("round.ended round=%d sites=%d refused=%d", number, len(record.sites), len(record.refused))
@@ -117,43 +123,29 @@ def run_rounds(folder: RunFolder, ask: Ask, *, clock: Callable[[], float]) -> No
 
 
 def play_round(
-    order: RoundOrder,
-    base: Weights,
-    ask: Ask,
-    strategy: Strategy,
-    *,
-    lasting: Mapping[str, Code],
-    carried: Arrays | None = None,
-) -> tuple[Tally, Weights]:
-    """Ask every site of the plan that has not refused for good, and combine the updates as they come; `carried` is added to the step.
+    order: RoundOrder, base: Weights, ask: Ask, spool: Path, *, lasting: Mapping[str, Code]
+) -> tuple[Tally, Step | None]:
+    """Ask every site of the plan that has not refused for good, and combine the updates as they come.
 
     Returns:
-        What the sites said, and the new weights: the base unchanged if fewer updates than the quorum came.
+        What the sites said, and the step that their updates make together: none if fewer of them than the quorum count.
     """
     sites = tuple(site for site in order.plan.sites if site not in lasting)
     tally = Tally(order, base, sites)
-    updates = tally.counted(ask(order, base, sites))
-    first = next(updates, None)
-    if first is None:
-        return tally, base
-    step = strategy(chain([first], updates))
-    if len(tally.sites) < order.plan.quorum:
-        return tally, base
-    return tally, added(base, step if carried is None else added(step, carried))
+    step, screened = combined(order.plan, tally.counted(ask(order, base, sites)), spool)
+    tally.screen(screened)
+    return tally, step if len(tally.sites) >= order.plan.quorum else None
 
 
-def _carried(plan: RunPlan, folder: RunFolder) -> Arrays | None:
-    """Return the part of the last step that goes on into this one: momentum at the server (Polyak 1964; Hsu et al. 2019).
-
-    The last step *is* the velocity, so it is read from the last two checkpoints and a run that is taken up again has lost none of it.
-    """
-    last = folder.last_step() if plan.server_momentum else None
-    if last is None:
-        return None
-    return {name: np.float32(plan.server_momentum) * array for name, array in last.items()}
+def _stepped(plan: RunPlan, base: Weights, step: Step, folder: RunFolder) -> tuple[Weights, Weights | None]:
+    """Return the new weights, and the state of the centre's optimizer. What sites keep to themselves stays as it was in `base`."""
+    way, optimizer = moved(plan, step, folder)
+    return {**base, **added(sent_part(plan, base), way)}, optimizer
 
 
-def recorded(tally: Tally, weights: Arrays, *, lasting: Mapping[str, Code], seconds: float) -> RoundRecord:
+def recorded(
+    tally: Tally, weights: Arrays, optimizer: Arrays | None, *, lasting: Mapping[str, Code], seconds: float
+) -> RoundRecord:
     """Return the round as it is kept; sites that refused for good earlier stand there with their code."""
     plan: RunPlan = tally.order.plan
     return RoundRecord(
@@ -164,4 +156,5 @@ def recorded(tally: Tally, weights: Arrays, *, lasting: Mapping[str, Code], seco
         epsilon=tally.epsilon,
         skipped=len(tally.sites) < plan.quorum,
         seconds=round(seconds, 3),
+        optimizer_sha256="" if optimizer is None else arrays_sha256(optimizer),
     )

@@ -3,7 +3,10 @@
     runs/<run_id>/plan.json                    RunPlan
     runs/<run_id>/nodes.json                   SuperNode number by site, as it was at the start
     runs/<run_id>/weights-0000.safetensors     what the run starts from; one more file for each round
+    runs/<run_id>/optimizer-0001.safetensors   state of the centre's own optimizer after the newest round, where the strategy has one
     runs/<run_id>/rounds.json                  one entry for each round
+    runs/<run_id>/leaves-open.txt              what the plan does not withstand, in words
+    runs/<run_id>/spool/                       the updates of the present round, where the strategy needs them all
     runs/<run_id>/scores.json                  how each checkpoint does on the public phantoms
     runs/<run_id>/outcome.json                 how the run ended
     runs/<run_id>/flower.json                  Flower's own number for it
@@ -34,6 +37,7 @@ from protocol.release import Scores
 from protocol.shape import canonical_json
 from server.files import unwritable, write_durably
 from strategies.arrays import Arrays, arrays_sha256
+from strategies.threat import threat_left_open
 
 T = TypeVar("T")
 
@@ -47,8 +51,9 @@ _RUN_ID = re.compile(r"[0-9a-f]{32}")
 class RoundRecord:
     """What one round came to.
 
-    `sites` gave an update that counts; `refused` says of each other site why not, by code. A round without its quorum is `skipped`: its
-    updates are dropped and the weights stay as they were.
+    `sites` gave an update that counts; `refused` says of each other site why not, by code. `epsilon` has every site that said what it
+    spent, also one whose update was screened out. A round without its quorum is `skipped`: its updates are dropped and the weights stay
+    as they were. `optimizer_sha256` is empty where the strategy keeps no state.
     """
 
     round: int
@@ -58,6 +63,7 @@ class RoundRecord:
     epsilon: dict[str, float] = field(default_factory=dict)
     skipped: bool = False
     seconds: float = 0.0
+    optimizer_sha256: str = ""
 
 
 _RECORDS: TypeAdapter[list[RoundRecord]] = TypeAdapter(list[RoundRecord])
@@ -98,6 +104,7 @@ class RunFolder:
         try:
             write_durably(self._weights(0), base)
             self.note_nodes(nodes)
+            write_durably(self.path / "leaves-open.txt", f"{threat_left_open(plan)}\n".encode())
             write_durably(self.path / "plan.json", canonical_json(plan))
         except UnavailableError:
             shutil.rmtree(self.path, ignore_errors=True)
@@ -158,12 +165,33 @@ class RunFolder:
         """Return the rounds so far; empty before the first."""
         return self._read("rounds.json", _RECORDS) or []
 
-    def checkpoint(self, record: RoundRecord, weights: Arrays) -> None:
-        """Keep a round: its weights first, then its entry."""
+    @property
+    def spool(self) -> Path:
+        """Where the updates of a round lie while it lasts."""
+        return self.path / "spool"
+
+    def checkpoint(self, record: RoundRecord, weights: Arrays, optimizer: Arrays | None = None) -> None:
+        """Keep a round: its weights and the state of the centre's optimizer first, then its entry. Earlier states go last."""
         if not record.skipped:
-            write_durably(self._weights(record.round), save({name: np.array(array) for name, array in weights.items()}))
+            write_durably(self._weights(record.round), _serialised(weights))
+            if optimizer is not None:
+                write_durably(self._optimizer(record.round), _serialised(optimizer))
         entries = [asdict(one) for one in (*self.records(), record)]
         write_durably(self.path / "rounds.json", json.dumps(entries).encode())
+        newest = self._optimizer(self._newest())
+        for path in self.path.glob("optimizer-*.safetensors"):
+            if path != newest:
+                path.unlink()
+
+    def optimizer_state(self) -> dict[str, NDArray[np.float32]] | None:
+        """Return the state after the newest round that counted, compared with what that round recorded; `None` before the first."""
+        newest = self._newest()
+        if not newest:
+            return None
+        state = _loaded(self._optimizer(newest))
+        if arrays_sha256(state) != self.records()[newest - 1].optimizer_sha256:
+            raise _damaged(self._optimizer(newest))
+        return state
 
     def latest(self) -> tuple[int, dict[str, NDArray[np.float32]]]:
         """Return the number of rounds so far and the weights after them, compared with what their round recorded."""
@@ -183,10 +211,7 @@ class RunFolder:
 
     def weights(self, number: int) -> dict[str, NDArray[np.float32]]:
         """Return the weights after a round that was not skipped; 0 is what the run started from."""
-        try:
-            return dict(load(self._weights(number).read_bytes()))
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-            raise _damaged(self._weights(number)) from error
+        return _loaded(self._weights(number))
 
     def starts_from(self, base: bytes) -> bool:
         """Say whether the run's first weights are the file `base`, byte for byte."""
@@ -225,6 +250,9 @@ class RunFolder:
     def _weights(self, number: int) -> Path:
         return self.path / f"weights-{number:04}.safetensors"
 
+    def _optimizer(self, number: int) -> Path:
+        return self.path / f"optimizer-{number:04}.safetensors"
+
     def _read(self, name: str, kind: TypeAdapter[T]) -> T | None:
         """Return what a file holds, or None if it is not there."""
         path = self.path / name
@@ -234,6 +262,17 @@ class RunFolder:
             return None
         except (OSError, ValidationError) as error:
             raise _damaged(path) from error
+
+
+def _serialised(arrays: Arrays) -> bytes:
+    return save({name: np.array(array) for name, array in arrays.items()})
+
+
+def _loaded(path: Path) -> dict[str, NDArray[np.float32]]:
+    try:
+        return dict(load(path.read_bytes()))
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(path) from error
 
 
 def _damaged(path: Path) -> InvalidInputError:

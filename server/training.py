@@ -20,6 +20,7 @@ from server.catalogue import Catalogue
 from server.run import COMPLETED, RoundRecord, RunFolder, find_run
 from strategies.arrays import Arrays
 from strategies.flower import Fleet
+from strategies.threat import threat_left_open
 
 log = logging.getLogger(__name__)
 
@@ -228,7 +229,10 @@ def read_plan(path: Path) -> RunPlan:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise InvalidInputError(Code.BAD_SETTING, f"{path}: {where}: {first['msg']}. Correct it.") from error
+        what = first["msg"].removeprefix("Value error, ")
+        raise InvalidInputError(
+            Code.BAD_SETTING, f"{path}: {where}{': ' if where else ''}{what}. Correct it."
+        ) from error
 
 
 def check_plan(plan: RunPlan) -> None:
@@ -274,6 +278,7 @@ def summary(folder: RunFolder, release: str | None) -> dict[str, Any]:
         "ok": release is not None,
         "run_id": folder.run_id,
         "release": release,
+        "leaves_open": threat_left_open(folder.plan()),
         "start": {"dice": start.dice, "ggo_error_points": start.ggo_error_points} if start else None,
         "rounds": [_entry(record, scores) for record in folder.records()],
     }

@@ -1,7 +1,8 @@
 """Weights and updates as named arrays: their one hash, and the checks that nothing malformed passes."""
 
 import hashlib
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,29 @@ from protocol.errors import RefusedError
 
 Arrays = Mapping[str, NDArray[np.float32]]
 """Parameters by name, float32."""
+
+Layout = Sequence[tuple[str, tuple[int, ...]]]
+"""Names and shapes of arrays that lie one behind the other."""
+
+
+def layout_of(arrays: Arrays) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Return the layout of `arrays` in the order of their names."""
+    return tuple((name, arrays[name].shape) for name in sorted(arrays))
+
+
+def size_of(layout: Layout) -> int:
+    """Return how many values a layout holds."""
+    return sum(math.prod(shape) for _, shape in layout)
+
+
+def cut(flat: NDArray[np.float32], layout: Layout) -> dict[str, NDArray[np.float32]]:
+    """Return the arrays that lie one behind the other in `flat`, (size_of(layout),), without copying them."""
+    arrays, start = {}, 0
+    for name, shape in layout:
+        size = math.prod(shape)
+        arrays[name] = flat[start : start + size].reshape(shape)
+        start += size
+    return arrays
 
 
 def arrays_sha256(arrays: Arrays) -> str:

@@ -22,6 +22,9 @@ def federated_average(updates: Iterable[Arrays]) -> dict[str, NDArray[np.float32
     for update in updates:
         count += 1
         for name, array in update.items():
-            total[name] = total[name] + array if name in total else array.astype(np.float64)
+            if name in total:
+                total[name] += array
+            else:
+                total[name] = np.array(array, np.float64)
     weight = uniform(count)
-    return {name: (array * weight).astype(np.float32) for name, array in total.items()}
+    return {name: np.multiply(array, weight, out=array).astype(np.float32) for name, array in total.items()}

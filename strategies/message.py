@@ -4,7 +4,6 @@ The shape is a `RoundOrder` on the way to a site and an `UpdateNotice` on the wa
 """
 
 import json
-import math
 from typing import Annotated, TypeVar
 
 import numpy as np
@@ -16,7 +15,7 @@ from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from protocol.plan import RoundOrder, UpdateNotice
 from protocol.shape import Shape, canonical_json
-from strategies.arrays import Arrays
+from strategies.arrays import Arrays, cut, layout_of, size_of
 
 S = TypeVar("S", bound=Shape)
 
@@ -61,7 +60,7 @@ def unpack_notice(content: RecordDict) -> tuple[UpdateNotice, dict[str, NDArray[
 
 def _pack(name: str, shape: Shape, arrays: Arrays) -> RecordDict:
     """Put all weights into one array: Flower carries each array by some requests of its own, and a network has dozens of them."""
-    layout = [(key, arrays[key].shape) for key in sorted(arrays)]
+    layout = layout_of(arrays)
     flat = b"".join(np.ascontiguousarray(arrays[key], dtype="<f4").tobytes() for key, _ in layout)
     weights = Array(dtype="float32", shape=(len(flat) // 4,), stype=_FORMAT, data=flat)
     words = ConfigRecord({_JSON: canonical_json(shape).decode(), _LAYOUT: json.dumps(layout)})
@@ -86,14 +85,9 @@ def _cut(flat: bytes, layout_json: str) -> dict[str, NDArray[np.float32]]:
     layout = _LAYOUTS.validate_json(layout_json)
     if len({name for name, _ in layout}) != len(layout):
         raise ValueError("a name comes twice")
-    if 4 * sum(math.prod(shape) for _, shape in layout) != len(flat):
+    if 4 * size_of(layout) != len(flat):
         raise ValueError("the layout claims more or less than there is")
-    arrays, start = {}, 0
-    for name, shape in layout:
-        size = math.prod(shape)
-        arrays[name] = np.frombuffer(flat, dtype="<f4", count=size, offset=start).reshape(shape)
-        start += 4 * size
-    return arrays
+    return cut(np.frombuffer(flat, dtype="<f4"), layout)
 
 
 def weight_bytes(content: RecordDict) -> int:

@@ -1,6 +1,6 @@
 """Updates are kept before they leave, so that a round that is asked for twice gets the same answer and is charged once.
 
-Training again under one charge would release a second set of noise about the same patients, which the charge does not cover.
+With them, in the same commit, the norms that the site keeps to itself: they belong to the update that they were trained with. Training again under one charge would release a second set of noise about the same patients, which the charge does not cover.
 So the row and the file are on the disk before an update leaves; without a row nothing has left.
 """
 
@@ -16,7 +16,7 @@ from safetensors.numpy import load, save
 from client.store.database import transaction
 from client.store.files import make_folder, write_durably
 from protocol.codes import Code
-from protocol.errors import ConflictError
+from protocol.errors import ConflictError, UnavailableError
 from protocol.plan import RoundOrder
 from strategies.arrays import Arrays, arrays_sha256
 
@@ -27,6 +27,12 @@ CREATE TABLE IF NOT EXISTS released_update (
     base_sha256 TEXT NOT NULL,
     update_sha256 TEXT NOT NULL,
     PRIMARY KEY (run_id, round)
+) STRICT;
+CREATE TABLE IF NOT EXISTS site_norms (
+    lineage TEXT PRIMARY KEY,
+    run_id TEXT NOT NULL,
+    round INTEGER NOT NULL,
+    norms BLOB NOT NULL
 ) STRICT;
 """
 
@@ -59,19 +65,40 @@ class KeptUpdates:
             )
         return self._read(order, row["update_sha256"])
 
-    def keep(self, order: RoundOrder, update: Arrays) -> None:
-        """Write an update down before it leaves.
+    def norms(self, lineage: str) -> dict[str, NDArray[np.float32]] | None:
+        """Return the norms that this site trained last for a lineage and never sent; `None` if there are none.
+
+        Raises:
+            UnavailableError: `node-fault` if they are damaged.
+        """
+        row = self.connection.execute("SELECT norms FROM site_norms WHERE lineage = ?", (lineage,)).fetchone()
+        if row is None:
+            return None
+        try:
+            return dict(load(row["norms"]))
+        except SafetensorError as error:
+            raise UnavailableError(
+                Code.NODE_FAULT, f"The site's own norms of {lineage} are damaged. Restore the node's database."
+            ) from error
+
+    def keep(self, order: RoundOrder, update: Arrays, norms: Arrays | None = None) -> None:
+        """Write an update down before it leaves, and with it the norms that stay here.
 
         Raises:
             UnavailableError: `disk-full`; the update must not leave then.
         """
         make_folder(self.folder / order.run_id)
-        write_durably(self._path(order.run_id, order.round), save({name: np.asarray(a) for name, a in update.items()}))
+        write_durably(self._path(order.run_id, order.round), _serialised(update))
         with transaction(self.connection):
             self.connection.execute(
                 "INSERT INTO released_update VALUES (?, ?, ?, ?)",
                 (order.run_id, order.round, order.base_sha256, arrays_sha256(update)),
             )
+            if norms is not None:
+                self.connection.execute(
+                    "INSERT OR REPLACE INTO site_norms VALUES (?, ?, ?, ?)",
+                    (order.plan.lineage, order.run_id, order.round, _serialised(norms)),
+                )
         self._path(order.run_id, order.round - _ROUNDS_KEPT).unlink(missing_ok=True)
 
     def _read(self, order: RoundOrder, update_sha256: str) -> dict[str, NDArray[np.float32]]:
@@ -85,6 +112,10 @@ class KeptUpdates:
 
     def _path(self, run_id: str, number: int) -> Path:
         return self.folder / run_id / f"{number:04}.safetensors"
+
+
+def _serialised(arrays: Arrays) -> bytes:
+    return save({name: np.asarray(array) for name, array in arrays.items()})
 
 
 def _gone(order: RoundOrder) -> ConflictError:

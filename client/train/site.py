@@ -23,7 +23,8 @@ from client.train.private import Patient, train_privately
 from protocol.codes import Code
 from protocol.errors import RefusedError
 from protocol.plan import LabelUse, RoundOrder, UpdateNotice
-from strategies.arrays import Arrays, arrays_sha256, check_update
+from strategies.arrays import Arrays, added, arrays_sha256, check_update
+from strategies.norms import norms_of, sent_part, with_norms
 
 Update = dict[str, NDArray[np.float32]]
 
@@ -82,8 +83,8 @@ class SiteTrainer:
         update = self.kept.find(order)
         charged = self._charge(order, training)
         if update is None:
-            update = self._train(order, base, patients)
-            self.kept.keep(order, update)
+            update, norms = self._train(order, base, patients)
+            self.kept.keep(order, update, norms)
         notice = UpdateNotice(
             run_id=order.run_id, round=order.round, site=self.site, base_sha256=order.base_sha256,
             update_sha256=arrays_sha256(update), epsilon=charged.epsilon, delta=training.delta,
@@ -131,12 +132,19 @@ class SiteTrainer:
             raise RefusedError(outcome.code)
         return outcome
 
-    def _train(self, order: RoundOrder, base: Arrays, patients: list[Patient]) -> Update:
+    def _train(self, order: RoundOrder, base: Arrays, patients: list[Patient]) -> tuple[Update, Update | None]:
+        """Return the update as it may leave, and the norms that stay where the plan wants that.
+
+        Norms that stay are clipped and noised like everything else: what is sent in the next round depends on them.
+        """
+
         def progress(step: int) -> None:
             log.info("round.step run=%s round=%d step=%d", order.run_id, order.round, step)
 
-        update = train_privately(
-            base, patients, order, randomness=self.randomness, device=self.device, after_step=progress
+        plan = order.plan
+        start = with_norms(base, self.kept.norms(plan.lineage)) if plan.keep_norms else base
+        change = train_privately(
+            start, patients, order, randomness=self.randomness, device=self.device, after_step=progress
         )
-        check_update(update, base)
-        return update
+        check_update(change, start)
+        return sent_part(plan, change), norms_of(added(start, change)) if plan.keep_norms else None

@@ -23,6 +23,11 @@ from tests.fakes.rounds import RUN, SITES, a_plan, answer_to, weights
 
 NORTH, SOUTH, WEST = SITES
 
+
+class Death(BaseException):
+    """What a process feels of kill -9."""
+
+
 Reply = Callable[[RoundOrder, str], Said]
 
 
@@ -238,6 +243,172 @@ def test_an_update_of_another_site_handed_in_as_ones_own_is_left_out(folder: Run
     assert folder.records()[0].refused == {WEST: Code.BAD_UPDATE}
 
 
+# Strategies that look at the updates together.
+
+SEVEN = tuple(f"site-{letter}" for letter in "abcdefg")
+
+
+def seven(folder: RunFolder, **changes: Any) -> RunFolder:
+    """A run of seven sites."""
+    fresh = RunFolder(folder.path.with_name("c" * 32))
+    fresh.start(a_plan(sites=SEVEN, quorum=5, **changes), dict.fromkeys(SEVEN, 1), save(weights()))
+    return fresh
+
+
+@dataclass
+class Seven(Sites):
+    """Honest sites all answer one."""
+
+    def __call__(self, order: RoundOrder, base: Arrays, sites: tuple[str, ...]) -> Iterator[tuple[str, Said]]:
+        self.asked.append((order.round, sites))
+        for site in sites:
+            reply = self.script.get((order.round, site), lambda order, site: answer_to(order, site, step=1.0))
+            assert reply is not None
+            yield site, reply(order, site) if callable(reply) else reply
+
+
+def loud(order: RoundOrder, site: str) -> Said:
+    return answer_to(order, site, step=-1e6)
+
+
+ROBUST: dict[str, dict[str, Any]] = {
+    "trimmed-mean": {"strategy": "trimmed-mean", "trim": 2}, "median": {"strategy": "median"},
+    "krum": {"strategy": "krum", "krum_byzantine": 1}, "multi-krum": {"strategy": "multi-krum", "krum_byzantine": 1},
+    "screened": {"screening": {"norm_factor": 3, "min_cosine": 0}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", sorted(ROBUST))
+def test_a_hostile_site_does_not_move_a_robust_run(folder: RunFolder, rule: str) -> None:
+    run = seven(folder, rounds=2, **ROBUST[rule])
+    play(run, Seven({(1, SEVEN[0]): loud, (2, SEVEN[3]): loud}))
+    assert [float(run.weights(number)["bias"][0]) for number in (1, 2)] == [1.0, 2.0]
+    assert not run.spool.exists()
+
+
+def test_the_same_site_moves_the_plain_mean(folder: RunFolder) -> None:
+    run = seven(folder, rounds=1)
+    play(run, Seven({(1, SEVEN[0]): loud}))
+    assert float(run.weights(1)["bias"][0]) < -1e5
+
+
+def test_a_screened_site_is_named_charged_and_asked_again(folder: RunFolder) -> None:
+    run = seven(folder, rounds=2, **ROBUST["screened"])
+    sites = play(run, Seven({(1, SEVEN[2]): loud}))
+    first, second = run.records()
+    assert first.refused == {SEVEN[2]: Code.SCREENED_UPDATE}
+    assert SEVEN[2] not in first.sites
+    assert first.epsilon == dict.fromkeys(SEVEN, 0.5), "what was spent is spent, also where it counts for nothing"
+    assert (second.refused, second.sites) == ({}, SEVEN)
+    assert [asked for _, asked in sites.asked] == [SEVEN, SEVEN]
+
+
+def test_a_round_with_too_few_unscreened_updates_is_skipped(folder: RunFolder) -> None:
+    run = seven(folder, rounds=2, **ROBUST["screened"])
+    script: dict[tuple[int, str], Said | Reply | None] = {(1, SEVEN[0]): loud, (1, SEVEN[1]): loud}
+    play(run, Seven(script | {(1, SEVEN[2]): Code.ROUND_LATE}))
+    assert [record.skipped for record in run.records()] == [True, False]
+    assert run.records()[0].refused == {
+        SEVEN[0]: Code.SCREENED_UPDATE, SEVEN[1]: Code.SCREENED_UPDATE, SEVEN[2]: Code.ROUND_LATE,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("update", BAD_UPDATES.values(), ids=BAD_UPDATES.keys())
+@pytest.mark.parametrize("rule", sorted(ROBUST))
+def test_what_is_malformed_never_comes_before_a_robust_rule(
+    folder: RunFolder, rule: str, update: dict[str, np.ndarray]
+) -> None:
+    run = seven(folder, rounds=1, **ROBUST[rule])
+    play(run, Seven({(1, SEVEN[6]): lambda order, site: answer_to(order, site, update=update)}))
+    assert run.records()[0].refused == {SEVEN[6]: Code.BAD_UPDATE}
+    assert float(run.weights(1)["bias"][0]) == 1.0
+
+
+# The centre's own optimizer.
+
+
+def test_the_centres_rate_scales_what_a_round_adds(folder: RunFolder) -> None:
+    run = restart(folder, rounds=2, server_learning_rate=0.5)
+    play(run)
+    assert [float(run.weights(number)["bias"][0]) for number in (1, 2)] == [1.0, 2.0]
+
+
+ADAM: dict[str, Any] = {"strategy": "fedadam", "server_learning_rate": 0.1, "rounds": 4}
+
+
+def test_adam_steps_by_the_rate_whatever_the_size_of_the_updates(folder: RunFolder) -> None:
+    run = restart(folder, **ADAM | {"adam_beta1": 0.0, "adam_beta2": 0.0, "adam_tau": 1e-6})
+    play(run)
+    assert [float(run.weights(number)["bias"][0]) for number in (1, 2)] == pytest.approx([0.1, 0.2], rel=1e-4)
+
+
+def test_adam_loses_nothing_by_a_death_and_a_skipped_round(folder: RunFolder) -> None:
+    script: dict[tuple[int, str], Said | Reply | None] = {(2, site): Code.NODE_ABSENT for site in SITES}
+    whole = restart(folder, **ADAM)
+    play(whole, Sites(script))
+
+    def die(order: RoundOrder, site: str) -> Said:
+        raise KeyboardInterrupt
+
+    broken = RunFolder(folder.path.with_name("d" * 32))
+    broken.start(whole.plan(), folder.nodes(), save(weights()))
+    with pytest.raises(KeyboardInterrupt):
+        play(broken, Sites(script | {(3, NORTH): die}))
+    play(broken, Sites(script))
+    assert arrays_sha256(broken.latest()[1]) == arrays_sha256(whole.latest()[1])
+    assert broken.records() == whole.records()
+    assert [path.name for path in sorted(whole.path.glob("optimizer-*"))] == ["optimizer-0004.safetensors"]
+
+
+def test_a_damaged_state_of_the_optimizer_stops_the_run(folder: RunFolder) -> None:
+    run = restart(folder, **ADAM)
+    with pytest.raises(Death):
+        run_rounds(run, _until(run, 3), clock=itertools.count().__next__)
+    path = run.path / "optimizer-0002.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert code_of(lambda: play(run)) is Code.BAD_SHAPE
+    path.unlink()
+    assert code_of(lambda: play(run)) is Code.BAD_SHAPE
+
+
+def _until(run: RunFolder, number: int) -> Callable[[RoundOrder, Arrays, tuple[str, ...]], Iterator[tuple[str, Said]]]:
+    def carry(order: RoundOrder, base: Arrays, sites: tuple[str, ...]) -> Iterator[tuple[str, Said]]:
+        if order.round == number:
+            raise Death
+        yield from Sites()(order, base, sites)
+
+    return carry
+
+
+# Norms that stay at the sites.
+
+
+def with_a_norm(value: float) -> dict[str, np.ndarray]:
+    return {**weights(value), "first_norm.weight": np.full(2, value, np.float32)}
+
+
+def norm_run(folder: RunFolder) -> RunFolder:
+    run = RunFolder(folder.path.with_name("e" * 32))
+    run.start(a_plan(keep_norms=True, rounds=2, server_momentum=0.5), folder.nodes(), save(with_a_norm(3.0)))
+    return run
+
+
+def test_norms_that_sites_keep_stay_those_of_the_base(folder: RunFolder) -> None:
+    run = norm_run(folder)
+    play(run)
+    _, after = run.latest()
+    assert after["first_norm.weight"].tolist() == [3.0, 3.0]
+    assert float(after["bias"][0]) == 3.0 + 2.0 + 3.0
+
+
+def test_an_update_that_holds_norms_all_the_same_is_left_out(folder: RunFolder) -> None:
+    run = norm_run(folder)
+    play(run, Sites({(1, WEST): lambda order, site: answer_to(order, site, update=with_a_norm(1.0))}))
+    assert run.records()[0].refused == {WEST: Code.BAD_UPDATE}
+
+
 # Refusals that last, and the end of a run.
 
 
@@ -250,7 +421,8 @@ def test_who_refuses_for_good_is_not_asked_again_and_stays_written_down(folder: 
 
 
 @pytest.mark.parametrize(
-    "code", [Code.POLICY_HOURS, Code.ROUND_LATE, Code.NODE_ABSENT, Code.NODE_FAULT, Code.BAD_UPDATE]
+    "code",
+    [Code.POLICY_HOURS, Code.ROUND_LATE, Code.NODE_ABSENT, Code.NODE_FAULT, Code.BAD_UPDATE, Code.SCREENED_UPDATE],
 )
 def test_who_could_not_this_time_is_asked_again(folder: RunFolder, code: Code) -> None:
     sites = play(folder, Sites({(1, WEST): code}))
@@ -286,10 +458,6 @@ def test_a_run_without_any_round_that_counts_is_not_completed(folder: RunFolder,
 
 
 # Deaths.
-
-
-class Death(BaseException):
-    """What a process feels of kill -9."""
 
 
 def undisturbed(folder: RunFolder, sites: Sites) -> tuple[list[RoundRecord], str, str | None]:

@@ -425,7 +425,8 @@ def test_a_plan_is_read(tmp_path: Path) -> None:
         (('base = "ggo@0"', 'base = "ggo"'), "base"),
         (('base = "ggo@0"', ""), "base"),
         (("[privacy]", "[privacy"), "cannot be read as TOML"),
-        (("learning_rate = 0.1", "learning_rate = 0.1\nstrategy = 'krum'"), "strategy"),
+        (("learning_rate = 0.1", "learning_rate = 0.1\nstrategy = 'best'"), "strategy"),
+        (("learning_rate = 0.1", "learning_rate = 0.1\nstrategy = 'krum'"), r"plan\.toml: krum_byzantine, at least 1"),
     ],
 )
 def test_a_wrong_plan_is_one_sentence_with_its_place(tmp_path: Path, change: tuple[str, str], says: str) -> None:

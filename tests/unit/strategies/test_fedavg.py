@@ -7,10 +7,9 @@ from hypothesis import strategies as st
 
 from protocol.codes import Code
 from protocol.errors import RefusedError
-from protocol.plan import StrategyName
 from strategies.arrays import added, arrays_sha256, check_update
 from strategies.fedavg import federated_average
-from strategies.strategy import STRATEGIES
+from strategies.stack import mean_of
 from strategies.weighting import uniform
 
 
@@ -37,8 +36,15 @@ def test_the_order_of_arrival_does_not_show(values: list[float]) -> None:
     assert np.allclose(one["a"], other["a"], rtol=0, atol=1e-9)
 
 
-def test_every_name_of_a_plan_has_a_strategy() -> None:
-    assert set(STRATEGIES) == set(StrategyName)
+def test_update_by_update_gives_the_same_bits_as_all_of_them_in_memory() -> None:
+    rng = np.random.default_rng(3)
+    block = rng.normal(size=(9, 5000)).astype(np.float32)
+    streamed = federated_average({"w": row} for row in block)["w"]
+    total = np.zeros(5000)
+    for row in block:
+        total += row
+    assert streamed.tobytes() == (total * uniform(9)).astype(np.float32).tobytes()
+    assert streamed.tobytes() == mean_of(block).tobytes()
 
 
 def test_weights_are_public_constants_that_sum_to_one() -> None:

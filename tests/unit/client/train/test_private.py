@@ -16,6 +16,7 @@ from client.train.private import (
     Patient,
     clipped_sum,
     private_gradient,
+    pull_towards,
     train_privately,
     trained_parameters,
 )
@@ -251,6 +252,36 @@ def test_the_update_is_what_was_learnt_from_the_base_and_the_base_stays() -> Non
     assert update.keys() == base.keys()
     assert all(array.dtype == np.float32 and np.isfinite(array).all() for array in update.values())
     assert all(np.array_equal(base[name], before[name]) for name in base)
+
+
+def from_noise_alone(**changes: object) -> dict[str, np.ndarray]:
+    """The update of a round in which nobody takes part; the same bytes draw the same noise."""
+    return train_privately(to_arrays(net()), [], order(**changes), randomness=Randomness(CountedBytes(1)))
+
+
+def test_the_proximal_term_pulls_back_by_mu_times_what_was_gone() -> None:
+    one, two, pulled = (from_noise_alone(steps_per_round=1), from_noise_alone(), from_noise_alone(prox_mu=0.5))
+    for name in two:  # second step: -lr (g + mu (w - start)), and w - start is the first step
+        assert np.allclose(pulled[name], two[name] - 0.1 * 0.5 * one[name], rtol=1e-4, atol=1e-6)
+    assert any(np.any(pulled[name] != two[name]) for name in two)
+
+
+def test_without_mu_not_one_bit_changes() -> None:
+    one, other = from_noise_alone(), from_noise_alone(prox_mu=0.0)
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_the_proximal_term_takes_nothing_of_the_clipping_norm() -> None:
+    """It is added outside: however large, the patients' part stays what it was."""
+    model = net()
+    parameters = list(model.parameters())
+    start = [parameter.detach() - 100.0 for parameter in parameters]
+    private_gradient(model, parameters, [], plan(), randomness=Randomness(CountedBytes(1)))
+    before = [parameter.grad.clone() for parameter in parameters if parameter.grad is not None]
+    pull_towards(start, parameters, mu=0.25)
+    for parameter, old in zip(parameters, before, strict=True):
+        assert parameter.grad is not None
+        assert torch.allclose(parameter.grad - old, torch.full_like(old, 25.0), atol=1e-4)
 
 
 def test_the_global_seed_of_torch_does_not_decide_the_noise() -> None:

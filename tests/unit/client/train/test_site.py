@@ -1,6 +1,7 @@
 """An order at a site: who says no, in which order things happen, and what a death in between leaves behind."""
 
 import json
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from client.gate import gate as gates
 from client.gate.gate import Gate
@@ -22,6 +22,7 @@ from client.train import kept
 from client.train.cohort import Cohort
 from client.train.kept import KeptUpdates
 from client.train.noise import Randomness
+from client.train.private import train_privately
 from client.train.site import SiteTrainer
 from models.net import GgoNet
 from models.weights import STARTING, load_arrays
@@ -29,6 +30,7 @@ from protocol.codes import Code
 from protocol.errors import ConflictError, FederationError, InvalidInputError, RefusedError, UnavailableError
 from protocol.plan import PrivacyPlan, Purpose, RoundOrder, RunPlan, SecureSumPlan, UpdateNotice
 from strategies.arrays import Arrays, arrays_sha256, check_update
+from strategies.norms import norms_of
 from tests.fakes.labelled import labelled_study
 from tests.fakes.random_bytes import CountedBytes
 
@@ -232,7 +234,7 @@ def test_two_different_updates_of_one_round_never_leave(site: Site, monkeypatch:
     made: list[str] = []
     honest = KeptUpdates.keep
 
-    def die_before_the_row(self: KeptUpdates, asked: RoundOrder, update: dict[str, NDArray[np.float32]]) -> None:
+    def die_before_the_row(self: KeptUpdates, asked: RoundOrder, update: Arrays, norms: Arrays | None) -> None:
         made.append(arrays_sha256(update))
         monkeypatch.setattr(KeptUpdates, "keep", honest)
         raise UnavailableError(Code.DISK_FULL)
@@ -243,6 +245,83 @@ def test_two_different_updates_of_one_round_never_leave(site: Site, monkeypatch:
     left = {arrays_sha256(site.start().answer(order(), BASE)[1]) for _ in range(2)}
     assert len(left) == 1
     assert left.isdisjoint(made)
+
+
+# Norms that stay at the site.
+
+
+def keeping(number: int = 1, lineage: str = "ggo") -> RoundOrder:
+    plan = order().plan.model_copy(update={"keep_norms": True, "lineage": lineage})
+    return order(number, plan=plan)
+
+
+def test_norms_that_stay_are_not_in_the_update_and_are_kept(site: Site) -> None:
+    notice, update = site.trainer.answer(keeping(), BASE)
+    assert not norms_of(update)
+    check_update(update, {name: array for name, array in BASE.items() if name in update})
+    assert notice.update_sha256 == arrays_sha256(update)
+    own = site.start().kept.norms("ggo")
+    assert own is not None
+    assert own.keys() == norms_of(BASE).keys()
+    assert {*update, *own} == {*BASE}
+
+
+def test_norms_that_stay_are_noised_too_and_cost_what_they_always_cost(site: Site, tmp_path: Path) -> None:
+    kept, _ = site.trainer.answer(keeping(), BASE)
+    own = site.trainer.kept.norms("ggo") or {}
+    assert all(np.all(array != BASE[name]) for name, array in own.items()), "noise leaves no value where it was"
+    sent, _ = Site(tmp_path / "other").trainer.answer(order(), BASE)
+    assert kept.epsilon == sent.epsilon
+
+
+def test_the_next_round_begins_from_the_sites_own_norms(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.trainer.answer(keeping(1), BASE)
+    own = site.trainer.kept.norms("ggo") or {}
+    begun: list[Arrays] = []
+
+    def look(base: Arrays, *rest: Any, **more: Any) -> dict[str, np.ndarray]:
+        begun.append(base)
+        return train_privately(base, *rest, **more)
+
+    monkeypatch.setattr("client.train.site.train_privately", look)
+    site.start().answer(keeping(2), BASE)
+    assert all(np.array_equal(begun[0][name], own[name]) for name in own)
+    assert all(np.array_equal(begun[0][name], BASE[name]) for name in BASE if name not in own)
+    after = site.trainer.kept.norms("ggo") or {}
+    assert any(not np.array_equal(after[name], own[name]) for name in own)
+    site.trainer.answer(order(3), BASE)  # a plan that averages everything begins from what it was sent
+    assert all(np.array_equal(begun[1][name], BASE[name]) for name in BASE)
+    assert arrays_sha256(site.trainer.kept.norms("ggo") or {}) == arrays_sha256(after)
+
+
+def test_a_round_that_is_asked_for_again_does_not_move_the_norms(site: Site) -> None:
+    _, update = site.trainer.answer(keeping(), BASE)
+    own = arrays_sha256(site.trainer.kept.norms("ggo") or {})
+    _, same = site.start().answer(keeping(), BASE)
+    assert arrays_sha256(same) == arrays_sha256(update)
+    assert arrays_sha256(site.trainer.kept.norms("ggo") or {}) == own
+
+
+def test_norms_and_the_row_of_their_update_are_written_together_or_not_at_all(site: Site) -> None:
+    site.trainer.answer(keeping(1), BASE)
+    before = arrays_sha256(site.trainer.kept.norms("ggo") or {})
+    connection = site.trainer.kept.connection
+    connection.execute("CREATE TRIGGER full BEFORE INSERT ON site_norms BEGIN SELECT RAISE(ABORT, 'full'); END")
+    with pytest.raises(sqlite3.IntegrityError):
+        site.trainer.answer(keeping(2), BASE)
+    connection.execute("DROP TRIGGER full")
+    assert site.trainer.kept.find(keeping(2)) is None
+    assert arrays_sha256(site.trainer.kept.norms("ggo") or {}) == before
+    site.start().answer(keeping(2), BASE)
+    assert arrays_sha256(site.trainer.kept.norms("ggo") or {}) != before
+    assert site.charges() == [1, 2]
+
+
+def test_norms_belong_to_a_lineage_and_damaged_ones_are_said_so(site: Site) -> None:
+    site.trainer.answer(keeping(), BASE)
+    assert site.trainer.kept.norms("other") is None
+    site.trainer.kept.connection.execute("UPDATE site_norms SET norms = x'00'")
+    assert site.refused(keeping(2)) is Code.NODE_FAULT
 
 
 def test_an_old_copy_of_the_database_put_back_stops_training(site: Site) -> None:
