@@ -14,8 +14,8 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from opacus.accountants import PRVAccountant
-from opacus.accountants.analysis.rdp import compute_rdp, get_privacy_spent
+
+from client.ledger.formulas import prv, rdp
 
 _ORDERS = [1 + x / 10 for x in range(1, 100)] + [*range(11, 64), *range(64, 512, 16), *range(512, 4097, 256)]
 """Rényi orders to try: beyond Opacus's own 64, because much noise and few steps have their best order far out."""
@@ -85,18 +85,18 @@ def _epsilon_rdp(uses: _Uses, delta: float) -> float:
 def _converted(spent: NDArray[np.float64], delta: float) -> float:
     """Return ε of an RDP curve over `_ORDERS` (theorem 21 of Balle et al. 2020, arXiv:1905.09982)."""
     with _orders_may_end():
-        found, _ = get_privacy_spent(orders=_ORDERS, rdp=spent, delta=delta)
+        found, _ = rdp.get_privacy_spent(orders=_ORDERS, rdp=spent, delta=delta)
     return float(found)
 
 
 @lru_cache(maxsize=256)
 def _rdp_of_one_use(sigma: float, q: float) -> NDArray[np.float64]:
-    return np.asarray(compute_rdp(q=q, noise_multiplier=sigma, steps=1, orders=_ORDERS))
+    return np.asarray(rdp.compute_rdp(q=q, noise_multiplier=sigma, steps=1, orders=_ORDERS))
 
 
 @lru_cache(maxsize=256)
 def _epsilon_prv(uses: _Uses, delta: float) -> float:
-    accountant = PRVAccountant()
+    accountant = prv.PRVAccountant()
     accountant.history = list(uses)
     # For q = 1 its distribution function passes through log 0, which comes out right.
     with np.errstate(divide="ignore", invalid="ignore"), _orders_may_end():

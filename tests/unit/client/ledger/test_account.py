@@ -1,15 +1,19 @@
 """ε against closed forms, against Opacus alone, and in the ways that it must move."""
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opacus.accountants import PRVAccountant
+from opacus.accountants.analysis.rdp import compute_rdp
 from scipy.optimize import brentq
 from scipy.stats import norm
 
+from client.ledger import formulas
 from client.ledger.account import Event, course, epsilon
 
 DELTA = 1e-5
@@ -49,6 +53,24 @@ def test_it_is_never_below_what_prv_alone_says() -> None:
     alone = PRVAccountant()
     alone.history = [(4.0, 0.25, 60)]
     assert epsilon([EVENT], DELTA) >= alone.get_epsilon(delta=DELTA)
+
+
+def test_the_formulas_are_those_of_the_whole_opacus() -> None:
+    """They are loaded without it; the whole of it stays what others import, and says the same."""
+    whole = PRVAccountant()
+    assert type(whole).__module__ == formulas.prv.PRVAccountant.__module__
+    assert sys.modules[PRVAccountant.__module__] is not formulas.prv
+    part = formulas.prv.PRVAccountant()
+    whole.history = part.history = [(1.5, 0.5, 6), (4.0, 0.25, 60)]
+    assert part.get_epsilon(delta=DELTA) == whole.get_epsilon(delta=DELTA)
+    asked = {"q": 0.3, "noise_multiplier": 2.0, "steps": 7, "orders": [1.5, 8.0, 64]}
+    assert list(formulas.rdp.compute_rdp(**asked)) == list(compute_rdp(**asked))
+
+
+def test_a_ledger_needs_neither_torch_nor_the_rest_of_opacus() -> None:
+    seen = "import sys, client.ledger.store; print(sorted({name.split('.')[0] for name in sys.modules} & {'torch', 'opacus'}))"
+    done = subprocess.run([sys.executable, "-c", seen], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_nothing_costs_nothing() -> None:

@@ -120,7 +120,8 @@ def test_a_period_has_a_limit_of_its_own_and_comes_to_an_end(path: Path) -> None
 
 
 @pytest.mark.parametrize("sql", ["DELETE FROM spend", "UPDATE spend SET steps = 1"])
-def test_the_database_itself_keeps_its_rows(ledger: BudgetLedger, path: Path, sql: str) -> None:
+def test_the_database_itself_keeps_its_rows(path: Path, sql: str) -> None:
+    ledger = open_ledger(path, rough_price)
     ledger.charge(spend(1), limit=LIMIT)
     with pytest.raises(sqlite3.IntegrityError, match="append-only"):
         sqlite3.connect(path).execute(sql)
@@ -136,7 +137,8 @@ def test_the_database_itself_keeps_its_rows(ledger: BudgetLedger, path: Path, sq
         "UPDATE spend SET hash = replace(hash, substr(hash, 1, 1), 'x') WHERE number = 3",
     ],
 )
-def test_whoever_removes_the_triggers_is_noticed(ledger: BudgetLedger, path: Path, sql: str) -> None:
+def test_whoever_removes_the_triggers_is_noticed(path: Path, sql: str) -> None:
+    ledger = open_ledger(path, rough_price)
     for number in (1, 2, 3):
         ledger.charge(spend(number, event=replace(EVENT, noise_multiplier=9.0)), limit=LIMIT)
     hand = sqlite3.connect(path)

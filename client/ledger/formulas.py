@@ -1,0 +1,61 @@
+"""Opacus's formulas of privacy accounting, without the rest of Opacus.
+
+`import opacus` also loads its optimizers, and with them torch's distributed tensors and sympy: seconds in every command that adds up a
+ledger, and none of it is needed for that. So its modules of accounting are loaded below packages whose `__init__` does not run. Whoever
+imports Opacus itself gets the whole of it as ever, for none of this stays in `sys.modules`.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import module_from_spec
+from types import ModuleType
+from typing import Any
+
+_OPACUS = "opacus"
+_OPTIMIZERS = "opacus.optimizers"
+"""The accountants name one of its types in a signature, and use nothing of it."""
+
+
+@contextmanager
+def _accounting_alone() -> Iterator[None]:
+    """Let the modules below `opacus.accountants` be imported without what lies beside them."""
+    before = _taken_out()
+    path = None
+    try:
+        for name in (_OPACUS, f"{_OPACUS}.accountants"):
+            sys.modules[name] = package = _without_init(name, path)
+            path = list(package.__path__)
+        sys.modules[_OPTIMIZERS] = placeholder = ModuleType(_OPTIMIZERS)
+        placeholder.DPOptimizer = Any  # type: ignore[attr-defined] # any name will do
+        yield
+    finally:
+        _taken_out()
+        sys.modules.update(before)
+
+
+def _without_init(name: str, path: list[str] | None) -> ModuleType:
+    """Return an empty package that finds its modules where the real one does.
+
+    Raises:
+        ModuleNotFoundError: If Opacus is not installed.
+    """
+    found = PathFinder.find_spec(name, path)
+    if found is None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    bare = ModuleSpec(name, None, is_package=True)
+    bare.submodule_search_locations = found.submodule_search_locations
+    return module_from_spec(bare)
+
+
+def _taken_out() -> dict[str, ModuleType]:
+    """Remove all of Opacus from `sys.modules` and return what was there."""
+    names = [name for name in sys.modules if name.partition(".")[0] == _OPACUS]
+    return {name: sys.modules.pop(name) for name in names}
+
+
+with _accounting_alone():
+    rdp = import_module("opacus.accountants.analysis.rdp")
+    prv = import_module("opacus.accountants.prv")
