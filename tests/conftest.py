@@ -1,4 +1,4 @@
-"""For all tests: which files share a worker, and a garbage collector that need not look through all that collection made."""
+"""For all tests: which files share a worker, and no looking for garbage while tests are collected."""
 
 import gc
 from typing import Any
@@ -14,7 +14,6 @@ gc.disable()  # what collection makes lives as long as the process
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
     gc.enable()
-    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)
