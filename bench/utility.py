@@ -16,12 +16,18 @@ Weak labels: a fifth of the patients have masks; of the others a reader's zone s
 Goals: `fl_vs_pooled` ≥ 0.99; of the gap between the starting weights and training without privacy, `gap_recovered_eps8` ≥ 0.75 and
 `gap_recovered_eps2` ≥ 0.55 with shared noise. `false_opacity_real`: most opacity found in real scans without disease, in percent of lung,
 by the network trained at ε = 8 (≤ 2).
+
+All of it takes hours. Every arm that is done is kept in var/bench/utility.jsonl under the hash of what it rests on, and a run that is started again
+goes on from there; `--seed N` computes one seed only and writes no page, so that several can run side by side.
 """
 
+import hashlib
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -44,6 +50,16 @@ DELTA = 1e-5
 ROUNDS, RATE, SLICES = 40, 0.25, 2
 EPSILONS = (1.0, 2.0, 4.0, 8.0)
 SEEDS, TUNING_SEED = (0, 1, 2, 3, 4), 70
+ROOT = Path(__file__).resolve().parents[1]
+KEPT = ROOT / "var" / "bench" / "utility.jsonl"
+FALSE_OPACITY = "most opacity in a real scan without disease, %"
+_CODE = (
+    "bench/utility.py",
+    "bench/patients.py",
+    "client/train/private.py",
+    "client/train/noise.py",
+    "models/lesion.py",
+)
 GOALS = {
     "fl_vs_pooled": Goal(0.99, at_most=False),
     "gap_recovered_eps8": Goal(0.75, at_most=False),
@@ -95,23 +111,68 @@ def measure(quick: bool) -> Table:
     rounds, patients, arms = (4, 8, [ARMS[0], ARMS[1], ARMS[8]]) if quick else (ROUNDS, PATIENTS, list(ARMS))
     dice: dict[str, list[float]] = {}
     groups: dict[tuple[str, str], list[float]] = {}
-    last: Arrays | None = None
+    false_opacity: list[float] = []
+    kept = Kept(KEPT, f"{tuning} {rounds} {patients}")
     for seed in seeds:
-        cohorts = draw_cohorts(seed, patients=patients)
-        start = test(to_arrays(load_net(STARTING)), cohorts.held_out)
-        _note("starting weights", start, dice, groups)
-        for arm in arms:
-            weights = train(arm, cohorts, tuning, rounds=rounds, seed=seed)
-            _note(arm.name, test(weights, cohorts.held_out), dice, groups)
-            print(f"seed {seed}: {arm.name}: Dice {dice[arm.name][-1]:.4f}", file=sys.stderr, flush=True)
-            if arm.name == "ε = 8, shared noise":
-                last = weights
+        for name, tested in run_seed(seed, arms, tuning, rounds=rounds, patients=patients, kept=kept).items():
+            found = tested.pop(FALSE_OPACITY, None)
+            false_opacity += [found] if found is not None else []
+            _note(name, tested, dice, groups)
     table = _as_table(dice, groups, rounds)
-    if last is not None:
-        found = false_opacity_real(last)
-        if found is not None:
-            table.ratios["false_opacity_real"] = found
+    if false_opacity:
+        table.ratios["false_opacity_real"] = max(false_opacity)
     return table
+
+
+def run_seed(
+    seed: int, arms: Sequence[Arm], tuning: Tuning, *, rounds: int, patients: int, kept: "Kept"
+) -> dict[str, dict[str, float]]:
+    """Return what every arm of one seed scores, by group of cases."""
+
+    @cache
+    def cohorts() -> Cohorts:
+        return draw_cohorts(seed, patients=patients)
+
+    def start() -> dict[str, float]:
+        return test(to_arrays(load_net(STARTING)), cohorts().held_out)
+
+    def trained(arm: Arm) -> dict[str, float]:
+        weights = train(arm, cohorts(), tuning, rounds=rounds, seed=seed)
+        tested = test(weights, cohorts().held_out)
+        found = false_opacity_real(weights) if arm.name == "ε = 8, shared noise" else None
+        return tested if found is None else {**tested, FALSE_OPACITY: found}
+
+    scored = {"starting weights": kept.get(seed, "starting weights", start)}
+    for arm in arms:
+        scored[arm.name] = kept.get(seed, arm.name, lambda arm=arm: trained(arm))  # type: ignore[misc] # mypy cannot infer a lambda's default
+        print(f"seed {seed}: {arm.name}: {scored[arm.name]}", file=sys.stderr, flush=True)
+    return scored
+
+
+class Kept:
+    """What is done already, one line each, so that hours of work survive whatever ends them. Several processes may write.
+
+    Args:
+        path: The file.
+        settings: What the results rest on beside the weights and the code.
+    """
+
+    def __init__(self, path: Path, settings: str) -> None:
+        self._path = path
+        rests_on = [STARTING, *(ROOT / name for name in _CODE)]
+        self._key = hashlib.sha256(b"".join([*(one.read_bytes() for one in rests_on), settings.encode()])).hexdigest()
+
+    def get(self, seed: int, name: str, compute: Callable[[], dict[str, float]]) -> dict[str, float]:
+        """Return what is kept under that seed and name, or compute and keep it."""
+        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
+        for line in map(json.loads, lines):
+            if (line["key"], line["seed"], line["name"]) == (self._key, seed, name):
+                return dict(line["scores"])
+        scores = compute()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"key": self._key, "seed": seed, "name": name, "scores": scores}) + "\n")
+        return dict(scores)
 
 
 def train(arm: Arm, cohorts: Cohorts, tuning: Tuning, *, rounds: int, seed: int) -> Arrays:
@@ -261,5 +322,9 @@ def _try(arm: Arm, cohorts: Cohorts, tuning: Tuning) -> None:
 if __name__ == "__main__":
     if "--tune" in sys.argv:
         tune()
+    elif "--seed" in sys.argv:
+        torch.set_num_threads(1)
+        done = Kept(KEPT, f"{Tuning()} {ROUNDS} {PATIENTS}")
+        run_seed(int(sys.argv[-1]), ARMS, Tuning(), rounds=ROUNDS, patients=PATIENTS, kept=done)
     else:
         main("utility", __doc__ or "", measure)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from models.evaluate import evaluate, evaluation_phantoms
 from models.net import LUNG_WIDTHS, GgoNet
-from models.record import TrainingRecord, read_record, sha256_of
+from models.record import NetworkRecord, TrainingRecord, read_record, sha256_of
 from models.weights import LUNGS, STARTING, load_net
 from protocol.errors import FederationError
 from protocol.release import Scores
@@ -110,24 +110,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _identity(record: TrainingRecord | None, hashes: Hashes) -> str:
-    return f"""## Identity
+    networks = (
+        (STARTING.name, hashes.opacity, GgoNet(), None if record is None else record.opacity),
+        (LUNGS.name, hashes.lungs, GgoNet(LUNG_WIDTHS), None if record is None else record.lungs),
+    )
+    return "## Identity\n\n| | |\n|---|---|\n" + "".join(
+        f"| `{name}` | SHA-256 `{sha256}`, {_parameters(net):,} parameters{_run(made)} |\n"
+        for name, sha256, net, made in networks
+    )
 
-| | |
-|---|---|
-{_run(record)}| `starting.safetensors` | SHA-256 `{hashes.opacity}`, {_parameters(GgoNet()):,} parameters |
-| `lungs.safetensors` | SHA-256 `{hashes.lungs}`, {_parameters(GgoNet(LUNG_WIDTHS)):,} parameters |
-"""
 
-
-def _run(record: TrainingRecord | None) -> str:
-    if record is None:
+def _run(made: NetworkRecord | None) -> str:
+    if made is None:
         return ""
-    versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
-    return f"""| Command | `{record.command}`, {record.threads} thread(s) |
-| Seed | {record.seed} |
-| Made with | {versions} |
-| Steps | {record.lung_steps:,} for the lungs, {record.opacity_steps:,} for opacity |
-"""
+    versions = ", ".join(f"{name} {version}" for name, version in made.versions.items())
+    return (
+        f"<br>`{made.command}` at revision `{made.revision}`, seed {made.seed}, {made.threads} thread(s), {made.steps:,} steps,"
+        f" {made.phantoms} phantoms, {made.variants} variants of each scan; {versions}"
+    )
 
 
 def _sources(record: TrainingRecord) -> str:
@@ -137,8 +137,8 @@ def _sources(record: TrainingRecord) -> str:
     table = ["| File | Source | Licence | SHA-256 |", "|---|---|---|---|", *rows] if rows else ["No real anatomy."]
     return f"""## What it learnt from
 
-{record.phantoms} phantoms (`models/phantom.py`), and {record.variants} variants of each of these scans for each network, with disease
-inserted (`models/insertion.py`). No pixel of them is in this repository; `models/weights/training.json` holds the full hashes.
+Phantoms (`models/phantom.py`), and variants of each of these scans with disease inserted (`models/insertion.py`). No pixel of them is in
+this repository; `models/weights/training.json` holds the full hashes.
 
 {chr(10).join(table)}
 

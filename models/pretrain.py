@@ -1,6 +1,6 @@
 """`python -m models.pretrain`: train the shipped weights and write down what they learnt from.
 
-    python -m models.pretrain [--anatomy DIR] [--quick] [--seed N] [--out FILE] [--folds N] [--keep-lungs]
+    python -m models.pretrain [--anatomy DIR] [--quick] [--seed N] [--out FILE] [--folds N] [--only lungs|opacity]
 
 Without `--anatomy` only phantoms are learnt from (that is what CI does, with `--quick`). With it, DIR holds freely licensed CT and
 a manifest (`models.anatomy`). The lung network is written beside FILE as `lungs.safetensors`, the record as `training.json`;
@@ -9,6 +9,7 @@ a manifest (`models.anatomy`). The lung network is written beside FILE as `lungs
 
 import argparse
 import logging
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,13 +27,16 @@ from models.looks import Example
 from models.lungs import find_lungs
 from models.net import LUNG_WIDTHS, GgoNet
 from models.quantify import quantify
-from models.record import RECORD, LeftOut, TrainingRecord, sha256_of
+from models.record import RECORD, LeftOut, NetworkRecord, TrainingRecord, sha256_of
 from models.slabs import lung_grid
 from models.volume import Mask
-from models.weights import LUNGS, STARTING, load_lung_net, save_arrays, to_arrays
+from models.weights import LUNGS, STARTING, save_arrays, to_arrays
 from protocol.errors import FederationError
 
 log = logging.getLogger(__name__)
+
+PARTS = LUNG_PART, OPACITY_PART = "lungs", "opacity"
+"""The two networks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,18 +71,24 @@ class Course:
     opacity: dict[str, list[Example]]
 
 
-def prepare_course(anatomies: Sequence[Anatomy], effort: Effort, *, seed: int) -> Course:
-    """Make all examples once: every network, also those of the folds, learns from a part of them."""
-    rng = np.random.default_rng(seed)
-    lungs: dict[str, list[Example]] = {}
-    opacity: dict[str, list[Example]] = {}
-    for anatomy in anatomies:
-        lungs[anatomy.name] = list(lung_examples(rng, [anatomy], per_anatomy=effort.per_anatomy, phantoms=0))
-        opacity[anatomy.name] = list(opacity_examples(rng, [anatomy], per_anatomy=effort.per_anatomy, phantoms=0))
-        log.info("course.made %s", anatomy.name)
-    lungs[""] = list(lung_examples(rng, [], per_anatomy=0, phantoms=effort.phantoms))
-    opacity[""] = list(opacity_examples(rng, [], per_anatomy=0, phantoms=effort.phantoms))
-    return Course(lungs, opacity)
+def prepare_course(
+    anatomies: Sequence[Anatomy], effort: Effort, *, seed: int, parts: Sequence[str] = (LUNG_PART, OPACITY_PART)
+) -> Course:
+    """Make all examples once: every network, also those of the folds, learns from a part of them.
+
+    Each anatomy has its own randomness for each network, so that one network alone sees what it would see in a full run.
+    """
+    made: dict[str, dict[str, list[Example]]] = {LUNG_PART: {}, OPACITY_PART: {}}
+    for part in parts:
+        make = {LUNG_PART: lung_examples, OPACITY_PART: opacity_examples}[part]
+        of_part = [seed, PARTS.index(part)]
+        for index, anatomy in enumerate(anatomies):
+            rng = np.random.default_rng([*of_part, 1 + index])
+            made[part][anatomy.name] = list(make(rng, [anatomy], per_anatomy=effort.per_anatomy, phantoms=0))
+            log.info("course.made %s for %s", anatomy.name, part)
+        rng = np.random.default_rng([*of_part, 0])
+        made[part][""] = list(make(rng, [], per_anatomy=0, phantoms=effort.phantoms))
+    return Course(made[LUNG_PART], made[OPACITY_PART])
 
 
 def train(
@@ -88,9 +98,9 @@ def train(
     seed: int,
     without: Sequence[str] = (),
     share: float = 1.0,
-    lungs: GgoNet | None = None,
+    parts: Sequence[str] = PARTS,
 ) -> Nets:
-    """Train both networks on a course, leaving some anatomies out and going on for a `share` of the full length; `lungs` is kept if given."""
+    """Train on a course, leaving some anatomies out and going on for a `share` of the full length; what is not among `parts` stays untrained."""
     torch.manual_seed(seed)
     lung_set, opacity_set = (
         [example for name, examples in part.items() if name not in without for example in examples]
@@ -99,10 +109,12 @@ def train(
     lung_schedule = Schedule(
         steps=int(effort.lung_steps * share), slices=8, size=(112, 144), full=(144, 176), of_lungs=True
     )
-    fresh = GgoNet(LUNG_WIDTHS)  # drawn in any case, so that the other network starts from the same place
-    lungs = lungs or fit(fresh, lung_set, lung_schedule, seed=seed + 1)
-    opacity = fit(GgoNet(), opacity_set, Schedule(steps=int(effort.opacity_steps * share)), seed=seed + 2)
-    return Nets(lungs, opacity)
+    schedule = Schedule(steps=int(effort.opacity_steps * share))
+    first, second = GgoNet(LUNG_WIDTHS), GgoNet()  # drawn in any case, so that each starts from the same place
+    return Nets(
+        fit(first, lung_set, lung_schedule, seed=seed + 1) if LUNG_PART in parts else first,
+        fit(second, opacity_set, schedule, seed=seed + 2) if OPACITY_PART in parts else second,
+    )
 
 
 def cross_check(
@@ -160,35 +172,58 @@ def _run(options: argparse.Namespace) -> None:
     effort = QUICK if options.quick else FULL
     manifest = read_manifest(options.anatomy) if options.anatomy else Manifest(volumes=())
     anatomies = list(load_anatomy(options.anatomy, manifest)) if options.anatomy else []
-    course = prepare_course(anatomies, effort, seed=options.seed)
-    kept = load_lung_net(options.out.with_name(LUNGS.name)) if options.keep_lungs else None
-    nets = train(course, effort, seed=options.seed, lungs=kept)
+    wanted = (options.only,) if options.only else PARTS
+    course = prepare_course(anatomies, effort, seed=options.seed, parts=PARTS if options.folds else wanted)
+    nets = train(course, effort, seed=options.seed, parts=wanted)
     left_out = cross_check(anatomies, course, effort, seed=options.seed, folds=options.folds)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    if kept is None:
+    if LUNG_PART in wanted:
         save_arrays(to_arrays(nets.lungs), options.out.with_name(LUNGS.name))
-    save_arrays(to_arrays(nets.opacity), options.out)
-    record = _record(options, manifest, left_out, effort)
-    options.out.with_name(RECORD).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    if OPACITY_PART in wanted:
+        save_arrays(to_arrays(nets.opacity), options.out)
+    _write_record(options, manifest, left_out, effort)
 
 
-def _record(
-    options: argparse.Namespace, manifest: Manifest, left_out: Sequence[LeftOut], effort: Effort
-) -> TrainingRecord:
+def _write_record(options: argparse.Namespace, manifest: Manifest, left_out: Sequence[LeftOut], effort: Effort) -> None:
+    """Write down what made the networks of this run; the other one's record stays as it is."""
+    path = options.out.with_name(RECORD)
+    before = (
+        TrainingRecord.model_validate_json(path.read_bytes()) if options.only and path.is_file() else TrainingRecord()
+    )
     words = [
         "python -m models.pretrain",
         "--anatomy DIR" if manifest.volumes else "",
         "--quick" if options.quick else "",
-        "--keep-lungs" if options.keep_lungs else "",
     ]
     tail = f"--seed {options.seed}" + (f" --folds {options.folds}" if options.folds else "")
-    return TrainingRecord(
-        command=" ".join(word for word in [*words, tail] if word), seed=options.seed,
-        versions={name: version(name) for name in ("torch", "monai", "numpy", "scipy")}, threads=torch.get_num_threads(),
-        phantoms=effort.phantoms, variants=effort.per_anatomy, lung_steps=effort.lung_steps, opacity_steps=effort.opacity_steps,
-        lung_sha256=sha256_of(options.out.with_name(LUNGS.name)), opacity_sha256=sha256_of(options.out),
-        anatomies=manifest.volumes, left_out=tuple(left_out),
-    )  # fmt: skip
+    files = {LUNG_PART: options.out.with_name(LUNGS.name), OPACITY_PART: options.out}
+    steps = {LUNG_PART: effort.lung_steps, OPACITY_PART: effort.opacity_steps}
+    made = {
+        part: NetworkRecord(
+            sha256=sha256_of(files[part]), command=" ".join(word for word in [*words, tail] if word), revision=_revision(),
+            seed=options.seed, versions={name: version(name) for name in ("torch", "monai", "numpy", "scipy")},
+            threads=torch.get_num_threads(), steps=steps[part], phantoms=effort.phantoms, variants=effort.per_anatomy,
+            anatomies=manifest.volumes,
+        )
+        for part in ((options.only,) if options.only else PARTS)
+    }  # fmt: skip
+    record = before.model_copy(update={**made, "left_out": tuple(left_out)})
+    path.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def _revision() -> str:
+    """Return the revision of the checkout, with `-dirty` if it has changes; `unknown` outside one."""
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
 
 
 def _options() -> argparse.ArgumentParser:
@@ -201,9 +236,9 @@ def _options() -> argparse.ArgumentParser:
         "--folds", type=int, default=0, help="leave every volume out once, in N groups: takes longer than the training"
     )
     parser.add_argument(
-        "--keep-lungs",
-        action="store_true",
-        help="train the opacity network alone, beside the lung network that lies there: half the time; the same file as a full run gives",
+        "--only",
+        choices=PARTS,
+        help="train one network alone; the same file as a full run gives",
     )
     return parser
 

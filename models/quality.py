@@ -13,6 +13,8 @@ _THICK_MM = 6.0
 _SMALL_ML = 2000.0
 _ASYMMETRY = 3.0
 _LOW_DOSE_HU = 45.0
+_DENSE_HU = -750
+"""Breathed in, half of a lung's voxels are darker: the medians of eight scans at hand are -803 to -918 HU, that of one in free breathing is -718."""
 _CUT_CM2 = 6.0
 _EDGE_MM = 2.0
 _CUT_SHARE = 0.03
@@ -38,9 +40,21 @@ def voxel_flags(volume: Volume, lungs: Mask, numbers: Quantification) -> tuple[Q
         QualityFlag.THICK_SLICES: volume.spacing_mm[0] > _THICK_MM,
         QualityFlag.LOW_DOSE: noise_hu(volume, lungs) > _LOW_DOSE_HU,
         QualityFlag.SMALL_LUNGS: complete and right + left < _SMALL_ML,
+        QualityFlag.DENSE_LUNGS: median_hu(volume, lungs) > _DENSE_HU,
         QualityFlag.LARGE_LUNG_ASYMMETRY: max(right, left) > _ASYMMETRY * max(1e-9, min(right, left)),
     }
     return tuple(flag for flag in QualityFlag if raised.get(flag, False))
+
+
+def median_hu(volume: Volume, lungs: Mask) -> float:
+    """Return the median of the lungs' voxels, from at most some 40 slices.
+
+    Lungs that are dense all over were breathed out, or are ill all over: haze can then be counted that is none, or overlooked, and no
+    measurement of this scan alone can tell which.
+    """
+    step = max(1, len(lungs) // _LOOKS)
+    inside = volume.hu[::step][lungs[::step] > 0]
+    return float(np.median(inside)) if inside.size else float(_DENSE_HU)
 
 
 def noise_hu(volume: Volume, lungs: Mask) -> float:

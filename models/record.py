@@ -1,4 +1,4 @@
-"""What made weights, in one JSON file beside them: the run, the scans it learnt from, the hashes of what came out.
+"""What made weights, in one JSON file beside them: for each network the run, the scans it learnt from, the hash of what came out.
 
 A record that stands beside other weights than its own is refused: it would name sources that they never saw.
 """
@@ -28,24 +28,38 @@ class LeftOut(BaseModel):
     lung_dice: float
 
 
-class TrainingRecord(BaseModel):
-    """One run of `python -m models.pretrain`."""
+class NetworkRecord(BaseModel):
+    """The run of `python -m models.pretrain` that made one network; `revision` is the code's own, as git describes it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    sha256: str
     command: str
+    revision: str
     seed: int
     versions: dict[str, str]
     threads: int
+    steps: int
     phantoms: int
     variants: int
-    """Of each scan, for each network."""
-    lung_steps: int
-    opacity_steps: int
-    lung_sha256: str
-    opacity_sha256: str
+    """Of each scan."""
     anatomies: tuple[Entry, ...]
+
+
+class TrainingRecord(BaseModel):
+    """Both networks. One that is not trained yet has no record."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    lungs: NetworkRecord | None = None
+    opacity: NetworkRecord | None = None
     left_out: tuple[LeftOut, ...] = ()
+
+    @property
+    def anatomies(self) -> tuple[Entry, ...]:
+        """Every scan that either network learnt from, once."""
+        networks = (self.lungs, self.opacity)
+        return tuple(dict.fromkeys(entry for network in networks if network is not None for entry in network.anatomies))
 
 
 def read_record(weights: Path, lungs: Path) -> TrainingRecord | None:
@@ -63,7 +77,8 @@ def read_record(weights: Path, lungs: Path) -> TrainingRecord | None:
         raise InvalidInputError(
             Code.BAD_SETTING, f"{path} is damaged; `python -m models.pretrain` writes it anew with the weights."
         ) from error
-    if (sha256_of(weights), sha256_of(lungs)) != (record.opacity_sha256, record.lung_sha256):
+    spoken_of = [network.sha256 for network in (record.opacity, record.lungs) if network is not None]
+    if spoken_of != [sha256_of(weights), sha256_of(lungs)]:
         raise InvalidInputError(
             Code.BAD_SETTING, f"{path} is of other weights than those beside it; train again, or restore them."
         )

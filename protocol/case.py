@@ -79,6 +79,7 @@ class QualityFlag(StrEnum):
     SHARP_KERNEL = "sharp-kernel"
     LOW_DOSE = "low-dose"
     SMALL_LUNGS = "small-lungs"
+    DENSE_LUNGS = "dense-lungs"
     LARGE_LUNG_ASYMMETRY = "large-lung-asymmetry"
     UNKNOWN_ACQUISITION = "unknown-acquisition"
 

@@ -15,15 +15,16 @@ HASHES = card.Hashes(opacity="22" * 32, lungs="11" * 32)
 SCORES = Scores(cases=12, dice=0.876, ggo_error_points=0.54, false_opacity_points=0.1)
 
 
+def network(**changes):
+    return {
+        "sha256": "11" * 32, "command": "python -m models.pretrain --anatomy DIR --seed 3", "revision": "abc1234", "seed": 3,
+        "versions": {"torch": "9.9"}, "threads": 1, "steps": 1500, "phantoms": 60, "variants": 15, "anatomies": (SCAN,),
+    } | changes  # fmt: skip
+
+
 def record(**changes):
-    return TrainingRecord.model_validate(
-        {
-            "command": "python -m models.pretrain --anatomy DIR --seed 3", "seed": 3, "versions": {"torch": "9.9"}, "threads": 1,
-            "phantoms": 60, "variants": 15, "lung_steps": 1500, "opacity_steps": 2000, "lung_sha256": "11" * 32,
-            "opacity_sha256": "22" * 32, "anatomies": (SCAN,),
-        }
-        | changes
-    )  # fmt: skip
+    both = {"lungs": network(), "opacity": network(sha256="22" * 32, steps=2000)}
+    return TrainingRecord.model_validate(both | changes)
 
 
 def test_shipped_weights_are_small_and_no_other_record_stands_beside_them():
@@ -48,9 +49,13 @@ def test_sources_licences_and_scores_are_on_the_card():
         "22" * 32,
         "Dice of opacity 0.876",
         "torch 9.9",
+        "revision `abc1234`",
+        "1,500 steps",
+        "2,000 steps",
         "Known failures",
     ):
         assert word in text
+    assert text.count("A collection, case 7") == 1
     assert "Left out" not in text
     assert "No record was kept" not in text
 
@@ -75,20 +80,20 @@ def test_the_part_on_real_scans_is_replaced_and_nothing_else():
     assert twice == once.replace("FIRST", "SECOND")
 
 
-@pytest.mark.parametrize("spoil", ["weights", "record"])
+@pytest.mark.parametrize("spoil", ["weights", "record", "half"])
 def test_a_record_of_other_weights_is_refused(tmp_path, spoil):
     weights, lungs = tmp_path / "starting.safetensors", tmp_path / "lungs.safetensors"
     weights.write_bytes(b"opacity")
     lungs.write_bytes(b"lungs")
-    text = record(opacity_sha256=sha256_of(weights), lung_sha256=sha256_of(lungs)).model_dump_json()
-    (tmp_path / RECORD).write_text(text)
-    kept = read_record(weights, lungs)
-    assert kept is not None
-    assert kept.seed == 3
+    own = record(opacity=network(sha256=sha256_of(weights)), lungs=network(sha256=sha256_of(lungs)))
+    (tmp_path / RECORD).write_text(own.model_dump_json())
+    assert read_record(weights, lungs) == own
     if spoil == "weights":
         lungs.write_bytes(b"others")
+    elif spoil == "half":
+        (tmp_path / RECORD).write_text(own.model_copy(update={"lungs": None}).model_dump_json())
     else:
-        (tmp_path / RECORD).write_text("{}")
+        (tmp_path / RECORD).write_text('{"lungs": 7}')
     with pytest.raises(InvalidInputError) as caught:
         read_record(weights, lungs)
     assert caught.value.code is Code.BAD_SETTING

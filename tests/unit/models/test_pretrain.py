@@ -14,6 +14,7 @@ from models.loss import patient_loss
 from models.net import GgoNet
 from models.record import read_record
 from models.weights import load_net
+from protocol.errors import InvalidInputError
 from tests.unit.models.grids import phantom
 
 TINY = pretrain.Effort(per_anatomy=1, phantoms=1, lung_steps=2, opacity_steps=2, fold_share=1.0, checks=1)
@@ -38,8 +39,21 @@ def test_phantoms_alone_make_weights(tmp_path, quiet):
         "training.json",
     ]
     record = read_record(outs[0], outs[0].with_name("lungs.safetensors"))
-    assert (record.seed, record.anatomies, record.left_out, record.phantoms) == (3, (), (), TINY.phantoms)
-    assert record.command == "python -m models.pretrain --quick --seed 3"
+    assert (record.anatomies, record.left_out) == ((), ())
+    for network in (record.lungs, record.opacity):
+        assert (network.seed, network.phantoms, network.steps) == (3, TINY.phantoms, 2)
+        assert network.command == "python -m models.pretrain --quick --seed 3"
+
+
+def test_each_network_trained_alone_is_the_one_of_a_full_run(tmp_path, quiet):
+    whole, parts = tmp_path / "whole" / "starting.safetensors", tmp_path / "parts" / "starting.safetensors"
+    assert pretrain.main(["--quick", "--seed", "3", "--out", str(whole)]) == 0
+    assert pretrain.main(["--quick", "--seed", "3", "--out", str(parts), "--only", "opacity"]) == 0
+    with pytest.raises(InvalidInputError, match=r"cannot be read|other weights"):
+        read_record(parts, parts.with_name("lungs.safetensors"))
+    assert pretrain.main(["--quick", "--seed", "3", "--out", str(parts), "--only", "lungs"]) == 0
+    for name in ("lungs.safetensors", "starting.safetensors", "training.json"):
+        assert whole.with_name(name).read_bytes() == parts.with_name(name).read_bytes()
 
 
 def test_a_bad_manifest_ends_with_its_exit_code(tmp_path, quiet):

@@ -59,6 +59,21 @@ def test_low_dose_is_noise():
     assert QualityFlag.LOW_DOSE in flags(loud.volume.hu, loud.lungs)
 
 
+@pytest.mark.parametrize("rise", [0, 60, 160])
+def test_lungs_that_are_dense_all_over_say_so(rise):
+    """Breathed out, or faintly ill everywhere: one scan cannot tell."""
+    made = phantom(1, 0.0)
+    hu = np.where(made.lungs > 0, made.volume.hu + rise, made.volume.hu).astype(np.int16)
+    dense = float(np.median(hu[made.lungs > 0])) > -750
+    assert dense is (rise == 160)
+    assert (QualityFlag.DENSE_LUNGS in flags(hu, made.lungs)) is dense
+
+
+def test_disease_of_a_third_of_the_lungs_leaves_them_dark_enough():
+    made = phantom(1, 0.35)
+    assert QualityFlag.DENSE_LUNGS not in flags(made.volume.hu, made.lungs)
+
+
 @pytest.mark.parametrize("sigma", [10.0, 40.0, 80.0])
 def test_noise_of_a_flat_picture_is_its_standard_deviation(sigma):
     rng = np.random.default_rng(0)
