@@ -24,7 +24,7 @@ from strategies.threat import threat_left_open
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.3
+LOOK_SECONDS = 1.0
 PATIENCE_SECONDS = 60.0
 """How long the SuperLink may be away in the midst of a run."""
 

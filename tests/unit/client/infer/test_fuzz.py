@@ -65,14 +65,14 @@ def seeds() -> tuple[bytes, ...]:
     return as_bytes(plain.dataset(1)), *packed, as_bytes(deflated), as_bytes(enhanced(3))
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(seed=st.integers(0, 4), edits=EDITS)
 def test_mutated_dicom_is_a_volume_or_a_code(seed: int, edits: list[tuple[str, float, bytes]]) -> None:
     whole = as_bytes(plain_series(2, 32).dataset(0))
     assert code_of(lambda: dicom_scan([whole, mutated(seeds()[seed], edits, 1600)])) in CODES
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(edits=EDITS)
 def test_mutated_nifti_is_a_volume_or_a_code(
     tmp_path_factory: pytest.TempPathFactory, edits: list[tuple[str, float, bytes]]
