@@ -27,10 +27,16 @@ def curve(course: Sequence[float], *, limit: float) -> Markup:
         f'<line class="limit" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{_y(limit, ceiling)}" y2="{_y(limit, ceiling)}"/>',
         f'<text class="limit" x="{_WIDTH - _RIGHT}" y="{_y(limit, ceiling) - 5}" text-anchor="end">limit {limit:g}</text>',
         f'<text x="{_LEFT}" y="{_HEIGHT - 6}">charge 1</text>',
-        f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 6}" text-anchor="end">charge {len(course)}</text>',
+        *_last_mark(len(course)),
         "</svg>",
     ]
     return Markup("".join(parts))  # noqa: S704 - nothing but our own numbers is in it
+
+
+def _last_mark(charges: int) -> list[str]:
+    """Number the last charge, if it is not the first."""
+    mark = f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 6}" text-anchor="end">charge {charges}</text>'
+    return [mark] if charges > 1 else []
 
 
 def _steps(course: Sequence[float], ceiling: float) -> str:

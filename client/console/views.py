@@ -239,7 +239,8 @@ def budget(ward: Ward) -> dict[str, Any]:
         "charges": [
             {
                 "number": entry.number, "run": entry.spend.run_id, "round": entry.spend.round, "steps": entry.spend.event.steps,
-                "sigma": entry.spend.event.noise_multiplier, "rate": entry.spend.event.sample_rate, "at": entry.charged_at,
+                "sigma": entry.spend.event.noise_multiplier, "rate": entry.spend.event.sample_rate,
+                "at": local(datetime.fromisoformat(entry.charged_at).timestamp()),
             }
             for entry in reversed(spent.charges)
         ],
@@ -263,5 +264,6 @@ def percent(fraction: float) -> float:
 
 
 def local(seconds: float) -> str:
-    """Return a time in the site's own zone, to the minute."""
-    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%d %b %H:%M")
+    """Return a time in the site's own zone, to the minute; with its year unless that is this one."""
+    moment, now = datetime.fromtimestamp(seconds, UTC).astimezone(), datetime.now(UTC).astimezone()
+    return moment.strftime("%d %b %H:%M" if moment.year == now.year else "%d %b %Y %H:%M")

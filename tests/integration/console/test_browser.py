@@ -26,6 +26,7 @@ from client.gateway.serve import serve
 from client.staff.accounts import BY_COMMAND
 from client.staff.passwords import Cost
 from client.staff.roles import GRANTED, Role
+from client.store.records import SignedScores
 from tests.fakes.ct_series import as_bytes, plain_series
 from tests.fakes.node_home import Home
 from tests.unit.client.console.conftest import FIRST, PASSWORD, Staff
@@ -60,7 +61,17 @@ class Node:
         self.measured = staff.receive("measured")
         staff.receive("odd", Modality="MR")
         staff.measure(self.measured)
-        staff.store.labels.keep_mask(self.measured, grid="grid", source="radiology", sha256="a" * 64)
+        for source, sha256 in (("radiology", "a" * 64), ("Dr Example", "b" * 64)):
+            staff.store.labels.keep_mask(self.measured, grid="grid", source=source, sha256=sha256)
+        read = staff.receive("read")
+        staff.measure(read)
+        for key in (self.measured, read):
+            staff.store.labels.keep_scores(
+                SignedScores(
+                    study_key=key, reader_id="c" * 32, points=((3, 2), (2, 1), (0, 1)), reported_at=2e6, signed_at=2e6
+                )
+            )
+        self.home.desk().hear_staff(self.measured, {"pcr": "positive", "clinical_question": "Pneumonia?"})
         staff.refuse(staff.receive("refused"))
         staff.spend()
         for name, role in (("anna", Role.ADMINISTRATOR), ("berta", Role.ADMINISTRATOR), ("tom", Role.TECHNICIAN)):

@@ -31,3 +31,13 @@ def test_more_than_the_limit_is_still_on_the_page() -> None:
 
 def test_no_limit_at_all_divides_by_nothing() -> None:
     assert "ε rose to 1.00" in curve([1.0], limit=0.0)
+
+
+def test_one_charge_is_numbered_once_and_the_last_of_several_too() -> None:
+    marks = [
+        [text.text for text in ET.fromstring(curve(course, limit=8.0)).findall("text")]
+        for course in ([2.0], [2.0, 3.0])
+    ]
+    assert [[mark for mark in said if mark and mark.startswith("charge")] for said in marks] == [
+        ["charge 1"], ["charge 1", "charge 2"],
+    ]  # fmt: skip

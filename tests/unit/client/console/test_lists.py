@@ -1,7 +1,10 @@
 """Lists on the page: filtered, sorted, paged; a study measured again; labels decided on. Of a patient nothing."""
 
+from datetime import UTC, datetime
+
 import pytest
 
+from client.console import views
 from client.staff.roles import Role
 from client.store.records import Loss, SignedScores, StudyState
 from protocol.plan import LabelUse
@@ -174,3 +177,23 @@ def test_zone_scores_are_held_out_on_the_page(doctor: Staff) -> None:
     doctor.send(f"/labels/{key}/hold-out")
     cases = doctor.store.labels.training_cases(LabelUse.MASKS_AND_ZONE_SCORES)
     assert key not in {case.study_key for case in cases}
+
+
+def test_a_moment_of_another_year_says_which(staff: Staff) -> None:
+    assert " 1970 " in views.local(1_000_000.0)
+    assert str(datetime.now(UTC).year) not in views.local(datetime.now(UTC).timestamp())
+
+
+def test_charges_are_told_in_the_sites_own_time(staff: Staff) -> None:
+    staff.spend()
+    shown = staff.get("/ledger").text
+    (charge,) = staff.ward.spent().charges
+    assert views.local(datetime.fromisoformat(charge.charged_at).timestamp()) in shown
+    assert charge.charged_at not in shown
+
+
+def test_the_form_names_each_field(doctor: Staff) -> None:
+    shown = doctor.get(f"/studies/{the_key(doctor)}").text
+    for name in ("pcr", "pcr_date", "care_setting", "sex", "age", "clinical_question"):
+        assert f'<label for="{name}">' in shown
+        assert f'id="{name}" name="{name}"' in shown
