@@ -12,11 +12,12 @@ from flwr.serverapp import Grid, ServerApp
 
 from protocol.codes import Code
 from protocol.plan import RoundOrder
+from server.bell import ORDERS, REPLIES, Bell
 from server.family import end_with_parent
 from server.rounds import Ask, Said, run_rounds
 from server.run import RunFolder
 from strategies.arrays import Arrays
-from strategies.flower import ask, run_setting
+from strategies.flower import LONGEST_LOOK_SECONDS, POLLING, Waiting, ask, run_setting
 from strategies.message import pack_order
 
 app = ServerApp()
@@ -28,17 +29,25 @@ def main(grid: Grid, context: Context) -> None:
     end_with_parent()
     folder = RunFolder(Path(run_setting(context, "run-dir")))
     with folder.held(context.run_id):
-        run_rounds(folder, way_to_sites(grid, folder.nodes()), clock=time.monotonic)
+        waiting = by_bells(folder.path.parent)
+        run_rounds(folder, way_to_sites(grid, folder.nodes(), waiting), clock=time.monotonic)
 
 
-def way_to_sites(grid: Grid, nodes: dict[str, int]) -> Ask:
+def by_bells(runs: Path) -> Waiting:
+    """Return how to wait for replies where the fleet gateway rings for each, and hears of orders."""
+    orders, replies = Bell(runs / ORDERS), Bell(runs / REPLIES)
+    return Waiting(asked=orders.ring, rest=lambda _: replies.rest(LONGEST_LOOK_SECONDS))
+
+
+def way_to_sites(grid: Grid, nodes: dict[str, int], waiting: Waiting = POLLING) -> Ask:
     """Return what carries a question to the sites by the numbers of their SuperNodes, and to nobody else."""
     names = {number: site for site, number in nodes.items()}
 
     def carry(order: RoundOrder, base: Arrays, sites: tuple[str, ...]) -> Iterator[tuple[str, Said]]:
         yield from ((site, Code.NODE_ABSENT) for site in sites if site not in nodes)
         numbers = [nodes[site] for site in sites if site in nodes]
-        answers = ask(grid, numbers, pack_order(order, base), group=str(order.round), seconds=order.plan.round_seconds)
+        seconds = order.plan.round_seconds
+        answers = ask(grid, numbers, pack_order(order, base), group=str(order.round), seconds=seconds, waiting=waiting)
         yield from ((names[answer.node_id], answer.said) for answer in answers)
 
     return carry

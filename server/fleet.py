@@ -2,14 +2,22 @@
 
 The SuperLink serves three APIs on one port, and two of them ask for no credentials at all. So it stays on loopback, and this door lets
 through `POST /v1/fleet/*` from holders of a certificate of an active site, and nothing else.
+
+A SuperNode's question for work is held here while there is none, until the ServerApp rings: so an order reaches every node at once, and a
+node without work asks three times a minute.
 """
 
+import asyncio
+import contextlib
 import logging
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
+from server.bell import Bell, Watch
 from server.peer import PEER_SERIAL, Receive, Scope, Send
 from server.roster import Roster
 from server.witness import Witness
@@ -17,6 +25,12 @@ from server.witness import Witness
 log = logging.getLogger(__name__)
 
 PREFIX = "/v1/fleet/"
+PULL = PREFIX + "pull-messages"
+PUSHES = frozenset({PREFIX + "push-messages", PREFIX + "push-object"})
+
+HOLD_SECONDS = 20.0
+"""How long a question for work waits for its answer; a SuperNode's own patience with any request is 30 s."""
+
 _PATH = re.compile(PREFIX + r"[a-z-]{1,60}")
 _TOO_LARGE = 413
 _HOP_BY_HOP = frozenset(
@@ -36,6 +50,14 @@ _HOP_BY_HOP = frozenset(
 """RFC 9110 section 7.6.1, and what httpx and uvicorn write anew."""
 
 
+@dataclass(frozen=True, slots=True)
+class Bells:
+    """What this door hears, orders of the ServerApp, and what it rings: something of a reply has come."""
+
+    orders: Watch
+    replies: Bell
+
+
 class FleetGateway:
     """An ASGI application.
 
@@ -44,15 +66,23 @@ class FleetGateway:
         superlink: A client whose base is the SuperLink on loopback.
         limit_bytes: The largest request let through; Flower cuts weights into pieces of 5 MiB.
         witness: Sees every request, also those that are refused.
+        bells: Without them every question is answered at once, and nobody hears of replies.
     """
 
     def __init__(
-        self, roster: Roster, superlink: httpx.AsyncClient, *, limit_bytes: int, witness: Witness | None = None
+        self,
+        roster: Roster,
+        superlink: httpx.AsyncClient,
+        *,
+        limit_bytes: int,
+        witness: Witness | None = None,
+        bells: Bells | None = None,
     ) -> None:
         self._roster = roster
         self._superlink = superlink
         self._limit = limit_bytes
         self._witness = witness
+        self._bells = bells
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. Of a request that may not pass, the body is not even read, unless a witness wants it."""
@@ -68,7 +98,7 @@ class FleetGateway:
         if status is not None or not whole:
             await _reply(send, status or _TOO_LARGE)
             return
-        await self._forward(scope, body, send)
+        await self._forward(scope, body, receive, send)
 
     def _refusal(self, scope: Scope) -> int | None:
         """Return the status of a request that may not pass."""
@@ -82,20 +112,76 @@ class FleetGateway:
         plain = raw.decode("ascii", "replace") == scope["path"]
         return None if plain and scope["method"] == "POST" and _PATH.fullmatch(scope["path"]) else 404
 
-    async def _forward(self, scope: Scope, body: bytes, send: Send) -> None:
-        headers = [(name, value) for name, value in scope["headers"] if name.decode("latin-1") not in _HOP_BY_HOP]
+    async def _forward(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         try:
-            answer = await self._superlink.post(scope["path"], content=body, headers=headers)
+            if scope["path"] == PULL and self._bells is not None:
+                answer = await self._work(scope, body, receive, self._bells.orders)
+            else:
+                answer = await self._ask(scope, body)
         except httpx.HTTPError as error:
             log.warning("fleet.superlink-silent", extra={"fault": type(error).__name__})
             await _reply(send, 503)
             return
+        if scope["path"] in PUSHES and self._bells is not None and answer.is_success:
+            self._bells.replies.ring()
         kept = [
             (name, value)
             for name, value in answer.headers.raw
             if name.lower().decode("latin-1") not in _HOP_BY_HOP | {"content-encoding"}  # httpx has undone it
         ]
         await _reply(send, answer.status_code, headers=kept, body=answer.content)
+
+    async def _ask(self, scope: Scope, body: bytes) -> httpx.Response:
+        headers = [(name, value) for name, value in scope["headers"] if name.decode("latin-1") not in _HOP_BY_HOP]
+        return await self._superlink.post(scope["path"], content=body, headers=headers)
+
+    async def _work(self, scope: Scope, body: bytes, receive: Receive, orders: Watch) -> httpx.Response:
+        """Ask for a node's work; while there is none, again whenever the ServerApp rings, until the time is over or the node has gone.
+
+        A node that has gone is not asked for: the SuperLink hands each message out once, and this one would be lost.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + HOLD_SECONDS
+        with _watched(receive) as gone:
+            while True:
+                mark = orders.mark()
+                answer = await self._ask(scope, body)
+                if not _is_empty(answer) or not await _rung(orders, mark, deadline - loop.time(), gone):
+                    return answer
+                if gone.done() or self._refusal(scope) is not None:
+                    return answer
+
+
+@contextlib.contextmanager
+def _watched(receive: Receive) -> Iterator["asyncio.Task[None]"]:
+    """Give a task that is done when the caller has hung up."""
+
+    async def until_gone() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    gone = asyncio.create_task(until_gone())
+    try:
+        yield gone
+    finally:
+        gone.cancel()
+
+
+async def _rung(orders: Watch, mark: int, seconds: float, gone: "asyncio.Task[None]") -> bool:
+    """Say whether the ServerApp rang within `seconds`, and the caller is still there."""
+    if seconds <= 0:
+        return False
+    ringing = asyncio.create_task(orders.next(mark, seconds))
+    await asyncio.wait({ringing, gone}, return_when=asyncio.FIRST_COMPLETED)
+    if gone.done():
+        ringing.cancel()
+        return False
+    return await ringing
+
+
+def _is_empty(answer: httpx.Response) -> bool:
+    """Say whether the SuperLink had no message: nothing set is nothing written, in protobuf."""
+    return answer.is_success and not answer.content
 
 
 async def _read(receive: Receive, limit: int) -> tuple[bytes, bool]:

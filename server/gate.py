@@ -13,7 +13,8 @@ import uvicorn
 
 from protocol.codes import Code
 from protocol.errors import FederationError, UnavailableError
-from server.fleet import FleetGateway
+from server.bell import ORDERS, REPLIES, Bell, Watch
+from server.fleet import Bells, FleetGateway
 from server.peer import PeerProtocol
 from server.reconcile import Reconciler
 from server.registry import Registry, trust
@@ -51,18 +52,32 @@ async def serve_fleet(settings: CentreSettings, registry: Registry, fleet: Fleet
         timeout=_UPSTREAM_SECONDS,
         trust_env=False,
     ) as superlink:
-        limit = settings.fleet.request_mb * 1024 * 1024
-        web = _Server(_config(settings, FleetGateway(roster, superlink, limit_bytes=limit, witness=_witness(settings))))
+        limit, orders = settings.fleet.request_mb * 1024 * 1024, Watch(Bell(settings.runs / ORDERS))
+        gateway = FleetGateway(
+            roster,
+            superlink,
+            limit_bytes=limit,
+            witness=_witness(settings),
+            bells=Bells(orders, Bell(settings.runs / REPLIES)),
+        )
+        web = _Server(_config(settings, gateway))
+
+        def end() -> None:
+            web.should_exit = True
+            orders.close()
+
         for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, setattr, web, "should_exit", True)  # noqa: FBT003 - setattr's own order
+            asyncio.get_running_loop().add_signal_handler(number, end)
         with _listener(settings) as listener:
+            listening = asyncio.create_task(orders.run())
             following = asyncio.create_task(follow(registry, roster, Reconciler(fleet)))
-            following.add_done_callback(lambda _: setattr(web, "should_exit", True))
+            following.add_done_callback(lambda _: end())
             log.info("fleet.started", extra={"port": settings.fleet.port})
             await web.serve(sockets=[listener])
             if following.done():
                 following.result()
             following.cancel()
+            listening.cancel()
 
 
 async def follow(registry: Registry, roster: Roster, reconciler: Reconciler) -> None:

@@ -84,7 +84,7 @@ def environment(settings: CentreSettings) -> dict[str, str]:
         **os.environ,
         **QUIET_FLOWER,
         "FLWR_HOME": str(settings.within("superlink") / "flwr"),
-        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2",
+        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "1",
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
         "NO_PROXY": "localhost,127.0.0.1",
         "PYTHONUNBUFFERED": "1",

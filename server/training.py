@@ -25,6 +25,8 @@ from strategies.threat import threat_left_open
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
+"""Between two looks at the run: each asks the SuperLink, which has the round's weights to carry meanwhile."""
+
 PATIENCE_SECONDS = 60.0
 """How long the SuperLink may be away in the midst of a run."""
 

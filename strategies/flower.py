@@ -87,6 +87,9 @@ STEP_SECONDS, LONGEST_STEP_SECONDS = 0.02, 0.2
 AWAY_SECONDS = 25.0
 """How long a node may be away before it counts as absent; Flower's heartbeats are at most 20 s late after an outage."""
 
+_HELD_SECONDS = 5.0
+"""A question for work that took longer was held by the centre."""
+
 _LIST_SECONDS = 1.0
 """How often the centre asks which nodes are there."""
 
@@ -110,6 +113,20 @@ class Answer:
     said: tuple[UpdateNotice, Arrays] | Code
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How a round waits: `asked` is called when its questions are out, `rest` waits for so many seconds, or until something came."""
+
+    asked: Callable[[], None] = lambda: None
+    rest: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+    """Seconds that never run backwards."""
+
+
+POLLING = Waiting()
+"""Looking again and again, where nobody rings."""
+
+
 def ask(
     grid: Grid,
     nodes: list[int],
@@ -117,7 +134,7 @@ def ask(
     *,
     group: str,
     seconds: float,
-    clock: Callable[[], float] = time.monotonic,
+    waiting: Waiting = POLLING,
 ) -> Iterator[Answer]:
     """Send `content` to exactly these SuperNodes and yield one answer for each, in the order in which they come.
 
@@ -129,27 +146,30 @@ def ask(
         content: The same for all of them.
         group: The round's number as text, for Flower's own logs.
         seconds: Deadline for all of them together.
-        clock: Seconds that never run backwards.
+        waiting: How to wait for the answers.
     """
+    clock = waiting.clock
     deadline = clock() + seconds
     messages = [
         Message(content, dst_node_id=node, message_type="train", group_id=group, ttl=float(seconds)) for node in nodes
     ]
-    waiting: dict[str, int] = {}
-    for node, message_id in zip(nodes, grid.push_messages(messages), strict=True):
+    expected: dict[str, int] = {}
+    pushed = grid.push_messages(messages)
+    waiting.asked()
+    for node, message_id in zip(nodes, pushed, strict=True):
         if message_id:
-            waiting[message_id] = node
+            expected[message_id] = node
         else:  # what Flower says of a node that it does not know
             yield Answer(node, Code.NODE_ABSENT)
     replies, away = _Replies(grid, limit_bytes=2 * weight_bytes(content) + _SPARE_BYTES), _Away(grid, clock)
     cadence = Cadence(LOOK_SECONDS, LONGEST_LOOK_SECONDS)
-    while waiting and clock() < deadline:
-        away.look(waiting.values())
-        for message_id, said in replies.look([one for one, node in waiting.items() if not away.briefly(node)]):
-            yield Answer(waiting.pop(message_id), said)
-        if waiting:
-            time.sleep(cadence.pause())
-    for node in waiting.values():
+    while expected and clock() < deadline:
+        away.look(expected.values())
+        for message_id, said in replies.look([one for one, node in expected.items() if not away.briefly(node)]):
+            yield Answer(expected.pop(message_id), said)
+        if expected:
+            waiting.rest(cadence.pause())
+    for node in expected.values():
         yield Answer(node, Code.NODE_ABSENT if node in away.since else Code.ROUND_LATE)
 
 
@@ -233,15 +253,21 @@ class _Replies:
                 self._begun[asked] = _Reply(envelope.metadata.message_id, _names_in(tree))
 
     def _pulled(self, reply: _Reply) -> tuple[UpdateNotice, Arrays] | Code | None:
-        """Pull what there is of a reply; return what it says, or None if there is more to come."""
+        """Pull what there is of a reply; return what it says, or None if there is more to come.
+
+        A site sends its objects from the first to the last, so they are pulled from the last to the first: of a reply on its way next to
+        nothing is pulled, and of all of them together no more is kept than one may hold, however many sites send at the same time.
+        """
         if len(reply.objects) > _most_objects(self._limit):
             return self._done(reply, Code.BAD_UPDATE)
-        for name in reply.missing:
+        for name in reversed(reply.missing):
             request = PullObjectRequest(node=self._node, run_id=self._run_id, object_id=name)
             answer = self._client.PullObject(request)
             if not answer.object_found:  # the site did not finish sending in Flower's time
                 return self._done(reply, Code.NODE_ABSENT)
             if not answer.object_available:
+                if sum(one.size for one in self._begun.values()) > self._limit:
+                    reply.pulled.clear()
                 return None
             reply.pulled[name] = answer.object_content
             if reply.size > self._limit:
@@ -277,15 +303,22 @@ def _inflated(reply: _Reply) -> Message | None:
 
 
 def _said(reply: Message | None) -> tuple[UpdateNotice, Arrays] | Code:
-    """Return what a reply holds: an update, or the code that stands for its error."""
+    """Return what a reply holds: an update, or the code that stands for its error. The reply is empty afterwards.
+
+    Flower's records refer to themselves. They would keep their weights until the garbage collector comes by, which counts objects and no
+    bytes: the updates of dozens of sites would lie there.
+    """
     if reply is None:
         return Code.BAD_UPDATE
-    if not reply.has_error():
-        try:
-            return unpack_notice(reply.content)
-        except InvalidInputError:
-            return Code.BAD_UPDATE
-    return _code_of(reply.error)
+    if reply.has_error():
+        return _code_of(reply.error)
+    try:
+        return unpack_notice(reply.content)
+    except InvalidInputError:
+        return Code.BAD_UPDATE
+    finally:
+        for record in reply.content.values():
+            record.clear()
 
 
 def _code_of(error: Error) -> Code:
@@ -428,16 +461,24 @@ def run_supernode() -> None:
 class _Waits:
     """What the SuperNode's loop takes for the module `time`."""
 
-    def __init__(self) -> None:
-        self._idle = Cadence(IDLE_SECONDS, LONGEST_IDLE_SECONDS)
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._idle = Cadence(IDLE_SECONDS, LONGEST_IDLE_SECONDS, clock)
+        self._left = clock()
 
     def sleep(self, seconds: float) -> None:
-        """Wait for work where Flower would wait 3 s, and for a step of the work where it would wait less."""
+        """Wait for work where Flower would wait 3 s, and for a step of the work where it would wait less.
+
+        A centre that held the question has waited for the work itself, and is asked again at once.
+        """
         if seconds < _FLOWERS_IDLE_SECONDS:
             self._idle.restart()
             time.sleep(STEP_SECONDS)
+        elif self._clock() - self._left > _HELD_SECONDS:
+            time.sleep(STEP_SECONDS)
         else:
             time.sleep(self._idle.pause())
+        self._left = self._clock()
 
 
 def _ask_sooner(module: ModuleType, pull: Callable[..., Any]) -> None:

@@ -1,13 +1,15 @@
-"""What our Flower messages hold: weights as one array, their names and shapes beside it, and one shape as canonical JSON.
+"""What our Flower messages hold: all weights behind one another as bytes, their names and shapes, and one shape as canonical JSON.
 
-The shape is a `RoundOrder` on the way to a site and an `UpdateNotice` on the way back.
+The shape is a `RoundOrder` on the way to a site and an `UpdateNotice` on the way back. Flower carries every record of a message, and every
+array and piece of an array in it, by requests of their own, each of which costs the SuperLink more than a megabyte does. So the weights are
+bytes beside the words, in the same record; what is more than one request may hold follows in further records.
 """
 
 import json
 from typing import Annotated, TypeVar
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from flwr.app import ConfigRecord, RecordDict
 from numpy.typing import NDArray
 from pydantic import Field, StringConstraints, TypeAdapter
 
@@ -19,9 +21,12 @@ from strategies.arrays import Arrays, cut, layout_of, size_of
 
 S = TypeVar("S", bound=Shape)
 
-ARRAYS, ORDER, NOTICE = "arrays", "order", "notice"
-_FLAT, _JSON, _LAYOUT = "flat", "json", "layout"
-_FORMAT = "acinus.float32"
+ORDER, NOTICE = "order", "notice"
+PIECE_BYTES = 8 * 1024 * 1024
+"""The most weights in one record; the fleet gateway lets requests of 16 MiB through as it comes."""
+
+_WEIGHTS, _JSON, _LAYOUT = "weights", "json", "layout"
+_PIECES_MAX = 1024
 
 _ParameterName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.]{1,200}$")]
 _Shape = Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(max_length=8)]
@@ -59,21 +64,37 @@ def unpack_notice(content: RecordDict) -> tuple[UpdateNotice, dict[str, NDArray[
 
 
 def _pack(name: str, shape: Shape, arrays: Arrays) -> RecordDict:
-    """Put all weights into one array: Flower carries each array by some requests of its own, and a network has dozens of them."""
+    """Put all weights behind one another, in the order of their names."""
     layout = layout_of(arrays)
     flat = b"".join(np.ascontiguousarray(arrays[key], dtype="<f4").tobytes() for key, _ in layout)
-    weights = Array(dtype="float32", shape=(len(flat) // 4,), stype=_FORMAT, data=flat)
+    pieces = [flat[start : start + PIECE_BYTES] for start in range(0, max(1, len(flat)), PIECE_BYTES)]
     words = ConfigRecord({_JSON: canonical_json(shape).decode(), _LAYOUT: json.dumps(layout)})
-    return RecordDict({ARRAYS: ArrayRecord({_FLAT: weights}), name: words})
+    words[_WEIGHTS] = pieces[0]
+    more = {f"{_WEIGHTS}-{number}": ConfigRecord({_WEIGHTS: piece}) for number, piece in enumerate(pieces[1:], start=1)}
+    return RecordDict({name: words, **more})
 
 
 def _unpack(name: str, kind: type[S], content: RecordDict) -> tuple[S, dict[str, NDArray[np.float32]]]:
     try:
         words = content.config_records[name]
         shape = kind.model_validate_json(str(words[_JSON]))
-        return shape, _cut(content.array_records[ARRAYS][_FLAT].data, str(words[_LAYOUT]))
+        return shape, _cut(b"".join(_pieces(name, content)), str(words[_LAYOUT]))
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInputError(Code.BAD_SHAPE, f"The message holds no {kind.__name__} with its weights.") from error
+
+
+def _pieces(name: str, content: RecordDict) -> list[bytes]:
+    """Return the weights of a message, piece by piece.
+
+    Raises:
+        KeyError: If a piece is missing, or a record is there that is none.
+        TypeError: If a piece is something else than bytes.
+    """
+    records = [name, *(f"{_WEIGHTS}-{number}" for number in range(1, min(len(content), _PIECES_MAX)))]
+    pieces = [content.config_records[one][_WEIGHTS] for one in records]
+    if not all(isinstance(piece, bytes) for piece in pieces) or len(content) > _PIECES_MAX:
+        raise TypeError("a piece of the weights is no bytes")
+    return pieces  # type: ignore[return-value] # looked at above
 
 
 def _cut(flat: bytes, layout_json: str) -> dict[str, NDArray[np.float32]]:
@@ -92,4 +113,5 @@ def _cut(flat: bytes, layout_json: str) -> dict[str, NDArray[np.float32]]:
 
 def weight_bytes(content: RecordDict) -> int:
     """Return how many bytes of weights a message holds."""
-    return sum(len(array.data) for record in content.array_records.values() for array in record.values())
+    pieces = [record.get(_WEIGHTS, b"") for record in content.config_records.values()]
+    return sum(len(piece) for piece in pieces if isinstance(piece, bytes))

@@ -19,6 +19,7 @@ import pytest
 from flwr.app import Error, Message
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode, SubStatus
 from flwr.common.serde import message_from_proto
+from flwr.proto.fleet_pb2 import PullMessagesResponse
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, PullObjectRequest
 from flwr.proto.node_pb2 import Node
 from flwr.proto.runtime_pb2 import PullAppMessagesRequest
@@ -36,10 +37,10 @@ from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, 
 
 from protocol.codes import Code
 from server.authority import certificate_pem, make_authority
-from server.fleet import _PATH
+from server.fleet import _PATH, HOLD_SECONDS, PULL, PUSHES
 from strategies import flower
 from strategies.arrays import arrays_sha256
-from strategies.flower import REFUSED_BY_SITE, Answer, Fleet, TaskDesk, ask, build_bundle
+from strategies.flower import REFUSED_BY_SITE, Answer, Fleet, TaskDesk, Waiting, ask, build_bundle
 from strategies.message import pack_notice, pack_order
 from tests.fakes.centre_home import free_port, supernode_key
 from tests.fakes.linkstate import RealSuperLink
@@ -181,6 +182,17 @@ def test_a_heartbeat_can_be_stopped_at_once() -> None:
     assert sender.is_running
     sender.stop()
     assert not sender.is_running
+
+
+def test_the_paths_that_the_door_holds_and_rings_for_are_a_supernodes() -> None:
+    source = inspect.getsource(FleetHttpClient)
+    for path in (PULL, *PUSHES):
+        assert f'path="{path}"' in source
+
+
+def test_a_superlink_without_work_writes_nothing_and_a_supernode_waits_longer_than_it_is_held() -> None:
+    assert PullMessagesResponse(messages_list=[], message_object_trees=[]).SerializeToString() == b""
+    assert inspect.signature(FleetHttpClient).parameters["timeout"].default > HOLD_SECONDS + 5
 
 
 def test_every_path_of_a_supernode_fits_the_doors_pattern() -> None:
@@ -330,7 +342,14 @@ def test_nodes_that_are_online_are_listed(superlink: SuperLink) -> None:
 
 
 def asking(superlink: SuperLink, *nodes: int, seconds: float = 400) -> Iterator[Answer]:
-    return ask(superlink, list(nodes), pack_order(an_order(), weights()), group="1", seconds=seconds, clock=Ticks())
+    return ask(
+        superlink,
+        list(nodes),
+        pack_order(an_order(), weights()),
+        group="1",
+        seconds=seconds,
+        waiting=Waiting(clock=Ticks()),
+    )
 
 
 def begun(superlink: SuperLink, *nodes: int) -> Iterator[Answer]:

@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.enrolment import SiteEntry
-from server.fleet import PREFIX, FleetGateway
+from server import fleet as fleet_module
+from server.bell import Bell, Watch
+from server.fleet import PREFIX, PULL, Bells, FleetGateway
 from server.peer import PEER_SERIAL
 from server.roster import Roster
 from server.witness import FILE, Witness
@@ -251,3 +253,150 @@ def test_a_witness_sees_every_byte_also_of_what_is_refused(tmp_path: Path) -> No
     ):
         assert piece in seen
     assert len(door.arrived) == 1
+
+
+# Questions for work are held.
+
+
+@dataclass
+class Work:
+    """A SuperLink that has work once `ready` is set, and notes how often it was asked."""
+
+    ready: bool = False
+    asked: int = 0
+
+    def __call__(self, _: httpx.Request) -> httpx.Response:
+        self.asked += 1
+        return httpx.Response(200, content=b"a message" if self.ready else b"")
+
+
+@dataclass
+class Held:
+    """A gateway with bells, and callers who wait there until `gone` is set."""
+
+    folder: Path
+    work: Work = field(default_factory=Work)
+
+    def __post_init__(self) -> None:
+        self.bell, self.replies = Bell(self.folder / "orders"), Bell(self.folder / "replies")
+        self.roster = Roster(lambda: 0.0)
+        self.let_in(active=True)
+
+    def let_in(self, *, active: bool) -> None:
+        entry = SiteEntry(site="north", region="XA", supernode_key=None, active=active, certificate_serials=(SERIAL,))
+        self.roster.hear([entry])
+
+    async def call(self, gateway: FleetGateway, gone: asyncio.Event, path: str = PULL) -> Outcome:
+        scope = {
+            "type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"", "headers": (),
+            PEER_SERIAL: SERIAL,
+        }  # fmt: skip
+        parts, outcome = [{"type": "http.request", "body": b"node"}], Outcome()
+
+        async def receive() -> dict[str, Any]:
+            if parts:
+                return parts.pop()
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        await gateway(scope, receive, outcome.send)
+        return outcome
+
+    def play(self, story: Callable[[FleetGateway, asyncio.Event], Awaitable[Any]]) -> Any:
+        async def run() -> Any:
+            watch = Watch(self.bell)
+            running = asyncio.create_task(watch.run())
+            transport = httpx.MockTransport(self.work)
+            async with httpx.AsyncClient(base_url="https://superlink", transport=transport) as superlink:
+                bells = Bells(watch, self.replies)
+                gateway = FleetGateway(self.roster, superlink, limit_bytes=LIMIT, bells=bells)
+                done = await story(gateway, asyncio.Event())
+            running.cancel()
+            return done
+
+        return asyncio.run(asyncio.wait_for(run(), 20))
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Held:
+    return Held(tmp_path)
+
+
+def test_work_that_is_there_is_handed_out_at_once(held: Held) -> None:
+    held.work.ready = True
+    outcome = held.play(held.call)
+    assert (outcome.status, outcome.body, held.work.asked) == (200, b"a message", 1)
+
+
+def test_a_question_waits_until_the_serverapp_rings(held: Held) -> None:
+    async def story(gateway: FleetGateway, gone: asyncio.Event) -> Outcome:
+        asking = asyncio.create_task(held.call(gateway, gone))
+        await asyncio.sleep(0.1)
+        assert not asking.done()
+        held.work.ready = True
+        held.bell.ring()
+        return await asking
+
+    outcome = held.play(story)
+    assert (outcome.body, held.work.asked) == (b"a message", 2)
+
+
+def test_a_ring_for_others_lets_the_question_wait_on(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet_module, "HOLD_SECONDS", 0.5)
+
+    async def story(gateway: FleetGateway, gone: asyncio.Event) -> Outcome:
+        asking = asyncio.create_task(held.call(gateway, gone))
+        await asyncio.sleep(0.1)
+        held.bell.ring()
+        await asyncio.sleep(0.1)
+        assert not asking.done()
+        return await asking
+
+    outcome = held.play(story)
+    assert (outcome.status, outcome.body, held.work.asked) == (200, b"", 2)
+
+
+def test_no_work_is_fetched_for_a_node_that_has_gone(held: Held) -> None:
+    """The SuperLink hands each message out once; this one would be lost."""
+
+    async def story(gateway: FleetGateway, gone: asyncio.Event) -> Outcome:
+        asking = asyncio.create_task(held.call(gateway, gone))
+        await asyncio.sleep(0.1)
+        gone.set()
+        await asyncio.sleep(0.1)
+        held.work.ready = True
+        held.bell.ring()
+        return await asking
+
+    held.play(story)
+    assert held.work.asked == 1
+
+
+def test_no_work_is_fetched_for_a_site_that_was_shut_out_meanwhile(held: Held) -> None:
+    async def story(gateway: FleetGateway, gone: asyncio.Event) -> Outcome:
+        asking = asyncio.create_task(held.call(gateway, gone))
+        await asyncio.sleep(0.1)
+        held.let_in(active=False)
+        held.work.ready = True
+        held.bell.ring()
+        return await asking
+
+    assert held.play(story).body == b""
+    assert held.work.asked == 1
+
+
+def test_a_superlink_that_refuses_is_not_waited_for(held: Held) -> None:
+    held.work = lambda _: httpx.Response(401)  # type: ignore[assignment]
+    assert held.play(held.call).status == 401
+
+
+@pytest.mark.parametrize(("path", "rings"), [("push-object", 1), ("push-messages", 1), ("send-node-heartbeat", 0)])
+def test_what_belongs_to_a_reply_is_rung_for(held: Held, path: str, rings: int) -> None:
+    held.play(lambda gateway, gone: held.call(gateway, gone, PREFIX + path))
+    assert held.replies.count() == rings
+
+
+def test_a_refused_piece_of_a_reply_rings_for_nobody(held: Held) -> None:
+    held.work = lambda _: httpx.Response(403)  # type: ignore[assignment]
+    held.play(lambda gateway, gone: held.call(gateway, gone, PREFIX + "push-object"))
+    assert held.replies.count() == 0

@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
+from strategies import message
 from strategies.arrays import Arrays, arrays_sha256
 from strategies.message import pack_notice, pack_order, unpack_notice, unpack_order, weight_bytes
 from tests.fakes.rounds import a_notice, an_order
@@ -49,10 +50,23 @@ def test_odd_layouts_in_memory_make_no_difference() -> None:
         assert np.array_equal(back["w"], odd)
 
 
-def test_a_network_of_many_arrays_is_one_array_on_the_way() -> None:
+def test_a_network_of_many_arrays_is_one_record_on_the_way() -> None:
     content = pack_order(an_order(), {f"layer{n}": np.zeros(10, np.float32) for n in range(60)})
-    assert sum(len(record) for record in content.array_records.values()) == 1
+    assert len(content) == len(content.config_records) == 1
     assert weight_bytes(content) == 60 * 10 * 4
+
+
+@pytest.mark.parametrize(("values", "records"), [(0, 1), (1, 1), (4, 1), (5, 2), (8, 2), (9, 3)])
+def test_weights_that_one_request_cannot_hold_follow_in_further_records(
+    monkeypatch: pytest.MonkeyPatch, values: int, records: int
+) -> None:
+    monkeypatch.setattr(message, "PIECE_BYTES", 16)
+    content = pack_order(an_order(), {"w": np.arange(values, dtype=np.float32)})
+    assert len(content) == records
+    assert weight_bytes(content) == 4 * values
+    assert all(len(record["weights"]) <= 16 for record in content.config_records.values())
+    _, back = unpack_order(content)
+    assert back["w"].tolist() == list(range(values))
 
 
 def test_an_order_is_no_notice() -> None:
@@ -63,12 +77,9 @@ def test_an_order_is_no_notice() -> None:
 
 
 def content_of(**changes: Any) -> RecordDict:
-    """A site's reply with two arrays, some of it changed by name: `data`, `layout`, `json`."""
+    """A site's reply with two arrays, some of it changed by name: `weights`, `layout`, `json`."""
     good = pack_notice(a_notice(), named(a=[1, 2], b=[3]))
-    words = dict(good.config_records["notice"]) | {k: v for k, v in changes.items() if k != "data"}
-    data = changes.get("data", good.array_records["arrays"]["flat"].data)
-    flat = Array(dtype="float32", shape=(3,), stype="acinus.float32", data=data)
-    return RecordDict({"arrays": ArrayRecord({"flat": flat}), "notice": ConfigRecord(words)})
+    return RecordDict({"notice": ConfigRecord(dict(good.config_records["notice"]) | changes)})
 
 
 def refused(content: RecordDict) -> InvalidInputError:
@@ -120,7 +131,7 @@ def test_a_layout_that_is_no_json_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"\0" * 11, b"\0" * 13, b"\0" * 24, b"\x93NUMPY\x01\x00"])
 def test_other_bytes_than_the_layout_says_are_refused(data: bytes) -> None:
-    refused(content_of(data=data))
+    refused(content_of(weights=data))
 
 
 @settings(deadline=None)
@@ -128,7 +139,7 @@ def test_other_bytes_than_the_layout_says_are_refused(data: bytes) -> None:
 def test_nothing_but_a_refusal_comes_of_arbitrary_bytes(data: bytes, layout: str) -> None:
     if len(data) == 12:
         data += b"\0"
-    refused(content_of(data=data, layout=layout))
+    refused(content_of(weights=data, layout=layout))
 
 
 @settings(deadline=None)
@@ -149,14 +160,36 @@ def test_words_of_another_kind_are_refused(value: Any) -> None:
     refused(content_of(layout=value))
 
 
+@pytest.mark.parametrize("value", [3, 2.5, "abcdefghijkl", [1, 2, 3], [b"abcdefghijkl"], True])
+def test_weights_of_another_kind_are_refused(value: Any) -> None:
+    refused(content_of(weights=value))
+
+
 def test_missing_records_are_refused() -> None:
     whole = content_of()
     refused(RecordDict())
-    refused(RecordDict({"arrays": whole["arrays"]}))
-    refused(RecordDict({"notice": whole["notice"]}))
-    refused(RecordDict({"arrays": ArrayRecord(), "notice": whole["notice"]}))
-    refused(RecordDict({"arrays": MetricRecord({"flat": 1.0}), "notice": whole["notice"]}))
-    refused(RecordDict({"arrays": whole["arrays"], "notice": MetricRecord({"json": 1.0})}))
+    refused(RecordDict({"notice": ConfigRecord()}))
+    refused(RecordDict({"notice": MetricRecord({"json": 1.0})}))
+    for name in ("json", "layout", "weights"):
+        words = {key: value for key, value in whole.config_records["notice"].items() if key != name}
+        refused(RecordDict({"notice": ConfigRecord(words)}))
+
+
+def test_records_that_belong_to_no_message_of_ours_are_refused() -> None:
+    whole = content_of()["notice"]
+    refused(RecordDict({"notice": whole, "weights-2": ConfigRecord({"weights": b""})}))
+    refused(RecordDict({"notice": whole, "more": ConfigRecord({"weights": b""})}))
+    refused(RecordDict({"notice": whole, "arrays": ArrayRecord()}))
+    refused(RecordDict({"notice": whole, "weights-1": MetricRecord({"weights": 1.0})}))
+    refused(RecordDict({"notice": whole, "weights-1": ConfigRecord({"weights": b"four"})}))
+
+
+def test_weights_in_pieces_are_refused_when_one_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(message, "PIECE_BYTES", 4)
+    content = pack_notice(a_notice(), named(a=[1, 2], b=[3]))
+    unpack_notice(content)
+    for missing in ("weights-1", "weights-2"):
+        refused(RecordDict({name: content[name] for name in content if name != missing}))
 
 
 @pytest.mark.parametrize("epsilon", ["Infinity", "NaN", "-1", "1e999"])
