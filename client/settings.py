@@ -195,6 +195,19 @@ class OidcSettings(Section):
         return self
 
 
+def _checked_proxy(text: str) -> str:
+    parts = urlsplit(text)
+    if text and (parts.scheme != "http" or not parts.hostname or parts.port is None):
+        raise ValueError("must be http://HOST:PORT")
+    return text
+
+
+class NetworkSettings(Section):
+    """The way out of the hospital. Without `proxy` the environment's `HTTPS_PROXY` counts, and without that the way is direct."""
+
+    proxy: Annotated[str, AfterValidator(_checked_proxy)] = ""
+
+
 class FlowerSettings(Section):
     """Loopback ports between the stock SuperNode, our runner and our forwarder."""
 
@@ -288,6 +301,7 @@ class NodeSettings(Section):
     gateway: GatewaySettings = GatewaySettings()
     console: ConsoleSettings = ConsoleSettings()
     oidc: OidcSettings = OidcSettings()
+    network: NetworkSettings = NetworkSettings()
     flower: FlowerSettings = FlowerSettings()
     compute: ComputeSettings = ComputeSettings()
     stow: StowSettings = StowSettings()

@@ -1,10 +1,10 @@
 """What `acinus-node doctor` looks at. Each check says what it found and, if that is wrong, what to do."""
 
+import asyncio
 import shutil
-import socket
+import ssl
 import stat
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,8 @@ from client.commands.supervisor import can_listen, ports_of
 from client.gate.enrol import reach
 from client.gate.keys import INSIDE_CERTIFICATE, load_certificate, supernode_public
 from client.gate.policy_file import load_policy
-from client.gate.trust import CA, CERTIFICATE, NODE_KEY, is_enrolled, load_centre
+from client.gate.proxy import adopt_proxy, dial, proxy_for
+from client.gate.trust import CA, CERTIFICATE, NODE_KEY, client_context, is_enrolled, load_centre
 from client.parts import is_running
 from client.settings import NodeSettings, load_settings
 from client.store.encryption import encryption_of
@@ -64,6 +65,7 @@ def examine(home: Path) -> list[Check]:
         InvalidInputError: `bad-setting` if there is no node in `home` or its settings cannot be read: nothing else can be looked at.
     """
     settings = load_settings(home)
+    adopt_proxy(settings.network.proxy)
     looks: list[Callable[[NodeSettings], Check]] = [
         _policy, _keys, _callers, _receiver_tls, _gateway_certificate, _pacs_tls, _ports, _disk, _encryption, _audit, _model, _device, _enrolment,
     ]  # fmt: skip
@@ -233,19 +235,32 @@ def _registry(settings: NodeSettings) -> Check:
 
 
 def _centre_ports(settings: NodeSettings) -> Check:
+    """Open TLS to link and fleet gateway under the node's certificate, by the way that the node will take.
+
+    Raises:
+        UnavailableError: `peer-unreachable`, with what is in the way.
+    """
     centre = load_centre(settings.trust)
-    closed = [address for address in (centre.link_address, centre.fleet_address) if not _opens(address)]
-    if closed:
-        raise UnavailableError(
-            Code.PEER_UNREACHABLE, f"no connection to {' and '.join(closed)}. Let the firewall pass them outwards."
-        )
-    return Check("centre", f"link {centre.link_address} and fleet {centre.fleet_address} can be reached")
+    context = client_context(settings.trust, settings.keys)
+    for address in (centre.link_address, centre.fleet_address):
+        asyncio.run(_reach(address, context))
+    proxy = proxy_for(centre.link_address.rpartition(":")[0])
+    way = f"through the proxy {proxy.host}:{proxy.port}" if proxy is not None else "directly"
+    return Check("centre", f"link {centre.link_address} and fleet {centre.fleet_address} can be reached {way}")
 
 
-def _opens(address: str) -> bool:
+async def _reach(address: str, context: ssl.SSLContext) -> None:
     host, _, port = address.rpartition(":")
     try:
-        with closing(socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS)):
-            return True
-    except OSError:
-        return False
+        _, writer = await asyncio.wait_for(dial(host, int(port), context), _CONNECT_SECONDS)
+    except ssl.SSLError as error:
+        raise UnavailableError(
+            Code.PEER_UNREACHABLE,
+            f"who answers at {address} is not the centre, or does not know this node. A proxy or firewall that opens TLS "
+            "must leave this name alone.",
+        ) from error
+    except (OSError, TimeoutError) as error:
+        raise UnavailableError(
+            Code.PEER_UNREACHABLE, f"no connection to {address}. Let firewall and proxy pass it outwards."
+        ) from error
+    writer.close()

@@ -81,10 +81,12 @@ def enrol(
     """Join the network: prove this node's key to the centre and keep the certificate that comes back."""
     with answering(as_json=as_json):
         from client.gate.enrol import enrol as use_invite
+        from client.gate.proxy import adopt_proxy
         from client.settings import load_settings
         from protocol.enrolment import decode_invite
 
         settings = load_settings(home_of(context))
+        adopt_proxy(settings.network.proxy)
         word = sys.stdin.read() if invite == "-" else invite
         centre = use_invite(
             decode_invite(word), keys=settings.keys, trust=settings.trust, gateway=settings.gateway.origin
@@ -161,6 +163,7 @@ def studies_of(store: "StudyStore") -> list[dict[str, Any]]:
 def _supervise(context: typer.Context, stop: threading.Event) -> None:
     from client.commands.supervisor import Supervisor, part_command, refuse_taken_ports
     from client.gate.policy_file import load_policy
+    from client.gate.proxy import adopt_proxy
     from client.gate.trust import is_enrolled
     from client.logs import start_logging
     from client.parts import is_running, parts_of
@@ -168,6 +171,7 @@ def _supervise(context: typer.Context, stop: threading.Event) -> None:
 
     home, level = home_of(context), log_level_of(context)
     settings = load_settings(home)
+    adopt_proxy(settings.network.proxy)
     load_policy(settings.policy)
     start_logging(settings.logs, "node", level)
     if not is_running(home):
@@ -190,12 +194,14 @@ def _run_one(context: typer.Context, part: str, stop: threading.Event) -> None:
         FederationError: Why it cannot go on; it is in the part's log too.
     """
     from client.commands.supervisor import PARENT_VARIABLE
+    from client.gate.proxy import adopt_proxy
     from client.logs import start_logging
     from client.settings import load_settings
 
     if PARENT_VARIABLE in os.environ:
         die_with(int(os.environ[PARENT_VARIABLE]))
     settings = load_settings(home_of(context))
+    adopt_proxy(settings.network.proxy)
     start_logging(settings.logs, part, log_level_of(context))
     try:
         from client.runtime import run_part

@@ -1,6 +1,7 @@
 """A pump on loopback that adds the node's certificate: Flower's client sends none, and the fleet gateway demands one.
 
-The SuperNode speaks TLS to us under the hospital's own certificate; we speak mutual TLS to the fleet gateway. Nothing else passes.
+The SuperNode speaks TLS to us under the hospital's own certificate; we speak mutual TLS to the fleet gateway, through the hospital's proxy
+where there is one. Nothing else passes.
 """
 
 import asyncio
@@ -8,6 +9,7 @@ import logging
 import ssl
 from collections.abc import Callable
 
+from client.gate.proxy import dial
 from protocol.codes import Code
 from protocol.enrolment import Address
 from protocol.errors import FederationError, UnavailableError
@@ -54,8 +56,7 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fle
     """Join one connection from the SuperNode with one to the fleet gateway until both sides have ended."""
     host, _, port = fleet.rpartition(":")
     try:
-        connecting = asyncio.open_connection(host, int(port), ssl=outside(), server_hostname=host)
-        far_reader, far_writer = await asyncio.wait_for(connecting, _CONNECT_SECONDS)
+        far_reader, far_writer = await asyncio.wait_for(dial(host, int(port), outside()), _CONNECT_SECONDS)
     except (OSError, TimeoutError, FederationError) as error:
         log.warning("forwarder.unreachable", extra={"fault": type(error).__name__})
         writer.close()

@@ -47,15 +47,17 @@ class LinkCentre(LinkServicer):
     def address(self) -> str:
         return f"localhost:{self.port}"
 
-    def identity(self, site: str = "northport") -> Identity:
-        """A node's certificate, as enrolment would give it."""
+    def authority(self) -> Authority:
         pki = self.folder / "pki"
         ca_key = serialization.load_pem_private_key((pki / "ca.key").read_bytes(), password=None)
         assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
-        ca = x509.load_pem_x509_certificate((pki / "ca.pem").read_bytes())
+        return Authority(x509.load_pem_x509_certificate((pki / "ca.pem").read_bytes()), ca_key, node_days=1)
+
+    def identity(self, site: str = "northport") -> Identity:
+        """A node's certificate, as enrolment would give it."""
         key = ec.generate_private_key(ec.SECP256R1())
-        issued = Authority(ca, ca_key, node_days=1).issue(make_csr(key), site=site, now=datetime.now(UTC))
-        return Identity((pki / "ca.pem").read_bytes(), issued.pem.encode(), key_pem(key))
+        issued = self.authority().issue(make_csr(key), site=site, now=datetime.now(UTC))
+        return Identity((self.folder / "pki" / "ca.pem").read_bytes(), issued.pem.encode(), key_pem(key))
 
     def start(self) -> None:
         asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
