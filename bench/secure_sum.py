@@ -112,9 +112,10 @@ class Hall:
 
     def _padded(self, one: Member, delivery: Boxes) -> Reply:
         grid, site = grid_of(self.order.plan), one.site
+        self.clock.timed("site: boxes", site, lambda: one.received(delivery))
         summand = self.clock.timed("site: rounding", site, lambda: grid.summand(*self.values[site]))
         self.summands[site] = summand
-        words = self.clock.timed("site: pads", site, lambda: one.padded(summand, delivery))
+        words = self.clock.timed("site: pads", site, lambda: one.padded(summand))
         notice = PaddedNotice(
             circle_sha256=one.circle_sha256, site=site, words_sha256="0" * 64, epsilon=0.5, delta=1e-5
         )

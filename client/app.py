@@ -12,8 +12,9 @@ from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
 from protocol.plan import RoundOrder, UpdateNotice
+from protocol.secure_sum import SecureQuestion, SecureReply
 from strategies.arrays import Arrays
-from strategies.message import pack_notice, unpack_order
+from strategies.message import SECURE_ACTION, pack_notice, pack_reply, unpack_order, unpack_question
 
 app = ClientApp()
 
@@ -26,8 +27,16 @@ class Trainer(Protocol):
         ...
 
 
-def app_of_site(trainer: Trainer) -> ClientApp:
-    """Return the app that answers with `trainer`; errors are for the runner to turn into codes."""
+class SecureTrainer(Protocol):
+    """What answers the questions of a secure summation at a site (`client.train.secure`)."""
+
+    def answer(self, question: SecureQuestion, base: Arrays) -> tuple[SecureReply, NDArray[np.uint32] | None]:
+        """Return an answer that may leave, with a padded summand where it is due."""
+        ...
+
+
+def app_of_site(trainer: Trainer, secure: SecureTrainer) -> ClientApp:
+    """Return the app that answers with `trainer` and `secure`; errors are for the runner to turn into codes."""
     site_app = ClientApp()
 
     @site_app.train()
@@ -35,5 +44,10 @@ def app_of_site(trainer: Trainer) -> ClientApp:
         order, base = unpack_order(message.content)
         notice, update = trainer.answer(order, base)
         return Message(pack_notice(notice, update), reply_to=message)
+
+    @site_app.train(SECURE_ACTION)
+    def take_part(message: Message, _context: Context) -> Message:
+        question, base = unpack_question(message.content)
+        return Message(pack_reply(*secure.answer(question, base)), reply_to=message)
 
     return site_app

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from client.pacs.send import Sender
     from client.store.removal import Remover
     from client.store.retention import Housekeeper
+    from client.train.secure import SecureTrainer
     from client.train.site import SiteTrainer
 
 
@@ -254,6 +255,29 @@ def open_trainer(settings: NodeSettings, gate_: Gate) -> "SiteTrainer":
         base=lambda name: load_arrays(shelf.weights(name)),
         now=local_now,
         device=device,
+    )
+
+
+def open_secure_trainer(settings: NodeSettings, trainer: "SiteTrainer") -> "SecureTrainer":
+    """Return what takes part in secure summations."""
+    from cryptography import x509
+
+    from client.gate.trust import load_identity
+    from client.train import begun
+    from client.train.peers import Peers, signer_of
+    from client.train.secure import SecureTrainer
+
+    policy = policy_source(settings)
+
+    def peers() -> Peers:
+        authority = x509.load_pem_x509_certificate(load_identity(settings.trust, settings.keys).ca)
+        return Peers(authority, utc_now, frozenset(policy().training.secure_sum_peers))
+
+    return SecureTrainer(
+        trainer=trainer,
+        begun=begun.BegunRounds(connect(settings.database, begun.SCHEMA)),
+        signer=lambda: signer_of(trainer.site, load_identity(settings.trust, settings.keys)),
+        peers=peers,
     )
 
 

@@ -30,6 +30,7 @@ from client.rooms import (
     open_pseudonyms,
     open_puller,
     open_reads,
+    open_secure_trainer,
     open_sender,
     open_shelf,
     open_store,
@@ -281,9 +282,10 @@ def _run_runner(settings: NodeSettings, stop: threading.Event) -> None:
     limit_threads(settings)
     border, policy = open_gate(settings), policy_source(settings)
     secret = _superexec_secret(settings)
+    trainer = open_trainer(settings, border)
     Runner(
         lambda: TaskDesk(f"127.0.0.1:{settings.flower.runtime_port}", secret),
-        app=app_of_site(open_trainer(settings, border)),
+        app=app_of_site(trainer, open_secure_trainer(settings, trainer)),
         approve=lambda bundle_sha256: judge_bundle(bundle_sha256, policy()),
         record=border.audit.append,
     ).run(stop)

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from protocol.enrolment import Pem, RawKey
+from protocol.plan import RoundOrder
 from protocol.shape import Sha256, Shape, SiteId
 
 Signature = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{80,142}$")]
@@ -111,3 +112,19 @@ class Openings(Shape):
     """The shares of one site, about every other and itself."""
 
     shares: Annotated[tuple[Opened, ...], _Most]
+
+
+class SecureQuestion(Shape):
+    """What the centre asks of a site in one step of an order: will you take part (nothing asked yet), or what `asked` calls for.
+
+    With boxes come the base weights.
+    """
+
+    order: RoundOrder
+    asked: Circle | Boxes | View | Agreement | None = None
+
+
+class SecureReply(Shape):
+    """What a site answers. With a `PaddedNotice` comes its padded summand."""
+
+    said: SignedKeys | Boxes | PaddedNotice | SignedView | Openings

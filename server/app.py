@@ -4,7 +4,7 @@ It runs from the bundle, without torch: it adds arrays, and the program that sta
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from flwr.app import Context
@@ -12,13 +12,17 @@ from flwr.serverapp import Grid, ServerApp
 
 from protocol.codes import Code
 from protocol.plan import RoundOrder
+from protocol.secure_sum import SecureQuestion
 from server.bell import ORDERS, REPLIES, Bell
 from server.family import end_with_parent
-from server.rounds import Ask, Said, run_rounds
+from server.rounds import Ask, run_rounds
 from server.run import RunFolder
+from server.secure_round import SecureAsk
+from server.secure_sum import Reply
+from server.tally import Said
 from strategies.arrays import Arrays
-from strategies.flower import LONGEST_LOOK_SECONDS, POLLING, Waiting, ask, run_setting
-from strategies.message import pack_order
+from strategies.flower import LONGEST_LOOK_SECONDS, POLLING, SECURE, Waiting, ask, ask_each, run_setting
+from strategies.message import pack_order, pack_question
 
 app = ServerApp()
 
@@ -29,8 +33,13 @@ def main(grid: Grid, context: Context) -> None:
     end_with_parent()
     folder = RunFolder(Path(run_setting(context, "run-dir")))
     with folder.held(context.run_id):
-        waiting = by_bells(folder.path.parent)
-        run_rounds(folder, way_to_sites(grid, folder.nodes(), waiting), clock=time.monotonic)
+        waiting, nodes = by_bells(folder.path.parent), folder.nodes()
+        run_rounds(
+            folder,
+            way_to_sites(grid, nodes, waiting),
+            clock=time.monotonic,
+            secure=way_to_secrets(grid, nodes, waiting),
+        )
 
 
 def by_bells(runs: Path) -> Waiting:
@@ -49,5 +58,22 @@ def way_to_sites(grid: Grid, nodes: dict[str, int], waiting: Waiting = POLLING) 
         seconds = order.plan.round_seconds
         answers = ask(grid, numbers, pack_order(order, base), group=str(order.round), seconds=seconds, waiting=waiting)
         yield from ((names[answer.node_id], answer.said) for answer in answers)
+
+    return carry
+
+
+def way_to_secrets(grid: Grid, nodes: dict[str, int], waiting: Waiting = POLLING) -> SecureAsk:
+    """Return what puts the questions of a secure summation to the sites, each site its own."""
+    names = {number: site for site, number in nodes.items()}
+
+    def carry(
+        questions: Mapping[str, SecureQuestion], base: Arrays, seconds: float
+    ) -> Iterator[tuple[str, Reply | Code]]:
+        yield from ((site, Code.NODE_ABSENT) for site in questions if site not in nodes)
+        packed = {nodes[site]: pack_question(one, base) for site, one in questions.items() if site in nodes}
+        group = next((str(one.order.round) for one in questions.values()), "")
+        for answer in ask_each(grid, packed, SECURE, group=group, seconds=seconds, waiting=waiting):
+            said = answer.said
+            yield names[answer.node_id], said if isinstance(said, Code) else (said[0].said, said[1])
 
     return carry

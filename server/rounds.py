@@ -6,18 +6,17 @@ after a death. It knows nothing of Flower: `Ask` carries a round's question to t
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from protocol.codes import Code
-from protocol.errors import RefusedError
-from protocol.plan import RoundOrder, RunPlan, UpdateNotice
+from protocol.plan import RoundOrder, RunPlan
+from protocol.secure_sum import SecureQuestion
 from server.combine import combined, moved
 from server.run import COMPLETED, RoundRecord, RunFolder
-from strategies.arrays import Arrays, added, arrays_sha256, check_update
+from server.secure_round import SecureAsk, play_secure_round
+from server.secure_sum import Reply
+from server.tally import Said, Tally, Weights
+from strategies.arrays import Arrays, added, arrays_sha256
 from strategies.norms import sent_part
 from strategies.strategy import Step
 
@@ -29,79 +28,33 @@ LASTING = frozenset({Code.BUDGET_SPENT, Code.POLICY_PURPOSE, Code.POLICY_BUNDLE,
 SKIPS_BEFORE_THE_END = 3
 """So many rounds in a row without a quorum end a run."""
 
-Weights = dict[str, NDArray[np.float32]]
-
-Said = tuple[UpdateNotice, Arrays] | Code
-"""A site's update with its notice, or why there is none."""
-
 Ask = Callable[[RoundOrder, Arrays, tuple[str, ...]], Iterator[tuple[str, Said]]]
 """Carries an order with its base weights to the named sites and yields each site's answer once, by the deadline of the plan."""
 
 
-@dataclass(slots=True)
-class Tally:
-    """What the sites said in one round."""
-
-    order: RoundOrder
-    base: Arrays
-    asked: tuple[str, ...]
-    sites: list[str] = field(default_factory=list)
-    refused: dict[str, Code] = field(default_factory=dict)
-    epsilon: dict[str, float] = field(default_factory=dict)
-
-    def counted(self, answers: Iterator[tuple[str, Said]]) -> Iterator[tuple[str, Arrays]]:
-        """Yield site and update of those that count, one by one, and note what became of every other answer. A site has one answer."""
-        for site, said in answers:
-            if site not in self.asked or site in self.sites or site in self.refused:
-                continue
-            if isinstance(said, Code):
-                self.refused[site] = said
-                continue
-            notice, update = said
-            try:
-                check_answer(self.order, site, self.base, notice=notice, update=update)
-            except RefusedError as error:
-                self.refused[site] = error.code
-                continue
-            self.sites.append(site)
-            self.epsilon[site] = notice.epsilon
-            yield site, update
-        self.refused |= {site: Code.ROUND_LATE for site in self.asked if site not in {*self.sites, *self.refused}}
-
-    def screen(self, sites: tuple[str, ...]) -> None:
-        """Note whose updates were left out by the plan's screening. They were charged like the others, and go on being asked."""
-        self.sites = [site for site in self.sites if site not in sites]
-        self.refused |= dict.fromkeys(sites, Code.SCREENED_UPDATE)
+def nobody(
+    questions: Mapping[str, SecureQuestion], _base: Arrays, _seconds: float
+) -> Iterator[tuple[str, Reply | Code]]:
+    """No way to the sites for secure summation: each is absent, so that no round of it counts."""
+    yield from ((site, Code.NODE_ABSENT) for site in questions)
 
 
-def check_answer(order: RoundOrder, site: str, base: Arrays, *, notice: UpdateNotice, update: Arrays) -> None:
-    """Accept an update that is well formed and bound to this run, round, site, base and content.
-
-    Raises:
-        RefusedError: `bad-update`.
-    """
-    asked = (order.run_id, order.round, site, order.base_sha256)
-    if (notice.run_id, notice.round, notice.site, notice.base_sha256) != asked:
-        raise RefusedError(Code.BAD_UPDATE, f"The update from {site} is bound to another run, round, site or base.")
-    check_update(update, sent_part(order.plan, base))
-    if arrays_sha256(update) != notice.update_sha256:
-        raise RefusedError(Code.BAD_UPDATE, f"The update from {site} is not the one that its notice names.")
-
-
-def run_rounds(folder: RunFolder, ask: Ask, *, clock: Callable[[], float]) -> None:
+def run_rounds(folder: RunFolder, ask: Ask, *, clock: Callable[[], float], secure: SecureAsk = nobody) -> None:
     """Carry a run on from its newest checkpoint to its end, and record how it ended: `completed` or `quorum-missed`.
 
     A skipped round is used up like any other: who answered in it has been charged. A run without any round that counts is not completed.
 
     Args:
         folder: Holds the plan and the checkpoints.
-        ask: The way to the sites.
+        ask: The way to the sites, for updates of their own.
         clock: Seconds that never run backwards.
+        secure: The way to the sites, for plans with secure summation.
 
     Raises:
         FederationError: If a checkpoint cannot be read or written. The run can be taken up again.
     """
     plan = folder.plan()
+    _count_interrupted(folder)
     done, weights = folder.latest()
     lasting: dict[str, Code] = {}
     skips = 0
@@ -111,7 +64,11 @@ def run_rounds(folder: RunFolder, ask: Ask, *, clock: Callable[[], float]) -> No
             return
         started = clock()
         order = RoundOrder(run_id=folder.run_id, round=number, base_sha256=arrays_sha256(weights), plan=plan)
-        tally, step = play_round(order, weights, ask, folder.spool, lasting=lasting)
+        if plan.secure_sum is None:
+            tally, step = play_round(order, weights, ask, folder.spool, lasting=lasting)
+        else:
+            folder.note_secure_round(number)
+            tally, step = play_secure_round(order, weights, secure, lasting=lasting)
         weights, optimizer = (weights, None) if step is None else _stepped(plan, weights, step, folder)
         record = recorded(tally, weights, optimizer, lasting=lasting, seconds=clock() - started)
         folder.checkpoint(record, weights, optimizer)
@@ -120,6 +77,16 @@ def run_rounds(folder: RunFolder, ask: Ask, *, clock: Callable[[], float]) -> No
         log.info("round.ended round=%d sites=%d refused=%d", number, len(record.sites), len(record.refused))
     counted = any(not record.skipped for record in folder.records())
     folder.end(COMPLETED if counted and skips < SKIPS_BEFORE_THE_END else Code.QUORUM_MISSED)
+
+
+def _count_interrupted(folder: RunFolder) -> None:
+    """Count a round of secure summation that was begun and has no entry as skipped: sites play each round once (ADR 0091)."""
+    done, weights = folder.latest()
+    if folder.secure_round() <= done:
+        return
+    refused = dict.fromkeys(folder.plan().sites, Code.RUN_FAILED)
+    record = RoundRecord(round=done + 1, weights_sha256=arrays_sha256(weights), refused=refused, skipped=True)
+    folder.checkpoint(record, weights)
 
 
 def play_round(

@@ -10,6 +10,7 @@
     runs/<run_id>/scores.json                  how each checkpoint does on the public phantoms
     runs/<run_id>/outcome.json                 how the run ended
     runs/<run_id>/flower.json                  Flower's own number for it
+    runs/<run_id>/secure.json                  the newest round of secure summation that was begun
 
 A round counts once its entry is in rounds.json; its weights are on the disk before that.
 """
@@ -145,6 +146,14 @@ class RunFolder:
     def flower_run(self) -> int | None:
         """Return Flower's number of the run that last worked on this one."""
         return self._read("flower.json", _NUMBER)
+
+    def note_secure_round(self, number: int) -> None:
+        """Write down that a round of secure summation is about to begin."""
+        write_durably(self.path / "secure.json", json.dumps(number).encode())
+
+    def secure_round(self) -> int:
+        """Return the newest round of secure summation that was begun, 0 before the first."""
+        return self._read("secure.json", _NUMBER) or 0
 
     def plan(self) -> RunPlan:
         """Return the run's plan.

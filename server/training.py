@@ -20,6 +20,7 @@ from server.catalogue import Catalogue
 from server.run import COMPLETED, RoundRecord, RunFolder, find_run
 from strategies.arrays import Arrays
 from strategies.flower import Fleet
+from strategies.securesum.grid import grid_of
 from strategies.threat import threat_left_open
 
 log = logging.getLogger(__name__)
@@ -242,6 +243,7 @@ def check_plan(plan: RunPlan) -> None:
 
     Raises:
         InvalidInputError: `bad-setting`.
+        RefusedError: `too-few-sites` for the terms of its secure summation.
     """
     if len(set(plan.sites)) != len(plan.sites):
         raise InvalidInputError(Code.BAD_SETTING, "The plan names a site twice. Name each once.")
@@ -252,9 +254,7 @@ def check_plan(plan: RunPlan) -> None:
     if plan.base.partition("@")[0] != plan.lineage:
         raise InvalidInputError(Code.BAD_SETTING, f"The base {plan.base} is not of the lineage {plan.lineage}.")
     if plan.secure_sum is not None:
-        raise InvalidInputError(
-            Code.BAD_SETTING, "Rounds with secure summation cannot be started yet. Take the table out."
-        )
+        grid_of(plan)  # refuses numbers that do not hold
 
 
 def phantom_measure(count: int) -> Measure:

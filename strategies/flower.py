@@ -4,7 +4,7 @@ Four sides of Flower are wrapped:
 
 * `Fleet`: the SuperLink's control API: register SuperNode keys, see who is connected, start a run;
 * `TaskDesk`: the SuperNode's runtime API, from which the node's own runner takes tasks (`--isolation process`);
-* `ask`: a round of questions from the ServerApp, with a pull loop that looks often where Flower's own waits 3 s;
+* `ask` and `ask_each`: a round of questions from the ServerApp, with a pull loop that looks often where Flower's own waits 3 s;
 * `run_supernode`: the stock SuperNode, whose own fixed waits are replaced in the same way.
 
 What the messages hold is in `message.py`. `tests/contract/test_flower.py` turns red when a new Flower no longer fits.
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import httpx
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -63,9 +63,11 @@ from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, 
 from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError, UnavailableError
 from protocol.plan import UpdateNotice
+from protocol.secure_sum import SecureReply
 from strategies.arrays import Arrays
 from strategies.cadence import Cadence
-from strategies.message import unpack_notice, weight_bytes
+from strategies.message import SECURE_ACTION, unpack_notice, unpack_reply, weight_bytes
+from strategies.securesum.pads import Words
 
 T = TypeVar("T")
 
@@ -106,11 +108,23 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What became of one question: a notice with its update, or a code."""
+class Answer(Generic[T]):
+    """What became of one question: what was read out of the reply, or a code."""
 
     node_id: int
-    said: tuple[UpdateNotice, Arrays] | Code
+    said: T | Code
+
+
+@dataclass(frozen=True, slots=True)
+class Manner(Generic[T]):
+    """How something is asked: the message's type, which picks the app's function, and what reads a reply's content or raises `bad-shape`."""
+
+    message_type: str
+    read: Callable[[RecordDict], T]
+
+
+UPDATES: Manner[tuple[UpdateNotice, Arrays]] = Manner("train", unpack_notice)
+SECURE: Manner[tuple[SecureReply, Words | None]] = Manner(f"train.{SECURE_ACTION}", unpack_reply)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +149,7 @@ def ask(
     group: str,
     seconds: float,
     waiting: Waiting = POLLING,
-) -> Iterator[Answer]:
+) -> Iterator[Answer[tuple[UpdateNotice, Arrays]]]:
     """Send `content` to exactly these SuperNodes and yield one answer for each, in the order in which they come.
 
     What has not come after `seconds` is answered with `round-late`, and the SuperLink hands it out no more.
@@ -148,20 +162,36 @@ def ask(
         seconds: Deadline for all of them together.
         waiting: How to wait for the answers.
     """
+    questions = dict.fromkeys(nodes, content)
+    return ask_each(grid, questions, UPDATES, group=group, seconds=seconds, waiting=waiting)
+
+
+def ask_each(
+    grid: Grid,
+    questions: Mapping[int, RecordDict],
+    manner: Manner[T],
+    *,
+    group: str,
+    seconds: float,
+    waiting: Waiting = POLLING,
+) -> Iterator[Answer[T]]:
+    """Send each SuperNode its own content; otherwise as `ask`, with `manner` to say how it is asked and read."""
     clock = waiting.clock
     deadline = clock() + seconds
     messages = [
-        Message(content, dst_node_id=node, message_type="train", group_id=group, ttl=float(seconds)) for node in nodes
+        Message(content, dst_node_id=node, message_type=manner.message_type, group_id=group, ttl=float(seconds))
+        for node, content in questions.items()
     ]
     expected: dict[str, int] = {}
     pushed = grid.push_messages(messages)
     waiting.asked()
-    for node, message_id in zip(nodes, pushed, strict=True):
+    for node, message_id in zip(questions, pushed, strict=True):
         if message_id:
             expected[message_id] = node
         else:  # what Flower says of a node that it does not know
             yield Answer(node, Code.NODE_ABSENT)
-    replies, away = _Replies(grid, limit_bytes=2 * weight_bytes(content) + _SPARE_BYTES), _Away(grid, clock)
+    most = max((weight_bytes(content) for content in questions.values()), default=0)
+    replies, away = _Replies(grid, manner.read, limit_bytes=2 * most + _SPARE_BYTES), _Away(grid, clock)
     cadence = Cadence(LOOK_SECONDS, LONGEST_LOOK_SECONDS)
     while expected and clock() < deadline:
         away.look(expected.values())
@@ -219,21 +249,22 @@ class _Reply:
         return sum(len(content) for content in self.pulled.values())
 
 
-class _Replies:
+class _Replies(Generic[T]):
     """Takes replies from the SuperLink, each as soon as all of it is there.
 
     Flower's own way waits for the objects of one reply before it looks at the next, up to three minutes for a site that died half-way
     through sending, waits a second and more between looks, and lets the run die of a reply that cannot be read.
     """
 
-    def __init__(self, grid: Grid, *, limit_bytes: int) -> None:
+    def __init__(self, grid: Grid, read: Callable[[RecordDict], T], *, limit_bytes: int) -> None:
+        self._read = read
         self._client: RuntimeHttpClient = grid._runtime_client  # type: ignore[attr-defined] # noqa: SLF001 - HttpGrid's
         self._run_id: int = grid.run.run_id
         self._node = Node(node_id=SUPERLINK_NODE_ID)
         self._limit = limit_bytes
         self._begun: dict[str, _Reply] = {}
 
-    def look(self, waiting: Iterable[str]) -> Iterator[tuple[str, tuple[UpdateNotice, Arrays] | Code]]:
+    def look(self, waiting: Iterable[str]) -> Iterator[tuple[str, T | Code]]:
         """Yield the id of each message of `waiting` that has been answered, and the answer."""
         self._begin([message_id for message_id in waiting if message_id not in self._begun])
         for message_id, reply in list(self._begun.items()):
@@ -252,7 +283,7 @@ class _Replies:
             if asked in waiting:
                 self._begun[asked] = _Reply(envelope.metadata.message_id, _names_in(tree))
 
-    def _pulled(self, reply: _Reply) -> tuple[UpdateNotice, Arrays] | Code | None:
+    def _pulled(self, reply: _Reply) -> T | Code | None:
         """Pull what there is of a reply; return what it says, or None if there is more to come.
 
         A site sends its objects from the first to the last, so they are pulled from the last to the first: of a reply on its way next to
@@ -272,9 +303,9 @@ class _Replies:
             reply.pulled[name] = answer.object_content
             if reply.size > self._limit:
                 return self._done(reply, Code.BAD_UPDATE)
-        return self._done(reply, _said(_inflated(reply)))
+        return self._done(reply, _said(_inflated(reply), self._read))
 
-    def _done(self, reply: _Reply, said: tuple[UpdateNotice, Arrays] | Code) -> tuple[UpdateNotice, Arrays] | Code:
+    def _done(self, reply: _Reply, said: T | Code) -> T | Code:
         """Let the SuperLink drop what it still has of a reply."""
         request = ConfirmMessageReceivedRequest(
             node=self._node, run_id=self._run_id, message_object_id=reply.message_id
@@ -302,8 +333,8 @@ def _inflated(reply: _Reply) -> Message | None:
     return message if isinstance(message, Message) else None
 
 
-def _said(reply: Message | None) -> tuple[UpdateNotice, Arrays] | Code:
-    """Return what a reply holds: an update, or the code that stands for its error. The reply is empty afterwards.
+def _said(reply: Message | None, read: Callable[[RecordDict], T]) -> T | Code:
+    """Return what a reply holds: what was asked for, or the code that stands for its error. The reply is empty afterwards.
 
     Flower's records refer to themselves. They would keep their weights until the garbage collector comes by, which counts objects and no
     bytes: the updates of dozens of sites would lie there.
@@ -313,7 +344,7 @@ def _said(reply: Message | None) -> tuple[UpdateNotice, Arrays] | Code:
     if reply.has_error():
         return _code_of(reply.error)
     try:
-        return unpack_notice(reply.content)
+        return read(reply.content)
     except InvalidInputError:
         return Code.BAD_UPDATE
     finally:

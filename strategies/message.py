@@ -1,8 +1,9 @@
 """What our Flower messages hold: all weights behind one another as bytes, their names and shapes, and one shape as canonical JSON.
 
-The shape is a `RoundOrder` on the way to a site and an `UpdateNotice` on the way back. Flower carries every record of a message, and every
-array and piece of an array in it, by requests of their own, each of which costs the SuperLink more than a megabyte does. So the weights are
-bytes beside the words, in the same record; what is more than one request may hold follows in further records.
+The shape is a `RoundOrder` on the way to a site and an `UpdateNotice` on the way back; in a secure summation a `SecureQuestion`, with
+weights at one step only, and a `SecureReply`, with padded integers in place of weights at that step. Flower carries every record of a
+message, and every array and piece of an array in it, by requests of their own, each of which costs the SuperLink more than a megabyte does.
+So the weights are bytes beside the words, in the same record; what is more than one request may hold follows in further records.
 """
 
 import json
@@ -16,12 +17,17 @@ from pydantic import Field, StringConstraints, TypeAdapter
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from protocol.plan import RoundOrder, UpdateNotice
+from protocol.secure_sum import SecureQuestion, SecureReply
 from protocol.shape import Shape, canonical_json
 from strategies.arrays import Arrays, cut, layout_of, size_of
+from strategies.securesum.pads import Words
 
 S = TypeVar("S", bound=Shape)
 
-ORDER, NOTICE = "order", "notice"
+ORDER, NOTICE, QUESTION, REPLY = "order", "notice", "question", "reply"
+SECURE_ACTION = "secure"
+"""By which Flower's app knows a question of a secure summation from an order to send an update."""
+
 PIECE_BYTES = 8 * 1024 * 1024
 """The most weights in one record; the fleet gateway lets requests of 16 MiB through as it comes."""
 
@@ -63,12 +69,51 @@ def unpack_notice(content: RecordDict) -> tuple[UpdateNotice, dict[str, NDArray[
     return _unpack(NOTICE, UpdateNotice, content)
 
 
+def pack_question(question: SecureQuestion, base: Arrays) -> RecordDict:
+    """Return the content of one question of a secure summation; `base` is empty but for the step with boxes."""
+    return _pack(QUESTION, question, base)
+
+
+def unpack_question(content: RecordDict) -> tuple[SecureQuestion, dict[str, NDArray[np.float32]]]:
+    """Return the question and the base weights, if there are any.
+
+    Raises:
+        InvalidInputError: `bad-shape` if the content is of another form; the message quotes nothing of it.
+    """
+    return _unpack(QUESTION, SecureQuestion, content)
+
+
+def pack_reply(reply: SecureReply, words: Words | None) -> RecordDict:
+    """Return the content of a site's answer in a secure summation."""
+    raw = b"" if words is None else words.astype("<u4", copy=False).tobytes()
+    return _in_pieces(REPLY, ConfigRecord({_JSON: canonical_json(reply).decode()}), raw)
+
+
+def unpack_reply(content: RecordDict) -> tuple[SecureReply, Words | None]:
+    """Return a site's answer and its padded summand, if there is one; neither is compared with the question yet.
+
+    Raises:
+        InvalidInputError: `bad-shape` if the content is of another form; the message quotes nothing of it.
+    """
+    try:
+        reply = SecureReply.model_validate_json(str(content.config_records[REPLY][_JSON]))
+        words = np.frombuffer(b"".join(_pieces(REPLY, content)), dtype="<u4")
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidInputError(Code.BAD_SHAPE, "The message holds no SecureReply.") from error
+    return reply, words if len(words) else None
+
+
 def _pack(name: str, shape: Shape, arrays: Arrays) -> RecordDict:
     """Put all weights behind one another, in the order of their names."""
     layout = layout_of(arrays)
     flat = b"".join(np.ascontiguousarray(arrays[key], dtype="<f4").tobytes() for key, _ in layout)
-    pieces = [flat[start : start + PIECE_BYTES] for start in range(0, max(1, len(flat)), PIECE_BYTES)]
     words = ConfigRecord({_JSON: canonical_json(shape).decode(), _LAYOUT: json.dumps(layout)})
+    return _in_pieces(name, words, flat)
+
+
+def _in_pieces(name: str, words: ConfigRecord, flat: bytes) -> RecordDict:
+    """Put `flat` into the record of the words, and what is too much for it into further ones."""
+    pieces = [flat[start : start + PIECE_BYTES] for start in range(0, max(1, len(flat)), PIECE_BYTES)]
     words[_WEIGHTS] = pieces[0]
     more = {f"{_WEIGHTS}-{number}": ConfigRecord({_WEIGHTS: piece}) for number, piece in enumerate(pieces[1:], start=1)}
     return RecordDict({name: words, **more})

@@ -83,13 +83,15 @@ def as_document(book: "BudgetLedger", limit: "Limit") -> dict[str, Any]:
 def forecast(book: "BudgetLedger", plan: "RunPlan", limit: "Limit") -> dict[str, Any]:
     """Return what `plan` would cost as a new run, and how many of its rounds would pass."""
     from client.train.limits import spend_of
+    from models.net import GgoNet
     from protocol.plan import RoundOrder
 
     orders = [
         RoundOrder(run_id=_NO_RUN, round=number, base_sha256=_NO_HASH, plan=plan)
         for number in range(1, plan.rounds + 1)
     ]
-    found = book.forecast([spend_of(order) for order in orders], limit=limit)
+    values = sum(parameter.numel() for parameter in GgoNet().parameters())
+    found = book.forecast([spend_of(order, values=values) for order in orders], limit=limit)
     return {
         "would_pass": found.rounds == plan.rounds,
         "rounds": plan.rounds,

@@ -64,6 +64,9 @@ epsilon_per_period = 8.0           # most that any period_days days may cost
 period_days = 365
 delta = 1e-5
 minimum_cohort = 5                 # fewer labelled patients than this: no training
+secure_sum = "forbidden"           # runs whose updates are added up in secret and whose noise is shared: forbidden, allowed or required
+secure_sum_colluders = 1           # with how many colluding sites such a sum must still be private
+secure_sum_peers = []              # SHA-256 of the other hospitals' public keys, asked of them; [] takes whom the centre's authority knows
 
 [sharing]
 cases = true                       # coarse case records (week, bands, whole percents) for the ministry's counts

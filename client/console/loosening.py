@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from client.gate.policy import SitePolicy
+from client.gate.policy import SecureSumUse, SitePolicy
 from protocol.plan import LabelUse
 
 
@@ -60,6 +60,16 @@ def _scores_too(_before: str, after: str) -> bool:
     return after == LabelUse.MASKS_AND_ZONE_SCORES
 
 
+def _other_sums(before: str, _after: str) -> bool:
+    """Allowed admits both ways; from either of the others to anything else, something is admitted that was not."""
+    return before != SecureSumUse.ALLOWED
+
+
+def _more_peers(before: list[str], after: list[str]) -> bool:
+    """No keys at all take every hospital that the centre's authority vouches for."""
+    return not after or (bool(before) and _more(before, after))
+
+
 def minutes(hours: str) -> frozenset[int]:
     """Return the minutes of a day in a span such as 20:00-06:00, as `client.gate.policy` reads it."""
     start, end = (int(h) * 60 + int(m) for h, m in re.findall(r"(\d\d):(\d\d)", hours))
@@ -83,6 +93,11 @@ RULES = {
     "training.period_days": _Rule(_smaller, "the limit of a period renews itself sooner"),
     "training.delta": _Rule(_greater, "the promise of privacy may fail more often"),
     "training.minimum_cohort": _Rule(_smaller, "training runs with fewer patients"),
+    "training.secure_sum": _Rule(
+        _other_sums, "updates are added up in another way: in secret with shared noise, or each with its own"
+    ),
+    "training.secure_sum_colluders": _Rule(_smaller, "fewer colluding sites uncover this site's noise"),
+    "training.secure_sum_peers": _Rule(_more_peers, "more keys are taken for those of other hospitals"),
     "sharing.cases": _Rule(_switched_on, "case records leave the hospital"),
     "reading.posts": _Rule(_switched_on, "reads are posted to the network"),
 }

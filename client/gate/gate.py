@@ -13,7 +13,8 @@ from client.gate.policy import Clearance, Refusal, SitePolicy, Verdict, judge, s
 from client.store.database import transaction
 from protocol.codes import Code
 from protocol.parcel import Parcel, parse_parcel
-from protocol.plan import UpdateNotice
+from protocol.plan import RoundOrder, UpdateNotice
+from protocol.secure_sum import PaddedNotice
 
 SCHEMA = audit.SCHEMA + outbox.SCHEMA
 
@@ -86,6 +87,24 @@ class Gate:
         with transaction(self._connection):
             self.audit.write("update.released", f"{notice.run_id}:{notice.round}", CLEAR, notice.model_dump_json())
         self.audit.advance_head()
+
+    def note_summand(self, order: RoundOrder, notice: PaddedNotice) -> None:
+        """Write down a padded summand before it leaves, after the ledger was charged.
+
+        Raises:
+            UnavailableError: `disk-full`; the summand must not leave then.
+        """
+        with transaction(self._connection):
+            self.audit.write("summand.released", f"{order.run_id}:{order.round}", CLEAR, notice.model_dump_json())
+        self.audit.advance_head()
+
+    def note_opening(self, order: RoundOrder) -> None:
+        """Write down that shares leave with which the sum of a round is opened.
+
+        Raises:
+            UnavailableError: `disk-full`; they must not leave then.
+        """
+        self.audit.append("sum.opened", f"{order.run_id}:{order.round}", CLEAR)
 
     def _refuse_shape(self) -> Refusal:
         """Refuse what is none of the shapes; nothing of it is kept, because nobody knows what it holds."""

@@ -3,6 +3,7 @@
 import re
 import warnings
 from datetime import datetime, time
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -11,12 +12,20 @@ from protocol.case import CaseRecord
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from protocol.parcel import Parcel, parse_parcel
-from protocol.plan import LabelUse, Purpose, RoundOrder
+from protocol.plan import LabelUse, Purpose, RoundOrder, RunPlan
 from protocol.reading import Language, ReadPost
 from protocol.shape import Lineage, RegionCode, Sha256, Shape, canonical_json
 
 Hours = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-4]):[0-5]\d-([01]\d|2[0-4]):[0-5]\d$")]
 """From-to in the site's local time, such as 20:00-06:00; 00:00-24:00 is always."""
+
+
+class SecureSumUse(StrEnum):
+    """What the site thinks of secure summation. It rests on sites that do not collude, which noise of one's own does not."""
+
+    FORBIDDEN = "forbidden"
+    ALLOWED = "allowed"
+    REQUIRED = "required"
 
 
 class Section(BaseModel):
@@ -40,6 +49,9 @@ class TrainingPolicy(Section):
     period_days: Annotated[int, Field(ge=1, le=36_500)] = 365
     delta: Annotated[float, Field(gt=0, le=1e-3)] = 1e-5
     minimum_cohort: Annotated[int, Field(ge=1)] = 20
+    secure_sum: SecureSumUse = SecureSumUse.FORBIDDEN
+    secure_sum_colluders: Annotated[int, Field(ge=0, le=500)] = 1
+    secure_sum_peers: tuple[Sha256, ...] = ()
 
 
 class SharingPolicy(Section):
@@ -126,9 +138,19 @@ def judge_order(order: RoundOrder, policy: SitePolicy, *, cohort: int, now: date
         (training.allowed and order.plan.purpose in training.purposes, Code.POLICY_PURPOSE),
         (order.plan.lineage in training.lineages, Code.POLICY_LINEAGE),
         (_within(training.hours, now.time()), Code.POLICY_HOURS),
+        (_adds_up_as_allowed(order.plan, training), Code.POLICY_SECURE_SUM),
         (cohort >= training.minimum_cohort, Code.COHORT_TOO_SMALL),
     )
     return next((Refusal(code=code) for holds, code in checks if not holds), Clearance())
+
+
+def _adds_up_as_allowed(plan: RunPlan, training: TrainingPolicy) -> bool:
+    """Say whether the site takes part in the plan's way to add updates up, and whether it tolerates as many colluders as the site asks for."""
+    if plan.secure_sum is None:
+        return training.secure_sum is not SecureSumUse.REQUIRED
+    return (
+        training.secure_sum is not SecureSumUse.FORBIDDEN and plan.secure_sum.colluders >= training.secure_sum_colluders
+    )
 
 
 def labels_for(order: RoundOrder, policy: SitePolicy) -> LabelUse:

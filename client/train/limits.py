@@ -4,11 +4,23 @@ from client.gate.policy import TrainingPolicy
 from client.ledger.account import Event
 from client.ledger.store import Limit, Spend
 from protocol.plan import RoundOrder
+from strategies.securesum.grid import charged, grid_of
 
 
-def spend_of(order: RoundOrder) -> Spend:
-    """Return what a round costs, by the plan's public numbers."""
+def spend_of(order: RoundOrder, *, values: int) -> Spend:
+    """Return what a round costs, by the plan's public numbers.
+
+    Args:
+        order: The round.
+        values: How many parameters the network has. Under secure summation they are rounded, which costs.
+
+    Raises:
+        InvalidInputError: `bad-setting` if the plan's secure summation is not sound.
+        RefusedError: `too-few-sites`.
+    """
     privacy = order.plan.privacy
+    if order.plan.secure_sum is not None:
+        privacy = charged(privacy, grid_of(order.plan), values=values)
     event = Event(
         noise_multiplier=privacy.noise_multiplier, sample_rate=privacy.sample_rate, steps=privacy.steps_per_round,
         clipping_norm=privacy.clipping_norm,

@@ -1,7 +1,8 @@
-"""A site in one round of secure summation: five steps, each taken once and in order, and an end after which it knows nothing any more.
+"""A site in one round of secure summation: six steps, each taken once and in order, and an end after which it knows nothing any more.
 
     keys     fresh keys, signed               (Bonawitz et al. 2017, figure 4: AdvertiseKeys)
     shares   every other's keys are judged; the own secrets are shared out           (ShareKeys)
+    received the others' shares are opened and kept
     padded   the summand leaves under its pads                          (MaskedInputCollection)
     view     who is in the sum is signed                                     (ConsistencyCheck)
     opened   the signatures are judged; one share about each site is given          (Unmasking)
@@ -47,9 +48,10 @@ class Step(IntEnum):
     NOTHING = 0
     KEYS = 1
     SHARES = 2
-    PADDED = 3
-    VIEW = 4
-    ENDED = 5
+    RECEIVED = 3
+    PADDED = 4
+    VIEW = 5
+    ENDED = 6
 
 
 class Member:
@@ -73,6 +75,7 @@ class Member:
         self._signer, self._peers = signer, peers
         self._step = Step.NOTHING
         self._box_key, self._pad_key, self._seed = (random_bytes(agreement.KEY_BYTES) for _ in range(3))
+        self._own: SignedKeys | None = None
         self._circle: dict[str, SignedKeys] = {}
         self._circle_sha256 = ""
         self._held: dict[str, dict[SecretKind, bytes]] = {}
@@ -101,9 +104,10 @@ class Member:
                 box_key=agreement.public_half(self._box_key), pad_key=agreement.public_half(self._pad_key),
                 seed_sha256=hashlib.sha256(self._seed).hexdigest(),
             )  # fmt: skip
-            return SignedKeys(
+            self._own = SignedKeys(
                 keys=keys, certificate_pem=self._signer.certificate_pem, signature=self._signer.sign(keys)
             )
+            return self._own
 
     def shares(self, circle: Circle) -> Boxes:
         """Judge the circle and return the shares of this site's two secrets, sealed for every other member.
@@ -132,24 +136,27 @@ class Member:
                 )
             )
 
-    def padded(self, summand: Words, delivery: Boxes) -> Words:
-        """Return the summand under the own pad and the pads that this site has with its neighbours who shared.
+    def received(self, delivery: Boxes) -> None:
+        """Open and keep the others' shares. Who sent one has shared. This comes before anything is computed from a patient.
 
         Args:
-            summand: Shape (D,).
-            delivery: The boxes for this site. Who sent one has shared.
+            delivery: The boxes for this site.
 
         Raises:
             RefusedError: `too-few-sites`; `views-differ` if a box is not for this site or not from a member, or two are from one;
                 `signature-invalid` if one does not open.
         """
-        with self._taken(Step.PADDED):
-            others = self._received(delivery)
+        with self._taken(Step.RECEIVED):
+            others = self._boxes_of(delivery)
             self._enough(len(others) + 1)
             self._held |= {sender: self._unsealed(one) for sender, one in others.items()}
+
+    def padded(self, summand: Words) -> Words:
+        """Return the summand, shape (D,), under the own pad and the pads that this site has with its neighbours who shared."""
+        with self._taken(Step.PADDED):
             words = summand.copy()
             near = neighbours_of(self.site, sorted(self._circle), degree=self.terms.degree)
-            keys = {other: self._pad_with(other) for other in near if other in others}
+            keys = {other: self._pad_with(other) for other in near if other in self._held}
             pad(
                 words,
                 plus=[
@@ -192,7 +199,7 @@ class Member:
             if len(set(by)) != len(by) or not set(by) <= set(view.survivors):
                 raise _differ("the centre shows signatures of sites that are not in the sum")
             self._enough(len(by))
-            for one in signed.signatures:
+            for one in (one for one in signed.signatures if one.site != self.site):
                 pem = self._circle[one.site].certificate_pem
                 self._peers.check(view, one.signature, site=one.site, certificate_pem=pem)
             openings = Openings(shares=tuple(self._open(site, view) for site in view.sharers))
@@ -206,12 +213,13 @@ class Member:
             raise _differ("a site is in the circle twice, or out of place")
         if not members.keys() <= set(self._plan.sites) or self.site not in members:
             raise _differ("the circle has others than the plan's sites, or not this one")
+        if members[self.site] != self._own:
+            raise _differ("this site's own keys are others than it gave")
         for one in circle.members:
-            self._peers.check_keys(one)
+            if one is not members[self.site]:
+                self._peers.check_keys(one)
             if one.keys.order_sha256 != self._order_sha256:
                 raise _differ(f"{one.keys.site} was asked for another run, round, plan or base")
-        if members[self.site].keys.pad_key != agreement.public_half(self._pad_key):
-            raise _differ("this site's own keys are others than it gave")
         return members
 
     def _sealed(self, holder: str, content: bytes) -> SealedShares:
@@ -224,7 +232,7 @@ class Member:
         )
         return SealedShares(sender=self.site, receiver=holder, box=box)
 
-    def _received(self, delivery: Boxes) -> dict[str, SealedShares]:
+    def _boxes_of(self, delivery: Boxes) -> dict[str, SealedShares]:
         boxes = {one.sender: one for one in delivery.boxes}
         others = self._circle.keys() - {self.site}
         if len(boxes) != len(delivery.boxes) or not boxes.keys() <= others:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.gate.gate import Gate
-from client.gate.policy import Clearance, Refusal, SitePolicy, TrainingPolicy, judge_order, labels_for
+from client.gate.policy import Clearance, Refusal, SitePolicy, judge_order, labels_for
 from client.ledger.store import BudgetLedger, Charged, Refused
 from client.store.records import TrainingCase
 from client.train.cohort import Cohort
@@ -25,6 +25,7 @@ from protocol.errors import RefusedError
 from protocol.plan import LabelUse, RoundOrder, UpdateNotice
 from strategies.arrays import Arrays, added, arrays_sha256, check_update
 from strategies.norms import norms_of, sent_part, with_norms
+from strategies.securesum.step import values_of
 
 Update = dict[str, NDArray[np.float32]]
 
@@ -75,13 +76,14 @@ class SiteTrainer:
             InvalidInputError: `bad-shape` if the weights are of another architecture.
             UnavailableError: `disk-full`, `node-fault`; nothing leaves then.
         """
-        self.gate.audit.verify()  # an old copy of the database, put back, would forget what was spent
-        policy = self.policy()
-        training = policy.training
-        patients = self.cohort.patients(self.cases(labels_for(order, policy)))
-        self._judge(order, base, patients)
+        if order.plan.secure_sum is not None:  # an update of its own is not what the plan says
+            self.gate.note_order(order.run_id, order.round, Refusal(code=Code.POLICY_SECURE_SUM))
+            raise RefusedError(Code.POLICY_SECURE_SUM)
+        training = self.policy().training
+        patients = self.patients(order)
+        self.judge(order, patients, base)
         update = self.kept.find(order)
-        charged = self._charge(order, training)
+        charged = self.charge(order, base)
         if update is None:
             update, norms = self._train(order, base, patients)
             self.kept.keep(order, update, norms)
@@ -92,14 +94,28 @@ class SiteTrainer:
         self.gate.note_update(notice)
         return notice, update
 
-    def _judge(self, order: RoundOrder, base: Arrays, patients: list[Patient]) -> None:
-        """Compare the order with its weights and with the site's policy; the verdict is audited.
+    def patients(self, order: RoundOrder) -> list[Patient]:
+        """Return the patients on whom an order may be trained, prepared.
+
+        Raises:
+            RefusedError: `audit-broken`.
+        """
+        self.gate.audit.verify()  # an old copy of the database, put back, would forget what was spent
+        return self.cohort.patients(self.cases(labels_for(order, self.policy())))
+
+    def judge(self, order: RoundOrder, patients: list[Patient], base: Arrays | None) -> None:
+        """Compare the order with the site's policy and with its weights; the verdict is audited.
+
+        Args:
+            order: What the centre asks.
+            patients: On whom it would be trained.
+            base: The weights that came with it; `None` where they come later (`client.train.secure`).
 
         Raises:
             RefusedError: The site does not take part.
         """
         verdict = judge_order(order, self.policy(), cohort=len(patients), now=self.now())
-        if isinstance(verdict, Clearance):
+        if isinstance(verdict, Clearance) and base is not None:
             verdict = self._judge_base(order, base)
         self.gate.note_order(order.run_id, order.round, verdict)
         if isinstance(verdict, Refusal):
@@ -110,8 +126,6 @@ class SiteTrainer:
         sha256 = arrays_sha256(base)
         if sha256 != order.base_sha256:
             return Refusal(code=Code.SIGNATURE_INVALID)
-        if order.plan.secure_sum is not None:  # an update of its own is not what the plan says
-            return Refusal(code=Code.POLICY_SECURE_SUM)
         try:
             known = self.base(order.plan.base)
         except RefusedError as error:
@@ -120,13 +134,14 @@ class SiteTrainer:
             return Refusal(code=Code.POLICY_LINEAGE)
         return Clearance()
 
-    def _charge(self, order: RoundOrder, training: TrainingPolicy) -> Charged:
+    def charge(self, order: RoundOrder, base: Arrays) -> Charged:
         """Charge the round before anything is computed from a patient.
 
         Raises:
             RefusedError: `budget-spent`; nothing is charged then.
         """
-        outcome = self.ledger.charge(spend_of(order), limit=limit_of(training))
+        spend = spend_of(order, values=values_of(base))
+        outcome = self.ledger.charge(spend, limit=limit_of(self.policy().training))
         if isinstance(outcome, Refused):
             self.gate.note_order(order.run_id, order.round, Refusal(code=outcome.code))
             raise RefusedError(outcome.code)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from protocol.codes import Code
 from protocol.errors import InvalidInputError, RefusedError
-from protocol.plan import RunPlan, SecureSumPlan, StrategyName
+from protocol.plan import RunPlan, SecureSumPlan
 
 FEWEST_SITES = 3
 """Of two, each would learn the other's summand by subtracting its own."""
@@ -109,7 +109,7 @@ def check_plan(plan: RunPlan) -> SecureSumPlan:
             Code.BAD_SETTING,
             "Noise that sites share covers one step a round: set steps_per_round = 1, or take secure_sum away.",
         )
-    if plan.strategy is not StrategyName.FEDAVG:
+    if plan.compares_updates:
         raise InvalidInputError(
             Code.BAD_SETTING,
             f"{plan.strategy} looks at single updates, which secure_sum hides. Take one of them out of the plan.",

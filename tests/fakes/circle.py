@@ -117,7 +117,8 @@ class Hall:
         if isinstance(question, Circle):
             return one.shares(question), None
         if isinstance(question, Boxes):
-            words = one.padded(self.summands[site], question)
+            one.received(question)
+            words = one.padded(self.summands[site])
             notice = PaddedNotice(
                 circle_sha256=one.circle_sha256, site=site, words_sha256=words_sha256(words), epsilon=0.5, delta=1e-5
             )

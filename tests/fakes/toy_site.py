@@ -6,6 +6,7 @@
     refuse-from    a round from which on its budget is spent
     break          training fails with an exception that quotes a name
     hold           training waits until the file is gone; `held` says that it does
+    end-after-padding   a round of secure summation in which the whole hospital ends when its padded summand is out
 
 What the site did is in `audit.txt`.
 """
@@ -21,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from cryptography import x509
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
@@ -28,16 +30,21 @@ from client.gate import keys
 from client.gate.enrol import enrol
 from client.gate.forward import forward
 from client.gate.policy import Clearance, Refusal, Verdict
-from client.gate.trust import client_context, load_centre
+from client.gate.trust import client_context, load_centre, load_identity
 from client.runner.runner import Runner
 from client.runtime import own_tls
+from client.train.member import Member
+from client.train.peers import Peers, signer_of
 from protocol.codes import Code
 from protocol.enrolment import decode_invite
 from protocol.errors import RefusedError
 from protocol.plan import UpdateNotice
-from strategies.arrays import arrays_sha256
+from protocol.secure_sum import Boxes, Circle, PaddedNotice, SecureQuestion, SecureReply, View
+from strategies.arrays import Arrays, arrays_sha256
 from strategies.flower import TaskDesk
-from strategies.message import pack_notice, unpack_order
+from strategies.message import SECURE_ACTION, pack_notice, pack_reply, unpack_order, unpack_question
+from strategies.securesum.pads import Words, words_sha256
+from strategies.securesum.step import values_of
 
 NAME = "MUSTERMANN^ERIKA"
 STEP = 1e-4
@@ -55,6 +62,12 @@ def enrol_toy(home: Path, invite: str) -> str:
 def toy_app(site: str, home: Path, stop: threading.Event) -> ClientApp:
     """Adds STEP to every parameter."""
     app = ClientApp()
+    secret = ToyMember(site, home, stop)
+
+    @app.train(SECURE_ACTION)
+    def take_part(message: Message, context: Context) -> Message:
+        question, base = unpack_question(message.content)
+        return Message(pack_reply(*secret.answer(question, base)), reply_to=message)
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
@@ -75,6 +88,51 @@ def toy_app(site: str, home: Path, stop: threading.Event) -> ClientApp:
         return Message(pack_notice(notice, update), reply_to=message)
 
     return app
+
+
+class ToyMember:
+    """Takes part in secure summations with its own certificate and a real member; its summand is a constant of its own."""
+
+    def __init__(self, site: str, home: Path, stop: threading.Event) -> None:
+        self._site, self._home, self._stop = site, home, stop
+        self._member: Member | None = None
+
+    def answer(self, question: SecureQuestion, base: Arrays) -> tuple[SecureReply, Words | None]:
+        asked = question.asked
+        if asked is None:
+            identity = load_identity(self._home / "trust", self._home / "keys")
+            peers = Peers(x509.load_pem_x509_certificate(identity.ca), lambda: datetime.now(UTC))
+            self._member = Member(question.order, signer_of(self._site, identity), peers)
+            return SecureReply(said=self._member.keys()), None
+        assert self._member is not None
+        if isinstance(asked, Circle):
+            return SecureReply(said=self._member.shares(asked)), None
+        if isinstance(asked, Boxes):
+            return self._padded(self._member, asked, base)
+        if isinstance(asked, View):
+            self._end(question.order.round)
+            return SecureReply(said=self._member.view(asked)), None
+        return SecureReply(said=self._member.opened(asked)), None
+
+    def _padded(self, member: Member, boxes: Boxes, base: Arrays) -> tuple[SecureReply, Words]:
+        member.received(boxes)
+        words = member.padded(np.full(values_of(base), toy_summand(self._site), np.uint32))
+        notice = PaddedNotice(
+            circle_sha256=member.circle_sha256, site=self._site, words_sha256=words_sha256(words), epsilon=EPSILON_PER_ROUND, delta=1e-5,
+        )  # fmt: skip
+        return SecureReply(said=notice), words
+
+    def _end(self, number: int) -> None:
+        flag = self._home / "end-after-padding"
+        if flag.exists() and int(flag.read_text()) == number:
+            os.kill(os.getpid(), signal.SIGTERM)
+            self._stop.wait()
+            raise SystemExit
+
+
+def toy_summand(site: str) -> int:
+    """Another number of steps of the grid at every hospital."""
+    return (len(site) * 1000 + ord(site[0])) * 1000
 
 
 def main(home: Path, site: str, port: int) -> None:

@@ -25,7 +25,7 @@ base = "{base}"
 sites = ["northport", "southbay", "westhill"]
 rounds = {rounds}
 quorum = {quorum}
-round_seconds = 120
+round_seconds = {seconds}
 learning_rate = 0.1
 [privacy]
 noise_multiplier = 1.0
@@ -75,19 +75,25 @@ class Network:
             except UnavailableError:
                 return False
 
-        until(connected, seconds=90, what="the hospitals are connected")
+        until(connected, seconds=240, what="the hospitals are connected")
         fleet.close()
 
-    def plan(self, *, rounds: int, quorum: int, base: str = "ggo@0") -> Path:
+    def plan(self, *, rounds: int, quorum: int, base: str = "ggo@0", seconds: int = 120, more: str = "") -> Path:
         path = self.centre.home / "plan.toml"
-        path.write_text(PLAN.format(rounds=rounds, quorum=quorum, base=base))
+        path.write_text(PLAN.format(rounds=rounds, quorum=quorum, base=base, seconds=seconds) + more)
         return path
+
+    def start_again(self, name: str) -> None:
+        """Start a hospital that has ended."""
+        site, place = self.sites[name], SITES.index(name)
+        site.process.wait(30)
+        site.process = self.centre.start_site(site.home, name, self.centre.port + 4 + 2 * place)
 
     def obey(self) -> None:
         """Let every hospital do what it is asked with the bundle of this checkout."""
         self.allow_bundle()
         for site in self.sites.values():
-            for name in ("refuse-from", "break", "hold", "held"):
+            for name in ("refuse-from", "break", "hold", "held", "end-after-padding"):
                 (site.home / name).unlink(missing_ok=True)
 
     def allow_bundle(self) -> None:

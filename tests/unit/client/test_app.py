@@ -14,8 +14,10 @@ import client.app
 from client.app import app_of_site
 from protocol.errors import InvalidInputError
 from protocol.plan import PrivacyPlan, RoundOrder, RunPlan, UpdateNotice
+from protocol.secure_sum import SecureQuestion, SecureReply, SignedView
 from strategies.arrays import Arrays, arrays_sha256
-from strategies.message import pack_order, unpack_notice
+from strategies.flower import SECURE
+from strategies.message import pack_order, pack_question, unpack_notice, unpack_reply
 
 BASE = {"w": np.arange(6, dtype=np.float32).reshape(2, 3)}
 CONTEXT = Context(run_id=1, node_id=2, node_config={}, state=RecordDict(), run_config={})
@@ -44,6 +46,18 @@ class Adder:
         return notice, update
 
 
+class Confidant:
+    """Answers a secure summation's question with a signature and three words."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[SecureQuestion, list[str]]] = []
+
+    def answer(self, question: SecureQuestion, base: Arrays) -> tuple[SecureReply, NDArray[np.uint32] | None]:
+        self.asked.append((question, list(base)))
+        words = np.array([1, 2, 2**32 - 1], np.uint32) if base else None
+        return SecureReply(said=SignedView(site="northport", signature="A" * 96)), words
+
+
 def order() -> RoundOrder:
     privacy = PrivacyPlan(noise_multiplier=1.0, clipping_norm=1.0, sample_rate=1.0, expected_batch=1, steps_per_round=1)
     plan = RunPlan(base="ggo@0", sites=("northport",), rounds=1, quorum=1, learning_rate=0.1, privacy=privacy)
@@ -56,17 +70,30 @@ def asked(content: RecordDict) -> Message:
 
 def test_an_order_goes_in_and_an_update_comes_out() -> None:
     trainer = Adder()
-    reply = app_of_site(trainer)(asked(pack_order(order(), BASE)), CONTEXT)
+    reply = app_of_site(trainer, Confidant())(asked(pack_order(order(), BASE)), CONTEXT)
     notice, update = unpack_notice(reply.content)
     assert trainer.asked == [order()]
     assert notice.update_sha256 == arrays_sha256(update)
     assert np.array_equal(update["w"], np.ones((2, 3), np.float32))
 
 
+@pytest.mark.parametrize("base", [{}, BASE], ids=["without weights", "with weights"])
+def test_a_question_of_a_secure_summation_goes_to_whoever_answers_those(base: Arrays) -> None:
+    trainer, confidant = Adder(), Confidant()
+    question = SecureQuestion(order=order())
+    message = Message(pack_question(question, base), dst_node_id=2, message_type=SECURE.message_type)
+    said, words = unpack_reply(app_of_site(trainer, confidant)(message, CONTEXT).content)
+    assert confidant.asked == [(question, list(base))]
+    assert trainer.asked == []
+    assert said == SecureReply(said=SignedView(site="northport", signature="A" * 96))
+    assert (words is None) == (not base)
+    assert words is None or words.tolist() == [1, 2, 2**32 - 1]
+
+
 def test_something_else_than_an_order_never_reaches_the_trainer() -> None:
     trainer = Adder()
     with pytest.raises(InvalidInputError):
-        app_of_site(trainer)(asked(RecordDict()), CONTEXT)
+        app_of_site(trainer, Confidant())(asked(RecordDict()), CONTEXT)
     assert trainer.asked == []
 
 

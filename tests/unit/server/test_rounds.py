@@ -15,8 +15,9 @@ from protocol.errors import InvalidInputError, RefusedError, UnavailableError
 from protocol.plan import RoundOrder
 from server import run as run_module
 from server.files import write_durably
-from server.rounds import LASTING, Said, check_answer, run_rounds
+from server.rounds import LASTING, run_rounds
 from server.run import COMPLETED, RoundRecord, RunFolder
+from server.tally import Said, check_answer
 from strategies.arrays import Arrays, arrays_sha256
 from tests.fakes.outcomes import code_of
 from tests.fakes.rounds import RUN, SITES, a_plan, answer_to, weights

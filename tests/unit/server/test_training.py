@@ -16,8 +16,9 @@ from protocol.plan import RoundOrder, SecureSumPlan
 from protocol.release import Scores
 from server.bundle import Bundle
 from server.catalogue import Catalogue
-from server.rounds import Said, run_rounds
+from server.rounds import run_rounds
 from server.run import RunFolder
+from server.tally import Said
 from server.training import PATIENCE_SECONDS, Trainer, check_plan, phantom_measure, read_plan, summary
 from strategies.arrays import Arrays
 from strategies.flower import ConnectedNode, RunState
@@ -172,7 +173,7 @@ def test_of_two_supernodes_of_one_site_the_connected_one_counts(desk: Desk) -> N
         ({"sites": (NORTH, NORTH)}, "names a site twice"),
         ({"quorum": 4}, "quorum of 4 is more than its 3 sites"),
         ({"base": "nodule@0"}, "not of the lineage ggo"),
-        ({"secure_sum": SecureSumPlan(dropouts=0, colluders=1)}, "secure summation"),
+        ({"secure_sum": SecureSumPlan(dropouts=0, colluders=1)}, "steps_per_round"),
     ],
 )
 def test_a_plan_that_no_run_could_fulfil_is_refused(desk: Desk, changes: dict[str, Any], says: str) -> None:

@@ -19,11 +19,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from protocol.codes import Code
+from protocol.errors import InvalidInputError
 from protocol.plan import UpdateNotice
+from protocol.secure_sum import SecureQuestion, SecureReply, SignedView, View
 from strategies import flower
 from strategies.arrays import arrays_sha256
 from strategies.flower import FAULT_AT_SITE, REFUSED_BY_SITE, Answer, Task, TaskDesk, Waiting, ask, key_bytes
-from strategies.message import pack_notice, pack_order, weight_bytes
+from strategies.message import (
+    pack_notice,
+    pack_order,
+    pack_question,
+    pack_reply,
+    unpack_question,
+    unpack_reply,
+    weight_bytes,
+)
 from tests.fakes.outcomes import code_of
 from tests.fakes.rounds import a_notice, an_order, weights
 from tests.fakes.superlink import MemorySuperLink, within_a_task
@@ -479,3 +489,46 @@ def test_of_many_replies_on_their_way_no_more_is_kept_than_one_may_hold(monkeypa
     limit = 2 * weight_bytes(pack_order(an_order(), weights())) + 4096
     assert max(kept) > 0
     assert max(kept) <= 2 * limit
+
+
+# Each site its own question.
+
+
+def test_each_site_gets_its_own_question_of_a_secure_summation_and_is_read_as_such() -> None:
+    superlink = MemorySuperLink()
+    order = an_order()
+    signed = SignedView(site="northport", signature="A" * 96)
+    view = View(circle_sha256="0" * 64, sharers=("northport",), survivors=("northport",))
+    questions = {
+        11: pack_question(SecureQuestion(order=order), {}),
+        12: pack_question(SecureQuestion(order=order, asked=view), weights()),
+    }
+    answers = flower.ask_each(
+        superlink, questions, flower.SECURE, group="1", seconds=50, waiting=Waiting(clock=Ticks())
+    )
+    words = np.array([7, 2**32 - 1], np.uint32)
+
+    push = superlink.push_messages
+
+    def push_and_reply(messages: Any) -> Any:
+        ids = push(messages)
+        superlink.reply(11, pack_reply(SecureReply(said=signed), None))
+        superlink.reply(12, pack_reply(SecureReply(said=signed), words))
+        return ids
+
+    superlink.push_messages = push_and_reply  # type: ignore[method-assign]
+    first, second = answers
+    assert {node: message.metadata.message_type for node, message in superlink.asked.items()} == {
+        11: "train.secure", 12: "train.secure",
+    }  # fmt: skip
+    assert unpack_question(superlink.asked[12].content)[0].asked == view
+    assert (first.said, second.node_id) == ((SecureReply(said=signed), None), 12)
+    assert np.array_equal(second.said[1], words)  # type: ignore[index]
+
+
+@pytest.mark.parametrize("content", [GOOD, RecordDict()], ids=["an update", "nothing"])
+def test_an_update_is_no_answer_to_a_question_of_a_secure_summation(content: RecordDict) -> None:
+    with pytest.raises(InvalidInputError):
+        unpack_reply(content)
+    with pytest.raises(InvalidInputError):
+        unpack_question(content)

@@ -88,3 +88,14 @@ def test_a_ledger_that_was_changed_says_so(home: Path) -> None:
     hand = connect(home / "node.db")
     hand.executescript("DROP TRIGGER spend_is_fixed; UPDATE spend SET steps = 1 WHERE number = 1;")
     assert document(home, exit_code=4)["code"] == "audit-broken"
+
+
+def test_what_a_plan_of_sums_would_cost_covers_rounding(home: Path) -> None:
+    sums = PLAN.replace('["northport"]', '["northport", "southbay", "westhill"]').replace(
+        "steps_per_round = 3", "steps_per_round = 1"
+    )
+    costs = []
+    for more in ("", "[secure_sum]\ndropouts = 0\ncolluders = 1\n"):
+        (home / "plan.toml").write_text(sums.format(rounds=1) + more, encoding="utf-8")
+        costs.append(document(home, "--plan", str(home / "plan.toml"))["plan"]["epsilon_of_run"])
+    assert costs[0] < costs[1] < 1.01 * costs[0]

@@ -32,6 +32,8 @@ LOOSER = [
     ({"training": {"period_days": 364}}, "training.period_days"),
     ({"training": {"delta": 1e-4}}, "training.delta"),
     ({"training": {"minimum_cohort": 19}}, "training.minimum_cohort"),
+    ({"training": {"secure_sum": "allowed"}}, "training.secure_sum"),
+    ({"training": {"secure_sum_colluders": 0}}, "training.secure_sum_colluders"),
     ({"sharing": {"cases": True}}, "sharing.cases"),
     ({"reading": {"posts": True}}, "reading.posts"),
 ]  # fmt: skip
@@ -58,6 +60,25 @@ def test_swapping_one_purpose_for_another_is_looser() -> None:
 def test_an_order_of_words_is_no_change() -> None:
     one, two = policy(training={"lineages": ["a", "b"]}), policy(training={"lineages": ["b", "a"]})
     assert changes(one, two) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "way"),
+    [
+        ("forbidden", "required", Way.LOOSER), ("required", "forbidden", Way.LOOSER), ("required", "allowed", Way.LOOSER),
+        ("allowed", "required", Way.TIGHTER),
+    ],
+)  # fmt: skip
+def test_another_way_to_add_updates_up_is_looser_unless_both_were_allowed(before: str, after: str, way: Way) -> None:
+    one, two = policy(training={"secure_sum": before}), policy(training={"secure_sum": after})
+    assert [change.way for change in changes(one, two)] == [way]
+
+
+def test_naming_the_other_hospitals_is_tighter_and_naming_more_of_them_is_looser() -> None:
+    keys = [[], ["a" * 64], ["a" * 64, "b" * 64]]
+    nobody, one, two = (policy(training={"secure_sum_peers": some}) for some in keys)
+    ways = [changes(before, after)[0].way for before, after in ((nobody, one), (one, two), (two, one), (one, nobody))]
+    assert ways == [Way.TIGHTER, Way.LOOSER, Way.TIGHTER, Way.LOOSER]
 
 
 def test_where_the_hospital_is_is_neither() -> None:

@@ -21,10 +21,11 @@ from client.gate.policy import (
 )
 from protocol.case import CaseRecord
 from protocol.codes import Code
-from protocol.plan import LabelUse, PrivacyPlan, Purpose, RoundOrder, RunPlan
+from protocol.plan import LabelUse, PrivacyPlan, Purpose, RoundOrder, RunPlan, SecureSumPlan
 from protocol.shape import canonical_json
 from tests.fakes.parcels import a_case, a_claim, a_post, an_opening
 
+SUMS = SecureSumPlan(dropouts=0, colluders=1)
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 BUNDLE = "b" * 64
 
@@ -70,6 +71,12 @@ def test_cases_leave_when_the_site_shares_them() -> None:
         ({"hours": "12:00-12:01"}, 5, {}, None),
         ({}, 4, {}, Code.COHORT_TOO_SMALL),
         ({}, 5, {"lineage": "nodule"}, Code.POLICY_LINEAGE),
+        ({}, 5, {"secure_sum": SUMS}, Code.POLICY_SECURE_SUM),
+        ({"secure_sum": "allowed"}, 5, {}, None),
+        ({"secure_sum": "allowed"}, 5, {"secure_sum": SUMS}, None),
+        ({"secure_sum": "required"}, 5, {}, Code.POLICY_SECURE_SUM),
+        ({"secure_sum": "required"}, 5, {"secure_sum": SUMS}, None),
+        ({"secure_sum": "allowed", "secure_sum_colluders": 2}, 5, {"secure_sum": SUMS}, Code.POLICY_SECURE_SUM),
     ],
 )
 def test_an_order_is_held_against_every_limit(

@@ -262,7 +262,8 @@ def test_nothing_is_answered_twice() -> None:
     for again in (
         one.keys,
         lambda: one.shares(questions[Circle]),
-        lambda: one.padded(summand, questions[Boxes]),
+        lambda: one.received(questions[Boxes]),
+        lambda: one.padded(summand),
         lambda: one.view(questions[View]),
         lambda: one.opened(questions[Agreement]),
     ):
@@ -275,7 +276,8 @@ def test_no_step_is_taken_before_the_one_before_it() -> None:
     made, _, questions = finished()
     for early in (
         lambda fresh: fresh.shares(questions[Circle]),
-        lambda fresh: fresh.padded(made.summands["site-00"], questions[Boxes]),
+        lambda fresh: fresh.received(questions[Boxes]),
+        lambda fresh: fresh.padded(made.summands["site-00"]),
         lambda fresh: fresh.view(questions[View]),
         lambda fresh: fresh.opened(questions[Agreement]),
     ):
