@@ -22,7 +22,9 @@ from strategies.strategy import Step
 
 log = logging.getLogger(__name__)
 
-LASTING = frozenset({Code.BUDGET_SPENT, Code.POLICY_PURPOSE, Code.POLICY_BUNDLE, Code.POLICY_LINEAGE})
+LASTING = frozenset(
+    {Code.BUDGET_SPENT, Code.POLICY_PURPOSE, Code.POLICY_BUNDLE, Code.POLICY_LINEAGE, Code.POLICY_SECURE_SUM}
+)
 """Refusals that will not change during a run; who gave one is not asked again."""
 
 SKIPS_BEFORE_THE_END = 3

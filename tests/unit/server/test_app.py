@@ -4,15 +4,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from flwr.app import Context, RecordDict
 
 from protocol.codes import Code
+from protocol.secure_sum import SecureQuestion, SecureReply, SignedView, View
 from server import app as app_module
-from server.app import main, way_to_sites
+from server.app import main, way_to_secrets, way_to_sites
 from server.run import COMPLETED, RunFolder
 from strategies import flower
-from strategies.message import pack_notice, unpack_order
+from strategies.arrays import Arrays
+from strategies.message import pack_notice, pack_reply, unpack_order, unpack_question
 from tests.fakes.rounds import SITES, an_order, answer_to, weights
 from tests.fakes.superlink import RUN_NUMBER, MemorySuperLink, within_a_task
 
@@ -54,6 +57,37 @@ def test_a_site_that_never_enrolled_is_absent_and_the_others_are_asked() -> None
     answers = dict(carry(an_order(), weights(), (NORTH, SOUTH)))
     assert answers[SOUTH] is Code.NODE_ABSENT
     assert not isinstance(answers[NORTH], Code)
+
+
+class Signing(MemorySuperLink):
+    """Every site answers each question of a secure summation with a signature in its own name, and with words if weights came."""
+
+    def push_messages(self, messages):  # type: ignore[no-untyped-def]
+        messages = list(messages)
+        ids = super().push_messages(messages)
+        for message in messages:
+            node = message.metadata.dst_node_id
+            _, base = unpack_question(message.content)
+            said = SecureReply(said=SignedView(site=SITES[node - 11], signature="A" * 96))
+            self.reply(node, pack_reply(said, np.arange(3, dtype=np.uint32) if base else None))
+        return ids
+
+
+@pytest.mark.parametrize("base", [{}, weights()], ids=["without weights", "with weights"])
+def test_each_site_gets_its_own_question_of_a_secure_summation(base: Arrays) -> None:
+    superlink = Signing()
+    carry = way_to_secrets(superlink, {NORTH: 11, SOUTH: 12})
+    views = {site: View(circle_sha256="0" * 64, sharers=(site,), survivors=(site,)) for site in (NORTH, SOUTH, WEST)}
+    questions = {site: SecureQuestion(order=an_order(), asked=view) for site, view in views.items()}
+    answers = dict(carry(questions, base, 60.0))
+    assert {node: unpack_question(message.content)[0].asked for node, message in superlink.asked.items()} == {
+        11: views[NORTH], 12: views[SOUTH],
+    }  # fmt: skip
+    assert answers[WEST] is Code.NODE_ABSENT
+    for site in (NORTH, SOUTH):
+        said, words = answers[site]  # type: ignore[misc]
+        assert said.site == site  # type: ignore[attr-defined]
+        assert (words is None) == (not base)
 
 
 def test_the_serverapp_carries_the_run_of_its_setting_to_the_end(
