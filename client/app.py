@@ -35,8 +35,8 @@ class SecureTrainer(Protocol):
         ...
 
 
-def app_of_site(trainer: Trainer, secure: SecureTrainer) -> ClientApp:
-    """Return the app that answers with `trainer` and `secure`; errors are for the runner to turn into codes."""
+def app_of_site(trainer: Trainer, secure: SecureTrainer | None = None) -> ClientApp:
+    """Return the app that answers with `trainer` and, in secure summations, with `secure`; errors are for the runner to turn into codes."""
     site_app = ClientApp()
 
     @site_app.train()
@@ -45,9 +45,11 @@ def app_of_site(trainer: Trainer, secure: SecureTrainer) -> ClientApp:
         notice, update = trainer.answer(order, base)
         return Message(pack_notice(notice, update), reply_to=message)
 
-    @site_app.train(SECURE_ACTION)
-    def take_part(message: Message, _context: Context) -> Message:
-        question, base = unpack_question(message.content)
-        return Message(pack_reply(*secure.answer(question, base)), reply_to=message)
+    if secure is not None:
+
+        @site_app.train(SECURE_ACTION)
+        def take_part(message: Message, _context: Context) -> Message:
+            question, base = unpack_question(message.content)
+            return Message(pack_reply(*secure.answer(question, base)), reply_to=message)
 
     return site_app
