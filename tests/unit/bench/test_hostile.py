@@ -1,0 +1,70 @@
+"""A real training under attack, in small: the robust rules hold, and the plain mean does not."""
+
+import numpy as np
+import pytest
+import torch
+
+from bench import hostile
+from bench.hostile import ATTACKS, LABEL_FLIP, NO_ATTACK, RULES, World, draw_world, plan_of, train
+from models.weights import STARTING, load_arrays
+
+SMALL = {"trim": 1, "krum_byzantine": 1}
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    torch.set_num_threads(1)
+    return draw_world(sites=5, hostile=1, patients=1, held_out=2, rounds=4)
+
+
+@pytest.fixture(scope="module")
+def calm(world: World) -> float:
+    """Dice of the plain mean without an attack."""
+    reached = hostile._dice(world, train(world, {}, NO_ATTACK))
+    assert reached > hostile._dice(world, load_arrays(STARTING)) + 0.05, "there is something to learn, and to lose"
+    return reached
+
+
+def in_small(rule: str) -> dict[str, object]:
+    """The rule for five sites of which one is hostile."""
+    return {"quorum": 5 if "krum" in rule else 4} | {key: SMALL.get(key, value) for key, value in RULES[rule].items()}
+
+
+def lost(world: World, calm: float, rule: str, attack: str) -> float:
+    return calm - hostile._dice(world, train(world, in_small(rule), attack))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ["trimmed_mean", "median", "multi_krum", "clipped_mean", "screened_mean"])
+def test_a_robust_rule_loses_little_to_a_site_that_turns_round_ten_times_its_update(
+    world: World, calm: float, rule: str
+) -> None:
+    assert lost(world, calm, rule, "scaling") <= 0.1
+
+
+@pytest.mark.slow
+def test_the_plain_mean_loses_most_of_what_there_was(world: World, calm: float) -> None:
+    assert lost(world, calm, "fedavg", "scaling") > 0.2
+
+
+def test_the_attacks_are_what_they_are_called() -> None:
+    rng, update = np.random.default_rng(0), {"w": np.full(10_000, 0.5, np.float32)}
+    assert set(ATTACKS["sign flip"](update, rng)["w"]) == {-0.5}
+    assert set(ATTACKS["scaling"](update, rng)["w"]) == {-5.0}
+    assert np.linalg.norm(ATTACKS["noise"](update, rng)["w"]) == pytest.approx(
+        20 * np.linalg.norm(update["w"]), rel=0.05
+    )
+    assert set(ATTACKS[LABEL_FLIP](update, rng)["w"]) == {0.5}
+
+
+def test_flipped_labels_are_flipped_in_the_lungs_only(world: World) -> None:
+    site = world.hostile[0]
+    own, odd = (patients[site][0].studies[0].take(range(4)) for patients in (world.honest, world.flipped))
+    assert torch.equal((own.target > 0)[own.valid], (odd.target == 0)[own.valid])
+    assert torch.equal(own.target[~own.valid], odd.target[~own.valid])
+
+
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_every_rule_is_a_plan_for_ten_sites_of_which_two_are_hostile(world: World, rule: str) -> None:
+    ten = World({f"site-{number:02}": [] for number in range(10)} | {"site-00": [None]}, {}, ("aa", "bb"), (), 8)  # type: ignore[list-item, dict-item]
+    assert plan_of(ten, RULES[rule]).quorum == 8
