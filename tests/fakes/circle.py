@@ -58,10 +58,10 @@ def signer(site: str, key_number: int = 0) -> Signer:
     return Signer(site, certificate(key, site, network()), key)
 
 
-def certificate(key: ec.EllipticCurvePrivateKey, site: str, authority: Authority) -> str:
+def certificate(key: ec.EllipticCurvePrivateKey, site: str, authority: Authority, now: datetime = NOW) -> str:
     request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
     pem = request.public_bytes(serialization.Encoding.PEM).decode()
-    return authority.issue(pem, site=site, now=NOW).pem
+    return authority.issue(pem, site=site, now=now).pem
 
 
 def peers(*, now: datetime = NOW + timedelta(hours=1), pinned: frozenset[str] = frozenset()) -> Peers:

@@ -1,0 +1,86 @@
+"""What a node opens for secure summations knows itself and the others by what enrolment brought, and by the policy as it is now."""
+
+import hashlib
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from client.gate.trust import CA, CERTIFICATE, NODE_KEY, Centre
+from client.rooms import open_gate, open_secure_trainer, open_trainer
+from client.settings import NodeSettings, load_settings
+from client.train.peers import fingerprint
+from client.train.secure import SecureTrainer
+from protocol.codes import Code
+from protocol.errors import RefusedError
+from protocol.secure_sum import RoundKeys, SignedKeys
+from protocol.shape import canonical_json
+from registry_api.enrolment.authority import Authority
+from server.authority import certificate_pem, make_authority, private_pem
+from strategies.securesum.agreement import public_half
+from tests.fakes.circle import certificate
+
+SITE = "northport"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> NodeSettings:
+    """A node that has been enrolled a moment ago."""
+    now = datetime.now(UTC)
+    made, key = make_authority(now), ec.generate_private_key(ec.SECP256R1())
+    authority = Authority(made.certificate, made.key, node_days=30)
+    for folder in ("keys", "trust"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "node.toml").write_text("", encoding="utf-8")
+    (tmp_path / "policy.toml").write_text("", encoding="utf-8")
+    (tmp_path / "keys" / NODE_KEY).write_bytes(private_pem(key))
+    (tmp_path / "trust" / CA).write_bytes(certificate_pem(made.certificate))
+    (tmp_path / "trust" / CERTIFICATE).write_text(certificate(key, SITE, authority, now), encoding="utf-8")
+    centre = Centre(
+        site=SITE, region="XA-N", registry="https://centre.example", release_key="A" * 43, grant_key="A" * 43,
+        link_address="centre.example:1", fleet_address="centre.example:2",
+    )  # fmt: skip
+    (tmp_path / "trust" / "centre.json").write_bytes(canonical_json(centre))
+    return load_settings(tmp_path)
+
+
+def opened(settings: NodeSettings) -> SecureTrainer:
+    return open_secure_trainer(settings, open_trainer(settings, open_gate(settings)))
+
+
+def own_keys(secure: SecureTrainer) -> SignedKeys:
+    signer = secure.signer()
+    keys = RoundKeys(
+        order_sha256="a" * 64, site=SITE, box_key=public_half(b"b" * 32), pad_key=public_half(b"p" * 32),
+        seed_sha256="c" * 64,
+    )  # fmt: skip
+    return SignedKeys(keys=keys, certificate_pem=signer.certificate_pem, signature=signer.sign(keys))
+
+
+def test_a_node_signs_with_its_enrolled_key_and_verifies_with_the_pinned_authority(home: NodeSettings) -> None:
+    secure = opened(home)
+    secure.peers().check_keys(own_keys(secure))
+
+
+def test_keys_that_the_policy_names_hold_from_the_next_round_on(home: NodeSettings) -> None:
+    secure = opened(home)
+    mine = fingerprint(secure.signer().key.public_key())
+    for pinned, trusted in (("0" * 64, False), (mine, True)):
+        home.policy.write_text(f'[training]\nsecure_sum_peers = ["{pinned}"]\n', encoding="utf-8")
+        if trusted:
+            secure.peers().check_keys(own_keys(secure))
+        else:
+            with pytest.raises(RefusedError) as refused:
+                secure.peers().check_keys(own_keys(secure))
+            assert refused.value.code is Code.PEER_UNTRUSTED
+
+
+def test_the_name_of_a_key_is_what_openssl_prints(home: NodeSettings) -> None:
+    """The command of `docs/explanation/secure-sum.md`, step by step."""
+    pem = subprocess.run(
+        ["openssl", "x509", "-in", home.trust / CERTIFICATE, "-noout", "-pubkey"], capture_output=True, check=True
+    ).stdout
+    der = subprocess.run(["openssl", "pkey", "-pubin", "-outform", "DER"], input=pem, capture_output=True, check=True)
+    assert fingerprint(opened(home).signer().key.public_key()) == hashlib.sha256(der.stdout).hexdigest()
