@@ -36,8 +36,9 @@ from client.train.private import Patient, train_privately
 from models.slabs import PreparedSlabs
 from models.weights import STARTING, Arrays, load_arrays
 from protocol.plan import PrivacyPlan, RoundOrder, RunPlan, UpdateNotice
-from server.rounds import Ask, Said, run_rounds
+from server.rounds import Ask, run_rounds
 from server.run import RunFolder
+from server.tally import Said
 from strategies.arrays import Arrays as Named
 from strategies.arrays import arrays_sha256
 
