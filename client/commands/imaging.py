@@ -14,7 +14,7 @@ from protocol.errors import InvalidInputError
 
 if TYPE_CHECKING:  # pydicom and torch are imported by the commands that need them
     from client.deidentify.pseudonyms import Pseudonyms
-    from client.infer.quantify import Model
+    from client.infer.model import Model
     from client.infer.worker import Outcome, Worker
     from client.settings import NodeSettings
     from client.store.studies import StudyStore

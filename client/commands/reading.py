@@ -2,25 +2,21 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from client.commands.home import answering, home_of, remark, say_json
-from client.gate import gate as gates
-from client.gate.audit import HEAD_FILE
-from client.gate.gate import Gate
-from client.gate.policy import SitePolicy
-from client.gate.policy_file import load_policy
-from client.gateway.book import SCHEMA, Book, Request
-from client.gateway.keys import ReaderKeys
-from client.gateway.reports import Kept, Reports
-from client.gateway.requests import acknowledge_read, post_read, withdraw_read
-from client.settings import NodeSettings, load_settings
-from client.store import tables
-from client.store.database import connect
-from client.store.studies import StudyStore
 from protocol.reading import Priority
+
+if TYPE_CHECKING:  # each command loads what it works with, and no other command waits for that
+    from client.gate.gate import Gate
+    from client.gate.policy import SitePolicy
+    from client.gateway.book import Book, Request
+    from client.gateway.keys import ReaderKeys
+    from client.gateway.reports import Kept, Reports
+    from client.settings import NodeSettings
+    from client.store.studies import StudyStore
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 RequestId = Annotated[str, typer.Argument(metavar="REQUEST_ID", help="As `read list` shows it.")]
@@ -48,14 +44,16 @@ def add_to(app: typer.Typer) -> None:
 class _Staff:
     """What the commands work with."""
 
-    settings: NodeSettings
-    book: Book
-    keys: ReaderKeys
-    gate: Gate
-    reports: Reports
-    store: StudyStore
+    settings: "NodeSettings"
+    book: "Book"
+    keys: "ReaderKeys"
+    gate: "Gate"
+    reports: "Reports"
+    store: "StudyStore"
 
-    def policy(self) -> SitePolicy:
+    def policy(self) -> "SitePolicy":
+        from client.gate.policy_file import load_policy
+
         return load_policy(self.settings.policy)
 
 
@@ -66,6 +64,8 @@ def post(
     as_json: Json = False,
 ) -> None:
     """Ask the network for a read of a measured study. The images stay here."""
+    from client.gateway.requests import post_read
+
     with answering(as_json=as_json):
         staff = _staff(context)
         wish = staff.policy().reading
@@ -85,6 +85,8 @@ def show_list(context: typer.Context, as_json: Json = False) -> None:
 
 def withdraw(context: typer.Context, request_id: RequestId, as_json: Json = False) -> None:
     """Take a read back; a reader who has it open is cut off."""
+    from client.gateway.requests import withdraw_read
+
     with answering(as_json=as_json):
         staff = _staff(context)
         _say(_request(withdraw_read(staff.book, staff.gate, request_id)), as_json=as_json)
@@ -99,6 +101,8 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Show every version of the reports on a read; the text exists nowhere but here."""
+    from client.gateway.requests import acknowledge_read
+
     with answering(as_json=as_json):
         staff = _staff(context)
         request = staff.book.request(request_id)
@@ -153,10 +157,21 @@ def readers(context: typer.Context, as_json: Json = False) -> None:
 
 
 def _staff(context: typer.Context) -> _Staff:
+    from client.gate import gate as gates
+    from client.gate.audit import HEAD_FILE
+    from client.gate.policy_file import load_policy
+    from client.gateway.book import SCHEMA, Book
+    from client.gateway.keys import ReaderKeys
+    from client.gateway.reports import Reports
+    from client.settings import load_settings
+    from client.store import tables
+    from client.store.database import connect
+    from client.store.studies import StudyStore
+
     settings = load_settings(home_of(context))
     connection = connect(settings.database, tables.SCHEMA, gates.SCHEMA, SCHEMA)
     book = Book(connection, _now)
-    gate = Gate(connection, lambda: load_policy(settings.policy), _now, settings.home / HEAD_FILE)
+    gate = gates.Gate(connection, lambda: load_policy(settings.policy), _now, settings.home / HEAD_FILE)
     return _Staff(
         settings=settings,
         book=book,
@@ -171,7 +186,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _request(request: Request) -> dict[str, Any]:
+def _request(request: "Request") -> dict[str, Any]:
     return {
         "request_id": request.request_id,
         "study_key": request.study_key,
@@ -182,7 +197,7 @@ def _request(request: Request) -> dict[str, Any]:
     }
 
 
-def _report(kept: Kept, names: dict[str, str]) -> dict[str, Any]:
+def _report(kept: "Kept", names: dict[str, str]) -> dict[str, Any]:
     written = kept.report
     return {
         "claim_id": written.claim_id,

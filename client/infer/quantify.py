@@ -8,25 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from client.infer.flags import merged
+from client.infer.model import Model
 from client.infer.scan import Scan, read_scan
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 
 if TYPE_CHECKING:  # torch takes seconds to import; a refused file never needs it
     from models.measure import Measurement
-    from models.net import GgoNet
 
 Document = dict[str, Any]
 
 _DIGITS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A network and the release that it is."""
-
-    release: str
-    net: "GgoNet"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import load_der_x509_certificate
 
+from deploy.local.failures import StepFailed
 from deploy.local.reader import Hospital, Report
 
 if TYPE_CHECKING:  # a development dependency: without it the story is read by a program
@@ -161,8 +162,14 @@ class Browser:
         return str(self._chrome.find_element("id", id_).text)
 
     def _await(self, script: str) -> None:
+        from selenium.common.exceptions import TimeoutException
         from selenium.webdriver.support.ui import WebDriverWait
 
-        WebDriverWait(self._chrome, _PATIENCE_SECONDS).until(
-            lambda chrome: chrome.execute_script(f"return Boolean({script})")
-        )
+        try:
+            WebDriverWait(self._chrome, _PATIENCE_SECONDS).until(
+                lambda chrome: chrome.execute_script(f"return Boolean({script})")
+            )
+        except TimeoutException:
+            raise StepFailed(
+                f"the reader's browser waited {_PATIENCE_SECONDS} s for: {script}", self._screenshot.parent
+            ) from None

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from client.infer.quantify import Model
+from client.infer.model import Model
 from models.net import GgoNet
 from models.phantom import PROFILES, Phantom, make_phantom
 from models.weights import STARTING, load_net

@@ -66,8 +66,10 @@ def _write_all(scene: Scene) -> list[PhantomStudy]:
 
 @contextmanager
 def _two_processes() -> Iterator[ProcessPoolExecutor]:
-    """Yield two processes that leave Ctrl-C to the story; if the body fails, they end at once."""
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn"), initializer=_leave_ctrl_c) as pool:
+    """Yield two processes that leave Ctrl-C to the story; if the body fails, they end at once. What they need is imported once, before they part."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["deploy.local.phantoms"])
+    with ProcessPoolExecutor(2, mp_context=context, initializer=_leave_ctrl_c) as pool:
         try:
             yield pool
         except BaseException:

@@ -7,6 +7,9 @@ import pytest
 
 from tests.fakes.orthanc import IS_THERE, Orthanc, running_orthanc
 from tests.fakes.pacs_site import Site
+from tests.fakes.remembered import remembered
+
+__all__ = ["remembered"]
 
 
 @pytest.fixture(scope="session")
@@ -27,5 +30,5 @@ def orthanc(one_orthanc: Orthanc) -> Orthanc:
 
 
 @pytest.fixture
-def site(tmp_path: Path, orthanc: Orthanc) -> Site:
+def site(tmp_path: Path, orthanc: Orthanc, remembered: None) -> Site:
     return Site(tmp_path / "home", orthanc)

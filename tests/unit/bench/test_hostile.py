@@ -40,7 +40,14 @@ def lost(world: World, calm: float, rule: str, attack: str) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rule", ["trimmed_mean", "median", "multi_krum", "clipped_mean", "screened_mean"])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "trimmed_mean",
+        "multi_krum",
+        *(pytest.param(name, marks=pytest.mark.nightly) for name in ("median", "clipped_mean", "screened_mean")),
+    ],
+)
 def test_a_robust_rule_loses_little_to_a_site_that_turns_round_ten_times_its_update(
     world: World, calm: float, rule: str
 ) -> None:

@@ -19,6 +19,8 @@ from tests.fakes.scans import chest_series
 from tests.unit.client.infer.test_slices import enhanced
 from tests.unit.models.grids import phantom
 
+pytestmark = pytest.mark.usefixtures("remembered")
+
 PAGE = (Path(__file__).resolve().parents[4] / "docs" / "reference" / "quantify.md").read_text(encoding="utf-8")
 LATE = {"disk-full", "missing-certificate", "node-fault"}
 """Codes that end with exit code 5; the others end with 2."""

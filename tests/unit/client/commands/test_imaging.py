@@ -19,6 +19,8 @@ from tests.fakes.ct_series import CtSeries, as_bytes, plain_series
 from tests.fakes.node_home import Home
 from tests.fakes.scans import chest, chest_series
 
+pytestmark = pytest.mark.usefixtures("remembered")
+
 
 def program() -> typer.Typer:
     app = typer.Typer()

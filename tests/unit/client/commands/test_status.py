@@ -1,6 +1,8 @@
 """`acinus-node status --studies`: what a hospital's IT learns of each study."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +14,8 @@ from client.commands import imaging, network
 from tests.fakes.ct_series import plain_series
 from tests.fakes.node_home import Home
 from tests.fakes.scans import chest_series
+
+pytestmark = pytest.mark.usefixtures("remembered")
 
 
 def run(home: Home, *words: str | Path) -> str:
@@ -57,3 +61,13 @@ def test_a_person_gets_one_line_for_each_study_and_only_if_asked(home: Home) -> 
     assert any(line.endswith("localizer") for line in lines)
     assert any(line.endswith("% ground glass by ggo@0") for line in lines)
     assert not any(key in run(home, "status") for key in keys)
+
+
+def test_a_look_at_the_status_loads_nothing_that_reads_scans(home: Home) -> None:
+    told = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "client.cli", "--home", str(home.settings.home), "status", "--json"],
+        capture_output=True, text=True, check=True,
+    ).stderr  # fmt: skip
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in told.splitlines()}
+    assert "client" in loaded
+    assert not loaded & {"torch", "pydicom", "numpy", "nibabel", "highdicom", "flwr", "joserfc"}

@@ -21,6 +21,8 @@ from tests.fakes.outcomes import code_of
 from tests.fakes.scans import chest_series
 from tests.unit.client.infer.test_worker import Gate, Shelf
 
+pytestmark = pytest.mark.usefixtures("remembered")
+
 NO_PERSON = {"PatientSex": "", "PatientAge": "", "PatientBirthDate": ""}
 
 

@@ -33,6 +33,8 @@ from tests.fakes.node_home import Home
 from tests.fakes.scans import chest_series
 from tests.unit.client.infer.test_worker import Shelf, send
 
+pytestmark = pytest.mark.usefixtures("remembered")
+
 AUTHOR = "Example^Rita"
 
 

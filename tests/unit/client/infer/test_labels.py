@@ -20,6 +20,8 @@ from tests.fakes.outcomes import code_of
 from tests.fakes.scans import chest, chest_series
 from tests.unit.client.infer.test_worker import Shelf, send
 
+pytestmark = pytest.mark.usefixtures("remembered")
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:

@@ -23,6 +23,8 @@ from tests.fakes.ct_series import CtSeries, as_bytes
 from tests.fakes.node_home import Home
 from tests.fakes.scans import chest, chest_series, untrained
 
+pytestmark = pytest.mark.usefixtures("remembered")
+
 
 class Gate:
     """Clears or refuses, and remembers."""

@@ -21,6 +21,8 @@ from tests.fakes.scans import chest, chest_series
 from tests.unit.client.infer.test_worker import Shelf
 from tests.unit.client.report.test_objects import usual
 
+pytestmark = pytest.mark.usefixtures("remembered")
+
 SECRETS = ("CANARY", "PAT-1", "19600102", "20260112", "2026", "ACC-77")
 
 
