@@ -262,7 +262,7 @@ def supernode_command(settings: NodeSettings) -> list[str]:
     """
     keys, flower = settings.keys, settings.flower
     return [
-        sys.executable, "-P", "-m", "strategies.supernode",
+        sys.executable, "-P", "-m", "strategies.flower.supernode",
         "--superlink", f"127.0.0.1:{flower.forward_port}",
         "--root-certificates", str(keys / GATEWAY_CA),
         "--auth-supernode-private-key", str(keys / SUPERNODE_KEY),
@@ -277,7 +277,7 @@ def _run_runner(settings: NodeSettings, stop: threading.Event) -> None:
     """Take tasks from the SuperNode; the app is ours, whatever bundle comes with a task."""
     from client.app import app_of_site
     from client.runner.runner import Runner
-    from strategies.flower import TaskDesk
+    from strategies.flower.desk import TaskDesk
 
     limit_threads(settings)
     border, policy = open_gate(settings), policy_source(settings)

@@ -21,7 +21,7 @@ from server.secure_round import SecureAsk
 from server.secure_sum import Reply
 from server.tally import Said
 from strategies.arrays import Arrays
-from strategies.flower import LONGEST_LOOK_SECONDS, POLLING, SECURE, Waiting, ask, ask_each, run_setting
+from strategies.flower.questions import LONGEST_LOOK_SECONDS, POLLING, SECURE, Waiting, ask, ask_each, run_setting
 from strategies.message import pack_order, pack_question
 
 app = ServerApp()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from strategies.flower import build_bundle
+from strategies.flower.fleet import build_bundle
 
 INCLUDED = ("server/**/*.py", "client/app.py", "strategies/**/*.py", "models/**/*.py", "protocol/**/*.py")
 """What the ServerApp needs, and `client/app.py` for people who want to read what a site is asked to run."""

@@ -21,7 +21,7 @@ from server.registry import Registry, trust
 from server.roster import REFRESH_SECONDS, Roster
 from server.settings import CentreSettings
 from server.witness import Witness
-from strategies.flower import Fleet
+from strategies.flower.fleet import Fleet
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from protocol.enrolment import SiteEntry
 from protocol.errors import ConflictError
-from strategies.flower import ConnectedNode, Fleet, key_bytes
+from strategies.flower.fleet import ConnectedNode, Fleet, key_bytes
 
 log = logging.getLogger(__name__)
 

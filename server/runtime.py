@@ -20,7 +20,7 @@ from server.files import unwritable
 from server.registry import Registry
 from server.settings import CentreSettings
 from server.training import Trainer, phantom_measure
-from strategies.flower import Fleet
+from strategies.flower.fleet import Fleet
 
 
 def utc_now() -> datetime:

@@ -19,7 +19,7 @@ from server.bundle import Bundle
 from server.catalogue import Catalogue
 from server.run import COMPLETED, RoundRecord, RunFolder, find_run
 from strategies.arrays import Arrays
-from strategies.flower import Fleet
+from strategies.flower.fleet import Fleet
 from strategies.securesum.grid import grid_of
 from strategies.threat import threat_left_open
 

@@ -17,7 +17,7 @@ from client.runner.runner import Runner
 from client.settings import load_settings
 from protocol.plan import RoundOrder, UpdateNotice
 from strategies.arrays import Arrays, arrays_sha256
-from strategies.flower import TaskDesk
+from strategies.flower.desk import TaskDesk
 
 
 class Toy:

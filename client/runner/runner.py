@@ -17,7 +17,8 @@ from client.gate.policy import Refusal, Verdict
 from protocol.codes import Code
 from protocol.errors import FederationError, UnavailableError, error_for
 from strategies.cadence import Cadence
-from strategies.flower import FAULT_AT_SITE, REFUSED_BY_SITE, Task, TaskDesk
+from strategies.flower.desk import Task, TaskDesk
+from strategies.flower.faults import FAULT_AT_SITE, REFUSED_BY_SITE
 
 log = logging.getLogger(__name__)
 

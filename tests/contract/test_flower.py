@@ -1,4 +1,4 @@
-"""What `strategies/flower.py` takes for granted of Flower 1.41. A newer Flower that no longer keeps it turns this file red.
+"""What `strategies/flower/` takes for granted of Flower 1.41. A newer Flower that no longer keeps it turns this file red.
 
 The SuperLink's side of a round is tested against Flower's own state and handlers, and the double that the unit tests use against the same
 suite, so that it cannot drift from the original.
@@ -38,9 +38,12 @@ from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, 
 from protocol.codes import Code
 from server.authority import certificate_pem, make_authority
 from server.fleet import _PATH, HOLD_SECONDS, PULL, PUSHES
-from strategies import flower
 from strategies.arrays import arrays_sha256
-from strategies.flower import REFUSED_BY_SITE, Answer, Fleet, TaskDesk, Waiting, ask, build_bundle
+from strategies.flower import faults, questions, supernode
+from strategies.flower.desk import TaskDesk
+from strategies.flower.faults import REFUSED_BY_SITE
+from strategies.flower.fleet import Fleet, build_bundle
+from strategies.flower.questions import Answer, Waiting, ask
 from strategies.message import pack_notice, pack_order
 from tests.fakes.centre_home import free_port, supernode_key
 from tests.fakes.linkstate import RealSuperLink
@@ -60,25 +63,7 @@ SuperLink = RealSuperLink | MemorySuperLink
 pytestmark = pytest.mark.filterwarnings("ignore:No path_separator:DeprecationWarning")  # Flower's alembic
 
 
-# One file touches what is private.
-
-
-def imports_of(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-
-
-def test_only_the_adapter_imports_what_is_private() -> None:
-    sources = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
-    users = {
-        path.relative_to(ROOT).as_posix(): {name for name in imports_of(path) if name.partition(".")[0] == "flwr"}
-        - PUBLIC
-        for path in sources
-    }
-    assert {path for path, private in users.items() if private} == {"strategies/flower.py"}
+# One folder touches what is private (`tests/unit/test_architecture.py`).
 
 
 def test_nobody_reaches_for_it_by_another_way() -> None:
@@ -137,7 +122,7 @@ def uses_of(module: ModuleType, name: str) -> list[str]:
 def test_the_supernodes_loop_waits_as_the_adapter_takes_for_granted() -> None:
     """Of `time` it calls `sleep` alone: 3 s for work, half a second for the runner's reply and for each of its pieces."""
     assert uses_of(start_client_internal, "time") == ["time.sleep(0.5)", "time.sleep(0.5)", "time.sleep(3)"]
-    assert flower._FLOWERS_IDLE_SECONDS == 3
+    assert supernode._FLOWERS_IDLE_SECONDS == 3
     assert flower_supernode.__globals__["start_client_internal"] is start_client_internal.start_client_internal
 
 
@@ -157,7 +142,7 @@ def test_a_piece_that_is_not_there_yet_is_asked_for_by_functions_that_can_be_tol
 
 
 def test_our_supernode_is_the_stock_one() -> None:
-    command = [sys.executable, "-m", "strategies.supernode", "--version"]
+    command = [sys.executable, "-m", "strategies.flower.supernode", "--version"]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
     assert said == f"Flower version: {version('flwr')}\n"
 
@@ -172,7 +157,7 @@ def test_a_runners_three_calls_are_as_they_were() -> None:
 def test_errors_have_the_numbers_that_rounds_read() -> None:
     assert (ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE, ErrorCode.NODE_UNAVAILABLE) == (3, 4, 5)
     own = {value for name, value in vars(ErrorCode).items() if name.isupper()}
-    assert not {flower.REFUSED_BY_SITE, flower.FAULT_AT_SITE} & own
+    assert not {faults.REFUSED_BY_SITE, faults.FAULT_AT_SITE} & own
 
 
 def test_a_heartbeat_can_be_stopped_at_once() -> None:
@@ -256,7 +241,7 @@ class Ticks:
 @pytest.fixture(params=["memory-double", ":flwr-in-memory:", "sqlite"])
 def superlink(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SuperLink:
     within_a_task(monkeypatch)
-    monkeypatch.setattr(flower, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(questions, "LOOK_SECONDS", 0)
     if request.param == "memory-double":
         return MemorySuperLink()
     monkeypatch.setattr(TaskIdentity, "_node_id", SUPERLINK_NODE_ID)
@@ -305,7 +290,7 @@ def test_objects_are_there_when_the_site_has_sent_them_and_gone_when_we_say_so(s
     (asked,) = pushed(superlink, node)
     upload = superlink.reply(node, GOOD, arrived=0)
     answer = superlink.PullMessages(PullAppMessagesRequest(message_ids=[asked]))
-    names = flower._names_in(answer.message_object_trees[0])
+    names = questions._names_in(answer.message_object_trees[0])
     assert set(names) <= set(upload.objects)
     assert [pull(superlink, name)[:2] for name in names] == [(True, False)] * len(names)
     upload.finish()

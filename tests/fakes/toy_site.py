@@ -41,7 +41,7 @@ from protocol.errors import RefusedError
 from protocol.plan import UpdateNotice
 from protocol.secure_sum import Boxes, Circle, PaddedNotice, SecureQuestion, SecureReply, View
 from strategies.arrays import Arrays, arrays_sha256
-from strategies.flower import TaskDesk
+from strategies.flower.desk import TaskDesk
 from strategies.message import SECURE_ACTION, pack_notice, pack_reply, unpack_order, unpack_question
 from strategies.securesum.pads import Words, words_sha256
 from strategies.securesum.step import values_of
@@ -163,7 +163,7 @@ def _supernode(home: Path, port: int, stop: threading.Event) -> None:
     """Keep the stock SuperNode up, as a node does: it ends when it is refused, as by a gateway that has not heard of the site yet."""
     node_keys = home / "keys"
     command = [
-        sys.executable, "-m", "strategies.supernode", "--superlink", f"127.0.0.1:{port}", "--root-certificates", str(node_keys / keys.GATEWAY_CA),
+        sys.executable, "-m", "strategies.flower.supernode", "--superlink", f"127.0.0.1:{port}", "--root-certificates", str(node_keys / keys.GATEWAY_CA),
         "--auth-supernode-private-key", str(node_keys / keys.SUPERNODE_KEY), "--isolation", "process",
         "--superexec-auth-secret-file", str(node_keys / keys.SUPEREXEC_SECRET), "--host", "127.0.0.1", "--port", str(port + 1),
     ]  # fmt: skip

@@ -13,7 +13,7 @@ from server.bundle import INCLUDED, Bundle, _descriptions, _sources
 from server.runtime import open_catalogue, open_fleet
 from server.training import Trainer, read_plan
 from strategies.arrays import Arrays
-from strategies.flower import build_bundle
+from strategies.flower.fleet import build_bundle
 from tests.fakes.federation import ROOT
 from tests.fakes.toy_site import NAME
 from tests.integration.federation.conftest import NORTH, SOUTH, WEST, Network

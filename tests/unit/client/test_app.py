@@ -16,7 +16,7 @@ from protocol.errors import InvalidInputError
 from protocol.plan import PrivacyPlan, RoundOrder, RunPlan, UpdateNotice
 from protocol.secure_sum import SecureQuestion, SecureReply, SignedView
 from strategies.arrays import Arrays, arrays_sha256
-from strategies.flower import SECURE
+from strategies.flower.questions import SECURE
 from strategies.message import pack_order, pack_question, unpack_notice, unpack_reply
 
 BASE = {"w": np.arange(6, dtype=np.float32).reshape(2, 3)}

@@ -13,8 +13,8 @@ from protocol.secure_sum import SecureQuestion, SecureReply, SignedView, View
 from server import app as app_module
 from server.app import main, way_to_secrets, way_to_sites
 from server.run import COMPLETED, RunFolder
-from strategies import flower
 from strategies.arrays import Arrays
+from strategies.flower import questions
 from strategies.message import pack_notice, pack_reply, unpack_order, unpack_question
 from tests.fakes.rounds import SITES, an_order, answer_to, weights
 from tests.fakes.superlink import RUN_NUMBER, MemorySuperLink, within_a_task
@@ -26,7 +26,7 @@ NORTH, SOUTH, WEST = SITES
 @pytest.fixture(autouse=True)
 def task(monkeypatch: pytest.MonkeyPatch) -> None:
     within_a_task(monkeypatch)
-    monkeypatch.setattr(flower, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(questions, "LOOK_SECONDS", 0)
 
 
 class Obliging(MemorySuperLink):

@@ -13,8 +13,8 @@ from protocol.codes import Code
 from server.app import way_to_sites
 from server.rounds import run_rounds
 from server.run import COMPLETED, RunFolder
-from strategies import flower
-from strategies.flower import Waiting
+from strategies.flower import questions
+from strategies.flower.questions import POLLING, Waiting
 from tests.fakes.crowd import Crowd, Update
 from tests.fakes.rounds import RUN, a_plan
 from tests.fakes.superlink import within_a_task
@@ -23,7 +23,7 @@ from tests.fakes.superlink import within_a_task
 @pytest.fixture(autouse=True)
 def task(monkeypatch: pytest.MonkeyPatch) -> None:
     within_a_task(monkeypatch)
-    monkeypatch.setattr(flower, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(questions, "LOOK_SECONDS", 0)
 
 
 def constant(value: float, parameters: int) -> dict[str, np.ndarray]:
@@ -31,7 +31,7 @@ def constant(value: float, parameters: int) -> dict[str, np.ndarray]:
 
 
 def carried(
-    folder: Path, said: dict[int, Update], *, sites: int, parameters: int, waiting: Waiting = flower.POLLING
+    folder: Path, said: dict[int, Update], *, sites: int, parameters: int, waiting: Waiting = POLLING
 ) -> RunFolder:
     """A run of one round over `sites` sites, of whom those in `said` answer."""
     names = {number: f"site-{number:04d}" for number in range(sites)}

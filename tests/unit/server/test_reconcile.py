@@ -9,7 +9,7 @@ from protocol.codes import Code
 from protocol.enrolment import SiteEntry
 from protocol.errors import ConflictError, UnavailableError
 from server.reconcile import Changes, Reconciler, changes
-from strategies.flower import ConnectedNode, key_bytes
+from strategies.flower.fleet import ConnectedNode, key_bytes
 from tests.fakes.centre_home import supernode_key
 from tests.fakes.outcomes import code_of
 

@@ -17,7 +17,7 @@ from server.bundle import make_bundle
 from server.parts import PARTS, RUNNING, PartState, only_supervisor, write_parts
 from server.settings import CentreSettings
 from server.status import Finding, examine, status_of
-from strategies.flower import ConnectedNode
+from strategies.flower.fleet import ConnectedNode
 
 NOW = datetime.now(UTC)
 

@@ -21,7 +21,7 @@ from server.run import RunFolder
 from server.tally import Said
 from server.training import PATIENCE_SECONDS, Trainer, check_plan, phantom_measure, read_plan, summary
 from strategies.arrays import Arrays
-from strategies.flower import ConnectedNode, RunState
+from strategies.flower.fleet import ConnectedNode, RunState
 from tests.fakes.outcomes import code_of
 from tests.fakes.rounds import SITES, a_plan, answer_to, weights
 

@@ -22,9 +22,13 @@ from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from protocol.plan import UpdateNotice
 from protocol.secure_sum import SecureQuestion, SecureReply, SignedView, View
-from strategies import flower
 from strategies.arrays import arrays_sha256
-from strategies.flower import FAULT_AT_SITE, REFUSED_BY_SITE, Answer, Task, TaskDesk, Waiting, ask, key_bytes
+from strategies.flower import desk, questions
+from strategies.flower import supernode as program
+from strategies.flower.desk import Task, TaskDesk
+from strategies.flower.faults import FAULT_AT_SITE, REFUSED_BY_SITE
+from strategies.flower.fleet import key_bytes
+from strategies.flower.questions import SECURE, Answer, Waiting, ask, ask_each
 from strategies.message import (
     pack_notice,
     pack_order,
@@ -45,7 +49,7 @@ OTHER = pack_notice(a_notice(weights(2)), weights(2))
 @pytest.fixture(autouse=True)
 def task(monkeypatch: pytest.MonkeyPatch) -> None:
     within_a_task(monkeypatch)
-    monkeypatch.setattr(flower, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(questions, "LOOK_SECONDS", 0)
 
 
 class Ticks:
@@ -143,7 +147,7 @@ def test_a_node_that_stays_away_is_absent_after_a_while() -> None:
     )
     next(answers)
     assert list(answers) == [Answer(11, Code.NODE_ABSENT)]
-    assert flower.AWAY_SECONDS <= clock.now < 2 * flower.AWAY_SECONDS
+    assert questions.AWAY_SECONDS <= clock.now < 2 * questions.AWAY_SECONDS
 
 
 def test_a_node_that_is_away_at_the_deadline_is_absent_and_not_late() -> None:
@@ -318,9 +322,9 @@ def supernode(monkeypatch: pytest.MonkeyPatch) -> SuperNode:
     node = SuperNode()
     message = Message(RecordDict(), dst_node_id=3, message_type="train", ttl=60.0)
     given = (message, SimpleNamespace(), SimpleNamespace(run_id=9), SimpleNamespace(content=b"fab"))
-    monkeypatch.setattr(flower, "pull_task_input", lambda _: node.call("pull", given))
-    monkeypatch.setattr(flower, "push_message", lambda *_: node.call("push"))
-    monkeypatch.setattr(flower, "push_task_output", lambda *_: node.call("output"))
+    monkeypatch.setattr(desk, "pull_task_input", lambda _: node.call("pull", given))
+    monkeypatch.setattr(desk, "push_message", lambda *_: node.call("push"))
+    monkeypatch.setattr(desk, "push_task_output", lambda *_: node.call("output"))
     monkeypatch.setattr(TaskDesk, "_connect", lambda *_: node)
     return node
 
@@ -402,29 +406,29 @@ def test_what_is_no_key_on_a_curve_is_a_value_error(text: str) -> None:
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The waits of a SuperNode's loop, in order, with a clock that runs by them alone."""
     waits: list[float] = []
-    monkeypatch.setattr(flower, "time", SimpleNamespace(sleep=waits.append))
-    monkeypatch.setattr(flower, "_Waits", partial(flower._Waits, lambda: sum(waits)))
+    monkeypatch.setattr(program, "time", SimpleNamespace(sleep=waits.append))
+    monkeypatch.setattr(program, "_Waits", partial(program._Waits, lambda: sum(waits)))
     return waits
 
 
 def test_a_supernode_that_has_just_worked_asks_soon_and_one_without_work_ever_less_often(slept: list[float]) -> None:
-    waits = flower._Waits()
+    waits = program._Waits()
     for _ in range(100):
         waits.sleep(3)
-    assert slept[0] == flower.IDLE_SECONDS
+    assert slept[0] == program.IDLE_SECONDS
     assert slept == sorted(slept)
-    assert slept[-1] == flower.LONGEST_IDLE_SECONDS
+    assert slept[-1] == program.LONGEST_IDLE_SECONDS
     waits.sleep(0.5)
     waits.sleep(3)
-    assert slept[-2:] == [flower.STEP_SECONDS, flower.IDLE_SECONDS]
+    assert slept[-2:] == [program.STEP_SECONDS, program.IDLE_SECONDS]
 
 
 def test_a_supernode_whose_question_was_held_asks_again_at_once(slept: list[float]) -> None:
     now = [0.0]
-    waits = flower._Waits.func(lambda: now[0])
+    waits = program._Waits.func(lambda: now[0])
     now[0] += 20
     waits.sleep(3)
-    assert slept == [flower.STEP_SECONDS]
+    assert slept == [program.STEP_SECONDS]
 
 
 def test_the_stock_program_runs_on_our_waits(monkeypatch: pytest.MonkeyPatch, slept: list[float]) -> None:
@@ -438,11 +442,11 @@ def test_the_stock_program_runs_on_our_waits(monkeypatch: pytest.MonkeyPatch, sl
         loop.time.sleep(3)
         loop.pull_objects([])
 
-    monkeypatch.setattr(flower, "supernode_loop", loop)
-    monkeypatch.setattr(flower, "pull_objects", pull_objects)
-    monkeypatch.setattr(flower, "flower_supernode", stock)
-    flower.run_supernode()
-    assert slept == [flower.IDLE_SECONDS]
+    monkeypatch.setattr(program, "supernode_loop", loop)
+    monkeypatch.setattr(program, "pull_objects", pull_objects)
+    monkeypatch.setattr(program, "flower_supernode", stock)
+    program.run_supernode()
+    assert slept == [program.IDLE_SECONDS]
     (waits,) = pulled
     assert waits["initial_backoff"] < 0.1
     assert waits["backoff_cap"] < 1
@@ -452,25 +456,25 @@ def test_a_runner_asks_soon_again_for_a_piece_that_its_supernode_is_still_fetchi
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     module = SimpleNamespace(pull_and_inflate_object_from_tree=None)
-    monkeypatch.setattr(flower, "run_clientapp", module)
+    monkeypatch.setattr(desk, "run_clientapp", module)
     TaskDesk("127.0.0.1:1", b"s" * 32).close()
     assert module.pull_and_inflate_object_from_tree.keywords["initial_backoff"] < 0.1
 
 
 def test_of_many_replies_on_their_way_no_more_is_kept_than_one_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     """A site that sends its objects in another order than an honest one makes the centre look twice, and never hold more."""
-    monkeypatch.setattr(flower, "_SPARE_BYTES", 4096)
+    monkeypatch.setattr(questions, "_SPARE_BYTES", 4096)
     superlink = MemorySuperLink(unknown={999})
     nodes = [superlink.node(str(number)) for number in range(40)]
     kept: list[int] = []
-    collected: list[flower._Replies] = []
-    make = flower._Replies.__init__
+    collected: list[questions._Replies] = []
+    make = questions._Replies.__init__
 
-    def noted(self: flower._Replies, *given: Any, **named: Any) -> None:
+    def noted(self: questions._Replies, *given: Any, **named: Any) -> None:
         make(self, *given, **named)
         collected.append(self)
 
-    monkeypatch.setattr(flower._Replies, "__init__", noted)
+    monkeypatch.setattr(questions._Replies, "__init__", noted)
 
     def rest(_: float) -> None:
         kept.append(sum(reply.size for reply in collected[0]._begun.values()))
@@ -503,9 +507,7 @@ def test_each_site_gets_its_own_question_of_a_secure_summation_and_is_read_as_su
         11: pack_question(SecureQuestion(order=order), {}),
         12: pack_question(SecureQuestion(order=order, asked=view), weights()),
     }
-    answers = flower.ask_each(
-        superlink, questions, flower.SECURE, group="1", seconds=50, waiting=Waiting(clock=Ticks())
-    )
+    answers = ask_each(superlink, questions, SECURE, group="1", seconds=50, waiting=Waiting(clock=Ticks()))
     words = np.array([7, 2**32 - 1], np.uint32)
 
     push = superlink.push_messages

@@ -21,7 +21,7 @@ from protocol.errors import (
     RefusedError,
     UnavailableError,
 )
-from strategies.flower import FAULT_AT_SITE, REFUSED_BY_SITE
+from strategies.flower.faults import FAULT_AT_SITE, REFUSED_BY_SITE
 from tests.fakes.outcomes import code_of
 from tests.fakes.superlink import within_a_task
 
