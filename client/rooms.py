@@ -187,6 +187,8 @@ def open_puller(settings: NodeSettings) -> "Puller":
         today=lambda: local_now().date(),
         expect=lambda study, series, instances: store.arrivals.expect(study, instances, series_key=series),
         known_as=store.known_as,
+        is_held=store.holds,
+        is_deleted=lambda study_keys: any(store.is_deleted(key) for key in study_keys),
     )
 
 

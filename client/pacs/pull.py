@@ -37,7 +37,7 @@ from client.settings import PullRule
 from client.store.files import alone_in, free_mb
 from client.store.records import InstanceKeys
 from protocol.codes import Code
-from protocol.errors import FederationError, InvalidInputError, UnavailableError
+from protocol.errors import FederationError, InvalidInputError, RefusedError, UnavailableError
 
 _GIVE_UP_AFTER = 3
 """So many studies in a row that the PACS does not answer for, and the rest of the round is left for the next."""
@@ -76,6 +76,8 @@ class Puller:
         today: Callable[[], date],
         expect: Callable[[str, str, int], None] = lambda _study, _series, _instances: None,
         known_as: Callable[[InstanceKeys], InstanceKeys] = lambda keys: keys,
+        is_held: Callable[[tuple[str, ...]], bool] = lambda _: True,
+        is_deleted: Callable[[tuple[str, ...]], bool] = lambda _: False,
     ) -> None:
         """Prepare the puller.
 
@@ -89,10 +91,13 @@ class Puller:
             today: The site's own date.
             expect: Is told (study key, series key, instances) before a series comes, so that nobody measures half of it.
             known_as: Returns the names under which the node knows what has these: after a rotation of the key, those of before.
+            is_held: Whether the node has a study, by its names under every key of the site.
+            is_deleted: Whether it was deleted and must not come back, by the same names.
         """
         self._open_peer, self._pulled, self._take, self._pseudonyms = peer, pulled, take, pseudonyms
         self._folder, self._minimum_free_mb, self._today = folder, minimum_free_mb, today
         self._expect, self._known_as = expect, known_as
+        self._is_held, self._is_deleted = is_held, is_deleted
 
     def run(
         self, rules: tuple[PullRule, ...], *, poll_seconds: float, most_studies: int, stop: threading.Event
@@ -134,19 +139,26 @@ class Puller:
         return done
 
     def by_uid(self, uids: Iterable[str]) -> Round:
-        """Fetch every CT series of the studies with these UIDs, whatever the rules say.
+        """Fetch every CT series of the studies with these UIDs, whatever the rules say; one that was deleted and admitted again comes anew.
 
         Raises:
             InvalidInputError: `bad-request` if one is no UID; `not-found` if the PACS has no CT under one.
+            RefusedError: `study-deleted` if one was deleted here and not admitted again; then none is fetched.
             FederationError: If the PACS does not give it.
         """
         studies = [FoundStudy(uid.strip(), None, "", None) for uid in uids]
         if not studies or not all(is_uid(study.uid) for study in studies):
             raise InvalidInputError(Code.BAD_REQUEST, "Give Study Instance UIDs: digits and dots, one a line.")
+        if any(self._is_deleted(self._pseudonyms.study_keys(study.uid)) for study in studies):
+            raise RefusedError(
+                Code.STUDY_DELETED,
+                "A study under one of these UIDs was deleted here; `acinus-node study readmit` lets it come again.",
+            )
         done = Round()
         with self._alone(), self._open_peer() as peer:
             for study in studies:
-                if not self._fetch(peer, study, lambda _study, series: series.modality == "CT", done):
+                anew = not self._is_held(self._pseudonyms.study_keys(study.uid))
+                if not self._fetch(peer, study, lambda _study, series: series.modality == "CT", done, anew=anew):
                     raise InvalidInputError(Code.NOT_FOUND, "The PACS has no CT series under one of these UIDs.")
                 done.studies += 1
         return done
@@ -210,8 +222,8 @@ class Puller:
         self._pulled.postpone(self._key(study), study.instances, digest, code=code.value, chance=chance)
         log.warning("pull.postponed", extra={"study": self._key(study), "code": code.value})
 
-    def _fetch(self, peer: Peer, study: FoundStudy, wanted: Wanted, done: Round) -> bool:
-        """Fetch what is missing of a study; return whether any series of it is wanted."""
+    def _fetch(self, peer: Peer, study: FoundStudy, wanted: Wanted, done: Round, *, anew: bool = False) -> bool:
+        """Fetch what is missing of a study, or `anew` all of it; return whether any series of it is wanted."""
         series = [
             one
             for one in series_in(peer.search(f"studies/{study.uid}/series", SERIES_FIELDS))
@@ -219,12 +231,12 @@ class Puller:
         ]  # fmt: skip
         before = done.instances
         for one in series:
-            self._fetch_series(peer, study, one, done)
+            self._fetch_series(peer, study, one, done, anew=anew)
         if done.instances > before:
             log.info("pull.fetched", extra={"study": self._key(study), "instances": done.instances - before})
         return bool(series)
 
-    def _fetch_series(self, peer: Peer, study: FoundStudy, series: FoundSeries, done: Round) -> None:
+    def _fetch_series(self, peer: Peer, study: FoundStudy, series: FoundSeries, done: Round, *, anew: bool) -> None:
         """Fetch a series as a whole when nothing of it is here, else each missing instance.
 
         One by one, what broke off goes on where it broke off.
@@ -234,6 +246,8 @@ class Puller:
         """
         path = f"studies/{study.uid}/series/{series.uid}"
         listed = [uid for item in peer.search(f"{path}/instances") if (uid := uid_in(item, "00080018")) is not None]
+        if anew:
+            self._pulled.forget(name for uid in listed for name in self._instance_keys(uid))
         missing = self._missing(listed)
         if missing:
             names = self._known_as(self._keys(study_uid=study.uid, series_uid=series.uid))

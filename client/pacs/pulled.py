@@ -81,6 +81,13 @@ class Pulled:
                 "INSERT OR IGNORE INTO pulled_instance VALUES (?, ?, ?)", (instance_key, code, self._clock())
             )
 
+    def forget(self, instance_keys: Iterable[str]) -> None:
+        """Let go of these instances: they are fetched as if they never had been."""
+        with transaction(self._connection) as connection:
+            connection.executemany(
+                "DELETE FROM pulled_instance WHERE instance_key = ?", [(key,) for key in instance_keys]
+            )
+
     def is_settled(self, study_key: str, instances: int | None, rules: str) -> bool:
         """Say whether nothing is to be done about a study now.
 

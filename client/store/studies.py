@@ -64,6 +64,11 @@ class StudyStore:
         """Return the one of a study's names, one for each key of the site, under which the node knows it; else the first."""
         return first_known(self._connection, study_keys)
 
+    def holds(self, study_keys: tuple[str, ...]) -> bool:
+        """Say whether the node has a study, by its names, one for each key of the site."""
+        known = "SELECT 1 FROM study WHERE study_key = ?"
+        return any(self._connection.execute(known, (key,)).fetchone() is not None for key in study_keys)
+
     def is_deleted(self, study_key: str) -> bool:
         """Say whether the study was deleted and must not come back."""
         row = self._connection.execute(

@@ -8,10 +8,10 @@ import threading
 import httpx
 import pytest
 
-from client.rooms import open_pulled, open_puller
+from client.rooms import open_pulled, open_puller, open_remover
 from client.settings import PullRule
 from protocol.codes import Code
-from protocol.errors import FederationError, InvalidInputError
+from protocol.errors import FederationError, InvalidInputError, RefusedError
 from tests.fakes.ct_series import as_bytes, plain_series, uid
 from tests.fakes.dicom_peer import receiving, wait_for
 from tests.fakes.node_home import Home
@@ -110,6 +110,27 @@ def test_by_hand(site: Site, orthanc: Orthanc) -> None:
     with pytest.raises(InvalidInputError) as odd:
         puller.by_uid(["../instances"])
     assert odd.value.code is Code.BAD_REQUEST
+
+
+def test_a_deleted_study_comes_by_hand_once_it_is_admitted_again_and_never_by_rule(
+    site: Site, orthanc: Orthanc
+) -> None:
+    orthanc.keep(plain_series(3))
+    pull(site)
+    key = site.pseudonyms.study_key(str(uid("study")))
+    remover = open_remover(site.settings)
+    remover.delete(key)
+    remover.finish()
+    with pytest.raises(RefusedError) as deleted:
+        open_puller(site.settings).by_uid([str(uid("study"))])
+    assert deleted.value.code is Code.STUDY_DELETED
+    assert site.held() == 0
+    assert site.store().quarantined() == []
+    remover.readmit(key)
+    assert pull(site) == (0, 0, 0)
+    assert open_puller(site.settings).by_uid([str(uid("study"))]).instances == 3
+    assert site.held() == 3
+    assert open_puller(site.settings).by_uid([str(uid("study"))]).instances == 0
 
 
 def test_a_compressed_study_comes_as_it_is_stored(site: Site, orthanc: Orthanc) -> None:
