@@ -14,6 +14,7 @@ from registry_api.commands.counts import release
 from registry_api.commands.network import invite, sites
 from registry_api.commands.output import home_of, opened
 from registry_api.commands.people import agreements, people, readers
+from registry_api.commands.units import units
 
 app = typer.Typer(
     help="The registry: hospitals, case records, protected counts, reads.",
@@ -24,6 +25,7 @@ app = typer.Typer(
 for name, group in {
     "invite": invite,
     "sites": sites,
+    "units": units,
     "people": people,
     "readers": readers,
     "agreements": agreements,

@@ -14,8 +14,9 @@ from registry_api.people import tables as _people
 from registry_api.promoted import tables as _promoted
 from registry_api.reading import tables as _reading
 from registry_api.releases import tables as _releases
+from registry_api.units import tables as _units
 
-AREAS = (_enrolment, _people, _link, _cases, _releases, _promoted, _reading)
+AREAS = (_units, _enrolment, _people, _link, _cases, _releases, _promoted, _reading)
 """The modules whose import puts their rows into the metadata; a new area is added here."""
 
 _MIGRATIONS = Path(__file__).with_name("migrations")

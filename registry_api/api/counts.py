@@ -82,6 +82,11 @@ def read_release(number: int, runtime: RuntimeDep, session: SessionDep, caller: 
         **_summary(Entry.of(row)),
         "weeks": {week: table.version for week, table in sorted(document.weeks.items())},
         "places": [place for place in document.places if may_see(place, caller.region)],
+        "units": {
+            place: {"system": unit.system, "name": unit.name, "population": unit.population}
+            for place, unit in document.units.items()
+            if may_see(place, caller.region)
+        },
         "rule": rule_content({name: getattr(document.rule, name) for name in document.rule.__slots__}),
     }
 

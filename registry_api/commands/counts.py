@@ -65,7 +65,7 @@ def export(
 
 def _all_cells(document: Document) -> list[Answer]:
     return [
-        Answer(week, table.version, place, categories, cell)
+        Answer(week, table.version, place, categories, cell, document.persons(place, week))
         for week, table in sorted(document.weeks.items())
         for (place, categories), cell in table.cells.items()
     ]

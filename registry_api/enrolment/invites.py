@@ -9,6 +9,7 @@ from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError, RefusedError
 from registry_api.enrolment.tables import InviteRow, SiteRow
 from registry_api.people.service import secret_sha256
+from registry_api.units.service import ensure_unit
 
 
 def create_invite(session: Session, *, site: str, region: str, hours: float, now: datetime) -> str:
@@ -23,6 +24,7 @@ def create_invite(session: Session, *, site: str, region: str, hours: float, now
             Code.ALREADY_EXISTS, f"{site} is already known, in region {row.region}. Use that region or another name."
         )
     if row is None:
+        ensure_unit(session, region)
         session.add(SiteRow(site=site, region=region))
         session.flush()
     _end_open_invites(session, site, now)

@@ -12,6 +12,7 @@ from protocol.errors import ConflictError, InvalidInputError
 from registry_api.enrolment.tables import SiteRow
 from registry_api.people.roles import Role
 from registry_api.people.tables import AgreementRow, CredentialRow, PageSessionRow, PersonRow
+from registry_api.units.service import ensure_unit, read_tree
 
 KEY_PREFIX = "acn_"
 SESSION_HOURS = 8
@@ -53,6 +54,8 @@ def add_person(session: Session, name: str, *, role: Role, region: str | None, n
         raise InvalidInputError(
             Code.BAD_REQUEST, "A ministry needs --region: the country or region whose counts it sees."
         )
+    if region is not None:
+        _require_published(session, region)
     added = NewPerson(person_id=secrets.token_hex(16), api_key=KEY_PREFIX + secrets.token_urlsafe(32))
     row = PersonRow(
         id=added.person_id,
@@ -65,6 +68,16 @@ def add_person(session: Session, name: str, *, role: Role, region: str | None, n
     session.add(row)
     session.flush()
     return added
+
+
+def _require_published(session: Session, region: str) -> None:
+    """Refuse a place of which no counts are published; who belonged there would see nothing."""
+    ensure_unit(session, region)
+    place = read_tree(session).place_of(region)
+    if place != region:
+        raise InvalidInputError(
+            Code.BAD_REQUEST, f"Counts are published of countries and their regions. {region} is counted in {place}."
+        )
 
 
 def add_reader(session: Session, name: str, *, jurisdiction: str, language: str, now: datetime) -> NewPerson:

@@ -17,10 +17,12 @@ from protocol.errors import ConflictError
 from registry_api.cases.tables import CaseRow
 from registry_api.database import Database
 from registry_api.enrolment.tables import SiteRow
-from registry_api.releases.cube import UNREAD, Group, country_of, lines, tally
+from registry_api.releases.cube import UNREAD, Group, lines, tally
 from registry_api.releases.disclosure import Cell, Key, Rule, protect
 from registry_api.releases.document import Document, WeekTable, published_cells, read, write
 from registry_api.releases.tables import CountReleaseRow
+from registry_api.units.service import read_tree
+from registry_api.units.tree import Tree, country_of
 
 COLUMNS = {
     "severity": col(CaseRow.severity_band),
@@ -53,13 +55,15 @@ def build_release(database: Database, rule: Rule, *, key: Ed25519PrivateKey, now
     with database.reading() as session:
         last = latest_row(session)
         before = read(last.body) if last else None
-        places = _places(session)
-        weeks = _revised(_protected_weeks(session, rule, today=now.date()), before)
-    content_sha256 = _sha256(write(0, rule, places, weeks))
+        tree = read_tree(session)
+        places = _places(session, tree)
+        weeks = _revised(_protected_weeks(session, rule, tree, today=now.date()), before)
+    content_sha256 = _sha256(write(0, rule, places, weeks, tree.units))
     if last is not None and content_sha256 == last.content_sha256:
         return Built(last, new=False)
     number = last.number + 1 if last else 1
-    row = _row(number, write(number, rule, places, weeks), content_sha256=content_sha256, key=key, now=now)
+    body = write(number, rule, places, weeks, tree.units)
+    row = _row(number, body, content_sha256=content_sha256, key=key, now=now)
     try:
         with database.writing() as session:
             session.add(row)
@@ -78,24 +82,24 @@ def is_closed(week: str, today: date) -> bool:
     return date.fromisocalendar(int(week[:4]), int(week[6:]), 1) + _WEEK <= today
 
 
-def _places(session: Session) -> list[str]:
+def _places(session: Session, tree: Tree) -> list[str]:
     """Return the regions and countries of all sites that ever enrolled."""
     regions = session.exec(select(SiteRow.region).where(col(SiteRow.enrolled_at).is_not(None)).distinct()).all()
-    return sorted({place for region in regions for place in (region, country_of(region))})
+    return sorted({place for region in regions for place in (tree.place_of(region), country_of(region))})
 
 
-def _protected_weeks(session: Session, rule: Rule, *, today: date) -> list[WeekTable]:
+def _protected_weeks(session: Session, rule: Rule, tree: Tree, *, today: date) -> list[WeekTable]:
     """Return every closed week that has records, protected; versions are set later. Each country's week is protected by itself."""
     cells: dict[str, dict[Key, Cell]] = {}
-    for (week, _), pairs in groupby(_groups(session), key=lambda pair: (pair[0], country_of(pair[1].region))):
+    for (week, _), pairs in groupby(_groups(session, tree), key=lambda pair: (pair[0], country_of(pair[1].region))):
         if is_closed(week, today):
             tallies = tally(group for _, group in pairs)
             cells.setdefault(week, {}).update(published_cells(protect(tallies, lines(tallies), rule)))
     return [WeekTable(week, 1, content) for week, content in cells.items()]
 
 
-def _groups(session: Session) -> Iterable[tuple[str, Group]]:
-    """Yield (week, group), ordered by week and region. The database counts; no record leaves it."""
+def _groups(session: Session, tree: Tree) -> Iterable[tuple[str, Group]]:
+    """Yield (week, group), ordered by week and country. The database counts; no record leaves it."""
     columns = [func.coalesce(column, UNREAD) if name == "rsna" else column for name, column in COLUMNS.items()]
     query = (
         select(CaseRow.week, CaseRow.site, SiteRow.region, func.count(), *columns)
@@ -106,7 +110,7 @@ def _groups(session: Session) -> Iterable[tuple[str, Group]]:
     )
     rows: Iterable[tuple[Any, ...]] = session.exec(query)
     for week, site, region, studies, *values in rows:
-        yield week, Group(site, region, dict(zip(COLUMNS, values, strict=True)), studies)
+        yield week, Group(site, tree.place_of(region), dict(zip(COLUMNS, values, strict=True)), studies)
 
 
 def _revised(tables: Iterable[WeekTable], before: Document | None) -> list[WeekTable]:

@@ -6,6 +6,7 @@ from itertools import combinations
 
 from protocol.case import AgeBand, PcrStatus, RsnaClass, SeverityBand, Sex
 from registry_api.releases.disclosure import Key, Line
+from registry_api.units.tree import country_of
 
 UNREAD = "unread"
 """The RSNA class of a study that no radiologist has read."""
@@ -34,11 +35,6 @@ class Group:
     region: str
     values: Mapping[str, str]
     studies: int
-
-
-def country_of(region: str) -> str:
-    """Return the country of a region: XA of XA-N."""
-    return region.partition("-")[0]
 
 
 def is_country(place: str) -> bool:

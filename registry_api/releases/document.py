@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from protocol.shape import canonical_json
 from registry_api.releases.cube import DIMENSIONS, is_published
 from registry_api.releases.disclosure import Cell, Key, Rule, Status
+from registry_api.units.tree import Unit
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +34,18 @@ class Document:
     rule: Rule
     places: tuple[str, ...]
     weeks: Mapping[str, WeekTable]
+    units: Mapping[str, Unit] = field(default_factory=dict)
+    """What the release says of its places; releases of before schema 2 say nothing."""
+
+    def persons(self, place: str, week: str) -> int | None:
+        """Return how many people lived in a place in the ISO year of a week, as far as the release says."""
+        unit = self.units.get(place)
+        return unit.persons(int(week[:4])) if unit else None
 
 
-def write(number: int, rule: Rule, places: Sequence[str], weeks: Sequence[WeekTable]) -> bytes:
+def write(
+    number: int, rule: Rule, places: Sequence[str], weeks: Sequence[WeekTable], units: Mapping[str, Unit] | None = None
+) -> bytes:
     """Return the canonical bytes of a release. Weeks of one number differ between releases by their `version` only if their cells do."""
     return canonical_json(
         {
@@ -54,6 +64,7 @@ def write(number: int, rule: Rule, places: Sequence[str], weeks: Sequence[WeekTa
             },
             "dimensions": {name: list(values) for name, values in DIMENSIONS.items()},
             "places": sorted(places),
+            "units": {place: _unit_content(unit) for place, unit in (units or {}).items() if place in places},
             "weeks": [_week_content(table) for table in sorted(weeks, key=lambda table: table.week)],
         }
     )
@@ -67,12 +78,23 @@ def read(body: bytes) -> Document:
         rule=Rule(**content["rule"]),
         places=tuple(content["places"]),
         weeks={one["week"]: _week_of(one) for one in content["weeks"]},
+        units={place: _unit_of(place, one) for place, one in content.get("units", {}).items()},
     )
 
 
 def published_cells(cells: Mapping[Key, Cell]) -> dict[Key, Cell]:
     """Return the cells that a release lists: no zeros, nothing of the hidden rest of a country."""
     return {key: cell for key, cell in cells.items() if cell.count != 0 and is_published(key[0])}
+
+
+def _unit_content(unit: Unit) -> dict[str, Any]:
+    population = {str(year): persons for year, persons in unit.population.items()}
+    return {"parent": unit.parent, "system": unit.system, "name": unit.name, "population": population}
+
+
+def _unit_of(place: str, content: dict[str, Any]) -> Unit:
+    population = {int(year): persons for year, persons in content["population"].items()}
+    return Unit(place, content["parent"], content["system"], content["name"], population)
 
 
 def _week_content(table: WeekTable) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from registry_api.releases.disclosure import Status
 from registry_api.releases.document import Document
 from registry_api.releases.query import Answer
 
-CSV_COLUMNS = ("release", "week", "version", "place", *DIMENSIONS, "count", "status", "bound")
+CSV_COLUMNS = ("release", "week", "version", "place", *DIMENSIONS, "count", "status", "bound", "persons", "per_100k")
 _CODE_SYSTEM = "urn:acinus:registry"
 _MASKED = {"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "masked"}
 
@@ -26,10 +26,11 @@ def as_json(answer: Answer) -> dict[str, Any]:
         "count": cell.count,
         "status": cell.status.value,
         "bound": cell.bound,
+        "per_100k": answer.per_100k,
     }
 
 
-def as_csv(number: int, answers: Sequence[Answer]) -> str:
+def as_csv(release: int, answers: Sequence[Answer]) -> str:
     """Return the cells as CSV (RFC 4180): an empty count with its status where a number is hidden, never a stand-in number."""
     out = io.StringIO()
     writer = csv.writer(out)
@@ -38,9 +39,10 @@ def as_csv(number: int, answers: Sequence[Answer]) -> str:
         values = dict(answer.categories)
         cell = answer.cell
         writer.writerow(
-            [number, answer.week, answer.version, answer.place]
+            [release, answer.week, answer.version, answer.place]
             + [values.get(name, "") for name in DIMENSIONS]
             + ["" if cell.count is None else cell.count, cell.status.value, cell.bound or ""]
+            + ["" if number is None else number for number in (answer.persons, answer.per_100k)]
         )
     return out.getvalue()
 

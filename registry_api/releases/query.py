@@ -6,9 +6,10 @@ from itertools import product
 
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
-from registry_api.releases.cube import DIMENSIONS, MOST_DIMENSIONS, country_of, is_country
+from registry_api.releases.cube import DIMENSIONS, MOST_DIMENSIONS, is_country
 from registry_api.releases.disclosure import Cell
 from registry_api.releases.document import Document
+from registry_api.units.tree import country_of
 
 WEEK, REGION, COUNTRY = "week", "region", "country"
 _ALLOWED = f"week, country or region, and at most {MOST_DIMENSIONS} of {', '.join(DIMENSIONS)}"
@@ -32,6 +33,18 @@ class Answer:
     place: str
     categories: tuple[tuple[str, str], ...]
     cell: Cell
+    persons: int | None = None
+    """How many people live in the place, if the release says."""
+
+    @property
+    def per_100k(self) -> float | None:
+        """The published number per 100,000 people of the place, to a tenth; None where either is not known.
+
+        It is formed from the rounded number only, so that turning it back gives that number and nothing finer.
+        """
+        if self.cell.count is None or self.persons is None:
+            return None
+        return round(self.cell.count * 100_000 / self.persons, 1)
 
 
 def ask(by: Sequence[str], wanted: Mapping[str, Sequence[str]]) -> Question:
@@ -72,7 +85,7 @@ def answers(document: Document, question: Question, *, region: str | None) -> li
     places = _places(document, question, region)
     grid = list(_grid(question))
     return [
-        Answer(week, table.version, place, categories, table.cell(place, categories))
+        Answer(week, table.version, place, categories, table.cell(place, categories), document.persons(place, week))
         for week, table in sorted(document.weeks.items())
         if week in question.wanted.get(WEEK, {week})
         for place in places

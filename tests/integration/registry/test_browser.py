@@ -14,6 +14,7 @@ from registry_api.database import Database, open_engine
 from registry_api.enrolment.tables import SiteRow
 from registry_api.people.roles import Role
 from registry_api.people.service import add_person
+from registry_api.units.service import ensure_unit
 from tests.integration.registry.conftest import Program
 from tests.integration.registry.test_postgresql import case
 
@@ -47,6 +48,7 @@ def fill(program: Program) -> str:
     """Two hospitals, one week, one release; return a ministry's key."""
     database, now = Database(open_engine(f"sqlite:///{program.home}/registry.db")), datetime.now(UTC)
     with database.writing() as session:
+        ensure_unit(session, "XA-N")
         session.add_all([SiteRow(site=name, region="XA-N", enrolled_at=now) for name in ("north-a", "north-b")])
         session.flush()
         for number in range(36):

@@ -31,6 +31,7 @@ from registry_api.releases.build import build_release
 from registry_api.releases.disclosure import Rule
 from registry_api.runtime import load_signing_key
 from registry_api.schema import metadata, migrate
+from registry_api.units.service import ensure_unit
 from tests.fakes.centre_home import free_port, make_centre_home
 
 NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
@@ -94,6 +95,7 @@ def database(url: str) -> Iterator[Database]:
     migrate(engine)
     opened = Database(engine)
     with opened.writing() as session:
+        ensure_unit(session, "XA-N")
         session.add_all([SiteRow(site=name, region="XA-N", enrolled_at=NOW) for name in ("north-a", "north-b")])
     yield opened
     opened.close()
@@ -178,6 +180,7 @@ def test_a_release_has_the_bytes_that_sqlite_would_give(database: Database, tmp_
     other = Database(open_engine(f"sqlite:///{tmp_path}/other.db"))
     migrate(other.engine)
     with other.writing() as session:
+        ensure_unit(session, "XA-N")
         session.add_all([SiteRow(site=name, region="XA-N", enrolled_at=NOW) for name in ("north-a", "north-b")])
     bodies = []
     for one in (database, other):

@@ -89,6 +89,16 @@ def test_people_get_keys_that_work_and_lose_them(registry: Registry, home: Path)
     assert [one["active"] for one in run_json(home, "people", "list")] == [False]
 
 
+def test_units_are_named_counted_and_listed(registry: Registry, home: Path) -> None:
+    assert "No unit yet" in run(home, "units")
+    registry.enrol("northport")
+    run(home, "units", "add", "XA-N01", "--parent", "XA-N", "--name", "First", "--system", "urn:oid:1.2.3")
+    run(home, "units", "population", "XA-N", "--year", "2026", "--persons", "1250000")
+    listed = {one["code"]: one for one in run_json(home, "units")}
+    assert listed["XA-N"]["population"] == {"2026": 1_250_000}
+    assert (listed["XA-N01"]["parent"], listed["XA-N01"]["system"]) == ("XA-N", "urn:oid:1.2.3")
+
+
 def test_readers_and_agreements(registry: Registry, home: Path) -> None:
     registry.enrol("northport")
     reader = run_json(home, "readers", "add", "R", "--jurisdiction", "XA", "--language", "en")
@@ -119,6 +129,8 @@ def test_a_release_is_built_once_and_exported(registry: Registry, home: Path, tm
         (["invite", "revoke", "nobody"], 2, "no invite"),
         (["sites", "revoke", "nobody"], 2, "no site nobody"),
         (["people", "add", "M", "--role", "ministry"], 2, "--region"),
+        (["units", "add", "XA-N", "--name", "North"], 2, "--parent"),
+        (["units", "population", "XA-N", "--year", "2026", "--persons", "5"], 2, "no unit XA-N"),
         (["people", "add", "M", "--role", "emperor"], 2, "emperor"),
         (["agreements", "add", "--site", "x1", "--reader", "zz"], 2, "--reader"),
         (["release", "export", "9", "--format", "csv", "--out", "x"], 2, "no such release"),
