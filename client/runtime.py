@@ -91,6 +91,7 @@ def _run_worker(settings: NodeSettings, stop: threading.Event) -> None:
     from client.infer.worker import Worker
 
     masks, housekeeper = open_mask_desk(settings), open_housekeeper(settings)
+    policy = policy_source(settings)
 
     def idle() -> None:
         masks.step()
@@ -101,6 +102,7 @@ def _run_worker(settings: NodeSettings, stop: threading.Event) -> None:
         open_shelf(settings),
         settings,
         open_gate(settings),
+        legal_basis=lambda: policy().sharing.legal_basis,
         surroundings=open_surroundings(settings),
         last_report=open_outgoing(settings).last_report,
     ).run(stop, idle=idle)

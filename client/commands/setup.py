@@ -70,6 +70,7 @@ secure_sum_peers = []              # SHA-256 of the other hospitals' public keys
 
 [sharing]
 cases = true                       # coarse case records (week, bands, whole percents) for the ministry's counts
+legal_basis = "public-health-law"  # the ground they are shared on: public-health-law, consent or research-approval
 
 [reading]
 posts = true                       # whether staff may ask the network for a read

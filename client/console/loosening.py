@@ -101,9 +101,9 @@ RULES = {
     "sharing.cases": _Rule(_switched_on, "case records leave the hospital"),
     "reading.posts": _Rule(_switched_on, "reads are posted to the network"),
 }
-"""By key: which way is looser. The rest of `[reading]` says where the hospital is, not what it allows."""
+"""By key: which way is looser. The others say where the hospital is and on which ground it shares, not what it allows."""
 
-_NEITHER = {"reading.jurisdiction", "reading.language"}
+_NEITHER = {"sharing.legal_basis", "reading.jurisdiction", "reading.language"}
 
 
 def changes(before: SitePolicy, after: SitePolicy) -> list[Change]:

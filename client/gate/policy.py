@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from protocol.case import CaseRecord
+from protocol.case import CaseRecord, LegalBasis
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from protocol.parcel import Parcel, parse_parcel
@@ -58,6 +58,7 @@ class SharingPolicy(Section):
     """What may leave for the registry."""
 
     cases: bool = False
+    legal_basis: LegalBasis = LegalBasis.PUBLIC_HEALTH_LAW
 
 
 class ReadingPolicy(Section):

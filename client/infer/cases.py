@@ -51,7 +51,7 @@ def circumstances_of(header: Dataset) -> Circumstances:
 
 
 def case_record(
-    case_id: str, version: int, circumstances: Circumstances, document: dict[str, Any], legal_basis: LegalBasis
+    case_id: str, version: int, circumstances: Circumstances, document: dict[str, Any]
 ) -> CaseRecord | None:
     """Return the record of a measured study; `None` when its week is unknown, for then it cannot be counted."""
     if circumstances.epi_week is None:
@@ -63,7 +63,7 @@ def case_record(
             consolidation_percent=percent(document["consolidation_fraction"]),
             opacity_percent=percent(document["opacity_fraction"]), severity_score=document["severity"]["score"],
             severity_band=SeverityBand(document["severity"]["band"]), model_release=document["model_release"],
-            quality=tuple(QualityFlag(flag) for flag in document["quality"]), legal_basis=legal_basis,
+            quality=tuple(QualityFlag(flag) for flag in document["quality"]),
         )  # fmt: skip
     except ValidationError:  # a week before 2000: an anonymised date, no case of this registry
         return None
@@ -78,6 +78,11 @@ def revised(record: CaseRecord, circumstances: Circumstances) -> CaseRecord | No
     if record.withdrawn or all(getattr(record, name) == value for name, value in changed.items()):
         return None
     return record.model_copy(update={**changed, "version": record.version + 1})
+
+
+def declared(record: CaseRecord, basis: LegalBasis) -> CaseRecord:
+    """Return the record under the legal basis that the site declares at the time it leaves."""
+    return record.model_copy(update={"legal_basis": basis})
 
 
 def withdrawn(record: CaseRecord) -> CaseRecord:

@@ -14,7 +14,7 @@ from typing import Protocol
 from pydicom.dataset import Dataset
 
 from client.gate.policy import Refusal
-from client.infer.cases import case_record, circumstances_of, withdrawn
+from client.infer.cases import case_record, circumstances_of, declared, withdrawn
 from client.infer.earlier import earlier_scans
 from client.infer.grids import grid_name
 from client.infer.outputs import write_study
@@ -68,7 +68,7 @@ class Worker:
         settings: NodeSettings,
         gate: CaseGate | None = None,
         *,
-        legal_basis: LegalBasis = LegalBasis.PUBLIC_HEALTH_LAW,
+        legal_basis: Callable[[], LegalBasis] = lambda: LegalBasis.PUBLIC_HEALTH_LAW,
         surroundings: Surroundings | None = None,
         last_report: Callable[[str], Dataset | None] = lambda _study_key: None,
     ) -> None:
@@ -79,7 +79,7 @@ class Worker:
             shelf: The model releases.
             settings: The node's.
             gate: Takes the case records; without one they wait in the store for a worker that has one.
-            legal_basis: On which the site shares records.
+            legal_basis: Returns the basis on which the site shares records now, by its policy.
             surroundings: What others say of the studies; without it a record holds what the header says.
             last_report: Returns the last SR of a study that went to the PACS or waits to: the new one says that it follows it.
         """
@@ -141,13 +141,15 @@ class Worker:
 
         Raises:
             UnavailableError: If the gate's audit cannot be written.
+            InvalidInputError: `bad-setting` if the policy cannot be read; the records wait.
         """
         judged = 0
         for finding in self._store.unsent():
             if not finding.record:
                 self._store.mark_sent(finding, NO_WEEK)
             elif self._gate is not None:
-                verdict = self._gate.submit(CaseRecord.model_validate_json(finding.record))
+                record = declared(CaseRecord.model_validate_json(finding.record), self._legal_basis())
+                verdict = self._gate.submit(record)
                 self._store.mark_sent(finding, verdict.code.value if isinstance(verdict, Refusal) else CLEAR)
                 judged += 1
         return judged
@@ -204,7 +206,7 @@ class Worker:
             return None
         circumstances = view.circumstances if view is not None else circumstances_of(header)
         version = self._store.next_version(study.study_key)
-        return case_record(study.case_id, version, circumstances, result.document, self._legal_basis)
+        return case_record(study.case_id, version, circumstances, result.document)
 
     def _refuse(self, study: Study, code: Code) -> Outcome:
         """Refuse a study; a record of it that left earlier is withdrawn. What was measured of files that are gone by now stays."""

@@ -8,6 +8,7 @@ from sqlmodel import Session, col
 from protocol.case import CaseRecord, RsnaClass
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
+from registry_api.cases.bases import refuse_withdrawn_basis
 from registry_api.cases.tables import CaseRow
 
 _CORADS_POSITIVE = 6
@@ -19,9 +20,10 @@ def accept_case(session: Session, site: str, record: CaseRecord, now: datetime) 
     """Store the record for `site`: a higher version replaces a lower one, an older or equal one changes nothing.
 
     Raises:
-        InvalidInputError: `bad-request` if the record breaks a rule of `check_case`.
+        InvalidInputError: `bad-request` if the record breaks a rule of `check_case`, or its legal basis was withdrawn.
     """
     check_case(record, today=now.date())
+    refuse_withdrawn_basis(session, site, record)
     _store_newer(session, _row(site, record, now))
 
 

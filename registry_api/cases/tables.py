@@ -1,4 +1,4 @@
-"""The row of a case record."""
+"""Rows of case records, and of legal bases that hold no longer."""
 
 from datetime import datetime
 
@@ -33,3 +33,32 @@ class CaseRow(SQLModel, table=True):
     model_release: str | None = None
     quality: str | None = None
     legal_basis: str | None = None
+
+
+CONTENT = (
+    "age_band",
+    "sex",
+    "pcr",
+    "care_setting",
+    "ggo_percent",
+    "consolidation_percent",
+    "opacity_percent",
+    "severity_score",
+    "severity_band",
+    "rsna_class",
+    "corads",
+    "model_release",
+    "quality",
+    "legal_basis",
+)
+"""All columns that say something of the study; a withdrawn row has none of them."""
+
+
+class WithdrawnBasisRow(SQLModel, table=True):
+    """A legal basis on which a site's records rest no longer."""
+
+    __tablename__ = "withdrawn_bases"
+
+    site: str = Field(primary_key=True, foreign_key="sites.site")
+    legal_basis: str = Field(primary_key=True)
+    withdrawn_at: datetime = Field(sa_type=UtcDateTime)

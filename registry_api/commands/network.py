@@ -4,8 +4,10 @@ from typing import Annotated
 
 import typer
 
+from protocol.case import LegalBasis
 from protocol.enrolment import Invite, encode_invite
 from protocol.shape import RegionCode, SiteId
+from registry_api.cases.bases import withdraw_basis
 from registry_api.commands.output import matching, opened, say
 from registry_api.enrolment.invites import create_invite, revoke_invites
 from registry_api.enrolment.sites import list_sites, revoke_site
@@ -62,3 +64,15 @@ def shut_out(context: typer.Context, site: str, *, as_json: AsJson = False) -> N
     with opened(context) as (_, database), database.writing() as session:
         revoke_site(session, site, now=utc_now())
     say({"site": site, "active": False}, as_json=as_json, lines=[f"{site} is shut out."])
+
+
+@sites.command("withdraw-basis")
+def take_back(context: typer.Context, site: str, basis: LegalBasis, *, as_json: AsJson = False) -> None:
+    """Empty, for good, every record of a hospital that rests on a legal basis, on the hospital's word. Later releases lack them."""
+    with opened(context) as (_, database), database.writing() as session:
+        emptied = withdraw_basis(session, site, basis, now=utc_now())
+    say(
+        {"site": site, "basis": basis.value, "emptied": emptied},
+        as_json=as_json,
+        lines=[f"{emptied} records of {site} are emptied. Build a release to take them out of the counts."],
+    )

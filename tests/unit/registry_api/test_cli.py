@@ -77,6 +77,14 @@ def test_sites_are_listed_and_shut_out(registry: Registry, home: Path) -> None:
     assert [one["active"] for one in run_json(home, "sites")] == [False]
 
 
+def test_a_basis_is_withdrawn_once(registry: Registry, home: Path, attempt) -> None:
+    registry.enrol("northport")
+    registry.cases("northport", 2, legal_basis="consent")
+    emptied = run_json(home, "sites", "withdraw-basis", "northport", "consent")
+    assert emptied == {"site": "northport", "basis": "consent", "emptied": 2}
+    assert attempt(home, "sites", "withdraw-basis", "northport", "consent").returncode == 3
+
+
 def test_people_get_keys_that_work_and_lose_them(registry: Registry, home: Path) -> None:
     added = run_json(home, "people", "add", "Ministry of Health", "--role", "ministry", "--region", "XA")
     with registry.runtime.database.reading() as session:

@@ -14,6 +14,7 @@ from client.infer.cases import (
     age_years,
     case_record,
     circumstances_of,
+    declared,
     iso_week,
     parse_date,
     percent,
@@ -93,9 +94,7 @@ def test_percents_are_whole_and_near(fraction: float) -> None:
 
 
 def test_a_record_holds_nothing_finer_than_it_may() -> None:
-    record = case_record(
-        "0" * 32, 3, Circumstances("2026-W03", AgeBand.FROM_60, Sex.FEMALE), DOCUMENT, LegalBasis.CONSENT
-    )
+    record = case_record("0" * 32, 3, Circumstances("2026-W03", AgeBand.FROM_60, Sex.FEMALE), DOCUMENT)
     assert record is not None
     assert (record.ggo_percent, record.consolidation_percent, record.severity_score) == (13, 0, 7)
     assert record.version == 3
@@ -103,8 +102,15 @@ def test_a_record_holds_nothing_finer_than_it_may() -> None:
     assert (gone.version, gone.withdrawn, gone.case_id) == (4, True, record.case_id)
 
 
+@pytest.mark.parametrize("basis", list(LegalBasis))
+def test_a_record_leaves_under_the_basis_that_the_site_declares_and_is_the_same_else(basis: LegalBasis) -> None:
+    record = case_record("0" * 32, 3, Circumstances("2026-W03", AgeBand.FROM_60, Sex.FEMALE), DOCUMENT)
+    assert record is not None
+    left = declared(record, basis)
+    assert left.legal_basis is basis
+    assert left.model_dump(exclude={"legal_basis"}) == record.model_dump(exclude={"legal_basis"})
+
+
 @pytest.mark.parametrize("week", [None, "1999-W10"])
 def test_without_a_week_there_is_no_record(week: str | None) -> None:
-    assert (
-        case_record("0" * 32, 1, Circumstances(week, AgeBand.UNKNOWN, Sex.OTHER), DOCUMENT, LegalBasis.CONSENT) is None
-    )
+    assert case_record("0" * 32, 1, Circumstances(week, AgeBand.UNKNOWN, Sex.OTHER), DOCUMENT) is None

@@ -15,9 +15,9 @@ from client.infer.worker import Worker
 from client.receive.intake import Intake, take_bytes
 from client.store.records import StudyState
 from client.store.studies import StudyStore
-from protocol.case import CaseRecord
+from protocol.case import CaseRecord, LegalBasis
 from protocol.codes import Code
-from protocol.errors import UnavailableError
+from protocol.errors import InvalidInputError, UnavailableError
 from protocol.parcel import Parcel
 from tests.fakes.ct_series import CtSeries, as_bytes
 from tests.fakes.node_home import Home
@@ -274,3 +274,27 @@ def test_the_documents_say_no_name(home: Home, store: StudyStore) -> None:
     document = json.loads((store.folder(key) / "finding.json").read_text())
     assert document["model_release"] == "ggo@0"
     assert document["quality"], "never a number without its flags"
+
+
+def test_records_leave_under_the_basis_of_the_sites_policy(home: Home, store: StudyStore) -> None:
+    key, gate = send(home, store, chest_series()), Gate()
+    bases = iter([LegalBasis.CONSENT])
+    worker = Worker(store, Shelf(home.settings.models), home.settings, gate, legal_basis=lambda: next(bases))
+    worker.measure(key)
+    worker.hand_over()
+    [record] = gate.seen
+    assert isinstance(record, CaseRecord)
+    assert record.legal_basis is LegalBasis.CONSENT
+
+
+def test_without_a_readable_policy_records_wait_and_studies_are_measured(home: Home, store: StudyStore) -> None:
+    def unreadable() -> LegalBasis:
+        raise InvalidInputError(Code.BAD_SETTING, "policy.toml is not TOML. Correct it.")
+
+    key, gate = send(home, store, chest_series()), Gate()
+    worker = Worker(store, Shelf(home.settings.models), home.settings, gate, legal_basis=unreadable)
+    assert worker.measure(key).state is StudyState.MEASURED
+    with pytest.raises(InvalidInputError):
+        worker.hand_over()
+    assert len(store.unsent()) == 1
+    assert gate.seen == []

@@ -1,0 +1,45 @@
+"""Legal bases that a site has withdrawn: what rests on one is emptied, and no record of it is taken any more."""
+
+from datetime import datetime
+
+from sqlmodel import Session, col, update
+
+from protocol.case import CaseRecord, LegalBasis
+from protocol.codes import Code
+from protocol.errors import ConflictError, InvalidInputError
+from registry_api.cases.tables import CONTENT, CaseRow, WithdrawnBasisRow
+from registry_api.enrolment.tables import SiteRow
+
+
+def withdraw_basis(session: Session, site: str, basis: LegalBasis, *, now: datetime) -> int:
+    """Empty every record of `site` that rests on `basis`, for good, and return how many there were.
+
+    A node that sends such a case again under another basis, as a higher version, brings that case back.
+
+    Raises:
+        InvalidInputError: `not-found` if there is no such site.
+        ConflictError: `already-exists` if it was withdrawn before.
+    """
+    if session.get(SiteRow, site) is None:
+        raise InvalidInputError(Code.NOT_FOUND, f"There is no site {site}. `acinus-registry sites` lists them.")
+    if session.get(WithdrawnBasisRow, (site, basis.value)) is not None:
+        raise ConflictError(Code.ALREADY_EXISTS, f"{site} has withdrawn {basis.value} before.")
+    session.add(WithdrawnBasisRow(site=site, legal_basis=basis.value, withdrawn_at=now))
+    emptied = session.exec(
+        update(CaseRow)
+        .where(col(CaseRow.site) == site, col(CaseRow.legal_basis) == basis.value, col(CaseRow.withdrawn).is_(False))
+        .values(withdrawn=True, received_at=now, **dict.fromkeys(CONTENT))
+    )
+    return int(emptied.rowcount)
+
+
+def refuse_withdrawn_basis(session: Session, site: str, record: CaseRecord) -> None:
+    """Refuse a record that rests on a basis which its site has withdrawn; a withdrawal is always taken.
+
+    Raises:
+        InvalidInputError: `bad-request`.
+    """
+    if not record.withdrawn and session.get(WithdrawnBasisRow, (site, record.legal_basis.value)) is not None:
+        raise InvalidInputError(
+            Code.BAD_REQUEST, "The site has withdrawn that legal basis. Set another one in its policy."
+        )
