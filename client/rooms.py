@@ -10,20 +10,24 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from client.gate import contact, gate, inbox
+from client.gate import contact, gate, inbox, renewals
 from client.gate.audit import HEAD_FILE
+from client.gate.certificate import renewal_time
 from client.gate.contact import ContactBook
 from client.gate.gate import Gate
 from client.gate.inbox import Inbox
+from client.gate.keys import load_certificate
 from client.gate.policy import SitePolicy
 from client.gate.policy_file import load_policy
-from client.gate.trust import is_enrolled, load_centre
+from client.gate.renewals import RenewalBook
+from client.gate.trust import CERTIFICATE, is_enrolled, load_centre
 from client.parts import is_running, parts_of, read_parts
 from client.settings import NodeSettings
 from client.store import tables
 from client.store.context import ContextStore
 from client.store.database import connect
 from client.store.studies import StudyStore
+from protocol.errors import UnavailableError
 
 if TYPE_CHECKING:
     from client.context.desk import ContextDesk
@@ -192,6 +196,22 @@ def open_puller(settings: NodeSettings) -> "Puller":
     )
 
 
+def certificate_state(settings: NodeSettings) -> dict[str, Any] | None:
+    """Return how long the node's certificate is good and how its renewal goes, for `status`; `None` if it cannot be read."""
+    try:
+        certificate = load_certificate(settings.trust / CERTIFICATE)
+    except UnavailableError:
+        return None
+    last, until, due = open_renewals(settings).last(), certificate.not_valid_after_utc, renewal_time(certificate)
+    return {
+        "until": _stamp(until),
+        "days": max(0, (until - utc_now()).days),
+        "renewal": _stamp(due),
+        "tried": _stamp(last.tried) if last else None,
+        "code": last.code if last and last.tried >= due else None,  # an earlier one was of another certificate
+    }
+
+
 def pacs_state(settings: NodeSettings) -> dict[str, Any] | None:
     """Return how the exchange with the PACS is, for `status`; `None` where none is set up."""
     if not settings.pull.rules and settings.pacs.send == "off":
@@ -221,6 +241,11 @@ def open_inbox(settings: NodeSettings) -> Inbox:
 def open_contact(settings: NodeSettings) -> ContactBook:
     """Return what is known of the link."""
     return ContactBook(connect(settings.database, contact.SCHEMA), utc_now)
+
+
+def open_renewals(settings: NodeSettings) -> RenewalBook:
+    """Return how the renewal of the certificate goes."""
+    return RenewalBook(connect(settings.database, renewals.SCHEMA), utc_now)
 
 
 def open_ledger(settings: NodeSettings) -> "BudgetLedger":
@@ -320,8 +345,13 @@ def status_of(settings: NodeSettings) -> dict[str, Any]:
         "parked": [{"kind": parked.kind, "code": parked.code} for parked in outbox.parked()],
         "link": {
             "connected": link.connected and running,
-            "heard": link.heard.strftime("%Y-%m-%dT%H:%M:%SZ") if link.heard else None,
+            "heard": _stamp(link.heard) if link.heard else None,
         },
+        "certificate": certificate_state(settings) if enrolled else None,
         "model_release": open_shelf(settings).current(),
         "pacs": pacs_state(settings),
     }
+
+
+def _stamp(when: datetime) -> str:
+    return when.strftime("%Y-%m-%dT%H:%M:%SZ")

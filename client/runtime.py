@@ -30,6 +30,7 @@ from client.rooms import (
     open_pseudonyms,
     open_puller,
     open_reads,
+    open_renewals,
     open_secure_trainer,
     open_sender,
     open_shelf,
@@ -37,6 +38,7 @@ from client.rooms import (
     open_surroundings,
     open_trainer,
     policy_source,
+    utc_now,
 )
 from client.settings import NodeSettings
 from client.staffroom import open_ward
@@ -199,10 +201,14 @@ def _run_link(settings: NodeSettings, stop: threading.Event) -> None:
 async def _link(settings: NodeSettings, stop: threading.Event, woken: threading.Event) -> None:
     from client.gate.forward import forward
     from client.gate.link import LinkClient
+    from client.gate.renew import Renewer
 
     centre = load_centre(settings.trust)
     ended = asyncio.Event()
     client = LinkClient(open_gate(settings).outbox, open_inbox(settings), open_contact(settings), woken=woken.set)
+    renewer = Renewer(
+        settings.trust, settings.keys, open_renewals(settings), clock=utc_now, renewed=client.connect_anew
+    )
 
     async def watch() -> None:
         while not stop.is_set():  # noqa: ASYNC110 - set by a signal or another thread, so it is no asyncio.Event
@@ -212,6 +218,7 @@ async def _link(settings: NodeSettings, stop: threading.Event, woken: threading.
     async with asyncio.TaskGroup() as group:
         group.create_task(watch())
         group.create_task(client.run(centre.link_address, lambda: load_identity(settings.trust, settings.keys), ended))
+        group.create_task(renewer.run(ended))
         group.create_task(
             forward(
                 settings.flower.forward_port,

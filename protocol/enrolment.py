@@ -59,7 +59,10 @@ class EnrolReply(Shape):
 
 
 class SiteEntry(Shape):
-    """A site as the federation side of the centre needs it."""
+    """A site as the federation side of the centre needs it.
+
+    `certificate_serials` are those that hold; the first is the one that its node should be using.
+    """
 
     site: SiteId
     region: RegionCode

@@ -45,6 +45,16 @@ class LinkStub:
                 request_serializer=protocol_dot_link__pb2.WeightsRequest.SerializeToString,
                 response_deserializer=protocol_dot_link__pb2.Chunk.FromString,
                 _registered_method=True)
+        self.Renew = channel.unary_unary(
+                '/acinus.link.v1.Link/Renew',
+                request_serializer=protocol_dot_link__pb2.SigningRequest.SerializeToString,
+                response_deserializer=protocol_dot_link__pb2.Certificate.FromString,
+                _registered_method=True)
+        self.TakeUp = channel.unary_unary(
+                '/acinus.link.v1.Link/TakeUp',
+                request_serializer=protocol_dot_link__pb2.TakenUp.SerializeToString,
+                response_deserializer=protocol_dot_link__pb2.TakenUp.FromString,
+                _registered_method=True)
 
 
 class LinkServicer:
@@ -64,6 +74,20 @@ class LinkServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Renew(self, request, context):
+        """A further certificate for the key of the one that is shown, which stays good.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TakeUp(self, request, context):
+        """Called under the further certificate, once it is durable at the node: earlier ones end soon after.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LinkServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -76,6 +100,16 @@ def add_LinkServicer_to_server(servicer, server):
                     servicer.FetchWeights,
                     request_deserializer=protocol_dot_link__pb2.WeightsRequest.FromString,
                     response_serializer=protocol_dot_link__pb2.Chunk.SerializeToString,
+            ),
+            'Renew': grpc.unary_unary_rpc_method_handler(
+                    servicer.Renew,
+                    request_deserializer=protocol_dot_link__pb2.SigningRequest.FromString,
+                    response_serializer=protocol_dot_link__pb2.Certificate.SerializeToString,
+            ),
+            'TakeUp': grpc.unary_unary_rpc_method_handler(
+                    servicer.TakeUp,
+                    request_deserializer=protocol_dot_link__pb2.TakenUp.FromString,
+                    response_serializer=protocol_dot_link__pb2.TakenUp.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -133,6 +167,60 @@ class Link:
             '/acinus.link.v1.Link/FetchWeights',
             protocol_dot_link__pb2.WeightsRequest.SerializeToString,
             protocol_dot_link__pb2.Chunk.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Renew(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/acinus.link.v1.Link/Renew',
+            protocol_dot_link__pb2.SigningRequest.SerializeToString,
+            protocol_dot_link__pb2.Certificate.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TakeUp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/acinus.link.v1.Link/TakeUp',
+            protocol_dot_link__pb2.TakenUp.SerializeToString,
+            protocol_dot_link__pb2.TakenUp.FromString,
             options,
             channel_credentials,
             insecure,

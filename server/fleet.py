@@ -49,6 +49,9 @@ _HOP_BY_HOP = frozenset(
 )
 """RFC 9110 section 7.6.1, and what httpx and uvicorn write anew."""
 
+_CLOSE = (b"connection", b"close")
+"""Said to who speaks under a certificate that was renewed: the next request comes on a new connection, under the new one (RFC 9112 section 9.6)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bells:
@@ -129,6 +132,8 @@ class FleetGateway:
             for name, value in answer.headers.raw
             if name.lower().decode("latin-1") not in _HOP_BY_HOP | {"content-encoding"}  # httpx has undone it
         ]
+        if not self._roster.is_present(scope.get(PEER_SERIAL)):
+            kept.append(_CLOSE)
         await _reply(send, answer.status_code, headers=kept, body=answer.content)
 
     async def _ask(self, scope: Scope, body: bytes) -> httpx.Response:

@@ -19,11 +19,13 @@ class Roster:
 
     clock: Callable[[], float] = time.monotonic
     _sites: dict[str, str] = field(default_factory=dict)
+    _present: frozenset[str] = frozenset()
     _heard: float | None = None
 
     def hear(self, entries: list[SiteEntry]) -> None:
         """Take the registry's newest answer."""
         self._sites = {serial: entry.site for entry in entries if entry.active for serial in entry.certificate_serials}
+        self._present = frozenset(entry.certificate_serials[0] for entry in entries if entry.certificate_serials)
         self._heard = self.clock()
 
     @property
@@ -34,3 +36,7 @@ class Roster:
     def site_of(self, serial: str | None) -> str | None:
         """Return the active site to which a certificate belongs, if there is one."""
         return self._sites.get(serial) if serial else None
+
+    def is_present(self, serial: str | None) -> bool:
+        """Say whether it is the certificate that its site should be using: an earlier one still counts, but only for a while."""
+        return serial in self._present

@@ -6,11 +6,12 @@ import ssl
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from client.commands import tls
 from client.commands.supervisor import can_listen, ports_of
+from client.gate.certificate import renewal_time
 from client.gate.enrol import reach
 from client.gate.keys import INSIDE_CERTIFICATE, load_certificate, supernode_public
 from client.gate.policy_file import load_policy
@@ -19,10 +20,11 @@ from client.gate.trust import CA, CERTIFICATE, NODE_KEY, client_context, is_enro
 from client.parts import is_running
 from client.settings import NodeSettings, load_settings
 from client.store.encryption import encryption_of
-from protocol.codes import Code
+from protocol.codes import MEANINGS, Code
 from protocol.errors import FederationError, InvalidInputError, RefusedError, UnavailableError, error_for
 
 _WARN_DAYS = 7
+_RENEWAL_TAKES = timedelta(minutes=10)
 _SKEW_SECONDS = 60
 _CONNECT_SECONDS = 5.0
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -142,7 +144,18 @@ def _pacs_tls(settings: NodeSettings) -> Check:
 
 
 def _certificate(settings: NodeSettings) -> Check:
-    return _validity("certificate", settings.trust / CERTIFICATE, "Enrol again with a new invite.")
+    """Say how long the node's own certificate is good, and whether its renewal goes as it should."""
+    from client.rooms import open_renewals
+
+    path = settings.trust / CERTIFICATE
+    found = _validity("certificate", path, "Enrol again with a new invite.")
+    due, last = renewal_time(load_certificate(path)), open_renewals(settings).last()
+    if last is not None and last.code is not None and last.tried >= due:
+        why = f"its renewal fails since {due:%Y-%m-%d} with {last.code}: {MEANINGS[last.code][1]}"
+        return Check("certificate", f"{found.said}; {why} The node goes on trying; tell the coordinator.", advice=True)
+    if due + _RENEWAL_TAKES < datetime.now(UTC):
+        return Check("certificate", f"{found.said}; due for renewal: `acinus-node run` does it by itself.", advice=True)
+    return Check("certificate", f"{found.said}, renewed by itself from {due:%Y-%m-%d}")
 
 
 def _validity(name: str, path: Path, remedy: str) -> Check:

@@ -242,12 +242,22 @@ def _tell_status(document: dict[str, Any]) -> None:
         f"context   {_context_line(document['context'])}",
         f"outbox    {document['outbox']} waiting, {len(document['parked'])} parked by the centre",
         f"link      {'connected' if link['connected'] else 'not connected'}, last heard {link['heard'] or 'never'}",
+        *_certificate_lines(document["certificate"]),
         f"model     {document['model_release']}",
         *_pacs_lines(document["pacs"]),
         *(f"  {name:<10} {state}" for name, state in document["parts"].items()),
         *(_study_line(study) for study in document.get("by_study", ())),
     ]
     typer.echo("\n".join(lines))
+
+
+def _certificate_lines(certificate: dict[str, Any] | None) -> list[str]:
+    if certificate is None:
+        return []
+    line = f"identity  certificate good for {certificate['days']} days, renewed from {certificate['renewal'][:10]}"
+    if certificate["code"] is None:
+        return [line]
+    return [f"{line}; last try {certificate['tried']} {certificate['code']}"]
 
 
 def _context_line(context: dict[str, Any]) -> str:

@@ -74,20 +74,22 @@ def make_gateway_certificate(folder: Path, *, site_name: str, gateway: Origin, n
 
 
 def signing_request(keys: Path) -> str:
-    """Return a signing request (PEM) for the node's key. It carries no name: the invite says whose it is.
+    """Return a signing request (PEM) for the node's key. It carries no name: the centre knows whose it is.
 
     Raises:
         UnavailableError: `missing-certificate` if the key cannot be read.
     """
-    path = keys / NODE_KEY
-    try:
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError) as error:
-        raise _unusable(path) from error
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise _unusable(path)
-    request = x509.CertificateSigningRequestBuilder().subject_name(_named("acinus node")).sign(key, hashes.SHA256())
-    return request.public_bytes(serialization.Encoding.PEM).decode()
+    request = x509.CertificateSigningRequestBuilder().subject_name(_named("acinus node"))
+    return request.sign(_node_key(keys), hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
+def public_key(keys: Path) -> ec.EllipticCurvePublicKey:
+    """Return the public half of the node's key.
+
+    Raises:
+        UnavailableError: `missing-certificate` if the key cannot be read.
+    """
+    return _node_key(keys).public_key()
 
 
 def supernode_public(keys: Path) -> str:
@@ -113,6 +115,17 @@ def load_certificate(path: Path) -> x509.Certificate:
         return x509.load_pem_x509_certificates(path.read_bytes())[0]
     except (OSError, ValueError, IndexError) as error:
         raise _unusable(path) from error
+
+
+def _node_key(keys: Path) -> ec.EllipticCurvePrivateKey:
+    path = keys / NODE_KEY
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        raise _unusable(path) from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise _unusable(path)
+    return key
 
 
 def _make_supernode_key(folder: Path) -> None:

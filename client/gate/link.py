@@ -68,6 +68,11 @@ class LinkClient:
         self._pace = pace or Pace()
         self._writing = asyncio.Lock()
         self._in_flight: set[str] = set()
+        self._anew = asyncio.Event()
+
+    def connect_anew(self) -> None:
+        """Leave the present stream for a new one, under the certificate that lies there now. What is under way is sent again."""
+        self._anew.set()
 
     async def run(self, address: Address, identity: Callable[[], Identity], stop: asyncio.Event) -> None:
         """Keep a stream open until `stop` is set; connect again, ever more patiently, whenever it breaks.
@@ -83,10 +88,11 @@ class LinkClient:
             await self._try(address, identity, stop)
             self._contact.lost()
             failures = 1 if loop.time() - began > self._pace.healthy else failures + 1
-            await _pause(stop, self._pace.backoff.delay(failures, random.random()))  # noqa: S311 - jitter, no secret
+            await pause(stop, self._pace.backoff.delay(failures, random.random()))  # noqa: S311 - jitter, no secret
 
     async def _try(self, address: Address, identity: Callable[[], Identity], stop: asyncio.Event) -> None:
         """Hold one conversation; every way in which it may end is logged, and none ends the link."""
+        self._anew.clear()  # before the certificate is read, so that none is missed
         try:
             await self._converse(address, identity(), stop)
         except grpc.RpcError as error:
@@ -106,6 +112,7 @@ class LinkClient:
                 asyncio.create_task(self._listen(call)),
                 asyncio.create_task(self._speak(call)),
                 asyncio.create_task(stop.wait()),
+                asyncio.create_task(self._anew.wait()),
             ]
             try:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -181,7 +188,7 @@ def _kind(body: bytes) -> str:
         return UNKNOWN
 
 
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
+async def pause(stop: asyncio.Event, seconds: float) -> None:
     """Wait for `seconds` or until `stop` is set."""
     try:
         await asyncio.wait_for(stop.wait(), seconds)

@@ -15,6 +15,8 @@ from protocol.reading import Origin
 from protocol.shape import RegionCode, Shape, SiteId, canonical_json
 
 CERTIFICATE, CA, CENTRE = "node.pem", "ca.pem", "centre.json"
+NEXT = "node.next.pem"
+"""A further certificate, until the centre has been shown it; then it takes the place of the present one."""
 NODE_KEY = "node.key"
 
 
@@ -61,13 +63,13 @@ def load_centre(trust: Path) -> Centre:
         raise _damaged(trust / CENTRE) from error
 
 
-def load_identity(trust: Path, keys: Path) -> Identity:
+def load_identity(trust: Path, keys: Path, certificate: str = CERTIFICATE) -> Identity:
     """Return the node's own certificate and key and the CA that it trusts.
 
     Raises:
         UnavailableError: `missing-certificate`.
     """
-    return Identity(_read(trust / CA), _read(trust / CERTIFICATE), _read(keys / NODE_KEY))
+    return Identity(_read(trust / CA), _read(trust / certificate), _read(keys / NODE_KEY))
 
 
 def client_context(trust: Path, keys: Path) -> ssl.SSLContext:

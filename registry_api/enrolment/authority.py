@@ -52,7 +52,7 @@ class Authority:
         Raises:
             InvalidInputError: `bad-request` if the request is damaged, does not prove possession of its key, or has another kind of key.
         """
-        key = _proven_key(csr_pem)
+        key = proven_key(csr_pem)
         expires = min(now + timedelta(days=self.node_days), self.certificate.not_valid_after_utc)
         serial = new_serial()
         certificate = (
@@ -102,7 +102,7 @@ def serial_hex(serial: int) -> str:
     return format(serial, "x")
 
 
-def _proven_key(csr_pem: str) -> ec.EllipticCurvePublicKey:
+def proven_key(csr_pem: str) -> ec.EllipticCurvePublicKey:
     """Return the request's key, once its signature shows that the sender holds the private half."""
     try:
         request = x509.load_pem_x509_csr(csr_pem.encode())

@@ -50,9 +50,17 @@ def revoke_site(session: Session, site: str, *, now: datetime) -> None:
 
 
 def list_sites(session: Session, *, now: datetime) -> list[SiteEntry]:
-    """Return every site with the serials of its valid certificates, by name."""
+    """Return every site with the serials of its valid certificates, by name.
+
+    The certificate that is to be used comes first; then those that are pending, or end because of it.
+    """
     serials: dict[str, list[str]] = {}
-    for row in session.exec(select(CertificateRow).where(col(CertificateRow.revoked_at).is_(None))):
+    newest_first = (
+        select(CertificateRow)
+        .where(col(CertificateRow.revoked_at).is_(None))
+        .order_by(col(CertificateRow.pending), col(CertificateRow.not_after).desc(), CertificateRow.serial)
+    )
+    for row in session.exec(newest_first):
         if row.not_after > now:
             serials.setdefault(row.site, []).append(row.serial)
     return [
@@ -61,7 +69,7 @@ def list_sites(session: Session, *, now: datetime) -> list[SiteEntry]:
             region=row.region,
             supernode_key=row.supernode_key,
             active=row.active,
-            certificate_serials=tuple(sorted(serials.get(row.site, []))),
+            certificate_serials=tuple(serials.get(row.site, [])),
         )
         for row in session.exec(select(SiteRow).order_by(SiteRow.site))
     ]

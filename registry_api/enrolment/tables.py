@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+import sqlalchemy as sa
 from sqlmodel import Field, SQLModel
 
 from registry_api.database import UtcDateTime
@@ -46,3 +47,5 @@ class CertificateRow(SQLModel, table=True):
     site: str = Field(foreign_key="sites.site", index=True)
     not_after: datetime = Field(sa_type=UtcDateTime)
     revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    pending: bool = Field(default=False, sa_column_kwargs={"server_default": sa.false()})
+    """Whether it was asked for to renew an earlier one, and its node has not shown it yet."""

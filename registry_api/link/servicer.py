@@ -8,11 +8,21 @@ import grpc
 from cryptography import x509
 from sqlmodel import select
 
-from protocol.codes import Code
+from protocol.codes import Code, Family
 from protocol.errors import FederationError
-from protocol.link_pb2 import CentreFrame, Chunk, Heartbeat, NodeFrame, Verdict, WeightsRequest
+from protocol.link_pb2 import (
+    CentreFrame,
+    Certificate,
+    Chunk,
+    Heartbeat,
+    NodeFrame,
+    SigningRequest,
+    TakenUp,
+    Verdict,
+    WeightsRequest,
+)
 from protocol.link_pb2_grpc import LinkServicer
-from registry_api.enrolment.authority import serial_hex
+from registry_api.enrolment.renewal import Shown, renew, take_up
 from registry_api.enrolment.sites import admitted
 from registry_api.link.courier import Courier, Stream
 from registry_api.link.intake import take
@@ -23,6 +33,14 @@ from registry_api.runtime import Runtime
 log = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[object, object]
+
+_STATUS = {
+    Family.INVALID: grpc.StatusCode.INVALID_ARGUMENT,
+    Family.CONFLICT: grpc.StatusCode.FAILED_PRECONDITION,
+    Family.REFUSED: grpc.StatusCode.PERMISSION_DENIED,
+    Family.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+}
+"""The status of a call that ends with an error of that family; its code is the status's detail."""
 
 
 class RegistryLink(LinkServicer):
@@ -56,17 +74,54 @@ class RegistryLink(LinkServicer):
         while (data := await asyncio.to_thread(next, chunks, None)) is not None:
             yield Chunk(data=data)
 
+    async def Renew(self, request: SigningRequest, context: Context) -> Certificate:  # noqa: N802 — the name in link.proto
+        """Answer a signing request for the node's own key with a further certificate."""
+        shown = await self._shown(context)
+        if self._runtime.witness is not None:
+            await asyncio.to_thread(self._runtime.witness.saw_link, request.SerializeToString())
+        try:
+            pem = await asyncio.to_thread(self._renew, request.pem, shown)
+        except FederationError as error:
+            log.warning("certificate.refused", extra={"site": shown.site, "code": error.code.value})
+            await context.abort(_STATUS[error.family], error.code.value)
+        log.info("certificate.renewed", extra={"site": shown.site})
+        return Certificate(pem=pem)
+
+    async def TakeUp(self, request: TakenUp, context: Context) -> TakenUp:  # noqa: N802 — the name in link.proto
+        """Note that the node has the certificate that it shows."""
+        shown = await self._shown(context)
+        try:
+            await asyncio.to_thread(self._take_up, shown)
+        except FederationError as error:
+            log.warning("certificate.refused", extra={"site": shown.site, "code": error.code.value})
+            await context.abort(_STATUS[error.family], error.code.value)
+        log.info("certificate.taken-up", extra={"site": shown.site})
+        return request
+
+    def _renew(self, csr_pem: str, shown: Shown) -> str:
+        runtime = self._runtime
+        with runtime.database.writing() as session:
+            return renew(session, csr_pem, shown=shown, authority=runtime.authority, now=runtime.clock()).pem
+
+    def _take_up(self, shown: Shown) -> None:
+        with self._runtime.database.writing() as session:
+            take_up(session, shown=shown, now=self._runtime.clock())
+
     async def _admit(self, context: Context) -> tuple[str, str]:
         """Return the site and serial of the peer's certificate, or end the call."""
+        shown = await self._shown(context)
+        if not await asyncio.to_thread(self._admitted, shown.site, shown.serial):
+            log.warning("link.refused", extra={"serial": shown.serial})
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, Code.FORBIDDEN.value)
+        return shown.site, shown.serial
+
+    async def _shown(self, context: Context) -> Shown:
+        """Return the peer's certificate, which is one of the network's authority, or end the call."""
         identity = context.auth_context()
         names, pems = list(identity.get("x509_common_name", ())), list(identity.get("x509_pem_cert", ()))
         if not names or not pems:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, Code.UNAUTHENTICATED.value)
-        site, serial = names[0].decode(), serial_hex(x509.load_pem_x509_certificate(pems[0]).serial_number)
-        if not await asyncio.to_thread(self._admitted, site, serial):
-            log.warning("link.refused", extra={"serial": serial})
-            await context.abort(grpc.StatusCode.PERMISSION_DENIED, Code.FORBIDDEN.value)
-        return site, serial
+        return Shown(names[0].decode(), x509.load_pem_x509_certificate(pems[0]))
 
     def _admitted(self, site: str, serial: str) -> bool:
         with self._runtime.database.reading() as session:

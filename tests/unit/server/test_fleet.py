@@ -121,6 +121,17 @@ def test_headers_that_belong_to_one_connection_do_not_pass() -> None:
     assert outcome.headers[b"x-keep"] == b"1"
 
 
+def test_a_certificate_that_was_renewed_is_let_in_and_asked_to_come_back_under_the_new_one() -> None:
+    door = Door()
+    serials = ("ef" * 16, SERIAL)
+    entry = SiteEntry(site="north", region="XA", supernode_key=None, active=True, certificate_serials=serials)
+    assert b"connection" not in door.call().headers
+    door.roster.hear([entry])
+    outcome = door.call()
+    assert (outcome.status, outcome.body, outcome.headers[b"connection"]) == (200, b"answer", b"close")
+    assert b"connection" not in door.call(serial=serials[0]).headers
+
+
 def test_the_superlinks_refusals_pass_too() -> None:
     assert Door(lambda _: httpx.Response(401, content=b"no")).call().status == 401
 

@@ -68,3 +68,11 @@ def test_a_word_counts_for_a_minute(clock: Time) -> None:
     roster.hear([])
     assert roster.fresh
     assert REFRESH_SECONDS * 5 < STALE_SECONDS
+
+
+def test_the_first_certificate_of_a_site_is_the_one_to_use(clock: Time) -> None:
+    roster = Roster(clock)
+    roster.hear([entry("north", A, B), entry("south")])
+    assert (roster.is_present(A), roster.is_present(B), roster.is_present(None)) == (True, False, False)
+    roster.hear([entry("north", B, A)])
+    assert (roster.is_present(A), roster.is_present(B)) == (False, True)
