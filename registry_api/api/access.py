@@ -27,7 +27,7 @@ _KEY_FAILURES_MAX = 60
 class Caller:
     """Somebody who proved who they are. `region` limits what a ministry sees; None is no limit (of other roles).
 
-    `csrf` goes into forms of pages; it is empty for callers with an API key, whom no foreign page can impersonate.
+    `site` is the hospital of a caller of role hospital. `csrf` goes into forms of pages; it is empty for callers with an API key, whom no foreign page can impersonate.
     """
 
     person_id: str
@@ -35,6 +35,7 @@ class Caller:
     region: str | None
     name: str
     csrf: str = ""
+    site: str | None = None
 
 
 def runtime_of(request: Request) -> Runtime:
@@ -88,7 +89,14 @@ def _caller_by_key(request: Request, session: Session, scheme: str, key: str) ->
 
 
 def _caller(person: PersonRow, csrf: str = "") -> Caller:
-    return Caller(person_id=person.id, role=Role(person.role), region=person.region, name=person.name, csrf=csrf)
+    return Caller(
+        person_id=person.id,
+        role=Role(person.role),
+        region=person.region,
+        name=person.name,
+        csrf=csrf,
+        site=person.site,
+    )
 
 
 def count_failure(request: Request, key: str, *, limit: int) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -15,8 +16,20 @@ from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
 from registry_api.people.roles import Role
 from registry_api.releases.archive import Entry
 from registry_api.releases.cube import DIMENSIONS, MOST_DIMENSIONS
-from registry_api.releases.export import as_csv, as_dhis2, as_json, as_measure_report
-from registry_api.releases.query import COUNTRY, REGION, WEEK, Answer, Question, answers, ask, may_see
+from registry_api.releases.difference import Revision, new_weeks, revisions
+from registry_api.releases.export import as_csv, as_dhis2, as_json, as_reporting, shown
+from registry_api.releases.fhir import FhirVersion, as_measure_report
+from registry_api.releases.query import (
+    COUNTRY,
+    REGION,
+    WEEK,
+    Answer,
+    Question,
+    answers,
+    ask,
+    may_see,
+    reporting_of,
+)
 from registry_api.releases.tables import CountReleaseRow
 from registry_api.runtime import Runtime
 
@@ -24,6 +37,8 @@ router = APIRouter(prefix="/v1/registry")
 
 Asker = Annotated[Caller, require(Role.MINISTRY, Role.COORDINATOR, Role.AUDITOR)]
 NAMES = (WEEK, COUNTRY, REGION, *DIMENSIONS)
+_OWN_PARAMETERS = {"dhis2.json": {"part"}, "measurereport.json": {"fhir"}}
+"""What an export takes beside the question, by the end of its path."""
 _FRESH_SECONDS = 300
 _VALUE_MAX = 40
 
@@ -34,11 +49,9 @@ def question_of(request: Request, by: Annotated[str, Query(max_length=200)] = "w
     Raises:
         InvalidInputError: `too-fine` or `bad-request`.
     """
-    foreign = set(request.query_params.keys()) - {"by", "release", *NAMES}
-    if foreign:
-        raise InvalidInputError(
-            Code.BAD_REQUEST, f"There is no such parameter. Allowed: by, release, {', '.join(NAMES)}."
-        )
+    allowed = ["by", "release", *NAMES, *_OWN_PARAMETERS.get(request.url.path.rpartition("/")[2], ())]
+    if set(request.query_params.keys()) - set(allowed):
+        raise InvalidInputError(Code.BAD_REQUEST, f"There is no such parameter. Allowed: {', '.join(allowed)}.")
     wanted = {name: request.query_params.getlist(name) for name in NAMES}
     if any(len(value) > _VALUE_MAX for values in wanted.values() for value in values):
         raise InvalidInputError(Code.BAD_REQUEST, "A value asked for is longer than any that exists.")
@@ -121,7 +134,25 @@ def read_counts(
         **_summary(Entry.of(row)),
         "count_precision": "rounded",
         "count_adjusted_to": [document.rule.rounding, f">{document.rule.minimum}"],
+        "reporting": [as_reporting(*one) for one in reporting_of(document, found)],
         "cells": [as_json(answer) for answer in found],
+    }
+    return _cached(request, json.dumps(content, separators=(",", ":")).encode(), "application/json")
+
+
+@router.get("/releases/{number}/changes")
+def read_changes(
+    request: Request, number: int, question: QuestionDep, runtime: RuntimeDep, session: SessionDep, caller: Asker
+) -> Response:
+    """Return what the release says otherwise than the one before it, cell by cell; the first release changes nothing."""
+    row = runtime.archive.row(session, number)
+    after = runtime.archive.document(row)
+    before = runtime.archive.document(runtime.archive.row(session, number - 1)) if number > 1 else after
+    content = {
+        **_summary(Entry.of(row)),
+        "since": before.number,
+        "new_weeks": list(new_weeks(before, after)),
+        "revisions": [_revision(one) for one in revisions(before, after, question, region=caller.region)],
     }
     return _cached(request, json.dumps(content, separators=(",", ":")).encode(), "application/json")
 
@@ -135,25 +166,49 @@ def read_csv(
     return _cached(request, as_csv(row.number, found).encode(), "text/csv; charset=utf-8", name=f"counts-{number}.csv")
 
 
+class Dhis2Part(StrEnum):
+    """Which part of a DHIS2 export: what DHIS2 takes as it is, the side file of hidden cells, or both in one document."""
+
+    BOTH = "both"
+    IMPORT = "import"
+    LEFT_OUT = "left-out"
+
+
 @router.get("/releases/{number}/dhis2.json")
-def read_dhis2(
-    request: Request, number: int, question: QuestionDep, runtime: RuntimeDep, session: SessionDep, caller: Asker
+def read_dhis2(  # noqa: PLR0913 - a route's dependencies, one by one
+    request: Request,
+    number: int,
+    question: QuestionDep,
+    runtime: RuntimeDep,
+    session: SessionDep,
+    caller: Asker,
+    *,
+    part: Dhis2Part = Dhis2Part.BOTH,
 ) -> Response:
-    """Return the cells as DHIS2 data values (`import`), and beside them those that DHIS2 cannot hold (`left_out`)."""
+    """Return the cells as DHIS2 data values, and those that DHIS2 cannot hold beside them or as a side file."""
     _, found = look_up(runtime, session, question, region=caller.region, number=number)
-    return _cached(
-        request, json.dumps(as_dhis2(found)).encode(), "application/json", name=f"counts-{number}-dhis2.json"
-    )
+    both = as_dhis2(found)
+    content = both if part is Dhis2Part.BOTH else both[part.replace("-", "_")]
+    name = f"counts-{number}-dhis2{'' if part is Dhis2Part.BOTH else f'-{part}'}.json"
+    return _cached(request, json.dumps(content).encode(), "application/json", name=name)
 
 
 @router.get("/releases/{number}/measurereport.json")
-def read_measure_report(
-    request: Request, number: int, question: QuestionDep, runtime: RuntimeDep, session: SessionDep, caller: Asker
+def read_measure_report(  # noqa: PLR0913 - a route's dependencies, one by one
+    request: Request,
+    number: int,
+    question: QuestionDep,
+    runtime: RuntimeDep,
+    session: SessionDep,
+    caller: Asker,
+    *,
+    fhir: FhirVersion = FhirVersion.R5,
 ) -> Response:
-    """Return the cells as a Bundle of FHIR R5 MeasureReports."""
+    """Return the cells as a Bundle of FHIR MeasureReports, in R5 or R4B."""
     row, found = look_up(runtime, session, question, region=caller.region, number=number)
-    bundle = as_measure_report(runtime.archive.document(row), found)
-    return _cached(request, json.dumps(bundle).encode(), "application/fhir+json", name=f"counts-{number}-fhir.json")
+    bundle = as_measure_report(runtime.archive.document(row), found, fhir)
+    name = f"counts-{number}-fhir-{fhir.lower()}.json"
+    return _cached(request, json.dumps(bundle).encode(), fhir.media_type, name=name)
 
 
 def rule_content(thresholds: dict[str, Any]) -> dict[str, Any]:
@@ -164,6 +219,11 @@ def rule_content(thresholds: dict[str, Any]) -> dict[str, Any]:
         "masked": f"1 to {minimum}: null, status masked, bound 1-{minimum}",
         "withheld": "null, status withheld: too few hospitals, one that dominates, or company for a masked cell",
     }
+
+
+def _revision(one: Revision) -> dict[str, Any]:
+    versions = {"version_before": one.version_before, "version": one.after.version}
+    return {**as_json(one.after), **versions, "before": shown(one.before)}
 
 
 def _summary(entry: Entry) -> dict[str, Any]:

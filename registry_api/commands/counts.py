@@ -1,5 +1,6 @@
 """Commands about count releases."""
 
+import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,8 @@ from registry_api.releases.archive import Archive
 from registry_api.releases.build import build_release
 from registry_api.releases.disclosure import Status
 from registry_api.releases.document import Document
-from registry_api.releases.export import as_csv
+from registry_api.releases.export import as_csv, as_dhis2
+from registry_api.releases.fhir import FhirVersion, as_measure_report
 from registry_api.releases.query import Answer
 from registry_api.runtime import disclosure_rule, load_signing_key, utc_now
 
@@ -20,10 +22,17 @@ release = typer.Typer(help="Releases of counts.", no_args_is_help=True)
 
 
 class Format(StrEnum):
-    """What a release is written as: the signed bytes themselves, or a table of its cells."""
+    """What a release is written as: the signed bytes themselves, or its cells in a form that others read."""
 
     CSV = "csv"
     JSON = "json"
+    DHIS2 = "dhis2"
+    DHIS2_LEFT_OUT = "dhis2-left-out"
+    FHIR_R5 = "fhir-r5"
+    FHIR_R4B = "fhir-r4b"
+
+
+_FHIR = {Format.FHIR_R5: FhirVersion.R5, Format.FHIR_R4B: FhirVersion.R4B}
 
 
 @release.command("build")
@@ -51,7 +60,7 @@ def export(
     context: typer.Context,
     number: int,
     *,
-    form: Annotated[Format, typer.Option("--format", help="csv: every cell but zeros; json: the signed bytes.")],
+    form: Annotated[Format, typer.Option("--format", help="json: the signed bytes; the others: every cell but zeros.")],
     out: Annotated[Path, typer.Option(help="The file to write.")],
 ) -> None:
     """Write a release to a file."""
@@ -59,8 +68,17 @@ def export(
         archive = Archive()
         row = archive.row(session, number)
         document = archive.document(row)
-    out.write_bytes(row.body if form is Format.JSON else as_csv(number, _all_cells(document)).encode())
+    out.write_bytes(row.body if form is Format.JSON else _written(form, document))
     typer.echo(f"{out}: release {number}", err=True)
+
+
+def _written(form: Format, document: Document) -> bytes:
+    cells = _all_cells(document)
+    if form is Format.CSV:
+        return as_csv(document.number, cells).encode()
+    if form in _FHIR:
+        return json.dumps(as_measure_report(document, cells, _FHIR[form])).encode()
+    return json.dumps(as_dhis2(cells)["import" if form is Format.DHIS2 else "left_out"]).encode()
 
 
 def _all_cells(document: Document) -> list[Answer]:

@@ -10,7 +10,7 @@ from protocol.shape import RegionCode, SiteId
 from registry_api.cases.bases import withdraw_basis
 from registry_api.commands.output import matching, opened, say
 from registry_api.enrolment.invites import create_invite, revoke_invites
-from registry_api.enrolment.sites import list_sites, revoke_site
+from registry_api.enrolment.sites import expect_studies, list_sites, revoke_site
 from registry_api.runtime import load_authority, utc_now
 
 invite = typer.Typer(help="One-time invites for hospitals.", no_args_is_help=True)
@@ -64,6 +64,20 @@ def shut_out(context: typer.Context, site: str, *, as_json: AsJson = False) -> N
     with opened(context) as (_, database), database.writing() as session:
         revoke_site(session, site, now=utc_now())
     say({"site": site, "active": False}, as_json=as_json, lines=[f"{site} is shut out."])
+
+
+@sites.command("expect")
+def expect(
+    context: typer.Context,
+    site: str,
+    *,
+    weekly: Annotated[int, typer.Option(min=1, max=100_000, help="Chest CT studies a week that it says it makes.")],
+    as_json: AsJson = False,
+) -> None:
+    """Note what a hospital expects to send, so that it sees how complete its records are."""
+    with opened(context) as (_, database), database.writing() as session:
+        expect_studies(session, site, weekly=weekly)
+    say({"site": site, "weekly": weekly}, as_json=as_json, lines=[f"{site} expects {weekly} studies a week."])
 
 
 @sites.command("withdraw-basis")

@@ -24,13 +24,16 @@ def add(
     *,
     role: Annotated[Role, typer.Option(help="What the person may do.")],
     region: Annotated[str | None, typer.Option(help="Country or region whose counts a ministry sees.")] = None,
+    site: Annotated[str | None, typer.Option(help="Hospital whose own record quality its person sees.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Add a person and print the API key, this once."""
     if region is not None:
         matching(region, RegionCode, what="--region")
+    if site is not None:
+        matching(site, SiteId, what="--site")
     with opened(context) as (_, database), database.writing() as session:
-        added = add_person(session, name, role=role, region=region, now=utc_now())
+        added = add_person(session, name, role=role, region=region, site=site, now=utc_now())
     _show_key(added, role, as_json=as_json)
 
 
@@ -40,10 +43,21 @@ def show(context: typer.Context, *, as_json: AsJson = False) -> None:
     with opened(context) as (_, database), database.reading() as session:
         rows = list_people(session)
     content = [
-        {"id": row.id, "name": row.name, "role": row.role, "region": row.region, "active": row.disabled_at is None}
+        {
+            "id": row.id,
+            "name": row.name,
+            "role": row.role,
+            "region": row.region,
+            "site": row.site,
+            "active": row.disabled_at is None,
+        }
         for row in rows
     ]
-    say(content, as_json=as_json, lines=[f"{row.id}  {row.role:<12} {row.region or '-':<8} {row.name}" for row in rows])
+    say(
+        content,
+        as_json=as_json,
+        lines=[f"{row.id}  {row.role:<12} {row.region or row.site or '-':<8} {row.name}" for row in rows],
+    )
 
 
 @people.command("remove")

@@ -30,6 +30,7 @@ def enrol(
     site.supernode_key = request.supernode_key
     site.gateway_origin = request.gateway_origin
     site.enrolled_at, site.revoked_at = now, None
+    site.joined_at = site.joined_at or now
     session.add(site)
     session.flush()
     return site, issued
@@ -47,6 +48,19 @@ def revoke_site(session: Session, site: str, *, now: datetime) -> None:
     row.revoked_at = now
     session.add(row)
     _end_certificates(session, site, now)
+
+
+def expect_studies(session: Session, site: str, *, weekly: int) -> None:
+    """Note how many studies a week a site says it makes: what its completeness is measured against.
+
+    Raises:
+        InvalidInputError: `not-found` if there is no such site.
+    """
+    row = session.get(SiteRow, site)
+    if row is None:
+        raise InvalidInputError(Code.NOT_FOUND, f"There is no site {site}. `acinus-registry sites` lists them.")
+    row.expected_weekly = weekly
+    session.add(row)
 
 
 def list_sites(session: Session, *, now: datetime) -> list[SiteEntry]:

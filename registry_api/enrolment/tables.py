@@ -17,6 +17,10 @@ class SiteRow(SQLModel, table=True):
     region: str
     supernode_key: str | None = None
     gateway_origin: str | None = None
+    joined_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """Of the first enrolment; records are expected from then on."""
+    expected_weekly: int | None = None
+    """Studies a week that the site says it makes."""
     enrolled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 

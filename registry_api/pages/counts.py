@@ -91,7 +91,11 @@ def _page(caller: Caller, row: CountReleaseRow, document: Document, *, chosen: s
         dimension=dimension,
         titles=TITLES,
         values=DIMENSIONS[dimension],
-        glance=[(answer.place, show(answer.cell, rule)) for answer in totals if weeks and answer.week == weeks[-1]],
+        glance=[
+            (answer.place, show(answer.cell, rule), document.weeks[answer.week].reporting.get(answer.place))
+            for answer in totals
+            if weeks and answer.week == weeks[-1]
+        ],
         last_week=weeks[-1] if weeks else "",
         chart=bar_chart(bars[-_WEEKS_SHOWN:], title=f"Studies per week, {chosen}"),
         rows=[one for one in _rows(totals, parts, rule) if one.week in weeks],

@@ -21,7 +21,7 @@ from registry_api.people.service import SESSION_HOURS, close_page_session, open_
 router = APIRouter()
 
 _FAILURES_MAX = 5
-_HOME = {Role.MINISTRY: "/registry", Role.READER: "/worklist"}
+_HOME = {Role.MINISTRY: "/registry", Role.READER: "/worklist", Role.HOSPITAL: "/quality"}
 """Where a role goes after logging in."""
 
 

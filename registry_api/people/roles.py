@@ -9,5 +9,6 @@ class Role(StrEnum):
     SERVICE = "service"
     COORDINATOR = "coordinator"
     MINISTRY = "ministry"
+    HOSPITAL = "hospital"
     READER = "reader"
     AUDITOR = "auditor"

@@ -40,11 +40,14 @@ def secret_sha256(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def add_person(session: Session, name: str, *, role: Role, region: str | None, now: datetime) -> NewPerson:
+def add_person(
+    session: Session, name: str, *, role: Role, now: datetime, region: str | None = None, site: str | None = None
+) -> NewPerson:
     """Add a person or program and return the key it will call with.
 
     Raises:
-        InvalidInputError: `bad-request` if the name is empty or too long, or a ministry has no region, or the role is `service`.
+        InvalidInputError: `bad-request` if the name is empty or too long, a ministry has no region, the role is `service`, or a site
+            is given to any role but `hospital`, which needs one; `not-found` if there is no such site.
     """
     if not name.strip() or len(name) > _NAME_MAX:
         raise InvalidInputError(Code.BAD_REQUEST, f"Give a name of 1 to {_NAME_MAX} characters.")
@@ -54,6 +57,10 @@ def add_person(session: Session, name: str, *, role: Role, region: str | None, n
         raise InvalidInputError(
             Code.BAD_REQUEST, "A ministry needs --region: the country or region whose counts it sees."
         )
+    if (site is not None) != (role is Role.HOSPITAL):
+        raise InvalidInputError(Code.BAD_REQUEST, "Role hospital needs --site, and no other role has one.")
+    if site is not None:
+        _require_site(session, site)
     if region is not None:
         _require_published(session, region)
     added = NewPerson(person_id=secrets.token_hex(16), api_key=KEY_PREFIX + secrets.token_urlsafe(32))
@@ -62,12 +69,18 @@ def add_person(session: Session, name: str, *, role: Role, region: str | None, n
         name=name.strip(),
         role=role.value,
         region=region,
+        site=site,
         key_sha256=secret_sha256(added.api_key),
         created_at=now,
     )
     session.add(row)
     session.flush()
     return added
+
+
+def _require_site(session: Session, site: str) -> None:
+    if session.get(SiteRow, site) is None:
+        raise InvalidInputError(Code.NOT_FOUND, f"There is no site {site}. `acinus-registry sites` lists them.")
 
 
 def _require_published(session: Session, region: str) -> None:
@@ -99,8 +112,7 @@ def add_agreement(session: Session, *, site: str, reader_id: str, now: datetime)
         raise InvalidInputError(
             Code.NOT_FOUND, "There is no reader of that id. `acinus-registry people list` shows them."
         )
-    if session.get(SiteRow, site) is None:
-        raise InvalidInputError(Code.NOT_FOUND, f"There is no site {site}. `acinus-registry sites` lists them.")
+    _require_site(session, site)
     query = select(AgreementRow).where(AgreementRow.site == site, AgreementRow.reader_id == reader_id)
     if session.exec(query).first() is not None:
         raise ConflictError(Code.ALREADY_EXISTS, f"{site} has that agreement already.")

@@ -17,6 +17,8 @@ class PersonRow(SQLModel, table=True):
     name: str
     role: str
     region: str | None = None
+    site: str | None = None
+    """The hospital whose own record quality the person sees; of role hospital only."""
     key_sha256: str = Field(unique=True)
     created_at: datetime = Field(sa_type=UtcDateTime)
     disabled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

@@ -4,7 +4,7 @@ import base64
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from itertools import groupby
 from typing import Any
 
@@ -20,7 +20,10 @@ from registry_api.enrolment.tables import SiteRow
 from registry_api.releases.cube import UNREAD, Group, lines, tally
 from registry_api.releases.disclosure import Cell, Key, Rule, protect
 from registry_api.releases.document import Document, WeekTable, published_cells, read, write
+from registry_api.releases.reporting import reporting
 from registry_api.releases.tables import CountReleaseRow
+from registry_api.releases.turn import turn
+from registry_api.releases.window import is_closed, open_weeks
 from registry_api.units.service import read_tree
 from registry_api.units.tree import Tree, country_of
 
@@ -33,8 +36,6 @@ COLUMNS = {
 }
 """Where each dimension of the cube stands in a case record."""
 
-_WEEK = timedelta(days=7)
-
 
 @dataclass(frozen=True, slots=True)
 class Built:
@@ -45,24 +46,31 @@ class Built:
 
 
 def build_release(database: Database, rule: Rule, *, key: Ed25519PrivateKey, now: datetime) -> Built:
-    """Build a release of all closed weeks, or return the last one if it would say the same.
+    """Build a release of the closed weeks, or return the last one if it would say the same.
 
-    The work is done on one consistent state without holding a write lock; killed at any point it leaves nothing behind.
+    One process builds at a time. The work is done on one consistent state without holding a write lock; killed at any point it
+    leaves nothing behind, and run again it gives the same bytes.
 
     Raises:
-        ConflictError: `run-in-progress` if another build finished in between.
+        ConflictError: `run-in-progress` if another build is at work.
     """
+    with turn(database):
+        return _build(database, rule, key=key, now=now)
+
+
+def _build(database: Database, rule: Rule, *, key: Ed25519PrivateKey, now: datetime) -> Built:
     with database.reading() as session:
         last = latest_row(session)
         before = read(last.body) if last else None
         tree = read_tree(session)
+        weeks = open_weeks(session, before, rule=rule, today=now.date(), built_at=last.built_at if last else None)
+        tables = _revised(_protected_weeks(session, rule, tree, weeks, today=now.date()), before, weeks)
         places = _places(session, tree)
-        weeks = _revised(_protected_weeks(session, rule, tree, today=now.date()), before)
-    content_sha256 = _sha256(write(0, rule, places, weeks, tree.units))
+    content_sha256 = _sha256(write(0, rule, places, tables, tree.units))
     if last is not None and content_sha256 == last.content_sha256:
         return Built(last, new=False)
     number = last.number + 1 if last else 1
-    body = write(number, rule, places, weeks, tree.units)
+    body = write(number, rule, places, tables, tree.units)
     row = _row(number, body, content_sha256=content_sha256, key=key, now=now)
     try:
         with database.writing() as session:
@@ -77,28 +85,33 @@ def latest_row(session: Session) -> CountReleaseRow | None:
     return session.exec(select(CountReleaseRow).order_by(col(CountReleaseRow.number).desc()).limit(1)).first()
 
 
-def is_closed(week: str, today: date) -> bool:
-    """Say whether the ISO week ended before `today` (UTC)."""
-    return date.fromisocalendar(int(week[:4]), int(week[6:]), 1) + _WEEK <= today
-
-
 def _places(session: Session, tree: Tree) -> list[str]:
     """Return the regions and countries of all sites that ever enrolled."""
     regions = session.exec(select(SiteRow.region).where(col(SiteRow.enrolled_at).is_not(None)).distinct()).all()
     return sorted({place for region in regions for place in (tree.place_of(region), country_of(region))})
 
 
-def _protected_weeks(session: Session, rule: Rule, tree: Tree, *, today: date) -> list[WeekTable]:
-    """Return every closed week that has records, protected; versions are set later. Each country's week is protected by itself."""
+def _protected_weeks(
+    session: Session, rule: Rule, tree: Tree, weeks: frozenset[str] | None, *, today: date
+) -> list[WeekTable]:
+    """Return every closed week among `weeks` that has records, protected; versions are set later. Each country is protected by itself."""
+    sites = session.exec(select(SiteRow).where(col(SiteRow.enrolled_at).is_not(None))).all()
     cells: dict[str, dict[Key, Cell]] = {}
-    for (week, _), pairs in groupby(_groups(session, tree), key=lambda pair: (pair[0], country_of(pair[1].region))):
+    reported: dict[str, set[str]] = {}
+    for (week, _), pairs in groupby(
+        _groups(session, tree, weeks), key=lambda pair: (pair[0], country_of(pair[1].region))
+    ):
         if is_closed(week, today):
-            tallies = tally(group for _, group in pairs)
+            groups = [group for _, group in pairs]
+            tallies = tally(groups)
             cells.setdefault(week, {}).update(published_cells(protect(tallies, lines(tallies), rule)))
-    return [WeekTable(week, 1, content) for week, content in cells.items()]
+            reported.setdefault(week, set()).update(group.site for group in groups)
+    return [
+        WeekTable(week, 1, content, reporting(week, reported[week], sites, tree)) for week, content in cells.items()
+    ]
 
 
-def _groups(session: Session, tree: Tree) -> Iterable[tuple[str, Group]]:
+def _groups(session: Session, tree: Tree, weeks: frozenset[str] | None) -> Iterable[tuple[str, Group]]:
     """Yield (week, group), ordered by week and country. The database counts; no record leaves it."""
     columns = [func.coalesce(column, UNREAD) if name == "rsna" else column for name, column in COLUMNS.items()]
     query = (
@@ -108,17 +121,20 @@ def _groups(session: Session, tree: Tree) -> Iterable[tuple[str, Group]]:
         .group_by(CaseRow.week, CaseRow.site, SiteRow.region, *COLUMNS.values())
         .order_by(CaseRow.week, SiteRow.region, CaseRow.site)
     )
+    if weeks is not None:
+        query = query.where(col(CaseRow.week).in_(sorted(weeks)))
     rows: Iterable[tuple[Any, ...]] = session.exec(query)
     for week, site, region, studies, *values in rows:
         yield week, Group(site, tree.place_of(region), dict(zip(COLUMNS, values, strict=True)), studies)
 
 
-def _revised(tables: Iterable[WeekTable], before: Document | None) -> list[WeekTable]:
-    """Number the weeks: a changed one is a new version, and one whose records are all gone stays as an empty table."""
+def _revised(tables: Iterable[WeekTable], before: Document | None, weeks: frozenset[str] | None) -> list[WeekTable]:
+    """Number the weeks: a changed one is a new version, one that is not open stays as it was, one without records any more is empty."""
     known = before.weeks if before else {}
     current = {table.week: table for table in tables}
+    kept = {week: table for week, table in known.items() if weeks is not None and week not in weeks}
     return [
-        _revised_week(current.get(week, WeekTable(week, 1, {})), known.get(week))
+        kept[week] if week in kept else _revised_week(current.get(week, WeekTable(week, 1, {})), known.get(week))
         for week in sorted(current.keys() | known.keys())
     ]
 
@@ -126,7 +142,7 @@ def _revised(tables: Iterable[WeekTable], before: Document | None) -> list[WeekT
 def _revised_week(table: WeekTable, before: WeekTable | None) -> WeekTable:
     if before is None:
         return table
-    changed = dict(before.cells) != dict(table.cells)
+    changed = replace(table, version=before.version) != before
     return replace(table, version=before.version + 1 if changed else before.version)
 
 

@@ -20,6 +20,8 @@ class WeekTable:
     week: str
     version: int
     cells: Mapping[Key, Cell]
+    reporting: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """By place: how many hospitals sent a record of this week, of how many that were expected to."""
 
     def cell(self, place: str, categories: tuple[tuple[str, str], ...]) -> Cell:
         """Return a cell, zero if nothing was counted there."""
@@ -34,6 +36,8 @@ class Document:
     rule: Rule
     places: tuple[str, ...]
     weeks: Mapping[str, WeekTable]
+    dimensions: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: DIMENSIONS)
+    """The dimensions and values of the cube at the time the release was built."""
     units: Mapping[str, Unit] = field(default_factory=dict)
     """What the release says of its places; releases of before schema 2 say nothing."""
 
@@ -78,6 +82,7 @@ def read(body: bytes) -> Document:
         rule=Rule(**content["rule"]),
         places=tuple(content["places"]),
         weeks={one["week"]: _week_of(one) for one in content["weeks"]},
+        dimensions={name: tuple(values) for name, values in content["dimensions"].items()},
         units={place: _unit_of(place, one) for place, one in content.get("units", {}).items()},
     )
 
@@ -102,12 +107,14 @@ def _week_content(table: WeekTable) -> dict[str, Any]:
         {"place": place, "by": dict(categories), "count": cell.count, "status": cell.status.value, "bound": cell.bound}
         for (place, categories), cell in sorted(table.cells.items(), key=lambda item: item[0])
     ]
-    return {"week": table.week, "version": table.version, "cells": cells}
+    reporting = {place: list(sites) for place, sites in table.reporting.items()}
+    return {"week": table.week, "version": table.version, "reporting": reporting, "cells": cells}
 
 
 def _week_of(content: dict[str, Any]) -> WeekTable:
     cells = {_key(one): Cell(one["count"], Status(one["status"]), one["bound"]) for one in content["cells"]}
-    return WeekTable(week=content["week"], version=content["version"], cells=cells)
+    reporting = {place: (sites[0], sites[1]) for place, sites in content.get("reporting", {}).items()}
+    return WeekTable(content["week"], content["version"], cells, reporting)
 
 
 def _key(content: dict[str, Any]) -> Key:

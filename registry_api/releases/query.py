@@ -1,6 +1,6 @@
 """Questions to a release. Two people who ask the same get the same; nothing is computed that is not in the release's bytes. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -91,6 +91,13 @@ def answers(document: Document, question: Question, *, region: str | None) -> li
         for place in places
         for categories in grid
     ]
+
+
+def reporting_of(document: Document, found: Iterable[Answer]) -> list[tuple[str, str, int, int]]:
+    """Return (week, place, hospitals that sent, hospitals expected to) for the weeks and places of the answers, as far as it is known."""
+    asked = sorted({(one.week, one.place) for one in found})
+    known = ((week, place, document.weeks[week].reporting.get(place)) for week, place in asked)
+    return [(week, place, *sites) for week, place, sites in known if sites is not None]
 
 
 def may_see(place: str, region: str | None) -> bool:

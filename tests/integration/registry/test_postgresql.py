@@ -12,12 +12,15 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import text
 from sqlmodel import select
 
-from protocol.case import CaseRecord
+from protocol.case import CaseRecord, LegalBasis
 from protocol.errors import ConflictError
 from protocol.reading import GrantRevoked
 from protocol.shape import canonical_json
+from registry_api.cases.bases import withdraw_basis
+from registry_api.cases.quality import site_quality
 from registry_api.cases.tables import CaseRow
 from registry_api.database import Database, open_engine
 from registry_api.enrolment.invites import create_invite, use_invite
@@ -29,6 +32,7 @@ from registry_api.people.service import add_person, person_by_key
 from registry_api.releases.archive import Archive
 from registry_api.releases.build import build_release
 from registry_api.releases.disclosure import Rule
+from registry_api.releases.turn import ADVISORY_KEY, turn
 from registry_api.runtime import load_signing_key
 from registry_api.schema import metadata, migrate
 from registry_api.units.service import ensure_unit
@@ -205,3 +209,31 @@ def test_a_rule_of_other_thresholds_is_another_release(database: Database, tmp_p
     second = build_release(database, replace(RULE, minimum=20), key=key, now=NOW)
     assert second.new
     assert second.row.number == first.row.number + 1
+
+
+def test_one_build_at_a_time_and_a_session_that_dies_gives_its_turn_back(database: Database, tmp_path: Path) -> None:
+    key = load_signing_key(make_centre_home(tmp_path / "home") / "secrets" / "counts.key")
+    with turn(database), pytest.raises(ConflictError):
+        build_release(database, RULE, key=key, now=NOW)
+    other = database.engine.connect()
+    assert other.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": ADVISORY_KEY}).scalar()
+    with pytest.raises(ConflictError):
+        build_release(database, RULE, key=key, now=NOW)
+    other.invalidate()  # as if its process had been killed
+    other.close()
+    assert build_release(database, RULE, key=key, now=NOW).row.number >= 1
+
+
+def test_record_quality_and_a_withdrawn_basis_are_counted_as_on_sqlite(database: Database) -> None:
+    for number in range(4):
+        record = case(900 + number, epi_week="2026-W02", sex="male", legal_basis="consent")
+        assert take(
+            database, "north-a", envelope_id=f"{900 + number:032x}", body=canonical_json(record), now=NOW
+        ).accepted
+    with database.reading() as session:
+        quality = site_quality(session, "north-a", weeks=["2026-W02"], now=NOW)
+    assert (quality.weeks[0].studies, quality.weeks[0].filled["sex"], quality.hours_since) == (4, 1.0, 0.0)
+    with database.writing() as session:
+        assert withdraw_basis(session, "north-a", LegalBasis.CONSENT, now=NOW) == 4
+    with database.reading() as session:
+        assert site_quality(session, "north-a", weeks=["2026-W02"], now=NOW).weeks[0].withdrawn == 4

@@ -61,9 +61,13 @@ class Registry:
         }
         return EnrolRequest(**{**content, **changes})
 
-    def add(self, role: Role, *, region: str | None = None) -> NewPerson:
+    def add(self, role: Role, *, region: str | None = None, site: str | None = None) -> NewPerson:
+        """Add a person; somebody of a hospital gets one that was invited."""
         with self.runtime.database.writing() as session:
-            return add_person(session, f"a {role}", role=role, region=region, now=self.clock())
+            if role is Role.HOSPITAL and site is None:
+                site = "somewhere"
+                create_invite(session, site=site, region="XA", hours=1, now=self.clock())
+            return add_person(session, f"a {role}", role=role, region=region, site=site, now=self.clock())
 
     def cases(self, site: str, count: int, *, week: str = "2026-W08", **fields: object) -> list[CaseRecord]:
         """Store `count` case records of one site that agree in everything."""

@@ -85,6 +85,16 @@ def test_a_basis_is_withdrawn_once(registry: Registry, home: Path, attempt) -> N
     assert attempt(home, "sites", "withdraw-basis", "northport", "consent").returncode == 3
 
 
+def test_a_hospital_says_what_it_expects_and_gets_a_key_of_its_own(registry: Registry, home: Path) -> None:
+    registry.enrol("northport")
+    assert run_json(home, "sites", "expect", "northport", "--weekly", "60") == {"site": "northport", "weekly": 60}
+    added = run_json(home, "people", "add", "Radiology", "--role", "hospital", "--site", "northport")
+    with registry.runtime.database.reading() as session:
+        person = person_by_key(session, added["api_key"])
+    assert person is not None
+    assert (person.role, person.site) == (Role.HOSPITAL, "northport")
+
+
 def test_people_get_keys_that_work_and_lose_them(registry: Registry, home: Path) -> None:
     added = run_json(home, "people", "add", "Ministry of Health", "--role", "ministry", "--region", "XA")
     with registry.runtime.database.reading() as session:
@@ -126,6 +136,11 @@ def test_a_release_is_built_once_and_exported(registry: Registry, home: Path, tm
     run(home, "release", "export", "1", "--format", "json", "--out", str(tmp_path / "r.json"))
     run(home, "release", "export", "1", "--format", "csv", "--out", str(tmp_path / "r.csv"))
     assert json.loads((tmp_path / "r.json").read_bytes())["number"] == 1
+    for form in ("dhis2", "dhis2-left-out", "fhir-r5", "fhir-r4b"):
+        run(home, "release", "export", "1", "--format", form, "--out", str(tmp_path / form))
+    assert len(json.loads((tmp_path / "dhis2").read_bytes())["dataValues"]) == built["published"]
+    assert json.loads((tmp_path / "dhis2-left-out").read_bytes()) == []
+    assert json.loads((tmp_path / "fhir-r4b").read_bytes()) != json.loads((tmp_path / "fhir-r5").read_bytes())
     assert len((tmp_path / "r.csv").read_text().splitlines()) == 1 + built["published"]
 
 

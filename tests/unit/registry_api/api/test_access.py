@@ -29,10 +29,13 @@ ALLOWED: dict[tuple[str, str], frozenset[str]] = {
     ("GET", "/v1/registry/releases"): COUNTS,
     ("GET", "/v1/registry/releases/{number}"): COUNTS,
     ("GET", "/v1/registry/releases/{number}/body.json"): frozenset({Role.COORDINATOR, Role.AUDITOR}),
+    ("GET", "/v1/registry/releases/{number}/changes"): COUNTS,
     ("GET", "/v1/registry/releases/{number}/export.csv"): COUNTS,
     ("GET", "/v1/registry/releases/{number}/dhis2.json"): COUNTS,
     ("GET", "/v1/registry/releases/{number}/measurereport.json"): COUNTS,
     ("GET", "/v1/registry/counts"): COUNTS,
+    ("GET", "/v1/registry/quality"): frozenset({Role.HOSPITAL}),
+    ("GET", "/quality"): frozenset({Role.HOSPITAL}),
 }
 READING = ("/v1/reads", "/v1/claims", "/v1/grants", "/v1/receipts", "/worklist")
 """Routes of the reading exchange have a table of their own, beside their tests."""

@@ -180,8 +180,59 @@ def test_exports_show_the_cells_of_the_answer(counted: Registry, client: AsgiCli
     dhis2 = client.get(f"{path}/dhis2.json", headers=headers).json()
     assert len(dhis2["import"]["dataValues"]) == sum(cell["count"] is not None for cell in cells)
     bundle = client.get(f"{path}/measurereport.json", headers=headers)
-    assert bundle.headers["Content-Type"] == "application/fhir+json"
+    assert bundle.headers["Content-Type"] == "application/fhir+json; fhirVersion=5.0"
     assert {entry["resource"]["subject"]["identifier"]["value"] for entry in bundle.json()["entry"]} == {"XA-N", "XA-S"}
+
+
+def test_dhis2_gets_its_import_alone_and_the_hidden_cells_as_a_side_file(
+    counted: Registry, client: AsgiClient, bearer
+) -> None:
+    headers, path = bearer(Role.MINISTRY), "/v1/registry/releases/2/dhis2.json"
+    both = client.get(path, headers=headers).json()
+    parts = {part: client.get(f"{path}?part={part}", headers=headers) for part in ("import", "left-out")}
+    assert {name: answer.json() for name, answer in parts.items()} == {
+        "import": both["import"],
+        "left-out": both["left_out"],
+    }
+    assert both["left_out"]
+    assert "counts-2-dhis2-left-out.json" in parts["left-out"].headers["Content-Disposition"]
+
+
+def test_fhir_comes_in_the_version_that_is_asked_for(counted: Registry, client: AsgiClient, bearer) -> None:
+    headers, path = bearer(Role.MINISTRY), "/v1/registry/releases/2/measurereport.json"
+    older = client.get(f"{path}?fhir=R4B", headers=headers)
+    assert older.headers["Content-Type"] == "application/fhir+json; fhirVersion=4.3"
+    assert older.content != client.get(path, headers=headers).content
+    assert client.get(f"{path}?fhir=STU3", headers=headers).status_code == 422
+
+
+@pytest.mark.parametrize("path", ["counts?fhir=R4B", "releases/2/export.csv?part=import"])
+def test_a_parameter_of_another_export_is_refused(counted: Registry, client: AsgiClient, bearer, path: str) -> None:
+    answer = client.get(f"/v1/registry/{path}", headers=bearer(Role.MINISTRY))
+    assert (answer.status_code, answer.json()["code"]) == (422, "bad-request")
+
+
+def test_changes_are_new_weeks_and_revised_cells(counted: Registry, client: AsgiClient, bearer) -> None:
+    headers, path = bearer(Role.MINISTRY), "/v1/registry/releases/{}/changes?by=week,region"
+    registry = counted
+    registry.cases("south-a", 10)
+    build(registry)
+    first, second, third = (client.get(path.format(number), headers=headers).json() for number in (1, 2, 3))
+    assert (first["since"], first["new_weeks"], first["revisions"]) == (1, [], [])
+    assert (second["since"], second["new_weeks"], second["revisions"]) == (1, ["2026-W07"], [])
+    [change] = third["revisions"]
+    assert (change["week"], change["region"], change["version_before"], change["version"]) == (
+        "2026-W08",
+        "XA-S",
+        1,
+        2,
+    )
+    assert (change["before"]["count"], change["count"]) == (50, 60)
+
+
+def test_counts_say_how_many_hospitals_sent(counted: Registry, client: AsgiClient, bearer) -> None:
+    reporting = ask(client, bearer(Role.MINISTRY), by="week,region", week="2026-W07").json()["reporting"]
+    assert reporting == [{"week": "2026-W07", "region": "XA-S", "sites": 2, "of": 2}]
 
 
 def test_releases_are_listed_and_described(counted: Registry, client: AsgiClient, bearer) -> None:

@@ -7,7 +7,7 @@ import pytest
 from registry_api.people.roles import Role
 from registry_api.releases.build import build_release
 from registry_api.runtime import disclosure_rule
-from registry_api.units.service import add_unit, set_population
+from registry_api.units.service import add_unit, ensure_unit, set_population
 from tests.fakes.asgi_client import AsgiClient
 from tests.unit.registry_api.conftest import Registry
 
@@ -25,6 +25,7 @@ ROUTES = (
     "/registry",
     "/v1/registry/counts?by=week,{level}",
     "/v1/registry/releases/1",
+    "/v1/registry/releases/2/changes?by=week,{level}",
     "/v1/registry/releases/1/export.csv?by=week,{level}",
     "/v1/registry/releases/1/dhis2.json?by=week,{level}",
     "/v1/registry/releases/1/measurereport.json?by=week,{level}",
@@ -33,17 +34,26 @@ ROUTES = (
 
 @pytest.fixture
 def two_countries(registry: Registry) -> Registry:
-    for index, region in enumerate(("XA-N", "XA-S", "XB-W")):
-        for site in ("a", "b"):
-            registry.enrol(f"{site}-{index}", region)
-            registry.cases(f"{site}-{index}", 20 + index)
+    """Two releases; the second one revises every place."""
     with registry.runtime.database.writing() as session:
-        add_unit(session, "XA-N01", parent="XA-N", system="own", name="First district")
         for place in PLACES:
+            ensure_unit(session, place)
             set_population(session, place, year=2025, persons=50_000)
+        add_unit(session, "XA-N01", parent="XA-N", system="own", name="First district")
+    regions = {"a": "XA-N", "b": "XA-N01", "c": "XA-S", "d": "XA-S", "e": "XB-W", "f": "XB-W"}
+    for number, (site, region) in enumerate(regions.items()):
+        registry.enrol(f"site-{site}", region)
+        registry.cases(f"site-{site}", 15 + number // 2)
+    build(registry)
+    for site in regions:
+        registry.cases(f"site-{site}", 5)
+    build(registry)
+    return registry
+
+
+def build(registry: Registry) -> None:
     runtime = registry.runtime
     build_release(runtime.database, disclosure_rule(runtime.settings), key=runtime.counts_key, now=registry.clock())
-    return registry
 
 
 def headers_of(registry: Registry, region: str | None) -> dict[str, str]:

@@ -31,12 +31,24 @@ class Week:
         return sum(self.tallies[key].values())
 
 
+Studies = Counter[tuple[str, tuple[str, ...]]]
+"""How many studies a site has of each combination of values, in the order of `DIMENSIONS`."""
+
+
 def random_week(seed: int, *, per_site: Sequence[int] = (30, 25, 20, 15, 12, 9), regions: int = 3) -> Week:
+    return week_of(random_studies(seed, per_site=per_site), regions=regions)
+
+
+def random_studies(seed: int, *, per_site: Sequence[int]) -> Studies:
     source = random.Random(seed)
-    studies: Counter[tuple[str, tuple[str, ...]]] = Counter()
+    studies: Studies = Counter()
     for index, size in enumerate(per_site):
         for _ in range(source.randint(size // 2, size * 2)):
             studies[f"site-{index}", tuple(source.choices(DIMENSIONS[name], w)[0] for name, w in _WEIGHTS.items())] += 1
+    return studies
+
+
+def week_of(studies: Studies, *, regions: int) -> Week:
     groups = [
         Group(site, f"XA-{int(site[5:]) % regions}", dict(zip(DIMENSIONS, values, strict=True)), count)
         for (site, values), count in studies.items()

@@ -13,10 +13,11 @@ from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError
 from registry_api.cases.service import accept_case
 from registry_api.releases.archive import Archive
-from registry_api.releases.build import Built, build_release, is_closed
+from registry_api.releases.build import Built, build_release
 from registry_api.releases.disclosure import Cell, Rule, Status
 from registry_api.releases.document import read
 from registry_api.releases.tables import CountReleaseRow
+from registry_api.releases.window import is_closed
 from registry_api.runtime import disclosure_rule
 from tests.unit.registry_api.conftest import Registry
 

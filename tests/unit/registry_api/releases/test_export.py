@@ -1,8 +1,11 @@
 """Exports: in no format a number of 1 to 10, none off the grid, and all formats agree cell by cell."""
 
+import copy
 import csv
 import io
-import json
+import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -10,8 +13,12 @@ from hypothesis import strategies as st
 
 from registry_api.releases.disclosure import protect
 from registry_api.releases.document import Document, WeekTable, published_cells, read, write
-from registry_api.releases.export import CSV_COLUMNS, as_csv, as_dhis2, as_json, as_measure_report
+from registry_api.releases.export import CSV_COLUMNS, as_csv, as_dhis2
+from registry_api.releases.fhir import FhirVersion, as_measure_report
 from registry_api.releases.query import Answer, answers, ask
+from registry_api.units.tree import Unit
+from tests.unit.registry_api.releases.fhir_rules import complaints
+from tests.unit.registry_api.releases.formats import read_all
 from tests.unit.registry_api.releases.tables_of_studies import RULE, random_week
 
 QUESTIONS = [["week"], ["week", "region"], ["week", "region", "severity"], ["week", "country", "age", "sex"]]
@@ -24,47 +31,19 @@ def document_of(seed: int, size: int = 20) -> Document:
     return read(write(1, RULE, places, [WeekTable("2020-W53", 1, cells)]))
 
 
-def numbers_in(text: str) -> list[int]:
-    """Every JSON number at a key that counts."""
-    found: list[int] = []
-
-    def walk(node: object) -> None:
-        if isinstance(node, dict):
-            found.extend(
-                int(value)
-                for key, value in node.items()
-                if key in ("count", "value") and value is not None and str(value).isdecimal()
-            )
-            for value in node.values():
-                walk(value)
-        elif isinstance(node, list):
-            for value in node:
-                walk(value)
-
-    walk(json.loads(text))
-    return found
-
-
-def csv_counts(text: str) -> list[int]:
-    return [int(row["count"]) for row in csv.DictReader(io.StringIO(text)) if row["count"]]
-
-
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10**6), size=st.integers(1, 80))
-def test_no_format_shows_a_small_number_or_one_off_the_grid(seed: int, size: int) -> None:
+def test_all_formats_agree_cell_by_cell_and_show_no_small_number_nor_one_off_the_grid(seed: int, size: int) -> None:
     document = document_of(seed, size)
     for by in QUESTIONS:
         found = answers(document, ask(by, {}), region="XA")
-        formats = {
-            "json": numbers_in(json.dumps([as_json(answer) for answer in found])),
-            "csv": csv_counts(as_csv(1, found)),
-            "dhis2": numbers_in(json.dumps(as_dhis2(found)["import"])),
-            "fhir": numbers_in(json.dumps(as_measure_report(document, found))),
-        }
-        assert len({tuple(numbers) for numbers in formats.values()}) == 1, "the formats disagree"
-        for numbers in formats.values():
-            assert all(number == 0 or number > 10 for number in numbers)
-            assert all(number % 5 == 0 for number in numbers)
+        formats = read_all(document, found)
+        for name, cells in formats.items():
+            assert cells == formats["json"], f"{name} says otherwise than json"
+        numbers = [count for count, _ in formats["json"].values() if count is not None]
+        assert len(formats["json"]) == len(found)
+        assert all(number == 0 or number > 10 for number in numbers)
+        assert all(number % 5 == 0 for number in numbers)
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +87,66 @@ def test_a_measure_report_has_a_count_or_the_reason_why_not(shown) -> None:
     assert len(populations) == len(found)
     for population in populations:
         assert ("count" in population) != ("_count" in population)
+
+
+@pytest.mark.parametrize("version", list(FhirVersion))
+def test_a_bundle_keeps_the_rules_of_its_version(shown, version: FhirVersion) -> None:
+    document, found = shown
+    assert complaints(as_measure_report(document, found, version), version) == []
+
+
+def _without(name: str):
+    return lambda report: report.pop(name)
+
+
+BREAKS = {
+    "an element of another version": (FhirVersion.R4B, lambda report: report["group"][0].update(linkId="a")),
+    "no measure in R4B": (FhirVersion.R4B, _without("measure")),
+    "no period": (FhirVersion.R5, _without("period")),
+    "an unknown status": (FhirVersion.R5, lambda report: report.update(status="final")),
+    "a group that is no list": (FhirVersion.R5, lambda report: report.update(group={})),
+    "a count that is a word": (FhirVersion.R5, lambda report: report["group"][0].update(population=[{"count": "5"}])),
+    "neither a count nor a reason": (FhirVersion.R5, lambda report: report["group"][0].update(population=[{}])),
+}
+
+
+@pytest.mark.parametrize("what", sorted(BREAKS))
+def test_the_rules_notice(shown, what: str) -> None:
+    document, found = shown
+    version, break_it = BREAKS[what]
+    bundle = copy.deepcopy(as_measure_report(document, found, version))
+    break_it(bundle["entry"][0]["resource"])
+    assert complaints(bundle, version) != []
+
+
+def test_a_report_has_the_same_url_whoever_asks(shown) -> None:
+    document, found = shown
+    urls = [[one["fullUrl"] for one in as_measure_report(document, part)["entry"]] for part in (found, found[:1])]
+    assert urls[0][0] == urls[1][0]
+    assert len(set(urls[0])) == len(urls[0])
+
+
+def test_a_rate_turned_back_gives_the_published_number_and_nothing_finer(shown) -> None:
+    document, _ = shown
+    peopled = replace(document, units={place: Unit(place, None, "s", "n", {2019: 40_000}) for place in document.places})
+    found = answers(peopled, ask(["week", "region", "severity"], {}), region="XA")
+    shown_numbers = [one for one in found if one.cell.count is not None]
+    assert shown_numbers
+    for one in found:
+        assert (one.per_100k is None) == (one.cell.count is None)
+    for one in shown_numbers:
+        assert round(one.per_100k * 40_000 / 100_000) == one.cell.count
+
+
+def test_the_snippet_of_the_guide_reads_our_csv(shown) -> None:
+    _, found = shown
+    guide = (Path(__file__).parents[4] / "docs" / "how-to" / "counts.md").read_text(encoding="utf-8")
+    [snippet] = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    names: dict[str, object] = {}
+    exec(compile(snippet, "counts.md", "exec"), names)
+    rows = names["rows"](as_csv(1, found))
+    assert [row["count"] for row in rows] == [one.cell.count for one in found]
+    assert {row["status"] for row in rows} == {one.cell.status.value for one in found}
 
 
 def test_a_release_read_back_is_what_was_written() -> None:

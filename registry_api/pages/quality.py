@@ -1,0 +1,39 @@
+"""A hospital's page: how its own records come, week by week, from the same figures as the JSON route."""
+
+from fastapi import APIRouter
+from fastapi.responses import HTMLResponse
+
+from registry_api.api.access import RuntimeDep, SessionDep
+from registry_api.api.quality import WEEKS_SHOWN, Hospital, own_quality
+from registry_api.cases.quality import FIELDS
+from registry_api.pages.render import page
+
+router = APIRouter()
+
+FIELD_TITLES = {
+    "age_band": "Age",
+    "sex": "Sex",
+    "pcr": "PCR",
+    "care_setting": "Care setting",
+    "rsna_class": "RSNA class",
+    "corads": "CO-RADS",
+}
+
+
+@router.get("/quality", response_class=HTMLResponse)
+def read_page(runtime: RuntimeDep, session: SessionDep, caller: Hospital) -> HTMLResponse:
+    """Show the caller's own hospital, newest week first."""
+    quality = own_quality(runtime, session, caller, WEEKS_SHOWN)
+    return page(
+        "quality.html",
+        caller=caller,
+        last_received=quality.last_received,
+        weeks=list(reversed(quality.weeks)),
+        titles={name: FIELD_TITLES[name] for name in FIELDS},
+        percent=percent,
+    )
+
+
+def percent(share: float | None) -> str:
+    """Return a share as whole percents, a dash where there is none."""
+    return "–" if share is None else f"{share * 100:.0f} %"
