@@ -11,10 +11,19 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
+from protocol.evaluation import EvaluationNotice, EvaluationOrder
 from protocol.plan import RoundOrder, UpdateNotice
 from protocol.secure_sum import SecureQuestion, SecureReply
 from strategies.arrays import Arrays
-from strategies.message import SECURE_ACTION, pack_notice, pack_reply, unpack_order, unpack_question
+from strategies.message import (
+    SECURE_ACTION,
+    pack_evaluated,
+    pack_notice,
+    pack_reply,
+    unpack_evaluation,
+    unpack_order,
+    unpack_question,
+)
 
 app = ClientApp()
 
@@ -35,8 +44,19 @@ class SecureTrainer(Protocol):
         ...
 
 
-def app_of_site(trainer: Trainer, secure: SecureTrainer | None = None) -> ClientApp:
-    """Return the app that answers with `trainer` and, in secure summations, with `secure`; errors are for the runner to turn into codes."""
+class Evaluator(Protocol):
+    """What compares a candidate with the present release at a site (`client.train.evaluation`)."""
+
+    def answer(self, order: EvaluationOrder, candidate: Arrays) -> EvaluationNotice:
+        """Return an answer that may leave."""
+        ...
+
+
+def app_of_site(trainer: Trainer, secure: SecureTrainer | None = None, evaluator: Evaluator | None = None) -> ClientApp:
+    """Return the app that answers with `trainer`, in secure summations with `secure`, after the last round with `evaluator`.
+
+    Errors are for the runner to turn into codes.
+    """
     site_app = ClientApp()
 
     @site_app.train()
@@ -51,5 +71,12 @@ def app_of_site(trainer: Trainer, secure: SecureTrainer | None = None) -> Client
         def take_part(message: Message, _context: Context) -> Message:
             question, base = unpack_question(message.content)
             return Message(pack_reply(*secure.answer(question, base)), reply_to=message)
+
+    if evaluator is not None:
+
+        @site_app.evaluate()
+        def compare(message: Message, _context: Context) -> Message:
+            order, candidate = unpack_evaluation(message.content)
+            return Message(pack_evaluated(evaluator.answer(order, candidate)), reply_to=message)
 
     return site_app

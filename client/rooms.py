@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from client.pacs.send import Sender
     from client.store.removal import Remover
     from client.store.retention import Housekeeper
+    from client.train.evaluation import SiteEvaluator
     from client.train.secure import SecureTrainer
     from client.train.site import SiteTrainer
 
@@ -282,6 +283,25 @@ def open_trainer(settings: NodeSettings, gate_: Gate) -> "SiteTrainer":
         base=lambda name: load_arrays(shelf.weights(name)),
         now=local_now,
         device=device,
+    )
+
+
+def open_evaluator(settings: NodeSettings, trainer: "SiteTrainer") -> "SiteEvaluator":
+    """Return what compares candidates with the present release, on the trainer's gate, ledger and prepared studies."""
+    from client.train import answers
+    from client.train.evaluation import SiteEvaluator
+
+    return SiteEvaluator(
+        site=trainer.site,
+        policy=trainer.policy,
+        gate=trainer.gate,
+        ledger=trainer.ledger,
+        kept=answers.KeptAnswers(connect(settings.database, answers.SCHEMA)),
+        cases=open_store(settings).labels.held_out_cases,
+        cohort=trainer.cohort,
+        release=trainer.base,
+        now=trainer.now,
+        device=trainer.device,
     )
 
 

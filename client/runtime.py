@@ -22,6 +22,7 @@ from client.gate.trust import client_context, load_centre, load_identity
 from client.rooms import (
     open_contact,
     open_context_desk,
+    open_evaluator,
     open_gate,
     open_housekeeper,
     open_inbox,
@@ -294,7 +295,7 @@ def _run_runner(settings: NodeSettings, stop: threading.Event) -> None:
     trainer = open_trainer(settings, border)
     Runner(
         lambda: TaskDesk(f"127.0.0.1:{settings.flower.runtime_port}", secret),
-        app=app_of_site(trainer, open_secure_trainer(settings, trainer)),
+        app=app_of_site(trainer, open_secure_trainer(settings, trainer), open_evaluator(settings, trainer)),
         approve=lambda bundle_sha256: judge_bundle(bundle_sha256, policy()),
         record=border.audit.append,
     ).run(stop)

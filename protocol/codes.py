@@ -62,6 +62,7 @@ class Code(StrEnum):
     POLICY_SHAPE = "policy-shape"
     POLICY_SHARING = "policy-sharing"
     POLICY_SECURE_SUM = "policy-secure-sum"
+    POLICY_EVALUATION = "policy-evaluation"
     BUDGET_SPENT = "budget-spent"
     COHORT_TOO_SMALL = "cohort-too-small"
     SIGNATURE_INVALID = "signature-invalid"
@@ -77,6 +78,8 @@ class Code(StrEnum):
     VIEWS_DIFFER = "views-differ"
     SCREENED_UPDATE = "screened-update"
     WORSE_THAN_BASE = "worse-than-base"
+    WORSE_THAN_PRESENT = "worse-than-present"
+    EVALUATION_MISSED = "evaluation-missed"
     # Try again later.
     DISK_FULL = "disk-full"
     PORT_TAKEN = "port-taken"
@@ -135,6 +138,10 @@ MEANINGS: dict[Code, tuple[Family, str]] = {
     Code.POLICY_SHAPE: (_REFUSED, "The parcel is none of the shapes that may leave the site."),
     Code.POLICY_SHARING: (_REFUSED, "The site's policy does not share this kind of parcel."),
     Code.POLICY_SECURE_SUM: (_REFUSED, "The site's policy does not allow the plan's way to add updates up."),
+    Code.POLICY_EVALUATION: (
+        _REFUSED,
+        "The site's policy lets nothing leave that was measured on its held-out patients.",
+    ),
     Code.BUDGET_SPENT: (_REFUSED, "The charge would pass the site's privacy budget."),
     Code.COHORT_TOO_SMALL: (_REFUSED, "The site has fewer labelled patients than its policy demands."),
     Code.SIGNATURE_INVALID: (_REFUSED, "A signature or a hash does not match."),
@@ -150,6 +157,11 @@ MEANINGS: dict[Code, tuple[Family, str]] = {
     Code.VIEWS_DIFFER: (_REFUSED, "The sites were told different things about one round of secure summation."),
     Code.SCREENED_UPDATE: (_REFUSED, "The update stands too far from those of the other sites to be counted."),
     Code.WORSE_THAN_BASE: (_REFUSED, "The release does worse than the weights that its training started from."),
+    Code.WORSE_THAN_PRESENT: (
+        _REFUSED,
+        "The release does worse than the present one on patients whom the sites held out.",
+    ),
+    Code.EVALUATION_MISSED: (_REFUSED, "Too few sites or patients compared the release with the present one."),
     Code.DISK_FULL: (_UNAVAILABLE, "There is not enough space to store safely."),
     Code.PORT_TAKEN: (_UNAVAILABLE, "Another program listens on that port."),
     Code.MISSING_CERTIFICATE: (_UNAVAILABLE, "A certificate or key file is missing or unreadable."),

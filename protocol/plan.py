@@ -80,6 +80,23 @@ class SecureSumPlan(Shape):
     colluders: Annotated[int, Field(ge=0, le=500)]
 
 
+class EvaluationPlan(Shape):
+    """After the last round, sites compare candidate and present release on patients held out of training, and say so under noise (ADR 0096).
+
+    `margin`: how much less Dice, overall or for a group, refuses the candidate. Below what one patient may count for (0.05), or nothing
+    ever would. `minimum_sites`: with fewer answers it is not promoted. `minimum_group`: groups of fewer patients, as noised, are not
+    spoken of. `most_cases`: a site counts for so many patients at most, whatever it says.
+    `seconds`: who has not answered by then is late; two networks look at every slice of every held-out patient, not at a few.
+    """
+
+    noise_multiplier: Annotated[float, Field(gt=0, le=1000)] = 4.0
+    margin: Annotated[float, Field(gt=0, lt=0.05)] = 0.02
+    minimum_sites: Annotated[int, Field(ge=2)] = 2
+    minimum_group: Annotated[int, Field(ge=1, le=100_000)] = 10
+    most_cases: Annotated[int, Field(ge=1, le=1_000_000)] = 500
+    seconds: Annotated[int, Field(ge=5, le=86_400)] = 3600
+
+
 class Screening(Shape):
     """Which updates are left out before any are combined; with neither rule, none.
 
@@ -125,6 +142,7 @@ class RunPlan(Shape):
     screening: Screening = Screening()
     privacy: PrivacyPlan
     secure_sum: SecureSumPlan | None = None
+    evaluation: EvaluationPlan | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -182,6 +200,10 @@ class RunPlan(Shape):
             (
                 self.secure_sum is not None and self.keep_norms,
                 "keep_norms does not go with secure_sum, which adds up every trained parameter",
+            ),
+            (
+                self.evaluation is not None and self.evaluation.minimum_sites > len(self.sites),
+                "evaluation: minimum_sites is more than the plan has sites",
             ),
         )
 

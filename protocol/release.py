@@ -1,9 +1,10 @@
 """A model release: a manifest that the centre signs, and weights that the manifest names by hash."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer
 
+from protocol.evaluation import Evaluation
 from protocol.shape import Lineage, OpaqueId, ReleaseName, Sha256, Shape, Timestamp
 
 Architecture = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
@@ -37,6 +38,16 @@ class Manifest(Shape):
     scores: Scores | None
     base_scores: Scores | None = None
     """Those of the weights that the run started from, on the same phantoms."""
+    evaluation: Evaluation | None = None
+    """What the sites said of it beside the release that was in use, on patients whom they held out."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_was_not_done(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave `evaluation` out where there was none: manifests that were signed before there was such a field verify as they are."""
+        content: dict[str, Any] = write(self)
+        if self.evaluation is None:
+            content.pop("evaluation", None)
+        return content
 
 
 class SignedManifest(Shape):

@@ -11,9 +11,11 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from protocol.codes import Code
+from protocol.evaluation import EvaluationNotice, EvaluationOrder
 from protocol.plan import RoundOrder
 from protocol.secure_sum import SecureQuestion
 from server.bell import ORDERS, REPLIES, Bell
+from server.evaluation import AskEvaluation
 from server.family import end_with_parent
 from server.rounds import Ask, run_rounds
 from server.run import RunFolder
@@ -21,8 +23,17 @@ from server.secure_round import SecureAsk
 from server.secure_sum import Reply
 from server.tally import Said
 from strategies.arrays import Arrays
-from strategies.flower.questions import LONGEST_LOOK_SECONDS, POLLING, SECURE, Waiting, ask, ask_each, run_setting
-from strategies.message import pack_order, pack_question
+from strategies.flower.questions import (
+    EVALUATIONS,
+    LONGEST_LOOK_SECONDS,
+    POLLING,
+    SECURE,
+    Waiting,
+    ask,
+    ask_each,
+    run_setting,
+)
+from strategies.message import pack_evaluation, pack_order, pack_question
 
 app = ServerApp()
 
@@ -39,6 +50,7 @@ def main(grid: Grid, context: Context) -> None:
             way_to_sites(grid, nodes, waiting),
             clock=time.monotonic,
             secure=way_to_secrets(grid, nodes, waiting),
+            compare=way_to_scores(grid, nodes, waiting),
         )
 
 
@@ -58,6 +70,22 @@ def way_to_sites(grid: Grid, nodes: dict[str, int], waiting: Waiting = POLLING) 
         seconds = order.plan.round_seconds
         answers = ask(grid, numbers, pack_order(order, base), group=str(order.round), seconds=seconds, waiting=waiting)
         yield from ((names[answer.node_id], answer.said) for answer in answers)
+
+    return carry
+
+
+def way_to_scores(grid: Grid, nodes: dict[str, int], waiting: Waiting = POLLING) -> AskEvaluation:
+    """Return what asks the sites to compare a candidate with the present release."""
+    names = {number: site for site, number in nodes.items()}
+
+    def carry(
+        order: EvaluationOrder, candidate: Arrays, sites: tuple[str, ...]
+    ) -> Iterator[tuple[str, EvaluationNotice | Code]]:
+        yield from ((site, Code.NODE_ABSENT) for site in sites if site not in nodes)
+        questions = dict.fromkeys((nodes[site] for site in sites if site in nodes), pack_evaluation(order, candidate))
+        seconds = order.plan.evaluation.seconds if order.plan.evaluation is not None else order.plan.round_seconds
+        for answer in ask_each(grid, questions, EVALUATIONS, group="0", seconds=seconds, waiting=waiting):
+            yield names[answer.node_id], answer.said
 
     return carry
 

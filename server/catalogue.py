@@ -3,6 +3,7 @@
     catalogue/<name>/manifest.json          SignedManifest
     catalogue/<name>/weights.safetensors    named by the manifest's hash
     catalogue/promoted.json                 the promoted releases, newest last
+    catalogue/overrides.json                who promoted what in spite of a refusal, and when, oldest first
 
 A release is never changed. Nodes take no older version back, so a rollback is a *new* release with the weights of an earlier one.
 """
@@ -28,16 +29,15 @@ from protocol.errors import ConflictError, InvalidInputError, RefusedError, Unav
 from protocol.release import Manifest, Scores, SignedManifest
 from protocol.shape import ReleaseName, canonical_json
 from server.files import settle_folder, write_durably
+from server.promotion import check_evaluation, require_no_harm
 
 MANIFEST, WEIGHTS, PROMOTED = "manifest.json", "weights.safetensors", "promoted.json"
 SHIPPED = "ggo@0"
 """The starting weights that every wheel carries."""
 
-DICE_MARGIN, FALSE_OPACITY_MARGIN_POINTS = 0.01, 0.5
-"""How much less a trained release may do than its start on a dozen phantoms: they do not tell smaller differences apart."""
-
 _NAME = re.compile(r"(?P<lineage>[a-z][a-z0-9-]{0,30})@(?P<version>\d{1,6})")
 """As `protocol.shape.ReleaseName`; what does not look like this in the folder is no release (a draft left by a crash, say)."""
+
 
 _PROMOTIONS: TypeAdapter[list[ReleaseName]] = TypeAdapter(Annotated[list[ReleaseName], Field(min_length=1)])
 
@@ -132,15 +132,22 @@ class Catalogue:
         """Return the release that nodes should use."""
         return self._promotions()[-1]
 
-    def check_promotable(self, name: str) -> None:
+    def check_promotable(self, name: str, *, despite: Code | None = None) -> None:
         """Accept a release that nodes would take, for they take no older version than they have, and that its training did not harm.
+
+        Args:
+            name: The release.
+            despite: The refusal of the sites' evaluation that a person overrides; it must be the very one that stands.
 
         Raises:
             ConflictError: `illegal-transition`.
-            RefusedError: `worse-than-base`.
+            RefusedError: `worse-than-base`, `worse-than-present`, `evaluation-missed`.
+            InvalidInputError: `bad-request` if there is no such refusal to override.
         """
-        require_no_harm(self.signed(name).manifest)
+        manifest = self.signed(name).manifest
+        require_no_harm(manifest)
         present = self.promoted()
+        check_evaluation(manifest, present, despite=despite)
         (lineage, version), (other, newest) = _place(name), _place(present)
         if lineage == other and version < newest:
             raise ConflictError(
@@ -179,7 +186,7 @@ class Catalogue:
         made = (newest.manifest.parent, newest.manifest.weights_sha256) == (name, old.weights_sha256)
         if made and newest.manifest.name not in self._promotions():
             return newest
-        kept = {"architecture", "run_id", "rounds", "sites", "epsilon_max", "scores", "base_scores"}
+        kept = {"architecture", "run_id", "rounds", "sites", "epsilon_max", "scores", "base_scores", "evaluation"}
         return self.add(self.weights(name), lineage=old.lineage, parent=name, **old.model_dump(include=kept))
 
     def note_rollback(self, renewed: str) -> None:
@@ -249,33 +256,6 @@ def add_shipped(catalogue: Catalogue) -> SignedManifest:
     )
 
 
-def require_no_harm(manifest: Manifest) -> None:
-    """Refuse weights that training made worse: private training adds noise, and a run of little data may end below its start.
-
-    Both were measured on the same public phantoms, by the same program. Smaller differences than the margins say nothing there. What
-    came out of a run without both scores is refused too.
-
-    Raises:
-        RefusedError: `worse-than-base`.
-    """
-    if manifest.run_id is None:
-        return
-    now, start = manifest.scores, manifest.base_scores
-    if now is None or start is None:
-        raise RefusedError(
-            Code.WORSE_THAN_BASE,
-            f"{manifest.name} was not measured beside the weights that it started from. Train again; every run measures both.",
-        )
-    lost, haze = start.dice - now.dice, now.false_opacity_points - start.false_opacity_points
-    if lost > DICE_MARGIN or haze > FALSE_OPACITY_MARGIN_POINTS:
-        raise RefusedError(
-            Code.WORSE_THAN_BASE,
-            f"{manifest.name} does worse on the public phantoms than the weights that it started from: Dice {now.dice:.3f} after "
-            f"{start.dice:.3f}, {now.false_opacity_points:.2f} points of opacity in healthy lungs after "
-            f"{start.false_opacity_points:.2f}. Nodes keep what they have; train with more sites, more rounds or a smaller rate.",
-        )
-
-
 def described(signed: SignedManifest, *, promoted: bool) -> dict[str, Any]:
     """Return what `catalogue list` shows of one release."""
     manifest = signed.manifest
@@ -291,6 +271,7 @@ def described(signed: SignedManifest, *, promoted: bool) -> dict[str, Any]:
         "epsilon_max": manifest.epsilon_max,
         "scores": scores.model_dump() if scores else None,
         "base_scores": manifest.base_scores.model_dump() if manifest.base_scores else None,
+        "evaluation": manifest.evaluation.model_dump(mode="json") if manifest.evaluation else None,
     }
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -151,30 +152,46 @@ def train(
 def list_releases(context: typer.Context, as_json: AsJson = False) -> None:
     """Show every release and which one nodes should use."""
     from server.catalogue import described
-    from server.runtime import open_catalogue
+    from server.runtime import open_catalogue, open_overrides
 
     with answering(as_json=as_json):
-        shelf = open_catalogue(settings_of(context))
+        settings = settings_of(context)
+        shelf, overrides = open_catalogue(settings), open_overrides(settings).entries()
         promoted = shelf.promoted()
         rows = [described(shelf.signed(name), promoted=name == promoted) for name in shelf.names()]
         if as_json:
-            say_json({"ok": True, "promoted": promoted, "releases": rows})
+            said = [asdict(one) for one in overrides]
+            say_json({"ok": True, "promoted": promoted, "releases": rows, "overrides": said})
             return
         for row in rows:
             dice = f"Dice {row['scores']['dice']:.3f}" if row["scores"] else "not measured"
-            typer.echo(f"{'*' if row['promoted'] else ' '} {row['name']:10} {row['created']}  {dice}")
+            refused = (row["evaluation"] or {}).get("reason")
+            typer.echo(
+                f"{'*' if row['promoted'] else ' '} {row['name']:10} {row['created']}  {dice}{f'  {refused}' if refused else ''}"
+            )
+        for one in overrides:
+            typer.echo(f"{one.release} was promoted in spite of {one.code.value} by {one.who} at {one.at}")
 
 
 @catalogue.command("promote")
-def promote_release(context: typer.Context, name: str, as_json: AsJson = False) -> None:
+def promote_release(
+    context: typer.Context,
+    name: str,
+    despite: Annotated[
+        Code | None,
+        typer.Option(help="The refusal of the sites' evaluation to override; it is written down with your account."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Publish a release through the registry; every active node fetches and verifies it."""
     from server.runtime import promote
 
     with answering(as_json=as_json):
-        promote(settings_of(context), name)
+        promote(settings_of(context), name, despite=despite)
         if as_json:
-            say_json({"ok": True, "promoted": name})
-        remark(f"{name} is promoted.")
+            said = {"despite": despite.value} if despite else {}
+            say_json({"ok": True, "promoted": name, **said})
+        remark(f"{name} is promoted{f' in spite of {despite.value}' if despite else ''}.")
 
 
 @catalogue.command("rollback")

@@ -12,6 +12,7 @@ from protocol.codes import Code
 from protocol.plan import RoundOrder, RunPlan
 from protocol.secure_sum import SecureQuestion
 from server.combine import combined, moved
+from server.evaluation import AskEvaluation, evaluate_run, nobody_evaluates
 from server.run import COMPLETED, RoundRecord, RunFolder
 from server.secure_round import SecureAsk, play_secure_round
 from server.secure_sum import Reply
@@ -41,7 +42,14 @@ def nobody(
     yield from ((site, Code.NODE_ABSENT) for site in questions)
 
 
-def run_rounds(folder: RunFolder, ask: Ask, *, clock: Callable[[], float], secure: SecureAsk = nobody) -> None:
+def run_rounds(
+    folder: RunFolder,
+    ask: Ask,
+    *,
+    clock: Callable[[], float],
+    secure: SecureAsk = nobody,
+    compare: AskEvaluation = nobody_evaluates,
+) -> None:
     """Carry a run on from its newest checkpoint to its end, and record how it ended: `completed` or `quorum-missed`.
 
     A skipped round is used up like any other: who answered in it has been charged. A run without any round that counts is not completed.
@@ -51,6 +59,7 @@ def run_rounds(folder: RunFolder, ask: Ask, *, clock: Callable[[], float], secur
         ask: The way to the sites, for updates of their own.
         clock: Seconds that never run backwards.
         secure: The way to the sites, for plans with secure summation.
+        compare: The way to the sites, for plans with an evaluation; it comes before the run is called completed.
 
     Raises:
         FederationError: If a checkpoint cannot be read or written. The run can be taken up again.
@@ -78,7 +87,11 @@ def run_rounds(folder: RunFolder, ask: Ask, *, clock: Callable[[], float], secur
         skips = skips + 1 if record.skipped else 0
         log.info("round.ended round=%d sites=%d refused=%d", number, len(record.sites), len(record.refused))
     counted = any(not record.skipped for record in folder.records())
-    folder.end(COMPLETED if counted and skips < SKIPS_BEFORE_THE_END else Code.QUORUM_MISSED)
+    if not counted or skips == SKIPS_BEFORE_THE_END:
+        folder.end(Code.QUORUM_MISSED)
+        return
+    evaluate_run(folder, compare)
+    folder.end(COMPLETED)
 
 
 def _count_interrupted(folder: RunFolder) -> None:

@@ -8,6 +8,8 @@
     runs/<run_id>/leaves-open.txt              what the plan does not withstand, in words
     runs/<run_id>/spool/                       the updates of the present round, where the strategy needs them all
     runs/<run_id>/scores.json                  how each checkpoint does on the public phantoms
+    runs/<run_id>/present.json                 the release that its result is compared with, where the plan has an evaluation
+    runs/<run_id>/evaluation.json              what the sites answered to that, and what follows
     runs/<run_id>/outcome.json                 how the run ended
     runs/<run_id>/flower.json                  Flower's own number for it
     runs/<run_id>/secure.json                  the newest round of secure summation that was begun
@@ -251,6 +253,14 @@ class RunFolder:
     def end(self, outcome: str) -> None:
         """Record how the run ended."""
         write_durably(self.path / "outcome.json", json.dumps({"ended": outcome}).encode())
+
+    def write_room(self, name: str, content: bytes) -> None:
+        """Write one file of the run durably, for whoever keeps something beside the rounds."""
+        write_durably(self.path / name, content)
+
+    def read_room(self, name: str, kind: TypeAdapter[T]) -> T | None:
+        """Return what that file holds, or None if it is not there."""
+        return self._read(name, kind)
 
     def _newest(self) -> int:
         """Return the last round that changed the weights, 0 if none has."""

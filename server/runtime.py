@@ -1,6 +1,7 @@
 """The centre's composition root: settings in, wired objects out. It alone builds clients, catalogues and trainers."""
 
 import fcntl
+import getpass
 import sys
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from protocol.shape import ReleaseName
 from server.bundle import make_bundle
 from server.catalogue import Catalogue
 from server.files import unwritable
+from server.promotion import OverrideBook
 from server.registry import Registry
 from server.settings import CentreSettings
 from server.training import Trainer, phantom_measure
@@ -42,6 +44,11 @@ def open_catalogue(settings: CentreSettings) -> Catalogue:
     if not isinstance(key, Ed25519PrivateKey):
         raise _missing(path)
     return Catalogue(settings.within(settings.catalogue.directory), key, utc_now)
+
+
+def open_overrides(settings: CentreSettings) -> OverrideBook:
+    """Return the promotions in spite of a refusal."""
+    return OverrideBook(settings.within(settings.catalogue.directory), utc_now)
 
 
 def open_registry(settings: CentreSettings) -> Registry:
@@ -107,15 +114,23 @@ def only_run(settings: CentreSettings) -> Iterator[None]:
         yield
 
 
-def promote(settings: CentreSettings, name: ReleaseName) -> None:
+def promote(settings: CentreSettings, name: ReleaseName, *, despite: Code | None = None) -> None:
     """Publish a release; every active node will fetch it.
 
+    Args:
+        settings: The centre's.
+        name: The release.
+        despite: The refusal that the coordinator overrides; it is on the disk, with their account, before the release leaves.
+
     Raises:
-        FederationError: If it is not in the catalogue, does not verify, is older than what nodes have, or the registry does not take it.
+        FederationError: If it is not in the catalogue, does not verify, is older than what nodes have, does worse than it must, or the
+            registry does not take it.
     """
     catalogue = open_catalogue(settings)
     signed, weights = catalogue.signed(name), catalogue.weights(name)
-    catalogue.check_promotable(name)
+    catalogue.check_promotable(name, despite=despite)
+    if despite is not None:
+        open_overrides(settings).note(name, despite, getpass.getuser())
     open_registry(settings).publish(signed, weights)
     catalogue.note_promotion(name)
 

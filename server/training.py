@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from safetensors.numpy import load
 
 from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError, RefusedError, UnavailableError
+from protocol.evaluation import Evaluation
 from protocol.plan import RunPlan
 from protocol.release import Scores, SignedManifest
 from server.bundle import Bundle
 from server.catalogue import Catalogue
+from server.evaluation import evaluation_line, evaluation_of, evaluation_summary, note_present
 from server.run import COMPLETED, RoundRecord, RunFolder, find_run
-from strategies.arrays import Arrays
+from strategies.arrays import Arrays, arrays_sha256
 from strategies.flower.fleet import Fleet
 from strategies.securesum.grid import grid_of
 from strategies.threat import threat_left_open
@@ -58,8 +61,12 @@ class Trainer:
         check_plan(plan)
         base = self.catalogue.weights(plan.base)
         nodes = self._connected(plan)
+        present = self.catalogue.promoted()
+        beside = load(self.catalogue.weights(present)) if plan.evaluation is not None else None
         folder = RunFolder(self.runs / secrets.token_hex(16))
         folder.start(plan, nodes, base)
+        if beside is not None:
+            note_present(folder, present, beside)
         return folder
 
     def take_up(self, run_id: str) -> RunFolder:
@@ -206,7 +213,25 @@ class Trainer:
             epsilon_max=max(spent) if spent else None,
             scores=folder.scores().get(kept[-1].round if kept else 0),
             base_scores=folder.scores().get(0),
+            evaluation=self._evaluation(folder),
         )
+
+    def _evaluation(self, folder: RunFolder) -> Evaluation | None:
+        """Return what the sites said of the result; `None` where the plan asked for nothing of the kind.
+
+        Raises:
+            InvalidInputError: `bad-shape` if it is missing, or is that of other weights.
+        """
+        plan, record = folder.plan(), evaluation_of(folder)
+        if plan.evaluation is None:
+            return None
+        if record is None or record.candidate_sha256 != arrays_sha256(folder.latest()[1]):
+            raise InvalidInputError(
+                Code.BAD_SHAPE,
+                f"{folder.path} lacks the evaluation of its newest weights; restore it, or start a new run from a release.",
+            )
+        self.say(evaluation_line(record))
+        return record.verdict
 
 
 def _failed(folder: RunFolder, why: str) -> UnavailableError:
@@ -283,6 +308,7 @@ def summary(folder: RunFolder, release: str | None) -> dict[str, Any]:
         "leaves_open": threat_left_open(folder.plan()),
         "start": {"dice": start.dice, "ggo_error_points": start.ggo_error_points} if start else None,
         "rounds": [_entry(record, scores) for record in folder.records()],
+        "evaluation": evaluation_summary(folder),
     }
 
 

@@ -1,6 +1,7 @@
 """What our Flower messages hold: all weights behind one another as bytes, their names and shapes, and one shape as canonical JSON.
 
-The shape is a `RoundOrder` on the way to a site and an `UpdateNotice` on the way back; in a secure summation a `SecureQuestion`, with
+The shape is a `RoundOrder` on the way to a site and an `UpdateNotice` on the way back; in an evaluation an `EvaluationOrder` with weights
+and an `EvaluationNotice` without; in a secure summation a `SecureQuestion`, with
 weights at one step only, and a `SecureReply`, with padded integers in place of weights at that step. Flower carries every record of a
 message, and every array and piece of an array in it, by requests of their own, each of which costs the SuperLink more than a megabyte does.
 So the weights are bytes beside the words, in the same record; what is more than one request may hold follows in further records.
@@ -16,6 +17,7 @@ from pydantic import Field, StringConstraints, TypeAdapter
 
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
+from protocol.evaluation import EvaluationNotice, EvaluationOrder
 from protocol.plan import RoundOrder, UpdateNotice
 from protocol.secure_sum import SecureQuestion, SecureReply
 from protocol.shape import Shape, canonical_json
@@ -25,6 +27,7 @@ from strategies.securesum.pads import Words
 S = TypeVar("S", bound=Shape)
 
 ORDER, NOTICE, QUESTION, REPLY = "order", "notice", "question", "reply"
+EVALUATION, EVALUATED = "evaluation", "evaluated"
 SECURE_ACTION = "secure"
 """By which Flower's app knows a question of a secure summation from an order to send an update."""
 
@@ -101,6 +104,34 @@ def unpack_reply(content: RecordDict) -> tuple[SecureReply, Words | None]:
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInputError(Code.BAD_SHAPE, "The message holds no SecureReply.") from error
     return reply, words if len(words) else None
+
+
+def pack_evaluation(order: EvaluationOrder, candidate: Arrays) -> RecordDict:
+    """Return the content of a message that asks a site to compare `candidate` with the present release."""
+    return _pack(EVALUATION, order, candidate)
+
+
+def unpack_evaluation(content: RecordDict) -> tuple[EvaluationOrder, dict[str, NDArray[np.float32]]]:
+    """Return the order to compare and the candidate's weights.
+
+    Raises:
+        InvalidInputError: `bad-shape` if the content is of another form; the message quotes nothing of it.
+    """
+    return _unpack(EVALUATION, EvaluationOrder, content)
+
+
+def pack_evaluated(notice: EvaluationNotice) -> RecordDict:
+    """Return the content of a site's answer to an evaluation: no weights."""
+    return _pack(EVALUATED, notice, {})
+
+
+def unpack_evaluated(content: RecordDict) -> EvaluationNotice:
+    """Return a site's answer to an evaluation; it is not compared with the order yet.
+
+    Raises:
+        InvalidInputError: `bad-shape` if the content is of another form; the message quotes nothing of it.
+    """
+    return _unpack(EVALUATED, EvaluationNotice, content)[0]
 
 
 def _pack(name: str, shape: Shape, arrays: Arrays) -> RecordDict:

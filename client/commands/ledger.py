@@ -81,8 +81,8 @@ def as_document(book: "BudgetLedger", limit: "Limit") -> dict[str, Any]:
 
 
 def forecast(book: "BudgetLedger", plan: "RunPlan", limit: "Limit") -> dict[str, Any]:
-    """Return what `plan` would cost as a new run, and how many of its rounds would pass."""
-    from client.train.limits import spend_of
+    """Return what `plan` would cost as a new run, its evaluation included, and how many of its rounds would pass."""
+    from client.train.limits import spend_of, spend_of_evaluation
     from models.net import GgoNet
     from protocol.plan import RoundOrder
 
@@ -91,11 +91,14 @@ def forecast(book: "BudgetLedger", plan: "RunPlan", limit: "Limit") -> dict[str,
         for number in range(1, plan.rounds + 1)
     ]
     values = sum(parameter.numel() for parameter in GgoNet().parameters())
-    found = book.forecast([spend_of(order, values=values) for order in orders], limit=limit)
+    spends = [spend_of(order, values=values) for order in orders]
+    if plan.evaluation is not None:
+        spends.append(spend_of_evaluation(_NO_RUN, plan.lineage, plan.evaluation))
+    found = book.forecast(spends, limit=limit)
     return {
-        "would_pass": found.rounds == plan.rounds,
+        "would_pass": found.rounds == len(spends),
         "rounds": plan.rounds,
-        "rounds_within_budget": found.rounds,
+        "rounds_within_budget": min(found.rounds, plan.rounds),
         "epsilon_of_run": found.epsilon_run,
         "epsilon_after": found.epsilon,
     }

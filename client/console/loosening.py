@@ -93,6 +93,8 @@ RULES = {
     "training.period_days": _Rule(_smaller, "the limit of a period renews itself sooner"),
     "training.delta": _Rule(_greater, "the promise of privacy may fail more often"),
     "training.minimum_cohort": _Rule(_smaller, "training runs with fewer patients"),
+    "training.evaluation": _Rule(_switched_on, "noised sums about held-out patients leave, and are charged"),
+    "training.minimum_held_out": _Rule(_smaller, "releases are compared on fewer held-out patients"),
     "training.secure_sum": _Rule(
         _other_sums, "updates are added up in another way: in secret with shared noise, or each with its own"
     ),

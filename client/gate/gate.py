@@ -12,6 +12,7 @@ from client.gate.outbox import Outbox
 from client.gate.policy import Clearance, Refusal, SitePolicy, Verdict, judge, shaped
 from client.store.database import transaction
 from protocol.codes import Code
+from protocol.evaluation import EvaluationNotice
 from protocol.parcel import Parcel, parse_parcel
 from protocol.plan import RoundOrder, UpdateNotice
 from protocol.secure_sum import PaddedNotice
@@ -86,6 +87,16 @@ class Gate:
         """
         with transaction(self._connection):
             self.audit.write("update.released", f"{notice.run_id}:{notice.round}", CLEAR, notice.model_dump_json())
+        self.audit.advance_head()
+
+    def note_evaluation(self, notice: EvaluationNotice) -> None:
+        """Write down an answer about held-out patients before it leaves, after the ledger was charged.
+
+        Raises:
+            UnavailableError: `disk-full`; the answer must not leave then.
+        """
+        with transaction(self._connection):
+            self.audit.write("evaluation.released", notice.run_id, CLEAR, notice.model_dump_json())
         self.audit.advance_head()
 
     def note_summand(self, order: RoundOrder, notice: PaddedNotice) -> None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from protocol.case import CaseRecord, LegalBasis
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
+from protocol.evaluation import EvaluationOrder
 from protocol.parcel import Parcel, parse_parcel
 from protocol.plan import LabelUse, Purpose, RoundOrder, RunPlan
 from protocol.reading import Language, ReadPost
@@ -49,6 +50,8 @@ class TrainingPolicy(Section):
     period_days: Annotated[int, Field(ge=1, le=36_500)] = 365
     delta: Annotated[float, Field(gt=0, le=1e-3)] = 1e-5
     minimum_cohort: Annotated[int, Field(ge=1)] = 20
+    evaluation: bool = False
+    minimum_held_out: Annotated[int, Field(ge=1)] = 20
     secure_sum: SecureSumUse = SecureSumUse.FORBIDDEN
     secure_sum_colluders: Annotated[int, Field(ge=0, le=500)] = 1
     secure_sum_peers: tuple[Sha256, ...] = ()
@@ -141,6 +144,28 @@ def judge_order(order: RoundOrder, policy: SitePolicy, *, cohort: int, now: date
         (_within(training.hours, now.time()), Code.POLICY_HOURS),
         (_adds_up_as_allowed(order.plan, training), Code.POLICY_SECURE_SUM),
         (cohort >= training.minimum_cohort, Code.COHORT_TOO_SMALL),
+    )
+    return next((Refusal(code=code) for holds, code in checks if not holds), Clearance())
+
+
+def judge_evaluation(order: EvaluationOrder, policy: SitePolicy, *, held_out: int, now: datetime) -> Verdict:
+    """Say whether the site compares a candidate with the present release. The budget is the ledger's to judge.
+
+    A site that takes part in sums only may answer: its noise hides its patients by itself, whoever sees the answer.
+
+    Args:
+        order: What the centre asks.
+        policy: The site's own limits.
+        held_out: Patients with a mask who are never trained on.
+        now: Local time of the site.
+    """
+    training = policy.training
+    checks = (
+        (training.allowed and order.plan.purpose in training.purposes, Code.POLICY_PURPOSE),
+        (order.plan.lineage in training.lineages, Code.POLICY_LINEAGE),
+        (_within(training.hours, now.time()), Code.POLICY_HOURS),
+        (training.evaluation, Code.POLICY_EVALUATION),
+        (held_out >= training.minimum_held_out, Code.COHORT_TOO_SMALL),
     )
     return next((Refusal(code=code) for holds, code in checks if not holds), Clearance())
 

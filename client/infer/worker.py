@@ -25,7 +25,7 @@ from client.infer.surroundings import CONTEXT_TAGS, Surroundings, View
 from client.settings import NodeSettings
 from client.store.files import write_durably
 from client.store.part10 import read_part10
-from client.store.records import Finding, Study, StudyState
+from client.store.records import Finding, ScanInput, Study, StudyState
 from client.store.results import DOCUMENT
 from client.store.studies import StudyStore
 from protocol.case import CaseRecord, LegalBasis
@@ -186,6 +186,8 @@ class Worker:
             return Outcome(study.study_key, StudyState.RECEIVED)
         if self._surroundings is not None and view is not None:
             self._surroundings.keep(study.study_key, view)
+        if result.scan.stack is not None:
+            self._store.note_input(study.study_key, _input_of(result, result.scan.stack.slices[0].manufacturer))
         log.info("study.measured", extra={"study": study.study_key, "release": finding.model_release})
         return Outcome(study.study_key, StudyState.MEASURED, document=json.loads(finding.document))
 
@@ -241,3 +243,8 @@ class Worker:
 
     def _give_up(self, study_key: str) -> Outcome:
         return self._refuse(self._store.study(study_key), Code.NODE_FAULT)
+
+
+def _input_of(result: Result, maker: str) -> ScanInput:
+    volume, lungs = result.scan.volume, result.measurement.lungs
+    return ScanInput(maker, round(volume.spacing_mm[0], 2), round(float(volume.hu[lungs > 0].mean()), 1))

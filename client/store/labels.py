@@ -7,7 +7,17 @@ from pathlib import Path
 from client.settings import NodeSettings
 from client.store.database import transaction
 from client.store.files import adopt
-from client.store.records import EarlierLabel, Label, Loss, MaskLabel, SignedScores, TrainingCase, ZoneLabel, ZonePoints
+from client.store.records import (
+    EarlierLabel,
+    HeldOutCase,
+    Label,
+    Loss,
+    MaskLabel,
+    SignedScores,
+    TrainingCase,
+    ZoneLabel,
+    ZonePoints,
+)
 from client.store.results import CT, EARLIER, LUNGS
 from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError
@@ -23,6 +33,16 @@ AND study.study_key NOT IN (SELECT study_key FROM label)
 ORDER BY 2, 1
 """
 """A study with a mask is never trained on by its zone scores, not even where the mask itself does not count."""
+
+_HELD_OUT = """
+SELECT study.study_key, subject_key, sha256, COALESCE(sex, '') AS sex, COALESCE(age_band, '') AS age_band, COALESCE(maker, '') AS maker
+FROM label JOIN study USING (study_key) LEFT JOIN study_context USING (study_key) LEFT JOIN study_input USING (study_key)
+WHERE held_out = 1 AND label.grid = study.grid AND subject_key NOT IN (SELECT subject_key FROM withdrawn_subject)
+AND subject_key NOT IN (SELECT subject_key FROM label JOIN study USING (study_key) WHERE held_out = 0)
+AND subject_key NOT IN (SELECT subject_key FROM zone_label JOIN study USING (study_key) WHERE held_out = 0)
+ORDER BY subject_key, received_at, study.study_key
+"""
+"""Masks only: zone scores are placed by a network, which would be judged by its own hand. Nobody of whom another study may be trained on."""
 
 _KEEP_SCORES = """
 INSERT INTO zone_label SELECT :study, study.grid, :reader, :points, model_release,
@@ -183,6 +203,21 @@ class Labels:
                 lungs_path=self._settings.studies / row["study_key"] / LUNGS, label=self._label(row),
             )
             for row in rows
+        ]  # fmt: skip
+
+    def held_out_cases(self) -> list[HeldOutCase]:
+        """Return the studies with a mask of patients who are held out altogether, for each patient the newest last."""
+        return [
+            HeldOutCase(
+                TrainingCase(
+                    subject_key=row["subject_key"], study_key=row["study_key"],
+                    volume_path=self._settings.studies / row["study_key"] / CT,
+                    lungs_path=self._settings.studies / row["study_key"] / LUNGS,
+                    label=MaskLabel(self.path(row["study_key"]), row["sha256"]),
+                ),
+                row["sex"], row["age_band"], row["maker"],
+            )
+            for row in self._connection.execute(_HELD_OUT)
         ]  # fmt: skip
 
     def _label(self, row: sqlite3.Row) -> MaskLabel | ZoneLabel:

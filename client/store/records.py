@@ -186,3 +186,22 @@ class TrainingCase:
     volume_path: Path
     lungs_path: Path
     label: MaskLabel | ZoneLabel
+
+
+@dataclass(frozen=True, slots=True)
+class ScanInput:
+    """What a scanner gave: its maker as the header says (0008,0070), the spacing of slices, the mean of the lung's Hounsfield units."""
+
+    maker: str
+    slice_mm: float
+    lung_hu: float
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutCase:
+    """A study with a mask whose patient is never trained on; sex and age in the words of `protocol.case`, the maker as the header says."""
+
+    case: TrainingCase
+    sex: str
+    age_band: str
+    maker: str

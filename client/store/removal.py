@@ -158,6 +158,7 @@ class Remover:
                 "drawn_mask",
                 "zone_label",
                 "study_context",
+                "study_input",
                 "context_due",
                 "study_name",
                 "expired",

@@ -19,6 +19,7 @@ from client.store.records import (
     Finding,
     InstanceKeys,
     Quarantined,
+    ScanInput,
     Study,
     StudyState,
 )
@@ -219,6 +220,14 @@ class StudyStore:
                 (grid, study.study_key),
             )
         return True
+
+    def note_input(self, study_key: str, scan: ScanInput) -> None:
+        """Write down what the scanner gave, for groups of held-out patients and to see scans change; it never leaves as it is."""
+        with transaction(self._connection) as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO study_input SELECT study_key, ?, ?, ? FROM study WHERE study_key = ? AND grid IS NOT NULL",
+                (scan.maker, scan.slice_mm, scan.lung_hu, study_key),
+            )
 
     def settle_refused(self, study: Study, code: Code, withdrawal: Finding | None = None) -> bool:
         """Refuse a study with `code`; where it had been measured before, `withdrawal` takes the place of its finding.

@@ -157,6 +157,12 @@ CREATE TABLE IF NOT EXISTS study_context (
     doubts TEXT NOT NULL,
     concluded_at REAL NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS study_input (
+    study_key TEXT PRIMARY KEY,
+    maker TEXT NOT NULL,
+    slice_mm REAL NOT NULL,
+    lung_hu REAL NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS tombstone (
     study_key TEXT PRIMARY KEY,
     subject_key TEXT NOT NULL,

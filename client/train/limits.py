@@ -3,8 +3,12 @@
 from client.gate.policy import TrainingPolicy
 from client.ledger.account import Event
 from client.ledger.store import Limit, Spend
-from protocol.plan import RoundOrder
+from protocol.evaluation import SENSITIVITY
+from protocol.plan import EvaluationPlan, RoundOrder
 from strategies.securesum.grid import charged, grid_of
+
+EVALUATION_ROUND = 0
+"""Under this number of its run an evaluation stands in ledger and audit; rounds of training begin at 1."""
 
 
 def spend_of(order: RoundOrder, *, values: int) -> Spend:
@@ -26,6 +30,12 @@ def spend_of(order: RoundOrder, *, values: int) -> Spend:
         clipping_norm=privacy.clipping_norm,
     )  # fmt: skip
     return Spend(run_id=order.run_id, round=order.round, lineage=order.plan.lineage, event=event)
+
+
+def spend_of_evaluation(run_id: str, lineage: str, plan: EvaluationPlan) -> Spend:
+    """Return what comparing a candidate with the present release costs: one Gaussian mechanism over every held-out patient."""
+    event = Event(noise_multiplier=plan.noise_multiplier, sample_rate=1.0, steps=1, clipping_norm=SENSITIVITY)
+    return Spend(run_id=run_id, round=EVALUATION_ROUND, lineage=lineage, event=event)
 
 
 def limit_of(training: TrainingPolicy) -> Limit:

@@ -18,12 +18,13 @@ from flwr.supercore.runtime import RuntimeHttpClient
 
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
+from protocol.evaluation import EvaluationNotice
 from protocol.plan import UpdateNotice
 from protocol.secure_sum import SecureReply
 from strategies.arrays import Arrays
 from strategies.cadence import Cadence
 from strategies.flower.faults import FAULT_AT_SITE, REFUSED_BY_SITE
-from strategies.message import SECURE_ACTION, unpack_notice, unpack_reply, weight_bytes
+from strategies.message import SECURE_ACTION, unpack_evaluated, unpack_notice, unpack_reply, weight_bytes
 from strategies.securesum.pads import Words
 
 T = TypeVar("T")
@@ -61,6 +62,8 @@ class Manner(Generic[T]):
 
 UPDATES: Manner[tuple[UpdateNotice, Arrays]] = Manner("train", unpack_notice)
 SECURE: Manner[tuple[SecureReply, Words | None]] = Manner(f"train.{SECURE_ACTION}", unpack_reply)
+
+EVALUATIONS: Manner[EvaluationNotice] = Manner("evaluate", unpack_evaluated)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,19 @@ from flwr.app import Context, RecordDict
 from protocol.codes import Code
 from protocol.secure_sum import SecureQuestion, SecureReply, SignedView, View
 from server import app as app_module
-from server.app import main, way_to_secrets, way_to_sites
+from server.app import main, way_to_scores, way_to_secrets, way_to_sites
 from server.run import COMPLETED, RunFolder
-from strategies.arrays import Arrays
+from strategies.arrays import Arrays, arrays_sha256
 from strategies.flower import questions
-from strategies.message import pack_notice, pack_reply, unpack_order, unpack_question
+from strategies.message import (
+    pack_evaluated,
+    pack_notice,
+    pack_reply,
+    unpack_evaluation,
+    unpack_order,
+    unpack_question,
+)
+from tests.fakes.evaluations import an_evaluation_order, evaluated_by
 from tests.fakes.rounds import SITES, an_order, answer_to, weights
 from tests.fakes.superlink import RUN_NUMBER, MemorySuperLink, within_a_task
 
@@ -57,6 +65,30 @@ def test_a_site_that_never_enrolled_is_absent_and_the_others_are_asked() -> None
     answers = dict(carry(an_order(), weights(), (NORTH, SOUTH)))
     assert answers[SOUTH] is Code.NODE_ABSENT
     assert not isinstance(answers[NORTH], Code)
+
+
+class Comparing(MemorySuperLink):
+    """Every site compares as it was asked."""
+
+    def push_messages(self, messages):  # type: ignore[no-untyped-def]
+        messages = list(messages)
+        ids = super().push_messages(messages)
+        for message in messages:
+            assert message.metadata.message_type == "evaluate"
+            node = message.metadata.dst_node_id
+            order, candidate = unpack_evaluation(message.content)
+            assert arrays_sha256(candidate) == order.candidate_sha256
+            self.reply(node, pack_evaluated(evaluated_by(order, SITES[node - 11])))
+        return ids
+
+
+def test_a_candidate_and_its_order_go_to_the_sites_and_their_answers_come_back() -> None:
+    superlink = Comparing()
+    carry = way_to_scores(superlink, {NORTH: 11, SOUTH: 12})
+    order = an_evaluation_order()
+    answers = dict(carry(order, weights(3.0), SITES))
+    assert answers == {NORTH: evaluated_by(order, NORTH), SOUTH: evaluated_by(order, SOUTH), WEST: Code.NODE_ABSENT}
+    assert set(superlink.asked) == {11, 12}
 
 
 class Signing(MemorySuperLink):

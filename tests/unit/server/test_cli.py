@@ -20,6 +20,7 @@ from server.catalogue import Catalogue
 from server.settings import load_settings
 from strategies.flower.fleet import RunState
 from tests.fakes.centre_home import free_port
+from tests.fakes.evaluations import an_evaluation
 from tests.unit.server.test_run import SCORES
 from tests.unit.server.test_training import MemoryFleet
 
@@ -432,6 +433,35 @@ def test_promote_and_roll_back(call: Call, home: Path, monkeypatch: pytest.Monke
     assert shelf.weights("ggo@2") == shelf.weights("ggo@0")
 
 
+def test_an_override_is_written_down_before_the_release_leaves(
+    call: Call, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = MemoryRegistry([], UnavailableError(Code.PEER_UNREACHABLE))
+    monkeypatch.setattr(runtime, "open_registry", lambda _: registry)
+    monkeypatch.setattr(runtime.getpass, "getuser", lambda: "ada")
+    shelf = runtime.open_catalogue(load_settings(home))
+    other(shelf, evaluation=an_evaluation(Code.WORSE_THAN_PRESENT))
+    refused = call("catalogue", "promote", "ggo@1", "--json")
+    assert (refused.code, refused.document["code"]) == (4, "worse-than-present")
+    assert call("catalogue", "list", "--json").document["overrides"] == []
+    despite = ("catalogue", "promote", "ggo@1", "--despite", "worse-than-present")
+    assert call(*despite).code == 5
+    written = call("catalogue", "list", "--json").document["overrides"]
+    assert [(one["release"], one["code"], one["who"]) for one in written] == [("ggo@1", "worse-than-present", "ada")]
+    registry.refusal = None
+    assert call(*despite, "--json").document == {"ok": True, "promoted": "ggo@1", "despite": "worse-than-present"}
+    assert "ggo@1 was promoted in spite of worse-than-present by ada" in call("catalogue", "list").out
+
+
+def test_there_is_nothing_to_override_where_nothing_refuses(
+    call: Call, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "open_registry", lambda _: MemoryRegistry([]))
+    other(runtime.open_catalogue(load_settings(home)))
+    assert call("catalogue", "promote", "ggo@1", "--despite", "worse-than-present").code == 2
+    assert call("catalogue", "list", "--json").document["overrides"] == []
+
+
 def test_what_the_registry_does_not_take_is_not_promoted(
     call: Call, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -449,7 +479,7 @@ def test_what_the_registry_does_not_take_is_not_promoted(
     assert call("catalogue", "rollback", "--json").document["promoted"] == "ggo@2", "three attempts are one release"
 
 
-def other(shelf: Catalogue) -> None:
+def other(shelf: Catalogue, **more: Any) -> None:
     shelf.add(
         b"other",
         lineage="ggo",
@@ -460,4 +490,5 @@ def other(shelf: Catalogue) -> None:
         sites=0,
         epsilon_max=None,
         scores=None,
+        **more,
     )

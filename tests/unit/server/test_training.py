@@ -22,6 +22,7 @@ from server.tally import Said
 from server.training import PATIENCE_SECONDS, Trainer, check_plan, phantom_measure, read_plan, summary
 from strategies.arrays import Arrays
 from strategies.flower.fleet import ConnectedNode, RunState
+from tests.fakes.evaluations import an_evaluated_plan
 from tests.fakes.outcomes import code_of
 from tests.fakes.rounds import SITES, a_plan, answer_to, weights
 
@@ -132,6 +133,33 @@ def test_a_run_becomes_a_signed_release(desk: Desk) -> None:
     assert desk.fleet.started == [(BUNDLE.content, BUNDLE.sha256, {"run-dir": str(run.path)})]
     assert desk.fleet.stopped == []
     assert run.flower_run() == 101
+
+
+def test_what_the_sites_said_of_the_result_is_signed_with_it(desk: Desk) -> None:
+    run = desk.trainer.begin(an_evaluated_plan())
+    name = desk.trainer.run(run).manifest.name
+    evaluation = desk.catalogue.signed(name).manifest.evaluation
+    assert evaluation is not None
+    assert (evaluation.present, evaluation.reason) == (
+        "ggo@0",
+        Code.EVALUATION_MISSED,
+    )  # nobody there compares anything
+    assert summary(run, name)["evaluation"]["reason"] == "evaluation-missed"
+    assert desk.said[-1].startswith("evaluation: 0 sites compared")
+
+
+def test_a_release_without_an_evaluation_in_its_plan_has_none(desk: Desk) -> None:
+    run, name = desk.train()
+    assert desk.catalogue.signed(name).manifest.evaluation is None
+    assert summary(run, name)["evaluation"] is None
+
+
+def test_a_planned_evaluation_that_is_gone_gives_no_release(desk: Desk) -> None:
+    run = desk.trainer.begin(an_evaluated_plan())
+    (run.path / "present.json").unlink()
+    with pytest.raises(InvalidInputError, match="lacks the evaluation"):
+        desk.trainer.run(run)
+    assert desk.catalogue.names() == ["ggo@0"]
 
 
 def test_every_checkpoint_is_measured_and_told_once(desk: Desk) -> None:

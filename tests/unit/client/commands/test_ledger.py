@@ -90,6 +90,21 @@ def test_a_ledger_that_was_changed_says_so(home: Path) -> None:
     assert document(home, exit_code=4)["code"] == "audit-broken"
 
 
+def test_a_plan_with_an_evaluation_costs_that_too(home: Path) -> None:
+    compared = (
+        PLAN.replace('["northport"]', '["northport", "southbay"]').format(rounds=1)
+        + "[evaluation]\nnoise_multiplier = 1.0\n"
+    )
+    (home / "plan.toml").write_text(compared, encoding="utf-8")
+    said = document(home, "--plan", str(home / "plan.toml"), exit_code=4)["plan"]
+    assert (said["would_pass"], said["rounds_within_budget"]) == (False, 1)  # 6.5 is enough for the round alone
+    (home / "policy.toml").write_text("[training]\nepsilon_total = 20\nepsilon_per_run = 20\n", encoding="utf-8")
+    one = Event(noise_multiplier=1.0, sample_rate=1.0, steps=1, clipping_norm=5**0.5)
+    said = document(home, "--plan", str(home / "plan.toml"))["plan"]
+    assert said["would_pass"]
+    assert said["epsilon_of_run"] == epsilon([EVENT, one], 1e-5)
+
+
 def test_what_a_plan_of_sums_would_cost_covers_rounding(home: Path) -> None:
     sums = PLAN.replace('["northport"]', '["northport", "southbay", "westhill"]').replace(
         "steps_per_round = 3", "steps_per_round = 1"

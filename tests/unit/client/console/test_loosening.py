@@ -32,6 +32,8 @@ LOOSER = [
     ({"training": {"period_days": 364}}, "training.period_days"),
     ({"training": {"delta": 1e-4}}, "training.delta"),
     ({"training": {"minimum_cohort": 19}}, "training.minimum_cohort"),
+    ({"training": {"evaluation": True}}, "training.evaluation"),
+    ({"training": {"minimum_held_out": 19}}, "training.minimum_held_out"),
     ({"training": {"secure_sum": "allowed"}}, "training.secure_sum"),
     ({"training": {"secure_sum_colluders": 0}}, "training.secure_sum_colluders"),
     ({"sharing": {"cases": True}}, "sharing.cases"),

@@ -75,6 +75,10 @@ def test_a_complete_study_is_measured_kept_and_offered(home: Home, store: StudyS
     key = send(home, store, chest_series())
     assert worker_of(home, store, gate).step()
     assert store.study(key).state is StudyState.MEASURED
+    given = store._connection.execute("SELECT * FROM study_input WHERE study_key = ?", (key,)).fetchone()
+    assert given["maker"] == chest_series().dataset(0).get("Manufacturer", "")
+    assert -1000 < given["lung_hu"] < -300
+    assert given["slice_mm"] > 0
     names = {path.name for path in store.folder(key).iterdir()}
     assert names == {
         "ct.nii.gz",

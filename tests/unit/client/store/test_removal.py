@@ -85,6 +85,7 @@ def left_of(home: Home, key: str) -> list[str]:
         "label",
         "study_name",
         "study_context",
+        "study_input",
         "context_due",
         "expectation",
         "hold",
