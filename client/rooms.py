@@ -26,8 +26,9 @@ from client.settings import NodeSettings
 from client.store import tables
 from client.store.context import ContextStore
 from client.store.database import connect
+from client.store.monitoring import MonitorBook
 from client.store.studies import StudyStore
-from protocol.errors import UnavailableError
+from protocol.errors import InvalidInputError, UnavailableError
 
 if TYPE_CHECKING:
     from client.context.desk import ContextDesk
@@ -45,11 +46,15 @@ if TYPE_CHECKING:
     from client.pacs.pull import Puller
     from client.pacs.pulled import Pulled
     from client.pacs.send import Sender
+    from client.store.records import HeldOutCase
     from client.store.removal import Remover
     from client.store.retention import Housekeeper
+    from client.train.cohort import Cohort
     from client.train.evaluation import SiteEvaluator
+    from client.train.monitor import Monitor
     from client.train.secure import SecureTrainer
     from client.train.site import SiteTrainer
+    from models.net import GgoNet
 
 
 def utc_now() -> datetime:
@@ -305,6 +310,68 @@ def open_evaluator(settings: NodeSettings, trainer: "SiteTrainer") -> "SiteEvalu
     )
 
 
+def open_monitor(settings: NodeSettings, gate_: Gate) -> "Monitor":
+    """Return what watches the release in use."""
+    from client.train.monitor import Monitor
+
+    shelf = open_shelf(settings)
+    return Monitor(
+        book=open_monitor_book(settings),
+        releases=lambda: (shelf.current(), shelf.previous()),
+        cases=open_store(settings).labels.held_out_cases,
+        score=_scorer(settings),
+        policy=policy_source(settings),
+        submit=gate_.submit,
+    )
+
+
+def _scorer(settings: NodeSettings) -> "Callable[[str, HeldOutCase], float]":
+    @lru_cache(maxsize=1)
+    def tools() -> "tuple[Cohort, str]":
+        from client.infer.quantify import torch_device
+        from client.train.cohort import Cohort
+
+        device = torch_device(settings.compute.device)
+        return Cohort(settings.prepared, network, device), device
+
+    @lru_cache(maxsize=2)
+    def network(release: str) -> "GgoNet":
+        return open_shelf(settings).net(release)
+
+    def score(release: str, case: "HeldOutCase") -> float:
+        from models.overlap import smoothed_dice
+
+        cohort, device = tools()
+        (patient,) = cohort.patients([case.case])
+        return smoothed_dice(network(release), patient.studies[0], device=device)
+
+    return score
+
+
+def open_monitor_book(settings: NodeSettings) -> MonitorBook:
+    """Return what the node keeps of its releases."""
+    return MonitorBook(connect(settings.database, tables.SCHEMA), time.time)
+
+
+def release_state(settings: NodeSettings) -> dict[str, Any]:
+    """Return how the release in use does here, for `status` and the console; none of it but the word may leave."""
+    from client.train.look import figures_of
+
+    shelf, book = open_shelf(settings), open_monitor_book(settings)
+    cases = open_store(settings).labels.held_out_cases()
+    try:
+        policy = load_policy(settings.policy)
+    except InvalidInputError:  # `doctor` says what is wrong with it
+        policy = SitePolicy()
+    found = figures_of(book, (shelf.current(), shelf.previous()), cases, policy)
+    told = book.told()
+    return {
+        **asdict(found),
+        "drifts": [{**asdict(one), "changed": one.changed} for one in found.drifts],
+        "told": told.standing if told is not None and told.release == found.release else None,
+    }
+
+
 def open_secure_trainer(settings: NodeSettings, trainer: "SiteTrainer") -> "SecureTrainer":
     """Return what takes part in secure summations."""
     from cryptography import x509
@@ -369,6 +436,7 @@ def status_of(settings: NodeSettings) -> dict[str, Any]:
         },
         "certificate": certificate_state(settings) if enrolled else None,
         "model_release": open_shelf(settings).current(),
+        "release": release_state(settings),
         "pacs": pacs_state(settings),
     }
 

@@ -27,6 +27,7 @@ from client.rooms import (
     open_housekeeper,
     open_inbox,
     open_mask_desk,
+    open_monitor,
     open_outgoing,
     open_pseudonyms,
     open_puller,
@@ -94,17 +95,19 @@ def _run_worker(settings: NodeSettings, stop: threading.Event) -> None:
     from client.infer.worker import Worker
 
     masks, housekeeper = open_mask_desk(settings), open_housekeeper(settings)
-    policy = policy_source(settings)
+    policy, border = policy_source(settings), open_gate(settings)
+    monitor = open_monitor(settings, border)
 
     def idle() -> None:
         masks.step()
         housekeeper.tidy()
+        monitor.step()
 
     Worker(
         open_store(settings),
         open_shelf(settings),
         settings,
-        open_gate(settings),
+        border,
         legal_basis=lambda: policy().sharing.legal_basis,
         surroundings=open_surroundings(settings),
         last_report=open_outgoing(settings).last_report,

@@ -23,9 +23,17 @@ from protocol.reading import (
     ReportSigned,
 )
 from protocol.release import ReleaseAnnounced
+from protocol.standing import ReleaseStanding
 
 Parcel = Annotated[
-    CaseRecord | ReadPost | ReadOpened | ReportReceipt | ReadDelivered | ReadAcknowledged | ReadWithdrawn,
+    CaseRecord
+    | ReadPost
+    | ReadOpened
+    | ReportReceipt
+    | ReadDelivered
+    | ReadAcknowledged
+    | ReadWithdrawn
+    | ReleaseStanding,
     Field(discriminator="kind"),
 ]
 Notice = Annotated[

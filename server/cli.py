@@ -98,7 +98,10 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
             typer.echo(f"{part:10} {state}")
         for site in document["sites"] or []:
             typer.echo(f"site {site['site']}: {'connected' if site['connected'] else 'not connected'}")
-        typer.echo(f"bundle     {document['bundle_sha256']}\nrelease    {document['promoted']}")
+        said = ", ".join(f"{count} {word}" for word, count in (document["standings"] or {}).items() if count)
+        typer.echo(
+            f"bundle     {document['bundle_sha256']}\nrelease    {document['promoted']}{f' (sites: {said})' if said else ''}"
+        )
 
 
 @app.command()

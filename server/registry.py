@@ -12,8 +12,10 @@ from protocol.enrolment import SiteEntry
 from protocol.errors import FederationError, UnavailableError, error_for
 from protocol.release import SignedManifest
 from protocol.shape import canonical_json
+from protocol.standing import Standing
 
 _SECONDS = 20.0
+_STANDINGS: TypeAdapter[dict[str, dict[Standing, int]]] = TypeAdapter(dict[str, dict[Standing, int]])
 _SITES: TypeAdapter[list[SiteEntry]] = TypeAdapter(list[SiteEntry])
 
 
@@ -51,6 +53,16 @@ class Registry:
         """Return every site, active or not."""
         try:
             return _SITES.validate_json(self._call("GET", "/v1/sites"))
+        except ValidationError as error:
+            raise UnavailableError(
+                Code.PEER_UNREACHABLE,
+                f"{self._origin} answers, but not as a registry of this version. Update both sides.",
+            ) from error
+
+    def standings(self) -> dict[str, dict[Standing, int]]:
+        """Return for each release how many sites say of it that it is steady, to be watched, or worse."""
+        try:
+            return _STANDINGS.validate_json(self._call("GET", "/v1/models/standings"))
         except ValidationError as error:
             raise UnavailableError(
                 Code.PEER_UNREACHABLE,

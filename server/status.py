@@ -11,6 +11,7 @@ from typing import Any
 from cryptography import x509
 
 from protocol.errors import FederationError
+from protocol.standing import Standing
 from server.bundle import make_bundle
 from server.catalogue import described
 from server.home import SERVERS, SIGNING_KEYS
@@ -37,6 +38,7 @@ def status_of(settings: CentreSettings) -> dict[str, Any]:
         "bundle_sha256": make_bundle().sha256,
         "releases": [described(catalogue.signed(name), promoted=name == promoted) for name in catalogue.names()],
         "promoted": promoted,
+        "standings": _standings(settings, promoted) if running else None,
     }
 
 
@@ -55,6 +57,18 @@ def _sites(settings: CentreSettings) -> list[dict[str, Any]] | None:
         {"site": e.site, "region": e.region, "active": e.active, "connected": e.active and e.site in online}
         for e in entries
     ]
+
+
+def _standings(settings: CentreSettings, promoted: str) -> dict[str, int] | None:
+    """Return how many sites say what of the promoted release, by word; None if the registry does not answer. Who says it is not shown."""
+    registry = open_registry(settings)
+    try:
+        said = registry.standings().get(promoted, {})
+    except FederationError:
+        return None
+    finally:
+        registry.close()
+    return {word.value: said.get(word, 0) for word in Standing}
 
 
 @dataclass(frozen=True, slots=True)

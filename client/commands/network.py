@@ -243,12 +243,23 @@ def _tell_status(document: dict[str, Any]) -> None:
         f"outbox    {document['outbox']} waiting, {len(document['parked'])} parked by the centre",
         f"link      {'connected' if link['connected'] else 'not connected'}, last heard {link['heard'] or 'never'}",
         *_certificate_lines(document["certificate"]),
-        f"model     {document['model_release']}",
+        *_release_lines(document["release"]),
         *_pacs_lines(document["pacs"]),
         *(f"  {name:<10} {state}" for name, state in document["parts"].items()),
         *(_study_line(study) for study in document.get("by_study", ())),
     ]
     typer.echo("\n".join(lines))
+
+
+def _release_lines(release: dict[str, Any]) -> list[str]:
+    """Say how the release in use does here; a figure that is not known yet is left out."""
+    line = f"model     {release['release']}: {release['standing'] or 'too little known to judge it'}"
+    if release["score"] is not None:
+        line += f"; Dice {release['score']:.3f} on {release['patients']} held-out patients"
+    if release["change"] is not None and release["before"] != release["release"]:
+        line += f", {release['change']:+.3f} against {release['before']}"
+    changed = [one["figure"] for one in release["drifts"] if one["changed"]]
+    return [line, *([f"scans     other than at first: {', '.join(changed)}"] if changed else [])]
 
 
 def _certificate_lines(certificate: dict[str, Any] | None) -> list[str]:

@@ -101,6 +101,7 @@ RULES = {
     "training.secure_sum_colluders": _Rule(_smaller, "fewer colluding sites uncover this site's noise"),
     "training.secure_sum_peers": _Rule(_more_peers, "more keys are taken for those of other hospitals"),
     "sharing.cases": _Rule(_switched_on, "case records leave the hospital"),
+    "sharing.standing": _Rule(_switched_on, "the network learns in one word how the release does here"),
     "reading.posts": _Rule(_switched_on, "reads are posted to the network"),
 }
 """By key: which way is looser. The others say where the hospital is and on which ground it shares, not what it allows."""

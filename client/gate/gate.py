@@ -129,4 +129,6 @@ def _word(verdict: Verdict) -> str:
 
 
 def _subject(parcel: Parcel) -> str:
-    return str(getattr(parcel, "case_id", None) or getattr(parcel, "request_id", "-"))
+    return str(
+        getattr(parcel, "case_id", None) or getattr(parcel, "request_id", None) or getattr(parcel, "release", "-")
+    )

@@ -16,6 +16,7 @@ from protocol.parcel import Parcel, parse_parcel
 from protocol.plan import LabelUse, Purpose, RoundOrder, RunPlan
 from protocol.reading import Language, ReadPost
 from protocol.shape import Lineage, RegionCode, Sha256, Shape, canonical_json
+from protocol.standing import ReleaseStanding
 
 Hours = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-4]):[0-5]\d-([01]\d|2[0-4]):[0-5]\d$")]
 """From-to in the site's local time, such as 20:00-06:00; 00:00-24:00 is always."""
@@ -61,6 +62,7 @@ class SharingPolicy(Section):
     """What may leave for the registry."""
 
     cases: bool = False
+    standing: bool = False
     legal_basis: LegalBasis = LegalBasis.PUBLIC_HEALTH_LAW
 
 
@@ -117,6 +119,8 @@ def judge(parcel: Parcel, policy: SitePolicy) -> Verdict:
     What concerns a read that the hospital posted earlier may always leave; stopping it half-way would strand the reader.
     """
     if isinstance(parcel, CaseRecord) and not policy.sharing.cases and not parcel.withdrawn:
+        return Refusal(code=Code.POLICY_SHARING)
+    if isinstance(parcel, ReleaseStanding) and not policy.sharing.standing:
         return Refusal(code=Code.POLICY_SHARING)
     if isinstance(parcel, ReadPost) and not policy.reading.posts:
         return Refusal(code=Code.POLICY_SHARING)

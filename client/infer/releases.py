@@ -62,6 +62,10 @@ class ReleaseShelf:
         """Return the name of the release in use."""
         return self._shelved().name
 
+    def previous(self) -> str:
+        """Return the name of the release that was in use before."""
+        return self._shelved().previous
+
     def load(self) -> Model:
         """Return the release in use, or the one before if its files do not verify any more.
 

@@ -159,6 +159,7 @@ class Remover:
                 "zone_label",
                 "study_context",
                 "study_input",
+                "held_out_score",
                 "context_due",
                 "study_name",
                 "expired",

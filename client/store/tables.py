@@ -163,6 +163,19 @@ CREATE TABLE IF NOT EXISTS study_input (
     slice_mm REAL NOT NULL,
     lung_hu REAL NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS held_out_score (
+    release TEXT NOT NULL,
+    study_key TEXT NOT NULL,
+    label_sha256 TEXT NOT NULL,
+    score REAL,
+    PRIMARY KEY (release, study_key)
+) STRICT;
+CREATE TABLE IF NOT EXISTS told_standing (
+    version INTEGER PRIMARY KEY,
+    release TEXT NOT NULL,
+    standing TEXT NOT NULL,
+    told_at REAL NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS tombstone (
     study_key TEXT PRIMARY KEY,
     subject_key TEXT NOT NULL,

@@ -10,10 +10,12 @@ from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from protocol.release import SignedManifest
 from protocol.shape import ReleaseName
+from protocol.standing import Standing
 from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
 from registry_api.people.roles import Role
 from registry_api.promoted.service import publish
 from registry_api.promoted.shelf import CHUNK_BYTES
+from registry_api.promoted.standings import standings
 
 router = APIRouter(prefix="/v1")
 
@@ -42,6 +44,14 @@ def create_model(
         session, signed, _chunks(weights.file), shelf=runtime.shelf, key=runtime.release_public, now=runtime.clock()
     )
     return Published(name=signed.manifest.name, sites=told)
+
+
+@router.get("/models/standings")
+def read_standings(
+    session: SessionDep, _: Annotated[Caller, require(Role.SERVICE)]
+) -> dict[ReleaseName, dict[Standing, int]]:
+    """Return for each release how many active sites say of it that it is steady, to be watched, or worse."""
+    return standings(session)
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:

@@ -16,6 +16,7 @@ from protocol.parcel import parse_parcel
 from registry_api.cases.service import accept_case
 from registry_api.database import Database
 from registry_api.link.tables import ParcelRow
+from registry_api.promoted.standings import accept_standing
 from registry_api.reading import service as reading
 
 Receiver = Callable[[Session, str, Any, datetime], None]
@@ -29,6 +30,7 @@ RECEIVERS: dict[str, Receiver] = {
     "read-delivered": reading.accept_delivered,
     "read-acknowledged": reading.accept_acknowledged,
     "read-withdrawn": reading.accept_withdrawn,
+    "release-standing": accept_standing,
 }
 
 _ENVELOPE_ID = re.compile(r"[0-9a-f]{32}")

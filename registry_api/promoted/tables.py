@@ -7,6 +7,18 @@ from sqlmodel import Field, SQLModel
 from registry_api.database import UtcDateTime
 
 
+class StandingRow(SQLModel, table=True):
+    """The last word of a site about the release that it uses. A word, never a number."""
+
+    __tablename__ = "release_standings"
+
+    site: str = Field(primary_key=True, foreign_key="sites.site")
+    release: str = Field(index=True)
+    standing: str
+    version: int
+    received_at: datetime = Field(sa_type=UtcDateTime)
+
+
 class PromotedRow(SQLModel, table=True):
     """A promoted release. `signed_manifest` is the canonical JSON that nodes verify."""
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, StringConstraints, ValidationError
 
-from protocol import enrolment, evaluation, parcel, plan, reading, release, secure_sum
+from protocol import enrolment, evaluation, parcel, plan, reading, release, secure_sum, standing
 from protocol.case import CaseRecord
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
@@ -28,7 +28,7 @@ def union_members(alias: object) -> tuple[type[Shape], ...]:
 
 def all_shapes() -> list[type[Shape]]:
     found: list[type[Shape]] = []
-    for module in (parcel, reading, release, plan, enrolment, secure_sum, evaluation):
+    for module in (parcel, reading, release, plan, enrolment, secure_sum, evaluation, standing):
         found += [v for v in vars(module).values() if isinstance(v, type) and issubclass(v, Shape) and v is not Shape]
     return sorted(set(found), key=lambda shape: shape.__name__)
 

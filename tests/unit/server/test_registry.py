@@ -97,6 +97,18 @@ def test_sites_are_asked_for_with_the_service_token(registry: Registry, server: 
     assert {name.lower(): value for name, value in headers.items()}["authorization"] == "Bearer the-token"
 
 
+def test_how_a_release_does_is_asked_for_as_counts(registry: Registry, server: Server) -> None:
+    server.body = b'{"ggo@1": {"steady": 3, "worse": 1}}'
+    assert registry.standings() == {"ggo@1": {"steady": 3, "worse": 1}}
+    assert server.seen[0][:2] == ("GET", "/v1/models/standings")
+
+
+@pytest.mark.parametrize("body", [b"[]", b'{"ggo@1": {"splendid": 1}}', b"<html>"])
+def test_counts_that_are_none_are_refused(registry: Registry, server: Server, body: bytes) -> None:
+    server.body = body
+    assert code_of(registry.standings) is Code.PEER_UNREACHABLE
+
+
 def test_it_answers_or_not(registry: Registry, server: Server) -> None:
     assert registry.answers()
     server.status = 503

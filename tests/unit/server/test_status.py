@@ -12,6 +12,7 @@ import pytest
 from protocol.codes import Code
 from protocol.enrolment import SiteEntry
 from protocol.errors import UnavailableError
+from protocol.standing import Standing
 from server import status
 from server.bundle import make_bundle
 from server.parts import PARTS, RUNNING, PartState, only_supervisor, write_parts
@@ -104,6 +105,11 @@ class Answering:
             ConnectedNode(3, "west", online=True, public_key=b""),
         ]
 
+    def standings(self) -> dict[str, dict[Standing, int]]:
+        if self.silent:
+            raise UnavailableError(Code.PEER_UNREACHABLE)
+        return {"ggo@0": {Standing.STEADY: 2, Standing.WORSE: 1}, "ggo@7": {Standing.WATCH: 5}}
+
     def close(self) -> None:
         self.closed += 1
 
@@ -131,15 +137,23 @@ def test_a_running_centre_says_which_sites_are_connected(
     ]  # fmt: skip
     assert document["pids"] == {"superlink": 1, "registry": 2, "fleet": 3}
     assert document["bundle_sha256"] == make_bundle().sha256
-    assert answering.closed == 2
+    assert answering.closed == 3
+
+
+def test_it_says_how_many_sites_say_what_of_the_promoted_release_and_not_which(
+    settings: CentreSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = status_with(settings, monkeypatch, Answering())
+    assert document["standings"] == {"steady": 2, "watch": 0, "worse": 1}
 
 
 def test_a_part_that_does_not_answer_leaves_the_sites_unknown(
     settings: CentreSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answering = Answering(silent=True)
-    assert status_with(settings, monkeypatch, answering)["sites"] is None
-    assert answering.closed == 2
+    document = status_with(settings, monkeypatch, answering)
+    assert (document["sites"], document["standings"]) == (None, None)
+    assert answering.closed == 3
 
 
 def test_a_centre_that_is_starting_asks_nobody(settings: CentreSettings, monkeypatch: pytest.MonkeyPatch) -> None:

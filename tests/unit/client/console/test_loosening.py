@@ -37,6 +37,7 @@ LOOSER = [
     ({"training": {"secure_sum": "allowed"}}, "training.secure_sum"),
     ({"training": {"secure_sum_colluders": 0}}, "training.secure_sum_colluders"),
     ({"sharing": {"cases": True}}, "sharing.cases"),
+    ({"sharing": {"standing": True}}, "sharing.standing"),
     ({"reading": {"posts": True}}, "reading.posts"),
 ]  # fmt: skip
 

@@ -23,6 +23,7 @@ from protocol.case import CaseRecord
 from protocol.codes import Code
 from protocol.plan import LabelUse, PrivacyPlan, Purpose, RoundOrder, RunPlan, SecureSumPlan
 from protocol.shape import canonical_json
+from protocol.standing import ReleaseStanding, Standing
 from tests.fakes.parcels import a_case, a_claim, a_post, an_opening
 
 SUMS = SecureSumPlan(dropouts=0, colluders=1)
@@ -53,6 +54,13 @@ def test_without_a_word_of_the_site_nothing_leaves(parcel: Any) -> None:
 def test_a_withdrawal_and_the_course_of_a_posted_read_may_always_leave() -> None:
     assert isinstance(judge(a_case(withdrawn=True), SitePolicy()), Clearance)
     assert isinstance(judge(an_opening(), SitePolicy()), Clearance)
+
+
+def test_a_word_on_a_release_leaves_only_where_the_site_shares_it() -> None:
+    word = ReleaseStanding(release="ggo@1", standing=Standing.STEADY, version=1)
+    assert judge(word, SitePolicy()) == Refusal(code=Code.POLICY_SHARING)
+    assert judge(word, SitePolicy(sharing=SharingPolicy(cases=True))) == Refusal(code=Code.POLICY_SHARING)
+    assert judge(word, SitePolicy(sharing=SharingPolicy(standing=True))) == Clearance()
 
 
 def test_cases_leave_when_the_site_shares_them() -> None:

@@ -86,6 +86,7 @@ def left_of(home: Home, key: str) -> list[str]:
         "study_name",
         "study_context",
         "study_input",
+        "held_out_score",
         "context_due",
         "expectation",
         "hold",
