@@ -24,6 +24,7 @@ class Contact:
     """What is known of the link."""
 
     heard: datetime | None
+    """When the centre was last heard; none if never, or if it has shut the node out since."""
     connected: bool
 
 
@@ -47,6 +48,12 @@ class ContactBook:
         self._noted_s = 0
         self._note(connected=False, heard_s=None)
 
+    def shut_out(self) -> None:
+        """Note that the centre does not let this node in: whatever was heard of it before counts for nothing from now on."""
+        self._noted_s = 0
+        with transaction(self._connection):
+            self._connection.execute("UPDATE contact SET heard_s = NULL, connected = 0")
+
     def read(self) -> Contact:
         """Return what is known."""
         row = self._connection.execute("SELECT heard_s, connected FROM contact").fetchone()
@@ -56,7 +63,7 @@ class ContactBook:
         return Contact(heard=heard, connected=bool(row["connected"]))
 
     def last_heard(self) -> datetime | None:
-        """Return when the centre was last heard of; `None` if never."""
+        """Return when the centre was last heard of; `None` if never, or if it has shut the node out since."""
         return self.read().heard
 
     def _note(self, *, connected: bool, heard_s: int | None) -> None:

@@ -22,6 +22,9 @@ from protocol.parcel import parse_notice
 UNKNOWN = "unknown"
 """Kind of a notice that is none of the shapes: kept, so that the centre need not send it for ever, and settled as `bad-shape`."""
 
+_SHUT_OUT = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED)
+"""What the centre answers a node whose site was revoked or enrolled again: readers' sessions end with it, not only after a silence."""
+
 _CHANNEL = (
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -120,6 +123,8 @@ class LinkClient:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+                if call.done() and await call.code() in _SHUT_OUT:
+                    self._contact.shut_out()
                 call.cancel()
             for task in done:
                 task.result()
@@ -143,7 +148,9 @@ class LinkClient:
             TimeoutError: After too long a silence.
         """
         while True:
-            frame = await asyncio.wait_for(call.read(), self._pace.silence)
+            # `wait_for` of Python 3.11 loses a cancellation that meets a frame; this does not.
+            async with asyncio.timeout(self._pace.silence):
+                frame = await call.read()
             if not isinstance(frame, CentreFrame):  # grpc.aio.EOF
                 log.info("link.closed")
                 return

@@ -19,7 +19,7 @@ SILENCE_S = 300
 """Without word from the centre for so long, revocations could be on their way: no grant counts."""
 
 LastHeard = Callable[[], datetime | None]
-"""When the link last had word from the centre; None if never."""
+"""When the link last had word from the centre; None if never, or if the centre has shut the node out since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Sessions:
         if heard is None or self._book.now_s() - heard.timestamp() > SILENCE_S:
             raise UnavailableError(
                 Code.PEER_UNREACHABLE,
-                "The hospital has had no word from the centre for five minutes, so no grant counts. Try again later.",
+                "The hospital has had no word from the centre for five minutes, or is shut out of the network, so no grant counts. Try again later.",
             )
 
     def _approved(self, jkt: Thumbprint) -> str:

@@ -11,12 +11,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from client.gate import renewals
 from client.gate.backoff import Backoff
+from client.gate.keys import load_certificate
 from client.gate.renew import RenewalPace, Renewer
 from client.gate.renewals import RenewalBook
-from client.gate.trust import CERTIFICATE, NODE_KEY, keep_reply
+from client.gate.trust import CENTRE, CERTIFICATE, NODE_KEY, keep_reply, load_centre
 from client.store.database import connect
 from client.store.files import write_durably
 from protocol.enrolment import EnrolReply, EnrolRequest
+from protocol.shape import canonical_json
 from registry_api.enrolment.authority import serial_hex
 from registry_api.enrolment.invites import create_invite
 from registry_api.enrolment.sites import admitted, enrol, revoke_site
@@ -122,6 +124,10 @@ class EnrolledNode:
     def trust(self) -> Path:
         return self.folder / "trust"
 
+    def know(self, **changes: str) -> None:
+        """Let the node have been told of other addresses of the centre."""
+        write_durably(self.trust / CENTRE, canonical_json(load_centre(self.trust).model_copy(update=changes)))
+
     def enrol(self, *, days_ago: float = 0.0) -> None:
         """Join by the centre's clock of so many days ago; certificates live 30 days."""
         self.centre.clock.by = -timedelta(days=days_ago)
@@ -145,8 +151,6 @@ class EnrolledNode:
         return (self.trust / CERTIFICATE).read_bytes()
 
     def serial(self) -> str:
-        from client.gate.keys import load_certificate
-
         return serial_hex(load_certificate(self.trust / CERTIFICATE).serial_number)
 
     def _note(self) -> None:

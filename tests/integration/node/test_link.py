@@ -23,7 +23,7 @@ from client.gate.policy import ReadingPolicy, SharingPolicy, SitePolicy
 from client.gate.trust import Identity
 from client.store.database import connect
 from protocol.codes import Code
-from protocol.link_pb2 import Envelope, Verdict
+from protocol.link_pb2 import CentreFrame, Envelope, Heartbeat, Verdict
 from protocol.shape import canonical_json
 from tests.fakes.link_server import LinkCentre
 from tests.fakes.outcomes import code_of
@@ -268,3 +268,29 @@ def test_weights_that_cannot_be_had_now_are_asked_for_later(centre: LinkCentre, 
         centre.start()
     fetch = lambda: fetch_weights(centre.address, centre.identity(), sha256="0" * 64, size=10)  # noqa: E731
     assert code_of(fetch) is Code.PEER_UNREACHABLE
+
+
+def test_a_stream_ends_when_it_is_told_to_also_if_a_frame_comes_in_that_moment(node: Node) -> None:
+    """Otherwise the link would listen on, with nobody speaking, until the silence is over."""
+
+    class Line:
+        def __init__(self) -> None:
+            self.frames = [asyncio.get_running_loop().create_future() for _ in range(2)]
+            self.reads = 0
+
+        async def read(self) -> CentreFrame:
+            self.reads += 1
+            return await self.frames[self.reads - 1]
+
+    async def meet() -> int:
+        client = LinkClient(node.gate().outbox, node.inbox(), node.contact(), woken=lambda: None, pace=Pace())
+        line = Line()
+        listening = asyncio.create_task(client._listen(line))
+        await asyncio.sleep(0.05)
+        line.frames[0].set_result(CentreFrame(heartbeat=Heartbeat()))
+        listening.cancel()
+        await asyncio.wait({listening}, timeout=2)
+        assert listening.cancelled()
+        return line.reads
+
+    assert asyncio.run(meet()) == 1

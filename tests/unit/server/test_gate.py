@@ -14,11 +14,17 @@ from protocol.codes import Code
 from protocol.enrolment import SiteEntry
 from protocol.errors import FederationError, UnavailableError
 from server import gate
+from server.fleet import HOLD_SECONDS
 from server.gate import follow, serve_fleet
-from server.roster import Roster
+from server.reconcile import Reconciler
+from server.roster import REFRESH_SECONDS, STALE_SECONDS, Roster
 from server.settings import CentreSettings
+from strategies.flower.fleet import ConnectedNode, key_bytes
+from tests.fakes.centre_home import supernode_key
 from tests.fakes.outcomes import code_of
+from tests.unit.server.test_reconcile import Keys
 
+PROMISE_SECONDS = 60
 NORTH = SiteEntry(site="north", region="XA", supernode_key=None, active=True, certificate_serials=("ab" * 16,))
 
 
@@ -75,6 +81,23 @@ def test_the_roster_hears_also_while_the_superlink_is_away(monkeypatch: pytest.M
     script = Script([lambda: [NORTH]])
     monkeypatch.setattr(script, "apply", lambda _: silence())
     assert followed(script, monkeypatch).site_of("ab" * 16) == "north"
+
+
+def test_at_the_first_look_after_a_revocation_way_and_key_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = supernode_key()
+    member = NORTH.model_copy(update={"supernode_key": key})
+    keys = Keys(held={7: ConnectedNode(7, "north", online=True, public_key=key_bytes(key))})
+    script = Script([lambda: [member], lambda: [member.model_copy(update={"active": False})]])
+    reconciler = Reconciler(keys)  # type: ignore[arg-type] # of a fleet it needs no more
+    monkeypatch.setattr(script, "apply", reconciler.apply)
+    assert followed(script, monkeypatch).site_of("ab" * 16) is None
+    assert (keys.calls, keys.held) == (["unregister north"], {})
+
+
+def test_whatever_answers_or_not_a_revoked_site_is_out_within_a_minute() -> None:
+    """A look, and the longest time that a question may be held; or a registry that does not answer at all."""
+    assert REFRESH_SECONDS + HOLD_SECONDS < PROMISE_SECONDS / 2
+    assert STALE_SECONDS <= PROMISE_SECONDS
 
 
 # Starting.

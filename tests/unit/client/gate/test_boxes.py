@@ -67,6 +67,19 @@ def test_the_last_contact_survives_a_loss(border: Border) -> None:
     assert border.contact.read().connected
 
 
+def test_a_centre_that_shuts_the_node_out_takes_its_word_back(border: Border) -> None:
+    border.contact.shut_out()  # before any word
+    assert border.contact.last_heard() is None
+    border.contact.heard()
+    border.contact.shut_out()
+    assert border.contact.last_heard() is None
+    assert not border.contact.read().connected
+    border.contact.lost()
+    assert border.contact.last_heard() is None
+    border.contact.heard()
+    assert border.contact.last_heard() == border.now
+
+
 @given(st.integers(1, 1000), st.floats(0, 1, exclude_max=True))
 def test_backoff_grows_to_its_ceiling(failures: int, chance: float) -> None:
     backoff = Backoff(first=0.5, ceiling=30.0)
