@@ -61,6 +61,23 @@ def issue_server(authority: Authority, *, part: str, host_name: str, now: dateti
     return certificate_pem(certificate) + certificate_pem(authority.certificate), private_pem(key)
 
 
+def reissue(authority: Authority, leaf: x509.Certificate, now: datetime) -> x509.Certificate:
+    """Return a server's certificate again, for the same key and names, with a life that begins now and is as long, within the authority's."""
+    ends = now - _CLOCK_SKEW + (leaf.not_valid_after_utc - leaf.not_valid_before_utc)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(leaf.subject)
+        .issuer_name(authority.certificate.subject)
+        .public_key(leaf.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _CLOCK_SKEW)
+        .not_valid_after(min(ends, authority.certificate.not_valid_after_utc))
+    )
+    for extension in leaf.extensions:
+        builder = builder.add_extension(extension.value, critical=extension.critical)
+    return builder.sign(authority.key, hashes.SHA256())
+
+
 def certificate_pem(certificate: x509.Certificate) -> bytes:
     """Return a certificate as PEM."""
     return certificate.public_bytes(serialization.Encoding.PEM)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,6 +72,7 @@ def run(
     from server.gate import serve_fleet
     from server.logs import start_logging
     from server.parts import FLEET
+    from server.renewal import renew_servers
     from server.runtime import open_fleet, open_registry
     from server.supervise import Supervisor
 
@@ -81,6 +83,7 @@ def run(
     if only:
         asyncio.run(serve_fleet(settings, open_registry(settings), open_fleet(settings)))
     else:
+        renew_servers(settings.home / "pki", datetime.now(UTC))
         Supervisor(settings).run()
 
 

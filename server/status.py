@@ -20,6 +20,10 @@ from server.runtime import open_catalogue, open_fleet, open_registry
 from server.settings import CentreSettings
 
 _SOON = timedelta(days=30)
+_REMEDIES = (
+    "Start the centre anew: it renews what its own authority has signed.",
+    "Plan a new network authority: every site must enrol again.",
+)
 _LEAST_FREE_BYTES = 2 * 1024**3
 
 
@@ -100,7 +104,7 @@ def _certificates(settings: CentreSettings, now: datetime) -> Iterator[Finding]:
         except (OSError, ValueError):
             yield Finding(what, well=False, advice=f"{path} is missing or damaged. Restore it from a backup.")
             continue
-        yield Finding(what, ends - now > _SOON, f"It ends on {ends:%Y-%m-%d}. Plan its replacement.")
+        yield Finding(what, ends - now > _SOON, f"It ends on {ends:%Y-%m-%d}. {_REMEDIES[name == 'ca']}")
 
 
 def _secrets(settings: CentreSettings) -> Iterator[Finding]:

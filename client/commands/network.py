@@ -162,11 +162,13 @@ def studies_of(store: "StudyStore") -> list[dict[str, Any]]:
 
 def _supervise(context: typer.Context, stop: threading.Event) -> None:
     from client.commands.supervisor import Supervisor, part_command, refuse_taken_ports
+    from client.gate.own_tls import renew_own_servers
     from client.gate.policy_file import load_policy
     from client.gate.proxy import adopt_proxy
     from client.gate.trust import is_enrolled
     from client.logs import start_logging
     from client.parts import is_running, parts_of
+    from client.rooms import utc_now
     from client.settings import load_settings
 
     home, level = home_of(context), log_level_of(context)
@@ -174,6 +176,7 @@ def _supervise(context: typer.Context, stop: threading.Event) -> None:
     adopt_proxy(settings.network.proxy)
     load_policy(settings.policy)
     start_logging(settings.logs, "node", level)
+    renew_own_servers(settings.keys, utc_now())
     if not is_running(home):
         refuse_taken_ports(settings, enrolled=is_enrolled(settings.trust))
     if not is_enrolled(settings.trust):

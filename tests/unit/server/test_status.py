@@ -58,7 +58,7 @@ def test_what_is_missing_damaged_or_open_is_named_with_what_to_do(settings: Cent
 def test_a_certificate_that_ends_soon_is_told(settings: CentreSettings) -> None:
     found = ill(settings, NOW + timedelta(days=825 - 29))
     assert {finding.what.split()[0] for finding in found} == {"registry.pem", "fleet.pem", "superlink.pem"}
-    assert all("Plan its replacement" in finding.advice for finding in found)
+    assert all("Start the centre anew" in finding.advice for finding in found)
 
 
 def test_little_room_is_told(settings: CentreSettings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,90 @@
+"""The certificates of the node's own servers, made young again when the node starts: by the hospital's own authority, for the same keys and names."""
+
+import logging
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from client.gate.certificate import renewal_time
+from client.gate.keys import GATEWAY_CA, GATEWAY_CA_KEY, GATEWAY_CERTIFICATE, INSIDE_CERTIFICATE
+from client.store.files import write_durably
+
+_SKEW = timedelta(hours=1)
+
+log = logging.getLogger(__name__)
+
+
+def renew_own_servers(keys: Path, now: datetime) -> list[str]:
+    """Give gateway and forwarder a new certificate for their keys, where two thirds of the present one's life are over.
+
+    A certificate of another authority is one that the hospital has put there, and is left alone; so is everything if the authority's key
+    is kept elsewhere, or a file cannot be read: `doctor` says so.
+
+    Returns:
+        The names of the files that are new.
+
+    Raises:
+        UnavailableError: `disk-full`; what was there stays then.
+    """
+    authority, key = _first(keys / GATEWAY_CA), _key(keys / GATEWAY_CA_KEY)
+    if authority is None or key is None:
+        return []
+    renewed = []
+    for name in (GATEWAY_CERTIFICATE, INSIDE_CERTIFICATE):
+        leaf = _first(keys / name)
+        if leaf is None or now < renewal_time(leaf) or not _is_signed_by(leaf, authority):
+            continue
+        write_durably(keys / name, _pem(_reissued(leaf, authority, key, now)) + _pem(authority))
+        log.info("certificate.renewed", extra={"file": name})
+        renewed.append(name)
+    return renewed
+
+
+def _reissued(
+    leaf: x509.Certificate, authority: x509.Certificate, key: ec.EllipticCurvePrivateKey, now: datetime
+) -> x509.Certificate:
+    """Return the same certificate with a life that begins now and is as long, within its authority's."""
+    life = leaf.not_valid_after_utc - leaf.not_valid_before_utc
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(leaf.subject)
+        .issuer_name(leaf.issuer)
+        .public_key(leaf.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _SKEW)
+        .not_valid_after(min(now - _SKEW + life, authority.not_valid_after_utc))
+    )
+    for extension in leaf.extensions:
+        builder = builder.add_extension(extension.value, critical=extension.critical)
+    return builder.sign(key, hashes.SHA256())
+
+
+def _first(path: Path) -> x509.Certificate | None:
+    try:
+        return x509.load_pem_x509_certificates(path.read_bytes())[0]
+    except (OSError, ValueError):
+        return None
+
+
+def _key(path: Path) -> ec.EllipticCurvePrivateKey | None:
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError):
+        return None
+    return key if isinstance(key, ec.EllipticCurvePrivateKey) else None
+
+
+def _is_signed_by(leaf: x509.Certificate, authority: x509.Certificate) -> bool:
+    try:
+        leaf.verify_directly_issued_by(authority)
+    except (InvalidSignature, ValueError, TypeError):
+        return False
+    return True
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
