@@ -1,63 +1,27 @@
 """What `acinus-node doctor` looks at. Each check says what it found and, if that is wrong, what to do."""
 
-import asyncio
 import shutil
-import ssl
 import stat
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from client.commands import tls
+from client.commands import outward, tls
+from client.commands.check import Check, Look, looked
 from client.commands.supervisor import can_listen, ports_of
 from client.gate.certificate import renewal_time
-from client.gate.enrol import reach
 from client.gate.keys import INSIDE_CERTIFICATE, load_certificate, supernode_public
 from client.gate.policy_file import load_policy
-from client.gate.proxy import adopt_proxy, dial, proxy_for
-from client.gate.trust import CA, CERTIFICATE, NODE_KEY, client_context, is_enrolled, load_centre
+from client.gate.proxy import adopt_proxy
+from client.gate.trust import CERTIFICATE, NODE_KEY, is_enrolled, load_centre
 from client.parts import is_running
 from client.settings import NodeSettings, load_settings
 from client.store.encryption import encryption_of
 from protocol.codes import MEANINGS, Code
-from protocol.errors import FederationError, InvalidInputError, RefusedError, UnavailableError, error_for
+from protocol.errors import InvalidInputError, RefusedError, UnavailableError
 
 _WARN_DAYS = 7
 _RENEWAL_TAKES = timedelta(minutes=10)
-_SKEW_SECONDS = 60
-_CONNECT_SECONDS = 5.0
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at. `code` is none if it is as it should be."""
-
-    name: str
-    said: str
-    code: Code | None = None
-    advice: bool = False
-    """Worth a look, but nothing fails because of it."""
-
-    @property
-    def holds(self) -> bool:
-        """Whether nothing has to be fixed."""
-        return self.code is None
-
-    @property
-    def exit_code(self) -> int:
-        """The exit code of the failure's family; 0 without one."""
-        return 0 if self.code is None else error_for(self.code).exit_code
-
-    def line(self) -> str:
-        """Return the check for a person."""
-        sign = "✗" if not self.holds else "!" if self.advice else "✓"
-        return f"{sign} {self.name:<12} {self.said}"
-
-    def as_json(self) -> dict[str, object]:
-        """Return the check for a script."""
-        return {"name": self.name, "ok": self.holds, "advice": self.advice, "code": self.code, "said": self.said}
 
 
 def examine(home: Path) -> list[Check]:
@@ -68,21 +32,13 @@ def examine(home: Path) -> list[Check]:
     """
     settings = load_settings(home)
     adopt_proxy(settings.network.proxy)
-    looks: list[Callable[[NodeSettings], Check]] = [
-        _policy, _keys, _callers, _receiver_tls, _gateway_certificate, _pacs_tls, _ports, _disk, _encryption, _audit, _model, _device, _enrolment,
+    looks: list[Look] = [
+        _policy, _keys, _callers, _receiver_tls, _gateway_certificate, _pacs_tls, outward.pacs_dicomweb, outward.pacs_dimse, _ports, _disk,
+        _encryption, _audit, _model, _device, _enrolment,
     ]  # fmt: skip
-    checks = [Check("settings", f"{home}/node.toml is in order")]
-    checks += [_looked(look, settings) for look in looks]
     if is_enrolled(settings.trust):
-        checks += [_looked(look, settings) for look in (_certificate, _registry, _centre_ports)]
-    return checks
-
-
-def _looked(look: Callable[[NodeSettings], Check], settings: NodeSettings) -> Check:
-    try:
-        return look(settings)
-    except FederationError as error:
-        return Check(look.__name__.strip("_").replace("_", " "), str(error), error.code)
+        looks += [_certificate, outward.proxy, outward.registry, outward.centre_ports, outward.admission]
+    return [Check("settings", f"{home}/node.toml is in order"), *(looked(look, settings) for look in looks)]
 
 
 def _policy(settings: NodeSettings) -> Check:
@@ -129,7 +85,7 @@ def _receiver_tls(settings: NodeSettings) -> Check:
 
 
 def _gateway_certificate(settings: NodeSettings) -> Check:
-    _validity("inside", settings.keys / INSIDE_CERTIFICATE, "Make a new node home, or a new one under gateway-ca.pem.")
+    _validity("inside", settings.keys / INSIDE_CERTIFICATE, "Start the node anew: `acinus-node run` renews it.")
     days = tls.gateway_days(settings)
     return Check("gateway", f"valid for {days} days", advice=days < _WARN_DAYS)
 
@@ -231,49 +187,3 @@ def _enrolment(settings: NodeSettings) -> Check:
         return Check("enrolment", "not enrolled: `acinus-node enrol INVITE`", advice=True)
     centre = load_centre(settings.trust)
     return Check("enrolment", f"{centre.site} in {centre.region}, registry {centre.registry}")
-
-
-def _registry(settings: NodeSettings) -> Check:
-    """Ask the registry, and compare clocks: grants and certificates live by the minute."""
-    centre = load_centre(settings.trust)
-    theirs = reach(centre.registry, settings.trust / CA)
-    if theirs is None:
-        return Check("registry", f"{centre.registry} answers")
-    skew = abs((datetime.now(UTC) - theirs).total_seconds())
-    if skew > _SKEW_SECONDS:
-        raise UnavailableError(
-            Code.NODE_FAULT, f"this machine's clock differs from the centre's by {skew:.0f} s. Set it by NTP."
-        )
-    return Check("registry", f"{centre.registry} answers; clocks agree")
-
-
-def _centre_ports(settings: NodeSettings) -> Check:
-    """Open TLS to link and fleet gateway under the node's certificate, by the way that the node will take.
-
-    Raises:
-        UnavailableError: `peer-unreachable`, with what is in the way.
-    """
-    centre = load_centre(settings.trust)
-    context = client_context(settings.trust, settings.keys)
-    for address in (centre.link_address, centre.fleet_address):
-        asyncio.run(_reach(address, context))
-    proxy = proxy_for(centre.link_address.rpartition(":")[0])
-    way = f"through the proxy {proxy.host}:{proxy.port}" if proxy is not None else "directly"
-    return Check("centre", f"link {centre.link_address} and fleet {centre.fleet_address} can be reached {way}")
-
-
-async def _reach(address: str, context: ssl.SSLContext) -> None:
-    host, _, port = address.rpartition(":")
-    try:
-        _, writer = await asyncio.wait_for(dial(host, int(port), context), _CONNECT_SECONDS)
-    except ssl.SSLError as error:
-        raise UnavailableError(
-            Code.PEER_UNREACHABLE,
-            f"who answers at {address} is not the centre, or does not know this node. A proxy or firewall that opens TLS "
-            "must leave this name alone.",
-        ) from error
-    except (OSError, TimeoutError) as error:
-        raise UnavailableError(
-            Code.PEER_UNREACHABLE, f"no connection to {address}. Let firewall and proxy pass it outwards."
-        ) from error
-    writer.close()

@@ -26,19 +26,12 @@ def add_to(app: typer.Typer) -> None:
 
 @group.command()
 def check(context: typer.Context, as_json: Json = False) -> None:
-    """Ask the PACS for one study over DICOMweb and open the way on which findings go; nothing is fetched or sent."""
+    """Ask the PACS for one study over DICOMweb, and echo on the way on which findings go; nothing is fetched or sent."""
     with answering(as_json=as_json):
-        from client.pacs.lines import CStoreLine
-        from client.pacs.peer import Peer
+        from client.pacs.reach import reach_dicomweb, reach_dimse
 
-        settings, tried = _settings_of(context), []
-        if settings.pacs.dicomweb:
-            with Peer(settings.pacs, settings.home) as peer:
-                peer.search("studies", [("limit", "1")])
-            tried.append("dicomweb")
-        if settings.pacs.send == "c-store":
-            with CStoreLine(settings):
-                tried.append("c-store")
+        settings, ways = _settings_of(context), (("dicomweb", reach_dicomweb), ("c-store", reach_dimse))
+        tried = [name for name, reach in ways if reach(settings)]
         if not tried:
             raise InvalidInputError(Code.BAD_SETTING, "No PACS is set up. Fill in [pacs] in node.toml.")
         say_json({"ok": True, "answered": tried}) if as_json else remark(f"The PACS answers: {', '.join(tried)}.")

@@ -23,6 +23,7 @@ from client.gate.renewals import RenewalBook
 from client.gate.trust import CERTIFICATE, NEXT, Identity, load_centre, load_identity
 from client.store.files import disk_faults, settle_folder, write_durably
 from protocol.codes import Code
+from protocol.enrolment import Address
 from protocol.errors import FederationError, RefusedError, UnavailableError, error_for
 from protocol.link_pb2 import SigningRequest, TakenUp
 from protocol.link_pb2_grpc import LinkStub
@@ -139,8 +140,7 @@ class Renewer:
     async def _show(self, further: Identity) -> None:
         if self._checked(further.certificate.decode("ascii", "replace")).not_valid_after_utc <= self._clock():
             raise RefusedError(Code.FORBIDDEN, "The further certificate has expired before it was used.")
-        async with self._channel(further) as channel:
-            await _answer(LinkStub(channel).TakeUp(TakenUp(), timeout=_SECONDS))  # type: ignore[no-untyped-call] # generated
+        await take_up(load_centre(self._trust).link_address, further)
 
     def _checked(self, pem: str) -> x509.Certificate:
         authority = load_identity(self._trust, self._keys).ca.decode("ascii", "replace")
@@ -149,6 +149,17 @@ class Renewer:
 
     def _channel(self, identity: Identity) -> grpc.aio.Channel:
         return grpc.aio.secure_channel(load_centre(self._trust).link_address, credentials(identity))
+
+
+async def take_up(address: Address, identity: Identity) -> None:
+    """Show the centre a certificate. Under one that was taken up before, this asks only whether the node is let in.
+
+    Raises:
+        RefusedError: `forbidden` if the centre does not let it in.
+        UnavailableError: `peer-unreachable`.
+    """
+    async with grpc.aio.secure_channel(address, credentials(identity)) as channel:
+        await _answer(LinkStub(channel).TakeUp(TakenUp(), timeout=_SECONDS))  # type: ignore[no-untyped-call] # generated
 
 
 async def _answer(call: Awaitable[Reply]) -> Reply:
@@ -164,9 +175,7 @@ async def _answer(call: Awaitable[Reply]) -> Reply:
             code = Code(error.details() or "")
         except ValueError:
             code = Code.PEER_UNREACHABLE
-        raise error_for(
-            code, _SAID.get(code, "The centre did not renew the node's certificate; the node asks again.")
-        ) from error
+        raise error_for(code, _SAID.get(code, "The centre's link does not answer now; the node asks again.")) from error
 
 
 _SAID = {

@@ -4,7 +4,7 @@ import logging
 import secrets
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -24,7 +24,13 @@ from client.settings import NodeSettings, PacsSettings
 from protocol.codes import Code
 from protocol.errors import RefusedError, UnavailableError
 
-_CLASSES = (SegmentationStorage, ComprehensiveSRStorage, SecondaryCaptureImageStorage)
+CLASSES = {
+    "seg": SegmentationStorage,
+    "sr": ComprehensiveSRStorage,
+    "picture": SecondaryCaptureImageStorage,
+}
+"""The SOP class of each kind of object that `[pacs] objects` may name."""
+
 _SUCCESS, _WARNING, _OUT_OF_RESOURCES = 0x0000, 0xB000, 0xA700
 _NOT_NOW = {0x0110, 0x0213}
 _DUPLICATE, _CANNOT_UNDERSTAND = 0x0111, 0xC000
@@ -51,8 +57,7 @@ class CStoreLine:
     """C-STORE over one association."""
 
     def __init__(self, settings: NodeSettings) -> None:
-        self._pacs, self._own_title = settings.pacs, settings.dicom.ae_title
-        self._home = settings.home
+        self._settings = settings
         self._association: Association | None = None
 
     def __enter__(self) -> Self:
@@ -63,27 +68,7 @@ class CStoreLine:
                 other's certificate, or the PACS speaks no TLS there.
             UnavailableError: `peer-unreachable`, `missing-certificate`.
         """
-        logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # it logs headers
-        entity = AE(ae_title=self._own_title)
-        entity.acse_timeout, entity.connection_timeout = _ACSE_SECONDS, _ACSE_SECONDS
-        entity.dimse_timeout = entity.network_timeout = self._pacs.timeout_seconds
-        for sop_class in _CLASSES:
-            entity.add_requested_context(sop_class, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-        context = tls_context(self._pacs, self._home) if self._pacs.tls else None
-        opened = entity.associate(
-            self._pacs.host, self._pacs.port, ae_title=self._pacs.ae_title,
-            tls_args=None if context is None else (context, self._pacs.host),
-        )  # fmt: skip
-        if opened.is_rejected:
-            raise RefusedError(
-                Code.PEER_REFUSED,
-                "The PACS rejects the association. Name this node's AE title there, or correct [pacs].",
-            )
-        if not opened.is_established:
-            if context is not None:
-                refuse_untrusted(self._pacs, context)
-            raise _unreachable()
-        self._association = opened
+        self._association = associate(self._settings, CLASSES.values())
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -109,6 +94,37 @@ class CStoreLine:
         if "Status" not in answer:
             raise _unreachable()
         return judged(int(answer.Status))
+
+
+def associate(settings: NodeSettings, classes: Iterable[str]) -> Association:
+    """Return an open association with the PACS for some SOP classes, uncompressed.
+
+    Raises:
+        RefusedError: `peer-refused` if the PACS does not know this node; `peer-untrusted` if either side does not take the
+            other's certificate, or the PACS speaks no TLS there.
+        UnavailableError: `peer-unreachable`, `missing-certificate`.
+    """
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # it logs headers
+    pacs = settings.pacs
+    entity = AE(ae_title=settings.dicom.ae_title)
+    entity.acse_timeout, entity.connection_timeout = _ACSE_SECONDS, _ACSE_SECONDS
+    entity.dimse_timeout = entity.network_timeout = pacs.timeout_seconds
+    for sop_class in classes:
+        entity.add_requested_context(sop_class, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+    context = tls_context(pacs, settings.home) if pacs.tls else None
+    opened = entity.associate(
+        pacs.host, pacs.port, ae_title=pacs.ae_title,
+        tls_args=None if context is None else (context, pacs.host),
+    )  # fmt: skip
+    if opened.is_rejected:
+        raise RefusedError(
+            Code.PEER_REFUSED, "The PACS rejects the association. Name this node's AE title there, or correct [pacs]."
+        )
+    if not opened.is_established:
+        if context is not None:
+            refuse_untrusted(pacs, context)
+        raise _unreachable()
+    return opened
 
 
 class StowLine:
