@@ -3,11 +3,15 @@
 import asyncio
 from typing import Any
 
+import httpx
 import pytest
 from uvicorn import Config
 from uvicorn.server import ServerState
 
+from protocol.enrolment import SiteEntry
+from server.fleet import PREFIX, FleetGateway
 from server.peer import PEER_SERIAL, PeerProtocol, peer_serial
+from server.roster import Roster
 
 
 class Transport(asyncio.Transport):
@@ -19,6 +23,7 @@ class Transport(asyncio.Transport):
         )
         self._certificate = certificate
         self.written = b""
+        self.closed = False
 
     def getpeercert(self) -> dict[str, Any] | None:
         return self._certificate
@@ -27,7 +32,10 @@ class Transport(asyncio.Transport):
         self.written += bytes(data)
 
     def is_closing(self) -> bool:
-        return False
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
 
 
 @pytest.mark.parametrize(
@@ -64,3 +72,33 @@ def test_every_request_on_a_line_carries_the_serial_of_its_handshake() -> None:
 
     asyncio.run(talk())
     assert seen == [("/a", "ab"), ("/b", "ab"), ("/a", None), ("/b", None)]
+
+
+@pytest.mark.parametrize(
+    ("serial", "closed"), [("0AB", True), ("0CD", False)], ids=["the earlier one", "the present one"]
+)
+def test_a_line_under_an_earlier_certificate_is_closed_after_its_whole_answer(serial: str, *, closed: bool) -> None:
+    """The next request comes on a new line, under the new certificate; nothing of this one is cut."""
+    roster = Roster()
+    roster.hear(
+        [SiteEntry(site="north", region="XA", supernode_key=None, active=True, certificate_serials=("cd" + "0" * 14, "ab" + "0" * 14))]
+    )  # fmt: skip
+    transport = Transport({"serialNumber": serial + "0" * 14})
+
+    async def talk() -> None:
+        answer = httpx.MockTransport(lambda _: httpx.Response(200, content=b"the whole answer"))
+        async with httpx.AsyncClient(base_url="https://superlink", transport=answer) as superlink:
+            gateway = FleetGateway(roster, superlink, limit_bytes=1000)
+            config = Config(gateway, http=PeerProtocol, ws="none", lifespan="off", log_config=None)
+            config.load()
+            state = ServerState()
+            protocol = PeerProtocol(config, state, {})
+            protocol.connection_made(transport)
+            request = f"POST {PREFIX}push-object HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n"
+            protocol.data_received(request.encode())
+            await asyncio.gather(*state.tasks)
+
+    asyncio.run(talk())
+    assert transport.written.startswith(b"HTTP/1.1 200")
+    assert transport.written.endswith(b"the whole answer")
+    assert transport.closed is closed
