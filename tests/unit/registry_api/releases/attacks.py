@@ -17,15 +17,18 @@ from tests.unit.registry_api.releases.tables_of_studies import RULE, Protection,
 
 WEEK = "2026-W08"
 REPEATS = 20
+REVISIONS = 4
+"""So often a release may revise a week."""
 Chances = tuple[float, float]
 Bounds = Mapping[Key, tuple[int, int]]
 
 
 @dataclass(frozen=True)
 class World:
-    """Two releases of one week: between them a single study came or went. The attacker knows the rule and both releases."""
+    """Releases of one week, each a single study from the next. The attacker knows the rule and all of them."""
 
-    before: Week
+    earlier: tuple[Week, ...]
+    """The last one before `after` first."""
     after: Week
     protection: Protection
     rule: Rule = RULE
@@ -37,24 +40,21 @@ class World:
         return self.protection(self.after.tallies, self.after.lines, RULE)
 
     @cached_property
-    def shown_before(self) -> dict[Key, Cell]:
-        return self.protection(self.before.tallies, self.before.lines, RULE)
-
-    @cached_property
     def bounds(self) -> Bounds:
         return implied(self.shown, self.after.lines, self.rule)
 
     @cached_property
-    def bounds_before(self) -> Bounds:
-        return implied(self.shown_before, self.before.lines, self.rule)
+    def bounds_earlier(self) -> list[Bounds]:
+        shown = ((week, self.protection(week.tallies, week.lines, RULE)) for week in self.earlier)
+        return [implied(cells, week.lines, self.rule) for week, cells in shown]
 
     @cached_property
     def zeros(self) -> Bounds:
         return implied(without_numbers(self.after), self.after.lines, RULE)
 
     @cached_property
-    def zeros_before(self) -> Bounds:
-        return implied(without_numbers(self.before), self.before.lines, RULE)
+    def zeros_earlier(self) -> list[Bounds]:
+        return [implied(without_numbers(week), week.lines, RULE) for week in self.earlier]
 
     @cached_property
     def document(self) -> Document:
@@ -107,12 +107,15 @@ class World:
 
 
 def world_of(seed: int, protection: Protection, *, rule: Rule = RULE) -> World:
-    """Return five hospitals in three regions (so one of them is alone in its own), before and after one study more or less."""
+    """Return five hospitals in three regions (so one of them is alone in its own), and their week in five versions."""
     source = random.Random(seed)
-    studies = random_studies(seed, per_site=(60, 50, 45, 40, 30))
-    after = studies.copy()
-    after[source.choice(sorted(studies))] += source.choice((-1, 1))
-    return World(week_of(studies, regions=3), week_of(+after, regions=3), protection, rule)
+    versions = [random_studies(seed, per_site=(60, 50, 45, 40, 30))]
+    for _ in range(REVISIONS):
+        after = versions[-1].copy()
+        after[source.choice(sorted(after))] += source.choice((-1, 1))
+        versions.append(+after)
+    *earlier, last = (week_of(studies, regions=3) for studies in versions)
+    return World(tuple(reversed(earlier)), last, protection, rule)
 
 
 def without_numbers(week: Week) -> dict[Key, Cell]:
@@ -152,10 +155,10 @@ def overlapping(world: World, key: Key) -> Chances:
 
 
 def release_differences(world: World, key: Key) -> Chances:
-    """Know that one study came or went between two releases: what holds of either narrows the other."""
+    """Know that one study came or went between releases: what holds of either narrows the others."""
     return (
-        _within(_both(world.bounds[key], world.bounds_before.get(key, (0, 0)))),
-        _within(_both(world.zeros[key], world.zeros_before.get(key, (0, 0)))),
+        _within(_all_releases(key, world.bounds, world.bounds_earlier)),
+        _within(_all_releases(key, world.zeros, world.zeros_earlier)),
     )
 
 
@@ -202,9 +205,13 @@ def _within(bounds: tuple[int, int]) -> float:
     return 1 / (bounds[1] - bounds[0] + 1)
 
 
-def _both(now: tuple[int, int], before: tuple[int, int]) -> tuple[int, int]:
-    """Return the bounds of a cell that differs by one at most from what it was."""
-    return max(now[0], before[0] - 1), min(now[1], before[1] + 1)
+def _all_releases(key: Key, now: Bounds, earlier: Sequence[Bounds]) -> tuple[int, int]:
+    """Return the bounds of a cell that differs from what it was by as many studies at most as there were releases in between."""
+    low, high = now[key]
+    for steps, bounds in enumerate(earlier, start=1):
+        before = bounds.get(key, (0, 0))
+        low, high = max(low, before[0] - steps), min(high, before[1] + steps)
+    return low, high
 
 
 ATTACKS: dict[str, tuple[Callable[[World, Key], Chances], str]] = {

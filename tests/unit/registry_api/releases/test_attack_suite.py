@@ -75,7 +75,7 @@ def test_a_format_that_shows_what_another_hides_fails_the_mismatch() -> None:
     def true_count(place, categories):
         return careful.after.count((place, categories)) if (place, categories) in careful.after.tallies else 0
 
-    leaky = World(careful.before, careful.after, protect, formats=careless)
+    leaky = World(careful.earlier, careful.after, protect, formats=careless)
     assert play([leaky], "export mismatch", tries=50).gain > 0.8
 
 
