@@ -5,6 +5,7 @@
     allow.json     the bundles that the site allows, by their SHA-256
     refuse-from    a round from which on its budget is spent
     break          training fails with an exception that quotes a name
+    silent         nothing is said of held-out patients
     hold           training waits until the file is gone; `held` says that it does
     end-after-padding   a round of secure summation in which the whole hospital ends when its padded summand is out
 
@@ -38,17 +39,28 @@ from client.train.peers import Peers, signer_of
 from protocol.codes import Code
 from protocol.enrolment import decode_invite
 from protocol.errors import RefusedError
+from protocol.evaluation import EvaluationNotice, Group, GroupSum
 from protocol.plan import UpdateNotice
 from protocol.secure_sum import Boxes, Circle, PaddedNotice, SecureQuestion, SecureReply, View
 from strategies.arrays import Arrays, arrays_sha256
 from strategies.flower.desk import TaskDesk
-from strategies.message import SECURE_ACTION, pack_notice, pack_reply, unpack_order, unpack_question
+from strategies.message import (
+    SECURE_ACTION,
+    pack_evaluated,
+    pack_notice,
+    pack_reply,
+    unpack_evaluation,
+    unpack_order,
+    unpack_question,
+)
 from strategies.securesum.pads import Words, words_sha256
 from strategies.securesum.step import values_of
 
 NAME = "MUSTERMANN^ERIKA"
 STEP = 1e-4
 EPSILON_PER_ROUND = 0.5
+TOY_GAIN, TOY_CASES = -150, 200
+"""What every toy says of every candidate: worse."""
 
 
 def enrol_toy(home: Path, invite: str) -> str:
@@ -87,7 +99,25 @@ def toy_app(site: str, home: Path, stop: threading.Event) -> ClientApp:
         )  # fmt: skip
         return Message(pack_notice(notice, update), reply_to=message)
 
+    @app.evaluate()
+    def compare(message: Message, context: Context) -> Message:
+        return Message(pack_evaluated(toy_word(site, home, message)), reply_to=message)
+
     return app
+
+
+def toy_word(site: str, home: Path, message: Message) -> EvaluationNotice:
+    """Return what the toy says of any candidate."""
+    order, candidate = unpack_evaluation(message.content)
+    if arrays_sha256(candidate) != order.candidate_sha256:
+        raise RefusedError(Code.SIGNATURE_INVALID)
+    if (home / "silent").exists():
+        raise RefusedError(Code.POLICY_EVALUATION)
+    said = GroupSum(group=Group.ALL, gain=TOY_GAIN, cases=TOY_CASES)
+    return EvaluationNotice(
+        run_id=order.run_id, site=site, candidate_sha256=order.candidate_sha256, present_sha256=order.present_sha256,
+        sums=(said,), epsilon=EPSILON_PER_ROUND, delta=1e-5,
+    )  # fmt: skip
 
 
 class ToyMember:

@@ -93,7 +93,7 @@ class Network:
         """Let every hospital do what it is asked with the bundle of this checkout."""
         self.allow_bundle()
         for site in self.sites.values():
-            for name in ("refuse-from", "break", "hold", "held", "end-after-padding"):
+            for name in ("refuse-from", "break", "hold", "held", "end-after-padding", "silent"):
                 (site.home / name).unlink(missing_ok=True)
 
     def allow_bundle(self) -> None:
