@@ -1,12 +1,26 @@
-"""For all tests: which files share a worker, and no looking for garbage while tests are collected."""
+"""For all tests: where they write, which files share a worker, and no looking for garbage while tests are collected."""
 
 import gc
+import os
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-TOGETHER = ("tests/integration/federation/",)
-"""Folders whose tests share a network of processes: half a minute of work, so they run on one worker."""
+TOGETHER = (
+    ("tests/integration/federation/",),
+    ("tests/integration/imaging/test_faults.py", "tests/integration/imaging/test_power_cut.py"),
+)
+"""What runs on one worker: a network of processes takes half a minute to start, and a mount namespace that one test makes would hold on to
+the disk that another one pulls the plug of."""
+
+MEMORY, LEAST_FREE = Path("/dev/shm"), 6 << 30
+"""Where tests write if that many bytes are free there: thousands of them wait for a disk to say that it has everything, and a seventh of the
+whole time was that. What must survive a power cut is cut off from a file system of its own (`tests/integration/imaging/test_power_cut.py`)."""
+
+if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= LEAST_FREE:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 gc.disable()  # what collection makes lives as long as the process
 
@@ -16,16 +30,24 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Give the memory back when all went well."""
+    written: Path = session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+    if exitstatus == 0 and MEMORY in written.parents and not hasattr(session.config, "workerinput"):
+        shutil.rmtree(written, ignore_errors=True)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep the folders of `TOGETHER` together where files are (`--dist loadfile`)."""
+    """Keep the groups of `TOGETHER` together where files are (`--dist loadfile`)."""
     if config.getvalue("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling
 
     class ByFileOrFolder(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            folder = next((one for one in TOGETHER if nodeid.startswith(one)), None)
-            return folder or super()._split_scope(nodeid)
+            group = next((group for group in TOGETHER if nodeid.startswith(group)), None)
+            return group[0] if group else super()._split_scope(nodeid)
 
     return ByFileOrFolder(config, log)

@@ -45,9 +45,10 @@ from strategies.flower.faults import REFUSED_BY_SITE
 from strategies.flower.fleet import Fleet, build_bundle
 from strategies.flower.questions import Answer, Waiting, ask
 from strategies.message import pack_notice, pack_order
-from tests.fakes.centre_home import free_port, supernode_key
+from tests.fakes.centre_home import supernode_key
 from tests.fakes.linkstate import RealSuperLink
 from tests.fakes.outcomes import code_of
+from tests.fakes.ports import free_port
 from tests.fakes.rounds import a_notice, an_order, weights
 from tests.fakes.superlink import MemorySuperLink, within_a_task
 

@@ -2,7 +2,6 @@
 
 import base64
 import secrets
-import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,11 +11,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 
 SERVICE_TOKEN = "s" * 43
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def make_centre_home(home: Path, *, http_port: int = 8443, link_port: int = 8444, witness: str = "") -> Path:

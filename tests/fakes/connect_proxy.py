@@ -4,7 +4,7 @@ import asyncio
 import threading
 from dataclasses import dataclass, field
 
-from tests.fakes.centre_home import free_port
+from tests.fakes.ports import free_port
 
 
 @dataclass

@@ -25,7 +25,8 @@ from registry_api.enrolment.sites import admitted, enrol, revoke_site
 from registry_api.link.courier import Courier
 from registry_api.link.server import open_link
 from registry_api.runtime import build_runtime
-from tests.fakes.centre_home import free_port, key_pem, make_centre_home, make_csr, supernode_key
+from tests.fakes.centre_home import key_pem, make_centre_home, make_csr, supernode_key
+from tests.fakes.ports import free_port
 
 SITE, SECONDS = "northport", 20.0
 QUICK = RenewalPace(look=0.02, settle=0.02, backoff=Backoff(first=0.02, ceiling=0.1))

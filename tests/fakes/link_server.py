@@ -16,7 +16,8 @@ from client.gate.trust import Identity
 from protocol.link_pb2 import CentreFrame, Chunk, Envelope, Heartbeat, NodeFrame, Verdict, WeightsRequest
 from protocol.link_pb2_grpc import LinkServicer, add_LinkServicer_to_server
 from registry_api.enrolment.authority import Authority
-from tests.fakes.centre_home import free_port, key_pem, make_centre_home, make_csr
+from tests.fakes.centre_home import key_pem, make_centre_home, make_csr
+from tests.fakes.ports import free_port
 
 
 @dataclass

@@ -14,8 +14,9 @@ import httpx
 
 from client.gate.keys import GATEWAY_CA, make_gateway_certificate
 from tests.fakes.ct_series import CtSeries, as_bytes
-from tests.fakes.dicom_peer import answers, free_port, wait_for
+from tests.fakes.dicom_peer import answers, wait_for
 from tests.fakes.front import Front, running_front
+from tests.fakes.ports import free_port
 
 PROGRAM = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin")
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")

@@ -14,8 +14,9 @@ from client.rooms import open_outgoing, open_store
 from client.runtime import run_part
 from client.settings import NodeSettings
 from client.store.studies import StudyStore
-from tests.fakes.dicom_peer import answers, free_port, wait_for
+from tests.fakes.dicom_peer import answers, wait_for
 from tests.fakes.orthanc import PASSWORD, TITLE, USER, Orthanc
+from tests.fakes.ports import free_port
 from tests.unit.client.infer.test_worker import Shelf
 
 TOKEN = "0123456789abcdef0123456789abcdef-a-sender"

@@ -2,9 +2,7 @@
 
 from types import SimpleNamespace
 
-import pytest
-
-from tests.conftest import TOGETHER, pytest_xdist_make_scheduler
+from tests.conftest import pytest_xdist_make_scheduler
 
 
 def scope_of(nodeid: str) -> str:
@@ -14,9 +12,15 @@ def scope_of(nodeid: str) -> str:
     return scope
 
 
-@pytest.mark.parametrize("folder", TOGETHER)
-def test_files_that_share_a_network_share_a_worker(folder: str) -> None:
+def test_files_that_share_a_network_share_a_worker() -> None:
+    folder = "tests/integration/federation/"
     assert scope_of(f"{folder}test_deaths.py::test_a[x]") == scope_of(f"{folder}test_bundles.py::test_b") == folder
+
+
+def test_what_mounts_and_what_pulls_the_plug_share_a_worker() -> None:
+    folder = "tests/integration/imaging/"
+    assert scope_of(f"{folder}test_faults.py::test_a") == scope_of(f"{folder}test_power_cut.py::test_b")
+    assert scope_of(f"{folder}test_killed.py::test_c") == f"{folder}test_killed.py"
 
 
 def test_every_other_file_is_a_portion_of_its_own() -> None:

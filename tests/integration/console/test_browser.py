@@ -5,7 +5,6 @@ Set `ACINUS_PICTURES` to a folder to keep a picture of every page, on a desk and
 
 import os
 import shutil
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from client.staff.roles import GRANTED, Role
 from client.store.records import SignedScores
 from tests.fakes.ct_series import as_bytes, plain_series
 from tests.fakes.node_home import Home
+from tests.fakes.ports import free_port
 from tests.unit.client.console.conftest import FIRST, PASSWORD, Staff
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -78,8 +78,7 @@ class Node:
             staff.hire(name, role)
         staff.hire("everything", *GRANTED)
         self.accounts = staff.accounts
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         console = self.home.settings.console.model_copy(update={"port": port})
         self.settings = self.home.settings.model_copy(update={"console": console})
         self.address = f"https://localhost:{port}"

@@ -21,6 +21,7 @@ from client.gateway.serve import serve
 from client.gateway.viewer import find_bundle
 from protocol.errors import UnavailableError
 from tests.fakes.gateway import GatewayUnderTest
+from tests.fakes.ports import free_port
 
 START_SECONDS = 20
 
@@ -35,13 +36,6 @@ class LiveGateway:
     home: Path
     inside: GatewayUnderTest
     beside: GatewayUnderTest
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def make_certificate(keys: Path) -> Path:

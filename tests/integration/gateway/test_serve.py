@@ -11,7 +11,8 @@ from fastapi import FastAPI
 from client.gateway.serve import serve
 from protocol.codes import Code
 from protocol.errors import UnavailableError
-from tests.integration.gateway.conftest import LiveGateway, free_port, make_certificate
+from tests.fakes.ports import free_port
+from tests.integration.gateway.conftest import LiveGateway, make_certificate
 
 
 @pytest.mark.parametrize("content", [None, b"no certificate"])

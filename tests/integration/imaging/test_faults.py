@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.ct_series import as_bytes, plain_series
-from tests.fakes.dicom_peer import CALLER, answers, free_port, send, wait_for
+from tests.fakes.dicom_peer import CALLER, answers, send, wait_for
 from tests.fakes.node_home import Home
+from tests.fakes.ports import free_port
 from tests.fakes.scans import chest_series
 
 NODE = [sys.executable, "-m", "client.cli"]

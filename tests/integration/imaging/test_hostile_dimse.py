@@ -11,8 +11,9 @@ import pytest
 
 from client.receive import association, doorway, spooling
 from tests.fakes.ct_series import plain_series
-from tests.fakes.dicom_peer import CALLER, echo, free_port, receiving, send, wait_for
+from tests.fakes.dicom_peer import CALLER, echo, receiving, send, wait_for
 from tests.fakes.node_home import Home
+from tests.fakes.ports import free_port
 from tests.fakes.raw_dicom import (
     ABORT,
     ECHO_CONTEXT,

@@ -18,8 +18,9 @@ from pynetdicom import AE
 from client.receive.intake import Intake, take_bytes
 from client.store.records import StudyState
 from tests.fakes.ct_series import CtSeries, as_bytes, plain_series
-from tests.fakes.dicom_peer import CALLER, answers, free_port, wait_for
+from tests.fakes.dicom_peer import CALLER, answers, wait_for
 from tests.fakes.node_home import Home
+from tests.fakes.ports import free_port
 from tests.fakes.scans import chest_series
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -22,8 +22,9 @@ from protocol.codes import Code
 from protocol.errors import UnavailableError
 from tests.fakes.authority import Authority, Identity
 from tests.fakes.ct_series import as_bytes, plain_series
-from tests.fakes.dicom_peer import CALLER, associate, echo, free_port, receiving, send, wait_for
+from tests.fakes.dicom_peer import CALLER, associate, echo, receiving, send, wait_for
 from tests.fakes.node_home import Home
+from tests.fakes.ports import free_port
 
 needs_dcmtk = pytest.mark.skipif(system_program("storescu") is None, reason="dcmtk is not installed")
 

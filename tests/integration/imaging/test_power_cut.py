@@ -20,8 +20,9 @@ import pytest
 from client.receive.intake import Intake
 from client.store.part10 import dataset_sha256
 from tests.fakes.ct_series import as_bytes, plain_series
-from tests.fakes.dicom_peer import CALLER, answers, free_port, wait_for
+from tests.fakes.dicom_peer import CALLER, answers, wait_for
 from tests.fakes.node_home import Home
+from tests.fakes.ports import free_port
 from tests.integration.imaging.test_killed import RECEIVER, kill, send_until_broken, start
 
 _SHUTDOWN, _WITHOUT_LOG = 0x8004587D, 2

@@ -16,8 +16,9 @@ from client.receive.scp import Receiver
 from protocol.codes import Code
 from protocol.errors import UnavailableError
 from tests.fakes.ct_series import as_bytes, plain_series
-from tests.fakes.dicom_peer import CALLER, echo, free_port, receiving, send
+from tests.fakes.dicom_peer import CALLER, echo, receiving, send
 from tests.fakes.node_home import Home
+from tests.fakes.ports import free_port
 
 
 def cut_off(line: socket.socket) -> bool:

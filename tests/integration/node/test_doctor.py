@@ -17,9 +17,10 @@ from client.commands import checkup, outward
 from client.commands.check import Check, Look, looked
 from client.settings import NodeSettings
 from protocol.codes import Code
-from tests.fakes.centre_home import free_port, make_centre_home
+from tests.fakes.centre_home import make_centre_home
 from tests.fakes.connect_proxy import ConnectProxy
 from tests.fakes.enrolled import EnrolledNode, RealLink
+from tests.fakes.ports import free_port
 
 PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy")
 

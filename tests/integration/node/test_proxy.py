@@ -19,10 +19,10 @@ from client.gate.proxy import Proxy, adopt_proxy, dial, proxy_for
 from protocol.codes import Code
 from protocol.errors import InvalidInputError, UnavailableError
 from server.authority import certificate_pem, issue_server, make_authority
-from tests.fakes.centre_home import free_port
 from tests.fakes.connect_proxy import ConnectProxy
 from tests.fakes.link_server import LinkCentre
 from tests.fakes.outcomes import code_of
+from tests.fakes.ports import free_port
 
 HOST = "centre.test"
 VARIABLES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy")

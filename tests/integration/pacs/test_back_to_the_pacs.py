@@ -11,9 +11,10 @@ from bench.peers import system_program
 from client.rooms import open_outgoing, open_puller, open_sender
 from client.settings import PullRule
 from tests.fakes.ct_series import CtSeries, as_bytes, uid
-from tests.fakes.dicom_peer import free_port, wait_for
+from tests.fakes.dicom_peer import wait_for
 from tests.fakes.orthanc import Orthanc
 from tests.fakes.pacs_site import Site
+from tests.fakes.ports import free_port
 from tests.fakes.scans import chest_series
 
 EVERYTHING = {"objects": ["seg", "sr", "picture"]}

@@ -16,7 +16,8 @@ from protocol.codes import Code
 from protocol.errors import FederationError, RefusedError, UnavailableError
 from tests.fakes.authority import Authority, Identity
 from tests.fakes.ct_series import plain_series
-from tests.fakes.dicom_peer import answers, free_port, wait_for
+from tests.fakes.dicom_peer import answers, wait_for
+from tests.fakes.ports import free_port
 
 pytestmark = pytest.mark.skipif(system_program("storescp") is None, reason="dcmtk is not installed")
 

@@ -41,7 +41,8 @@ from registry_api.people import service as people
 from registry_api.runtime import Runtime, build_runtime, raw_key
 from tests.fakes.centre_home import make_centre_home
 from tests.fakes.gateway import SITE, STUDY, OneStudy, write_study
-from tests.integration.gateway.conftest import browser, free_port, listens, make_certificate, wait_for
+from tests.fakes.ports import free_port
+from tests.integration.gateway.conftest import browser, listens, make_certificate, wait_for
 
 __all__ = ["browser"]
 

@@ -23,7 +23,8 @@ from protocol.link_pb2 import CentreFrame, Envelope, NodeFrame
 from protocol.link_pb2_grpc import LinkStub
 from registry_api.database import Database, open_engine
 from registry_api.enrolment.invites import create_invite
-from tests.fakes.centre_home import SERVICE_TOKEN, free_port, key_pem, make_centre_home, make_csr, supernode_key
+from tests.fakes.centre_home import SERVICE_TOKEN, key_pem, make_centre_home, make_csr, supernode_key
+from tests.fakes.ports import free_port
 
 START_SECONDS = 30.0
 

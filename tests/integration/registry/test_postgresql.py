@@ -36,7 +36,8 @@ from registry_api.releases.turn import ADVISORY_KEY, turn
 from registry_api.runtime import load_signing_key
 from registry_api.schema import metadata, migrate
 from registry_api.units.service import ensure_unit
-from tests.fakes.centre_home import free_port, make_centre_home
+from tests.fakes.centre_home import make_centre_home
+from tests.fakes.ports import free_port
 
 NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 RULE = Rule(minimum=10, rounding=5, sites=2, dominance=0.85)

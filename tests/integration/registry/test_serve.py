@@ -18,7 +18,8 @@ from protocol.link_pb2_grpc import LinkStub
 from protocol.parcel import parse_notice
 from protocol.release import Manifest, ReleaseAnnounced, SignedManifest
 from protocol.shape import canonical_json
-from tests.fakes.centre_home import free_port, make_centre_home, sign_release
+from tests.fakes.centre_home import make_centre_home, sign_release
+from tests.fakes.ports import free_port
 from tests.integration.registry.conftest import Node, Program, parcel
 
 WEIGHTS = b"\x00\x01" * 1_500_000

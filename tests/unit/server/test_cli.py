@@ -19,8 +19,8 @@ from server import cli, runtime
 from server.catalogue import Catalogue
 from server.settings import load_settings
 from strategies.flower.fleet import RunState
-from tests.fakes.centre_home import free_port
 from tests.fakes.evaluations import an_evaluation
+from tests.fakes.ports import free_port
 from tests.unit.server.test_run import SCORES
 from tests.unit.server.test_training import MemoryFleet
 

@@ -22,6 +22,7 @@ from server.settings import CentreSettings
 from strategies.flower.fleet import ConnectedNode, key_bytes
 from tests.fakes.centre_home import supernode_key
 from tests.fakes.outcomes import code_of
+from tests.fakes.ports import free_port
 from tests.unit.server.test_reconcile import Keys
 
 PROMISE_SECONDS = 60
@@ -135,9 +136,7 @@ def test_a_key_of_another_certificate_is_refused(settings: CentreSettings) -> No
 
 def test_a_loop_that_ends_in_a_fault_ends_the_gateway_with_it(settings: CentreSettings) -> None:
     """Nobody would hear of new or revoked sites otherwise; the supervisor starts it again."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    free = settings.model_copy(update={"fleet": settings.fleet.model_copy(update={"port": port})})
+    free = settings.model_copy(update={"fleet": settings.fleet.model_copy(update={"port": free_port()})})
     with pytest.raises(EndOfScriptError):
         serve(free, Script([]))
 

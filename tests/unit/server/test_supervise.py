@@ -19,8 +19,8 @@ from server.family import family
 from server.parts import FLEET, PARTS, REGISTRY, SUPERLINK
 from server.settings import CentreSettings
 from server.supervise import last_words, port_of, refuse_taken_ports
-from tests.fakes.centre_home import free_port
 from tests.fakes.outcomes import code_of
+from tests.fakes.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 

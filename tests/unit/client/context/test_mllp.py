@@ -23,9 +23,9 @@ from client.gateway.serve import serve
 from client.rooms import utc_now
 from client.settings import Hl7Settings, NodeSettings
 from protocol.errors import FederationError
-from tests.fakes.dicom_peer import free_port
 from tests.fakes.hl7_messages import imaging_order, result
 from tests.fakes.node_home import Home
+from tests.fakes.ports import free_port
 
 
 class Port:

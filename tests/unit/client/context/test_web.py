@@ -19,10 +19,10 @@ from client.gateway.serve import serve
 from client.rooms import utc_now
 from client.settings import FhirSettings
 from tests.fakes.asgi_client import AsgiClient
-from tests.fakes.dicom_peer import free_port
 from tests.fakes.hl7_messages import bundle, fhir_patient, fhir_result
 from tests.fakes.node_home import Home
 from tests.fakes.outcomes import code_of
+from tests.fakes.ports import free_port
 
 TOKEN = "a-word-of-twenty-four-letters"
 SAID = json.dumps(bundle(fhir_patient(), fhir_result())).encode()

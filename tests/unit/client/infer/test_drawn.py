@@ -28,8 +28,9 @@ from client.store.studies import StudyStore
 from client.store.tables import SCHEMA
 from protocol.codes import Code
 from tests.fakes.ct_series import as_bytes
-from tests.fakes.dicom_peer import CALLER, free_port, receiving
+from tests.fakes.dicom_peer import CALLER, receiving
 from tests.fakes.node_home import Home
+from tests.fakes.ports import free_port
 from tests.fakes.scans import chest_series
 from tests.unit.client.infer.test_worker import Shelf, send
 

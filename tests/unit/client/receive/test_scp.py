@@ -22,8 +22,9 @@ from client.store.studies import StudyStore
 from protocol.codes import Code
 from protocol.errors import UnavailableError
 from tests.fakes.ct_series import plain_series
-from tests.fakes.dicom_peer import CALLER, associate, echo, free_port, receiving, send
+from tests.fakes.dicom_peer import CALLER, associate, echo, receiving, send
 from tests.fakes.node_home import Home
+from tests.fakes.ports import free_port
 
 
 @pytest.fixture
