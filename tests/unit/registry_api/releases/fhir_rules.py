@@ -1,7 +1,7 @@
-"""What FHIR's own pages say of a summary MeasureReport in a Bundle, for R5 (5.0.0) and R4B (4.3.0), as far as our reports go.
+"""What FHIR R5 (5.0.0) and R4B (4.3.0) ask of a summary MeasureReport in a Bundle, as far as our reports go: names, how many, types.
 
-Written from the element tables of hl7.org/fhir/R5/measurereport.html and hl7.org/fhir/R4B/measurereport.html: names, how many, types. The
-lock holds no FHIR library, so these checks stand in for one; they know no terminology beyond the code lists below.
+Written from memory of the element tables (hl7.org/fhir/R5/measurereport.html and hl7.org/fhir/R4B/measurereport.html) and not yet held
+against the pages. The lock holds no FHIR library, so these checks stand in for one; they know no terminology beyond the code lists below.
 """
 
 import re
