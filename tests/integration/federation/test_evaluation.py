@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from server.runtime import open_catalogue
 from tests.integration.federation.conftest import WEST, Network
 
 pytestmark = pytest.mark.e2e
@@ -11,6 +12,7 @@ pytestmark = pytest.mark.e2e
 
 def test_what_the_hospitals_say_of_a_candidate_stands_in_its_release_and_refuses_it(network: Network) -> None:
     (network.sites[WEST].home / "silent").touch()
+    present = open_catalogue(network.settings).promoted()  # what earlier tests promoted, if they did
     plan = network.plan(rounds=1, quorum=3, seconds=240, more="[evaluation]\nseconds = 120\n")
     network.allow_bundle()
     process = network.centre.begin("train", str(plan), "--json")
@@ -18,7 +20,7 @@ def test_what_the_hospitals_say_of_a_candidate_stands_in_its_release_and_refuses
     assert process.returncode == 0, said
     document = json.loads(out)
     evaluation = document["evaluation"]
-    assert (evaluation["present"], evaluation["sites"], evaluation["reason"]) == ("ggo@0", 2, "worse-than-present")
+    assert (evaluation["present"], evaluation["sites"], evaluation["reason"]) == (present, 2, "worse-than-present")
     assert evaluation["refused"] == {WEST: "policy-evaluation"}
     overall = next(one for one in evaluation["groups"] if one["group"] == "all")
     assert (overall["cases"], overall["change"], overall["outcome"]) == (400, -0.0375, "worse")
