@@ -33,7 +33,7 @@ def ill_scans(
         volume = anatomy.volume if rng.random() < 0.4 else breathe_out(rng, anatomy.volume, anatomy.lungs)  # noqa: PLR2004 - four in ten
         share = 0.0 if (index == 0 and first_free) or rng.random() < 0.15 else _share(rng)  # noqa: PLR2004
         style = draw_style(rng)
-        style = _pleural(rng, style) if pleural and rng.random() < 0.5 else style  # noqa: PLR2004
+        style = at_the_pleura(rng, style) if pleural and rng.random() < 0.5 else style  # noqa: PLR2004
         scan = insert_disease(rng, volume, anatomy.lungs, share=share, style=style)
         yield _beside_the_lungs(rng, scan) if pleural else scan
 
@@ -102,7 +102,7 @@ def _share(rng: np.random.Generator) -> float:
     return float(np.clip(rng.beta(0.8, 2.4), 0.004, 0.9))
 
 
-def _pleural(rng: np.random.Generator, style: LesionStyle) -> LesionStyle:
+def at_the_pleura(rng: np.random.Generator, style: LesionStyle) -> LesionStyle:
     """Turn a style into dense disease along the chest wall, which a threshold takes for chest wall."""
     return replace(
         style,

@@ -2,7 +2,7 @@
 
 A small network of its own finds the lungs on a coarse grid, because disease at the pleura looks like chest wall to any
 threshold (tests/unit/models/test_lungs.py shows the failure). It was taught from thresholds on lungs *before* disease was
-put in. What it finds is cleaned of islands, checked for being lung at all, and brought to the scan's own voxels.
+put in. What it finds is cleaned of fat below the lungs and of islands, checked for being lung at all, and brought to the scan's own voxels.
 """
 
 import functools
@@ -16,7 +16,7 @@ from torch import Tensor
 from models.fields import Field
 from models.grid import Box, Grid, coarse_spacing, from_slabs, grid_over, to_slabs, whole
 from models.infer import probabilities
-from models.morphology import SQUARE, Region, pick, pieces, sizes_of
+from models.morphology import SQUARE, WITHIN_A_SLICE, Region, pick, pieces, sizes_of
 from models.net import GgoNet
 from models.prepare import prepare, with_neighbours
 from models.quantify import LEFT, RIGHT
@@ -37,6 +37,7 @@ _LEAST_LUNG_ML = 150.0
 _LEAST_AREA_CM2 = 25.0
 _ISLAND_SHARE = 0.05
 _PATCH_SHARE = 0.25
+_FAT_HU, _FAT_SHARE, _AIR_HU, _AIR_SHARE = (-160.0, -30.0), 0.5, -500.0, 0.02
 _BODY_HU = -400
 _STRIDE = 4
 
@@ -57,7 +58,7 @@ def find_lungs(volume: Volume, *, net: GgoNet | None = None, device: str = "cpu"
     spacing = coarse_spacing(grid, volume.spacing_mm)
     seen = probabilities(net or shipped_lung_net(), with_neighbours(prepare(slabs)), device=device)
     shares = seen[:, 1:, : grid.height, : grid.width]  # (slabs, right and left, height, width)
-    coarse = without_islands(_labels(shares.numpy()))
+    coarse = without_islands(without_fat(_labels(shares.numpy()), slabs.numpy()))
     require_lung(coarse > 0, slabs.numpy(), spacing)
     return to_native(_only(shares, coarse), grid, volume)
 
@@ -107,6 +108,23 @@ def require_lung(lungs: Region, hu: Field, spacing_mm: Spacing) -> None:
     aerated = np.mean((hu[lungs] > -960) & (hu[lungs] < -500)) if lungs.any() else 0.0  # noqa: PLR2004 - air with walls in it
     if not enough or aerated < 0.15:  # noqa: PLR2004 - the worst lungs that still breathe
         raise InvalidInputError(Code.NO_LUNG, "No lung was found in the scan; send a chest CT that shows the lungs.")
+
+
+def without_fat(sides: Mask, hu: Field) -> Mask:
+    """Drop pieces of a slice that hold no air and are mostly as dense as fat: what lies below the lungs, behind liver and spleen, is taken for consolidation else.
+
+    Args:
+        sides: 1 right, 2 left, coarse, (slabs, height, width).
+        hu: The same slabs in HU, at least as high and wide.
+    """
+    labels, count = pieces(sides > 0, structure=WITHIN_A_SLICE)
+    if not count:
+        return sides
+    hu = hu[:, : sides.shape[1], : sides.shape[2]]
+    sizes = sizes_of(labels, count)
+    fat = sizes_of(np.where((hu > _FAT_HU[0]) & (hu < _FAT_HU[1]), labels, 0), count)
+    air = sizes_of(np.where(hu < _AIR_HU, labels, 0), count)
+    return np.where(pick(labels, (fat >= _FAT_SHARE * sizes) & (air < _AIR_SHARE * sizes)), 0, sides).astype(np.uint8)
 
 
 def without_islands(sides: Mask) -> Mask:

@@ -15,6 +15,9 @@ IN_PLANE: Region = ndimage.generate_binary_structure(3, 1) & np.array([False, Tr
 SQUARE: Region = np.ones((1, 3, 3), np.bool_)
 """The eight neighbours within a slice."""
 
+WITHIN_A_SLICE: Region = np.pad(SQUARE, ((1, 1), (0, 0), (0, 0)))
+"""The same, as `pieces` wants it: what touches across slices only is apart."""
+
 
 def disc(radius: int) -> Region:
     """Return a disc of `radius` pixels within a slice, (1, 2r + 1, 2r + 1)."""

@@ -5,7 +5,7 @@ import pytest
 
 from models.insertion import insert_disease
 from models.lesion import LesionStyle, draw_style
-from models.lungs import find_lungs, threshold_lungs, without_islands
+from models.lungs import find_lungs, threshold_lungs, without_fat, without_islands
 from models.volume import Volume
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
@@ -96,3 +96,23 @@ def test_islands_go_and_small_patches_take_their_neighbours_side():
     clean = without_islands(sides)
     assert (clean[:, 2:18, 2:12] == 1).all()
     assert clean[0, 0, 15] == 0
+
+
+@pytest.mark.parametrize(
+    ("hu", "kept"),
+    [
+        pytest.param([-90], False, id="fat"),
+        pytest.param([-90, -90, 30], False, id="fat with strands"),
+        pytest.param([30], True, id="consolidation without any air"),
+        pytest.param([-90, -90, -90, -800], True, id="fat values beside air, as at the edge of a lung"),
+        pytest.param([-450], True, id="ground glass"),
+    ],
+)
+def test_a_piece_of_a_slice_that_is_fat_alone_is_no_lung(hu, kept):
+    sides = np.zeros((3, 12, 12), np.uint8)
+    sides[:, 2:10, 2:6] = 1  # a lung of three slices, aerated in all but the lowest
+    values = np.full((3, 12, 16), -800.0, np.float32)  # wider than the labels, as padded slabs are
+    values[0, 2:10, 2:6] = np.resize(np.array(hu, np.float32), (8, 4))
+    found = without_fat(sides, values)
+    assert found[1:].sum() == sides[1:].sum()
+    assert found[0].any() == kept
