@@ -19,7 +19,7 @@ from client.settings import NodeSettings
 from protocol.codes import Code
 from tests.fakes.centre_home import make_centre_home
 from tests.fakes.connect_proxy import ConnectProxy
-from tests.fakes.enrolled import EnrolledNode, RealLink
+from tests.fakes.enrolled import EnrolledNode
 from tests.fakes.ports import free_port
 
 PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy")
@@ -29,21 +29,6 @@ PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY",
 def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in PROXIES:
         monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def centre(tmp_path: Path) -> Iterator[RealLink]:
-    running = RealLink(tmp_path / "centre")
-    running.start()
-    yield running
-    running.close()
-
-
-@pytest.fixture
-def node(tmp_path: Path, centre: RealLink) -> EnrolledNode:
-    made = EnrolledNode(tmp_path / "node", centre)
-    made.enrol()
-    return made
 
 
 def ask(look: Look, node: EnrolledNode | Path, **tables: dict[str, Any]) -> Check:

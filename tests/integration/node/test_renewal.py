@@ -3,7 +3,7 @@
 import asyncio
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,14 +33,6 @@ from tests.fakes.centre_home import make_csr
 from tests.fakes.enrolled import QUICK, SITE, EnrolledNode, RealLink
 from tests.fakes.outcomes import code_of
 from tests.fakes.parcels import a_case
-
-
-@pytest.fixture
-def centre(tmp_path: Path) -> Iterator[RealLink]:
-    running = RealLink(tmp_path / "centre")
-    running.start()
-    yield running
-    running.close()
 
 
 @pytest.fixture

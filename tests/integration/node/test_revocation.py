@@ -19,27 +19,12 @@ from client.gate.trust import load_identity
 from client.gateway.sessions import SILENCE_S
 from client.store.database import connect
 from registry_api.link.courier import TICK_SECONDS
-from tests.fakes.enrolled import EnrolledNode, Moved, RealLink
+from tests.fakes.enrolled import EnrolledNode, Moved
 from tests.fakes.gateway import REQUEST, GatewayUnderTest
 
 PROMISE_SECONDS = 60.0
 PACE = Pace()
 """As a node is delivered, not a test's own."""
-
-
-@pytest.fixture
-def centre(tmp_path: Path) -> Iterator[RealLink]:
-    running = RealLink(tmp_path / "centre")
-    running.start()
-    yield running
-    running.close()
-
-
-@pytest.fixture
-def node(tmp_path: Path, centre: RealLink) -> EnrolledNode:
-    made = EnrolledNode(tmp_path / "node", centre)
-    made.enrol()
-    return made
 
 
 @pytest.fixture
