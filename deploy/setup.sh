@@ -24,9 +24,18 @@ fi
 echo "setup: Python packages" >&2
 # The pip that comes with Python 3.11 takes twice as long.
 pip --require-hashes -r requirements-pip.lock
+# torch is unpacked and compiled beside all the others: one core for each.
 # A CPU build of torch is a tenth of the size. Where pip finds none (PIP_FIND_LINKS, PIP_EXTRA_INDEX_URL), the default build follows.
-pip --require-hashes -r requirements-cpu.lock 2>/dev/null || echo "setup: no CPU build of torch at hand, taking the default build" >&2
-pip --require-hashes -r requirements.lock
+if pip --require-hashes -r requirements-cpu.lock 2>/dev/null; then
+    .venv/bin/python -m compileall -q -x /testing/ .venv/lib/python3*/site-packages/torch
+else
+    echo "setup: no CPU build of torch at hand, taking the default build" >&2
+fi &
+torch=$!
+sed '/^torch==/,/[^\\]$/d' requirements.lock >.venv/beside-torch.lock
+pip --require-hashes -r .venv/beside-torch.lock
+wait "$torch"
+.venv/bin/python -c 'import torch' 2>/dev/null || pip --require-hashes -r requirements.lock
 # The default build of torch finds its CUDA libraries only where they are installed beside it.
 .venv/bin/python -c 'import torch' 2>/dev/null || pip --require-hashes -r requirements-cuda.lock
 pip --no-build-isolation -e .
