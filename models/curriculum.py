@@ -31,7 +31,7 @@ def ill_scans(
     """Yield variants of one anatomy: the first free of disease, the others breathed out and ill; `pleural` favours consolidation at the pleura and adds effusions and stomach gas."""
     for index in range(count):
         volume = anatomy.volume if rng.random() < 0.4 else breathe_out(rng, anatomy.volume, anatomy.lungs)  # noqa: PLR2004 - four in ten
-        share = 0.0 if (index == 0 and first_free) or rng.random() < 0.15 else _share(rng)  # noqa: PLR2004
+        share = 0.0 if (index == 0 and first_free) or rng.random() < 0.25 else _share(rng)  # noqa: PLR2004
         style = draw_style(rng)
         style = at_the_pleura(rng, style) if pleural and rng.random() < 0.5 else style  # noqa: PLR2004
         scan = insert_disease(rng, volume, anatomy.lungs, share=share, style=style)

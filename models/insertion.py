@@ -109,7 +109,10 @@ def breathe_out(rng: np.random.Generator, volume: Volume, lungs: Mask) -> Volume
     """Make the lungs denser everywhere and more so at the back, as in poor inspiration: no disease, and hazy to a threshold."""
     hu = volume.hu.astype(np.float32)
     back = np.linspace(-1, 1, hu.shape[1], dtype=np.float32)[None, :, None]
-    rise = rng.uniform(-40, 110) + rng.uniform(0, 60) * np.clip(back, 0, 1)
+    dependent = rng.uniform(0, 60) * np.clip(back, 0, 1) + rng.choice([0.0, rng.uniform(0, 160)]) * np.clip(
+        2 * back - 1, 0, 1
+    )
+    rise = rng.uniform(-40, 110) + dependent
     inner = blur((lungs > 0).astype(np.float32), 1.5, volume.spacing_mm)
     air = np.clip((-500.0 - hu) / 300.0, 0, 1)
     return _as_volume(hu + rise * inner * air, volume.spacing_mm)

@@ -47,10 +47,10 @@ class Lesions:
 
 def draw_style(rng: np.random.Generator) -> LesionStyle:
     """Draw a style within what COVID-19 and its like look like on CT."""
-    low = rng.uniform(-680, -480)
+    low = rng.uniform(-740, -480)
     return LesionStyle(
         peripheral=rng.uniform(-0.2, 1.6), posterior=rng.uniform(0, 1.0), basal=rng.uniform(-0.3, 0.9),
-        scale_mm=float(np.exp(rng.uniform(np.log(14), np.log(70)))), edge_mm=rng.uniform(0.8, 2.2),
+        scale_mm=float(np.exp(rng.uniform(np.log(14), np.log(70)))), edge_mm=rng.uniform(0.8, 3.0),
         ggo_hu=(low, low + rng.uniform(60, 220)), consolidation_hu=(rng.uniform(-120, 0), rng.uniform(10, 70)),
         consolidation_share=rng.choice([0.0, rng.uniform(0.02, 0.45)], p=[0.35, 0.65]), paving=rng.choice([0.0, rng.uniform(0.1, 0.5)]),
     )  # fmt: skip

@@ -51,7 +51,7 @@ class Effort:
     checks: int
 
 
-FULL = Effort(per_anatomy=15, phantoms=60, lung_steps=3000, opacity_steps=4000, fold_share=0.35, checks=3)
+FULL = Effort(per_anatomy=18, phantoms=60, lung_steps=3000, opacity_steps=4500, fold_share=0.35, checks=3)
 QUICK = Effort(per_anatomy=1, phantoms=6, lung_steps=30, opacity_steps=30, fold_share=1.0, checks=1)
 
 
