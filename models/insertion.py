@@ -112,7 +112,7 @@ def breathe_out(rng: np.random.Generator, volume: Volume, lungs: Mask) -> Volume
     dependent = rng.uniform(0, 60) * np.clip(back, 0, 1) + rng.choice([0.0, rng.uniform(0, 160)]) * np.clip(
         2 * back - 1, 0, 1
     )
-    rise = rng.uniform(-40, 110) + dependent
+    rise = rng.uniform(-40, 170) + dependent
     inner = blur((lungs > 0).astype(np.float32), 1.5, volume.spacing_mm)
     air = np.clip((-500.0 - hu) / 300.0, 0, 1)
     return _as_volume(hu + rise * inner * air, volume.spacing_mm)
