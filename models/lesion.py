@@ -20,7 +20,7 @@ TISSUE_HU = 45.0
 
 _AIR_HU = -1000.0
 
-_LEAST_RISE_HU = 110.0
+_LEAST_RISE_HU = 130.0
 """Ground glass is denser than the lung around it by at least this much, in lungs that are dense all over too.
 
 A network that learnt from fainter truth called 15 % of a healthy PET-CT ill.
@@ -53,10 +53,10 @@ class Lesions:
 
 def draw_style(rng: np.random.Generator) -> LesionStyle:
     """Draw a style within what COVID-19 and its like look like on CT."""
-    low = rng.uniform(-740, -480)
+    low = rng.uniform(-720, -480)
     return LesionStyle(
         peripheral=rng.uniform(-0.2, 1.6), posterior=rng.uniform(0, 1.0), basal=rng.uniform(-0.3, 0.9),
-        scale_mm=float(np.exp(rng.uniform(np.log(14), np.log(70)))), edge_mm=rng.uniform(0.8, 3.0),
+        scale_mm=float(np.exp(rng.uniform(np.log(14), np.log(70)))), edge_mm=rng.uniform(0.8, 2.6),
         ggo_hu=(low, low + rng.uniform(60, 220)), consolidation_hu=(rng.uniform(-120, 0), rng.uniform(10, 70)),
         consolidation_share=rng.choice([0.0, rng.uniform(0.02, 0.45)], p=[0.35, 0.65]), paving=rng.choice([0.0, rng.uniform(0.1, 0.5)]),
     )  # fmt: skip
