@@ -11,10 +11,12 @@ from protocol.case import CaseRecord
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from protocol.reading import (
+    AdjudicationOpened,
     ClaimEnded,
     ClaimMade,
     GrantRevoked,
     ReadAcknowledged,
+    ReadConcluded,
     ReadDelivered,
     ReadOpened,
     ReadPost,
@@ -37,7 +39,13 @@ Parcel = Annotated[
     Field(discriminator="kind"),
 ]
 Notice = Annotated[
-    ClaimMade | ClaimEnded | GrantRevoked | ReportSigned | ReleaseAnnounced,
+    ClaimMade
+    | ClaimEnded
+    | GrantRevoked
+    | ReportSigned
+    | AdjudicationOpened
+    | ReadConcluded
+    | ReleaseAnnounced,
     Field(discriminator="kind"),
 ]
 

@@ -150,6 +150,22 @@ class GrantRevoked(Shape):
     jti: OpaqueId
 
 
+class AdjudicationOpened(Shape):
+    """Two signed reads disagree; a third reader decides. Whatever the node waits for, it waits for one read more."""
+
+    kind: Literal["adjudication-opened"] = "adjudication-opened"
+    request_id: OpaqueId
+
+
+class ReadConcluded(Shape):
+    """Of a double read, the report under this claim is the result: both readers agreed, or the third one decided."""
+
+    kind: Literal["read-concluded"] = "read-concluded"
+    request_id: OpaqueId
+    claim_id: OpaqueId
+    agreed: bool
+
+
 class ReportSigned(Shape):
     """The claim's holder signed the report with this hash; the node makes it final."""
 

@@ -12,7 +12,7 @@ from protocol.reading import Priority
 if TYPE_CHECKING:  # each command loads what it works with, and no other command waits for that
     from client.gate.gate import Gate
     from client.gate.policy import SitePolicy
-    from client.gateway.book import Book, Request
+    from client.gateway.book import Book, Request, Result
     from client.gateway.keys import ReaderKeys
     from client.gateway.reports import Kept, Reports
     from client.settings import NodeSettings
@@ -61,6 +61,9 @@ def post(
     context: typer.Context,
     study_key: Annotated[str, typer.Argument(metavar="STUDY_KEY", help="As `status --studies` and `ingest` show it.")],
     priority: Annotated[Priority, typer.Option(help="How soon the read is needed.")] = Priority.ROUTINE,
+    reads: Annotated[
+        int | None, typer.Option(min=1, max=2, help="Readers, blind to one another; else as the policy says.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Ask the network for a read of a measured study. The images stay here."""
@@ -69,6 +72,7 @@ def post(
     with answering(as_json=as_json):
         staff = _staff(context)
         wish = staff.policy().reading
+        wish = wish if reads is None else wish.model_copy(update={"reads": reads})
         request = post_read(staff.book, staff.gate, staff.store, study_key=study_key, wish=wish, priority=priority)
         _say(_request(request), as_json=as_json)
 
@@ -110,7 +114,7 @@ def report(
             request = acknowledge_read(staff.book, staff.gate, request_id)
         names = {key.jkt: key.name for key in staff.keys.all()}
         kept = [_report(one, names) for one in staff.reports.of_request(request_id)]
-        document = _request(request) | {"reports": kept}
+        document = _request(request) | {"result": _result(staff.book.result(request_id)), "reports": kept}
         say_json(document) if as_json else _tell_reports(document)
 
 
@@ -197,6 +201,10 @@ def _request(request: "Request") -> dict[str, Any]:
     }
 
 
+def _result(result: "Result | None") -> dict[str, Any] | None:
+    return {"claim_id": result.claim_id, "agreed": result.agreed} if result is not None else None
+
+
 def _report(kept: "Kept", names: dict[str, str]) -> dict[str, Any]:
     written = kept.report
     return {
@@ -222,6 +230,9 @@ def _line(document: dict[str, Any]) -> str:
 
 def _tell_reports(document: dict[str, Any]) -> None:
     remark(f"read {document['request_id']}: {document['state']}")
+    if document["result"] is not None:
+        how = "both readers agree" if document["result"]["agreed"] else "a third reader decided"
+        remark(f"result: the report under claim {document['result']['claim_id']}; {how}")
     for one in document["reports"]:
         remark(f"version {one['version']} ({one['status']}) by {one['reader']}, hash {one['report_sha256']}")
         remark(

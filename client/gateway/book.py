@@ -9,7 +9,7 @@ from enum import StrEnum
 from client.store.database import transaction
 from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError
-from protocol.reading import ClaimEnded, ClaimMade, Priority, ReadPost
+from protocol.reading import AdjudicationOpened, ClaimEnded, ClaimMade, Priority, ReadConcluded, ReadPost
 from protocol.shape import OpaqueId
 
 Clock = Callable[[], datetime]
@@ -34,6 +34,11 @@ CREATE TABLE IF NOT EXISTS read_claims (
     made_s INTEGER NOT NULL,
     opened_s INTEGER,
     ended_s INTEGER
+) STRICT;
+CREATE TABLE IF NOT EXISTS read_results (
+    request_id TEXT PRIMARY KEY REFERENCES read_requests,
+    claim_id TEXT NOT NULL,
+    agreed INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS reader_keys (
     jkt TEXT PRIMARY KEY,
@@ -98,6 +103,14 @@ class Request:
     reads_required: int
     posted_s: int
     stage: Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Whose report is the result of a double read, and whether both readers agreed by themselves."""
+
+    claim_id: OpaqueId
+    agreed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +212,30 @@ class Book:
                 (self.now_s(), notice.claim_id, notice.request_id),
             )
 
+    def adjudication_opened(self, notice: AdjudicationOpened) -> None:
+        """Wait for a third read: the two that came disagree."""
+        with transaction(self.connection):
+            self.connection.execute(
+                "UPDATE read_requests SET reads_required = ? WHERE request_id = ? AND reads_required = 2",
+                (_WITH_ADJUDICATION, notice.request_id),
+            )
+
+    def concluded(self, notice: ReadConcluded) -> None:
+        """Note whose report is the result. What comes later, after an amendment, counts."""
+        with transaction(self.connection):
+            self.connection.execute(
+                "INSERT INTO read_results SELECT request_id, ?, ? FROM read_requests WHERE request_id = ?"
+                " ON CONFLICT (request_id) DO UPDATE SET claim_id = excluded.claim_id, agreed = excluded.agreed",
+                (notice.claim_id, notice.agreed, notice.request_id),
+            )
+
+    def result(self, request_id: OpaqueId) -> Result | None:
+        """Return whose report is the result of a double read; None while there is none, and of a single read."""
+        row = self.connection.execute(
+            "SELECT claim_id, agreed FROM read_results WHERE request_id = ?", (request_id,)
+        ).fetchone()
+        return Result(row["claim_id"], agreed=bool(row["agreed"])) if row is not None else None
+
     def claim(self, claim_id: OpaqueId) -> ClaimEntry | None:
         """Return the claim, or None if the centre told of none with this id."""
         row = self.connection.execute(
@@ -224,6 +261,9 @@ class Book:
 
 
 _OVER = frozenset({Stage.CLOSED, Stage.WITHDRAWN})
+
+_WITH_ADJUDICATION = 3
+"""Reads of a double read whose readers disagree."""
 
 _STAGE_FACTS = """
  (SELECT count(*) FROM read_claims c WHERE c.request_id = r.request_id AND c.ended_s IS NULL) AS claimed,

@@ -1,4 +1,4 @@
-"""What the link hands to the gateway's tables: claims made and ended, grants revoked, reports signed."""
+"""What the link hands to the gateway's tables: claims made and ended, grants revoked, reports signed and compared."""
 
 import logging
 from collections.abc import Callable
@@ -38,4 +38,6 @@ def receivers(
         "claim-ended": book.claim_ended,
         "grant-revoked": sessions.revoke,
         "report-signed": report_signed,
+        "adjudication-opened": book.adjudication_opened,
+        "read-concluded": book.concluded,
     }

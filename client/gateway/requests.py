@@ -49,6 +49,7 @@ def post_read(
         ggo_percent=ggo_percent,
         jurisdiction=wish.jurisdiction,
         language=wish.language,
+        reads_required=wish.reads,
     )
     book.post(post, study_key=study_key)
     try:

@@ -10,6 +10,7 @@ from registry_api.commands.network import AsJson
 from registry_api.commands.output import matching, opened, say
 from registry_api.people.roles import Role
 from registry_api.people.service import NewPerson, add_agreement, add_person, add_reader, disable_person, list_people
+from registry_api.reading.groups import set_group
 from registry_api.runtime import utc_now
 
 people = typer.Typer(help="People and their programs.", no_args_is_help=True)
@@ -85,6 +86,23 @@ def add_one(
     with opened(context) as (_, database), database.writing() as session:
         added = add_reader(session, name, jurisdiction=jurisdiction, language=language, now=utc_now())
     _show_key(added, Role.READER, as_json=as_json)
+
+
+@readers.command("group")
+def group_one(
+    context: typer.Context,
+    reader: Annotated[str, typer.Argument(metavar="READER_ID", help="The reader's id, as `people list` shows it.")],
+    group: Annotated[str | None, typer.Argument(metavar="GROUP", help="Its name; without one, no group.")] = None,
+    *,
+    lead: Annotated[bool, typer.Option("--lead", help="This reader leads the group.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say with which group a reader reads. Readers of one group never decide over one another's reads."""
+    matching(reader, OpaqueId, what="READER_ID")
+    with opened(context) as (_, database), database.writing() as session:
+        set_group(session, reader, group=group, leads=lead)
+    content = {"reader": reader, "group": group, "lead": lead}
+    say(content, as_json=as_json, lines=[f"The reader reads {f'with {group}' if group else 'alone'}."])
 
 
 @agreements.command("add")

@@ -11,11 +11,23 @@ from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError, RefusedError
 from protocol.reading import ClaimMade, Priority, ReportSigned
 from protocol.shape import OpaqueId, Sha256
-from registry_api.reading.lifecycle import HELD, Event, State, advance, lease_until
+from registry_api.reading.adjudication import settle
+from registry_api.reading.groups import organisations_of
+from registry_api.reading.lifecycle import HELD, Event, Purpose, State, advance, lease_until
 from registry_api.reading.matching import REASONS, Obstacle, Wanted, licensed, obstacles
 from registry_api.reading.readers import profile, wait_turn
-from registry_api.reading.slots import close_claim, end_claim, fenced, move, record, request_of, slot_of, tell
-from registry_api.reading.tables import ClaimRow, ReadRequestRow, ReceiptRow, SlotRow
+from registry_api.reading.slots import (
+    close_claim,
+    end_claim,
+    fenced,
+    latest_receipt,
+    move,
+    record,
+    request_of,
+    slot_of,
+    tell,
+)
+from registry_api.reading.tables import ClaimRow, ReadRequestRow, SlotRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +124,7 @@ def sign(
     session.add(receipt)
     close_claim(session, claim_id, Event.SIGNED, now=now)
     state = move(session, slot, Event.SIGNED, priority=request.priority, now=now)
+    settle(session, request, now=now)
     notice = ReportSigned(request_id=slot.request_id, claim_id=claim_id, fence=fence, report_sha256=report_sha256)
     tell(session, request.site, notice)
     return state
@@ -126,7 +139,7 @@ def sweep(session: Session, *, now: datetime) -> int:
         end_claim(session, request, slot, Event.LAPSED, now=now)
         moved += 1
     session.flush()
-    overdue = leases.where(SlotRow.state == State.OPEN.value, col(ReadRequestRow.expires_at) <= now)
+    overdue = leases.where(SlotRow.state == State.OPEN.value, col(SlotRow.expires_at) <= now)
     for slot, request in session.exec(overdue.with_for_update(of=SlotRow, skip_locked=True)).all():
         move(session, slot, Event.EXPIRED, priority=request.priority, now=now)
         moved += 1
@@ -149,17 +162,13 @@ def held_slot(
     return slot, request
 
 
-def latest_receipt(session: Session, claim_id: OpaqueId) -> ReceiptRow | None:
-    """Return the receipt of the last version that the hospital holds under this claim."""
-    query = select(ReceiptRow).where(ReceiptRow.claim_id == claim_id).order_by(col(ReceiptRow.version).desc())
-    return session.exec(query).first()
-
-
 def wanted(session: Session, request: ReadRequestRow) -> Wanted:
     """Return the request as matching needs it."""
-    query = select(SlotRow.reader_id).where(
-        SlotRow.request_id == request.request_id, col(SlotRow.reader_id).is_not(None)
-    )
+    slots = session.exec(
+        select(SlotRow).where(SlotRow.request_id == request.request_id).order_by(col(SlotRow.number))
+    ).all()
+    earlier = frozenset(slot.reader_id for slot in slots if slot.reader_id)
+    waiting = [slot.purpose for slot in slots if State(slot.state) is State.OPEN]
     return Wanted(
         request_id=request.request_id,
         site=request.site,
@@ -168,7 +177,8 @@ def wanted(session: Session, request: ReadRequestRow) -> Wanted:
         priority=Priority(request.priority),
         posted_at=request.posted_at,
         due_at=request.due_at,
-        earlier_readers=frozenset(one for one in session.exec(query) if one),
+        earlier_readers=earlier,
+        excluded=organisations_of(session, earlier) if waiting[:1] == [Purpose.ADJUDICATION.value] else frozenset(),
     )
 
 
@@ -216,7 +226,7 @@ def _take_slot(
         )
         .returning(col(SlotRow.number), col(SlotRow.fence))
     )
-    for _ in range(request.reads_required):
+    for _ in range(request.reads_required + 1):
         won = session.execute(statement).first()
         if won is not None:
             return won.number, won.fence

@@ -6,7 +6,7 @@
                     expired                                 └─asked─> needs-info       │                    │
                                             (withdrawn from every state before signed) ┘          delivered ──acknowledged──> closed
 
-A request that needs two reads has two slots, and each slot lives this life on its own.
+A request that needs two reads has two slots, and each slot lives this life on its own; two reads that disagree open a third.
 """
 
 from collections.abc import Iterable
@@ -36,6 +36,17 @@ class State(StrEnum):
     CLOSED = "closed"
 
 
+class Purpose(StrEnum):
+    """What a slot is for."""
+
+    READ = "read"
+    ADJUDICATION = "adjudication"
+
+
+COUNTED = frozenset({Purpose.READ, Purpose.ADJUDICATION})
+"""The slots from which a request's state and its result come."""
+
+
 class Event(StrEnum):
     """What may happen to a slot."""
 
@@ -58,6 +69,9 @@ class Event(StrEnum):
 
 HELD = frozenset({State.CLAIMED, State.READING, State.NEEDS_INFO, State.PRELIMINARY})
 """States in which a reader holds the slot under a lease."""
+
+SIGNED_AND_AFTER = frozenset({State.SIGNED, State.DELIVERY_FAILED, State.DELIVERED, State.CLOSED})
+"""States in which the slot's report bears a signature."""
 
 FINAL = frozenset({State.CLOSED, State.WITHDRAWN, State.EXPIRED})
 """States that nothing but an amendment leaves."""

@@ -19,6 +19,7 @@ class Obstacle(StrEnum):
     AT_CAPACITY = "at-capacity"
     SAME_HOSPITAL = "same-hospital"
     EARLIER_READER = "earlier-reader"
+    SAME_ORGANISATION = "same-organisation"
 
 
 REASONS: dict[Obstacle, str] = {
@@ -29,6 +30,7 @@ REASONS: dict[Obstacle, str] = {
     Obstacle.AT_CAPACITY: "You hold as many reads as your capacity allows.",
     Obstacle.SAME_HOSPITAL: "The read must come from outside your own hospital.",
     Obstacle.EARLIER_READER: "You read another slot of this request; the second reader must be someone else.",
+    Obstacle.SAME_ORGANISATION: "Two reads disagree; who decides must be of another organisation than both readers.",
 }
 
 
@@ -62,11 +64,15 @@ class ReaderProfile:
     held_stat: int = 0
     capacity: int = 5
     capacity_stat: int = 2
+    organisations: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A request as far as matching needs it. `earlier_readers` hold or finished another slot of it."""
+    """A request as far as matching needs it.
+
+    `earlier_readers` hold or finished another slot of it; readers of an `excluded` organisation are not independent of them.
+    """
 
     request_id: OpaqueId
     site: SiteId
@@ -76,6 +82,7 @@ class Wanted:
     posted_at: datetime
     due_at: datetime
     earlier_readers: frozenset[OpaqueId] = frozenset()
+    excluded: frozenset[str] = frozenset()
 
 
 def obstacles(reader: ReaderProfile, wanted: Wanted, *, now: datetime) -> tuple[Obstacle, ...]:
@@ -87,6 +94,7 @@ def obstacles(reader: ReaderProfile, wanted: Wanted, *, now: datetime) -> tuple[
         (_at_capacity(reader, wanted.priority), Obstacle.AT_CAPACITY),
         (wanted.site == reader.home_site, Obstacle.SAME_HOSPITAL),
         (reader.reader_id in wanted.earlier_readers, Obstacle.EARLIER_READER),
+        (bool(reader.organisations & wanted.excluded), Obstacle.SAME_ORGANISATION),
     )
     return tuple(obstacle for holds, obstacle in checks if holds)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 from sqlmodel import Session, col, select
@@ -11,10 +12,13 @@ from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from protocol.reading import Priority
 from protocol.shape import OpaqueId, SiteId
-from registry_api.reading.claims import latest_receipt, wanted
-from registry_api.reading.lifecycle import FHIR_TASK, HELD, State, request_state
+from registry_api.reading.adjudication import conclude, disagreement, signed_receipt
+from registry_api.reading.claims import wanted
+from registry_api.reading.comparison import Difference
+from registry_api.reading.lifecycle import COUNTED, FHIR_TASK, HELD, Purpose, State, request_state
 from registry_api.reading.matching import REASONS, Obstacle, in_order, obstacles
 from registry_api.reading.readers import profile
+from registry_api.reading.slots import latest_receipt
 from registry_api.reading.tables import ReadEventRow, ReadRequestRow, ReceiptRow, SlotRow
 
 
@@ -37,10 +41,21 @@ class ResultView(View):
     signed_at: datetime | None
 
 
+class OpinionView(View):
+    """The codes of one of two reads that disagree, without whose they are."""
+
+    rsna_class: str
+    corads: int
+    severity_score: int
+    agrees_with_measurement: bool
+    critical: bool
+
+
 class SlotView(View):
-    """One slot. What is in it besides its state is for its own reader and the coordinator."""
+    """One slot. What is in it besides purpose and state is for its own reader and the coordinator."""
 
     number: int
+    purpose: Purpose
     state: State
     claim_id: OpaqueId | None = None
     fence: int | None = None
@@ -79,6 +94,12 @@ class ReadView(View):
     megabytes: int | None = None
     ggo_percent: int | None = None
     slots: tuple[SlotView, ...] = ()
+    agreed: bool | None = None
+    """Of a double read with a result, for the coordinator: whether both readers agreed by themselves."""
+    result_slot: int | None = None
+    differences: tuple[Difference, ...] = ()
+    opinions: tuple[OpinionView, ...] = ()
+    """Both reads that disagree, in no order of their own: for who decides between them, and the coordinator."""
     events: tuple[EventView, ...] = ()
 
 
@@ -149,7 +170,7 @@ def _view(
 ) -> ReadView:
     query = select(SlotRow).where(SlotRow.request_id == row.request_id).order_by(col(SlotRow.number))
     slots = session.exec(query).all()
-    state = request_state(State(slot.state) for slot in slots)
+    state = request_state(State(slot.state) for slot in slots if slot.purpose in COUNTED)
     coarse = {"request_id", "priority", "jurisdiction", "language", "reads_required", "posted_at", "due_at"}
     fine = {"site", "age_band", "sex", "slices", "megabytes", "ggo_percent"}
     return ReadView(
@@ -160,17 +181,45 @@ def _view(
         obstacles=found,
         reasons=tuple(REASONS[one] for one in found),
         slots=tuple(_slot_view(session, slot, reader_id) for slot in slots),
+        **_compared(session, row, slots, reader_id),
         events=_events(session, row.request_id, slots, reader_id) if with_events else (),
     )
+
+
+def _compared(
+    session: Session, row: ReadRequestRow, slots: Sequence[SlotRow], reader_id: OpaqueId | None
+) -> dict[str, Any]:
+    """Return how the reads of a double read compare, for who may know: the coordinator, and who decides between them."""
+    if row.reads_required == 1:
+        return {}
+    decides = any(slot.purpose == Purpose.ADJUDICATION.value and slot.reader_id == reader_id for slot in slots)
+    if reader_id is not None and not decides:
+        return {}
+    apart = disagreement(session, slots)
+    compared: dict[str, Any] = {"differences": apart, "opinions": _opinions(session, slots) if apart else ()}
+    result = conclude(session, [slot for slot in slots if slot.purpose in COUNTED])
+    if reader_id is None and result is not None:
+        compared |= {"agreed": result.agreed, "result_slot": result.slot.number}
+    return compared
+
+
+def _opinions(session: Session, slots: Sequence[SlotRow]) -> tuple[OpinionView, ...]:
+    """Return the codes of both reads, sorted by themselves so that their order says nothing of who read first."""
+    reads = [slot for slot in slots if slot.purpose == Purpose.READ.value]
+    receipts = [receipt for slot in reads if (receipt := signed_receipt(session, slot)) is not None]
+    fields = set(OpinionView.model_fields)
+    opinions = [OpinionView.model_validate(receipt.model_dump(include=fields)) for receipt in receipts]
+    return tuple(sorted(opinions, key=OpinionView.model_dump_json))
 
 
 def _slot_view(session: Session, slot: SlotRow, reader_id: OpaqueId | None) -> SlotView:
     """Return the slot; to another slot's reader only its state, so that the second read is blind."""
     if reader_id is not None and slot.reader_id != reader_id:
-        return SlotView(number=slot.number, state=State(slot.state))
+        return SlotView(number=slot.number, purpose=Purpose(slot.purpose), state=State(slot.state))
     receipt = latest_receipt(session, slot.claim_id) if slot.claim_id else None
     return SlotView(
         number=slot.number,
+        purpose=Purpose(slot.purpose),
         state=State(slot.state),
         claim_id=slot.claim_id,
         fence=slot.fence,

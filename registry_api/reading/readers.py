@@ -11,6 +11,7 @@ from protocol.reading import Priority
 from protocol.shape import OpaqueId, SiteId, Thumbprint
 from registry_api.people.roles import Role
 from registry_api.people.tables import AgreementRow, CredentialRow, PersonRow
+from registry_api.reading.groups import organisations
 from registry_api.reading.lifecycle import HELD
 from registry_api.reading.matching import Licence, ReaderProfile
 from registry_api.reading.tables import CredentialTermRow, ReaderKeyRow, ReaderRow, ReadRequestRow, SlotRow
@@ -104,6 +105,7 @@ def profile(session: Session, reader_id: OpaqueId) -> ReaderProfile:
         held_stat=held_stat,
         capacity=row.capacity,
         capacity_stat=row.capacity_stat,
+        organisations=organisations(reader_id, row),
     )
 
 

@@ -15,12 +15,19 @@ from protocol.reading import (
     ReportReceipt,
 )
 from protocol.shape import SiteId
-from registry_api.reading.claims import latest_receipt, sweep
-from registry_api.reading.lifecycle import HELD, Event, State, advance, due_at, expires_at
-from registry_api.reading.slots import end_claim, fenced, move, record, request_of, slot_of, slots_of
+from registry_api.reading.claims import sweep
+from registry_api.reading.lifecycle import HELD, SIGNED_AND_AFTER, Event, Purpose, State, due_at, expires_at
+from registry_api.reading.slots import (
+    end_claim,
+    fenced,
+    latest_receipt,
+    move,
+    open_slot,
+    request_of,
+    slot_of,
+    slots_of,
+)
 from registry_api.reading.tables import ReadRequestRow, ReceiptRow, SlotRow
-
-_SIGNED_AND_AFTER = frozenset({State.SIGNED, State.DELIVERY_FAILED, State.DELIVERED, State.CLOSED})
 
 
 def accept_post(session: Session, site: SiteId, parcel: ReadPost, now: datetime) -> None:
@@ -36,12 +43,11 @@ def accept_post(session: Session, site: SiteId, parcel: ReadPost, now: datetime)
         return
     content = parcel.model_dump(mode="json", exclude={"kind"})
     due, end = due_at(parcel.priority, now), expires_at(parcel.priority, now)
-    session.add(ReadRequestRow(**content, site=site, posted_at=now, due_at=due, expires_at=end))
+    request = ReadRequestRow(**content, site=site, posted_at=now, due_at=due, expires_at=end)
+    session.add(request)
     session.flush()
-    state = advance(State.DRAFT, Event.POSTED)
-    for number in range(1, parcel.reads_required + 1):
-        session.add(SlotRow(request_id=parcel.request_id, number=number, state=state.value))
-        record(session, parcel.request_id, number, event=Event.POSTED, state=state, now=now)
+    for _ in range(parcel.reads_required):
+        open_slot(session, request, Purpose.READ, now=now)
 
 
 def accept_opened(session: Session, site: SiteId, parcel: ReadOpened, now: datetime) -> None:
@@ -117,7 +123,7 @@ def accept_withdrawn(session: Session, site: SiteId, parcel: ReadWithdrawn, now:
     """
     request = request_of(session, parcel.request_id, site=site)
     slots = slots_of(session, parcel.request_id)
-    unsigned = [slot for slot in slots if State(slot.state) not in _SIGNED_AND_AFTER]
+    unsigned = [slot for slot in slots if State(slot.state) not in SIGNED_AND_AFTER]
     if not unsigned:
         raise ConflictError(
             Code.ILLEGAL_TRANSITION, "Every read of this request is signed; it cannot be withdrawn any more."

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, func, select
 
 from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError
@@ -10,8 +10,17 @@ from protocol.parcel import Notice
 from protocol.reading import ClaimEnded, Priority
 from protocol.shape import OpaqueId, SiteId
 from registry_api.link.outbox import send_notice
-from registry_api.reading.lifecycle import HELD, Event, State, advance, lease_until
-from registry_api.reading.tables import ClaimRow, ReadEventRow, ReadRequestRow, SlotRow
+from registry_api.reading.lifecycle import (
+    HELD,
+    Event,
+    Purpose,
+    State,
+    advance,
+    due_at,
+    expires_at,
+    lease_until,
+)
+from registry_api.reading.tables import ClaimRow, ReadEventRow, ReadRequestRow, ReceiptRow, SlotRow
 
 
 def request_of(session: Session, request_id: OpaqueId, *, site: SiteId | None = None) -> ReadRequestRow:
@@ -47,6 +56,32 @@ def slot_of(session: Session, claim_id: OpaqueId) -> SlotRow:
     raise ConflictError(
         Code.STALE_FENCE, "This claim has ended: it lapsed, was released or withdrawn. Claim the read anew."
     )
+
+
+def latest_receipt(session: Session, claim_id: OpaqueId, *, signed: bool = False) -> ReceiptRow | None:
+    """Return the receipt of the last version that the hospital holds under this claim, or the last `signed` one."""
+    query = select(ReceiptRow).where(ReceiptRow.claim_id == claim_id).order_by(col(ReceiptRow.version).desc())
+    return session.exec(query.where(col(ReceiptRow.signed_at).is_not(None)) if signed else query).first()
+
+
+def open_slot(session: Session, request: ReadRequestRow, purpose: Purpose, *, now: datetime) -> SlotRow:
+    """Add an open slot to the request, with the time that its priority gives. The request is due with its last slot."""
+    priority = Priority(request.priority)
+    highest = session.exec(select(func.max(SlotRow.number)).where(SlotRow.request_id == request.request_id)).one()
+    slot = SlotRow(
+        request_id=request.request_id,
+        number=(highest or 0) + 1,
+        purpose=purpose.value,
+        state=advance(State.DRAFT, Event.POSTED).value,
+        opened_at=now,
+        due_at=due_at(priority, now),
+        expires_at=expires_at(priority, now),
+    )
+    request.due_at, request.expires_at = max(request.due_at, slot.due_at), max(request.expires_at, slot.expires_at)
+    session.add(slot)
+    session.flush()
+    record(session, slot.request_id, slot.number, event=Event.POSTED, state=State.OPEN, now=now)
+    return slot
 
 
 def fenced(slot: SlotRow, fence: int) -> SlotRow:

@@ -6,11 +6,11 @@ from sqlalchemy import Index
 from sqlmodel import Field, SQLModel
 
 from registry_api.database import UtcDateTime
-from registry_api.reading.lifecycle import State
+from registry_api.reading.lifecycle import Purpose, State
 
 
 class ReaderRow(SQLModel, table=True):
-    """How much a reader takes on, and which hospital is the reader's own. Without a row the network's defaults hold."""
+    """How much a reader takes on, which hospital is the reader's own, and with whom they read. Without a row the defaults hold."""
 
     __tablename__ = "readers"
 
@@ -18,6 +18,9 @@ class ReaderRow(SQLModel, table=True):
     home_site: str | None = Field(default=None, foreign_key="sites.site")
     capacity: int = 5
     capacity_stat: int = 2
+    reading_group: str | None = Field(default=None, index=True)
+    leads: bool = False
+    """Whether the reader leads that group."""
 
 
 class CredentialTermRow(SQLModel, table=True):
@@ -64,14 +67,18 @@ class ReadRequestRow(SQLModel, table=True):
 
 
 class SlotRow(SQLModel, table=True):
-    """One of the reads that a request needs. `fence` counts the claims; who writes with an older one is refused."""
+    """One of the reads that a request needs, with a clock of its own. `fence` counts the claims; an older one is refused."""
 
     __tablename__ = "read_slots"
     __table_args__ = (Index("read_slots_by_state", "state", "lease_until"),)
 
     request_id: str = Field(primary_key=True, foreign_key="read_requests.request_id")
     number: int = Field(primary_key=True)
+    purpose: str = Field(default=Purpose.READ.value)
     state: str = Field(default=State.OPEN.value)
+    opened_at: datetime = Field(sa_type=UtcDateTime)
+    due_at: datetime = Field(sa_type=UtcDateTime)
+    expires_at: datetime = Field(sa_type=UtcDateTime)
     fence: int = 0
     claim_id: str | None = Field(default=None, index=True)
     reader_id: str | None = Field(default=None, index=True)

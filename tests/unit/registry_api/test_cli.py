@@ -15,6 +15,7 @@ from protocol.errors import UnavailableError
 from registry_api import cli
 from registry_api.people.roles import Role
 from registry_api.people.service import person_by_key
+from registry_api.reading.tables import ReaderRow
 from registry_api.runtime import build_runtime
 from tests.unit.registry_api.conftest import Registry
 
@@ -216,3 +217,15 @@ def test_migrate_says_so_on_standard_error(attempt, home: Path) -> None:
     result = attempt(home, "migrate")
     assert (result.returncode, result.stdout) == (0, "")
     assert "newest schema" in result.stderr
+
+
+def test_a_reader_joins_a_group_and_leaves_it(registry: Registry, home: Path, attempt) -> None:
+    reader = run_json(home, "readers", "add", "R", "--jurisdiction", "XA")["id"]
+    assert run_json(home, "readers", "group", reader, "Night readers", "--lead") == {
+        "reader": reader, "group": "Night readers", "lead": True,
+    }  # fmt: skip
+    assert "alone" in run(home, "readers", "group", reader)
+    with registry.runtime.database.reading() as session:
+        row = session.get_one(ReaderRow, reader)
+    assert (row.reading_group, row.leads) == (None, False)
+    assert attempt(home, "readers", "group", "0" * 32, "Night readers").returncode == 2

@@ -91,6 +91,21 @@ def test_a_read_from_post_to_acknowledgement(home: Path) -> None:
     assert outbox(home) == ["read-post", "read-acknowledged"]
 
 
+def reads_asked_for(home: Path) -> int:
+    with closing(connect(home / "node.db")) as database:
+        return int(json.loads(database.execute("SELECT body FROM outbox").fetchone()["body"])["reads_required"])
+
+
+@pytest.mark.parametrize(("policy", "words", "expected"), [(1, (), 1), (2, (), 2), (1, ("--reads", "2"), 2)])
+def test_the_policy_or_the_command_says_how_many_read(
+    home: Path, policy: int, words: tuple[str, ...], expected: int
+) -> None:
+    with (home / "policy.toml").open("a", encoding="utf-8") as file:
+        file.write(f"reads = {policy}\n")
+    assert read(home, "post", STUDY, *words)["reads_required"] == expected
+    assert reads_asked_for(home) == expected
+
+
 def test_readers_are_approved_and_revoked(home: Path) -> None:
     assert read(home, "approve-reader", JKT, "--name", "Dr Minus")["approved"] is True
     (shown,) = read(home, "readers")["readers"]
@@ -157,6 +172,10 @@ def test_for_people_it_says_it_in_lines(home: Path) -> None:
     assert "Dr Lines" in lines("readers")
     request_id = read(home, "list")["requests"][0]["request_id"]
     assert f"read {request_id}: open" in lines("report", request_id)
+    with closing(connect(home / "node.db", SCHEMA)) as database:
+        database.execute("INSERT INTO read_results VALUES (?, ?, 0)", (request_id, CLAIM))
+    assert "a third reader decided" in lines("report", request_id)
+    assert read(home, "report", request_id)["result"] == {"claim_id": CLAIM, "agreed": False}
 
 
 def test_without_json_an_error_goes_to_the_programs_rim(home: Path) -> None:

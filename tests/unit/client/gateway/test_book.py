@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from client.gate.policy import ReadingPolicy, Refusal
 from client.gateway import viewer
-from client.gateway.book import Stage
+from client.gateway.book import Result, Stage
 from client.gateway.notices import receivers
 from client.gateway.report import ReportCreate, Zones, sha256_of
 from client.gateway.reports import Kept
@@ -23,11 +23,13 @@ from protocol.case import CaseRecord
 from protocol.codes import Code
 from protocol.errors import ConflictError, FederationError, InvalidInputError, RefusedError, UnavailableError
 from protocol.reading import (
+    AdjudicationOpened,
     ClaimEnded,
     ClaimMade,
     GrantRevoked,
     Priority,
     ReadAcknowledged,
+    ReadConcluded,
     ReadPost,
     ReadWithdrawn,
     ReportSigned,
@@ -355,3 +357,37 @@ def test_a_missing_viewer_is_said_and_keeps_no_program_from_reading(
     assert (answer.status_code, answer.json()["code"]) == (503, "node-fault")
     assert "npm ci" in answer.json()["detail"]
     assert gateway.ask("GET", f"/vol/{REQUEST}/ct.nii.gz").status_code == 200
+
+
+def test_a_double_read_that_disagrees_waits_for_the_third_report(gateway: GatewayUnderTest) -> None:
+    """Two of two reports are there; the centre says that they disagree; the hospital cannot take note of them yet."""
+    gateway.book.connection.execute("UPDATE read_requests SET reads_required = 2")
+    gateway.claimed(OTHER, fence=1)
+    for claim_id in (CLAIM, OTHER):
+        gateway.book.connection.execute(
+            "INSERT INTO reports VALUES (?, 1, x'00', ?, 0, 0, 1, 1)", (claim_id, claim_id * 2)
+        )
+    assert stage(gateway) is Stage.DELIVERED
+    hands = receivers(gateway.book, gateway.sessions, gateway.reports, keeping([]))
+    for _ in range(2):
+        hands["adjudication-opened"](AdjudicationOpened(request_id=REQUEST))
+    assert stage(gateway) is Stage.PRELIMINARY
+    with pytest.raises(ConflictError):
+        acknowledge_read(gateway.book, gateway.gate, REQUEST)
+    assert gateway.book.request(REQUEST).reads_required == 3
+
+
+def test_the_result_of_a_double_read_is_what_the_centre_said_last(gateway: GatewayUnderTest) -> None:
+    hands = receivers(gateway.book, gateway.sessions, gateway.reports, keeping([]))
+    assert gateway.book.result(REQUEST) is None
+    hands["read-concluded"](ReadConcluded(request_id=REQUEST, claim_id=CLAIM, agreed=True))
+    assert gateway.book.result(REQUEST) == Result(CLAIM, agreed=True)
+    hands["read-concluded"](ReadConcluded(request_id=REQUEST, claim_id=OTHER, agreed=False))
+    assert gateway.book.result(REQUEST) == Result(OTHER, agreed=False)
+    hands["read-concluded"](ReadConcluded(request_id="0" * 32, claim_id=OTHER, agreed=True))
+    assert gateway.book.result("0" * 32) is None
+
+
+def test_a_single_read_is_never_made_a_triple_one(gateway: GatewayUnderTest) -> None:
+    gateway.book.adjudication_opened(AdjudicationOpened(request_id=REQUEST))
+    assert gateway.book.request(REQUEST).reads_required == 1

@@ -55,6 +55,7 @@ def test_a_fitting_reader_meets_no_obstacle() -> None:
         (replace(READER, held=2, held_stat=2), replace(WANTED, priority=Priority.STAT), Obstacle.AT_CAPACITY),
         (replace(READER, home_site="northport"), WANTED, Obstacle.SAME_HOSPITAL),
         (READER, replace(WANTED, earlier_readers=frozenset({READER.reader_id})), Obstacle.EARLIER_READER),
+        (replace(READER, organisations=frozenset({"group X"})), replace(WANTED, excluded=frozenset({"group X", "group Y"})), Obstacle.SAME_ORGANISATION),
     ],
 )  # fmt: skip
 def test_each_obstacle_is_named_alone(reader: ReaderProfile, wanted: Wanted, expected: Obstacle) -> None:
@@ -64,7 +65,7 @@ def test_each_obstacle_is_named_alone(reader: ReaderProfile, wanted: Wanted, exp
 def test_all_reasons_are_given_at_once() -> None:
     stranger = ReaderProfile(reader_id="b" * 32, licences=(), languages=frozenset(), agreements=frozenset(), held=9)
     found = obstacles(stranger, replace(WANTED, earlier_readers=frozenset({"b" * 32})), now=NOW)
-    assert set(found) == set(Obstacle) - {Obstacle.LICENCE_ENDS, Obstacle.SAME_HOSPITAL}
+    assert set(found) == set(Obstacle) - {Obstacle.LICENCE_ENDS, Obstacle.SAME_HOSPITAL, Obstacle.SAME_ORGANISATION}
 
 
 def test_two_licences_may_follow_one_another() -> None:
