@@ -319,10 +319,12 @@ def _run_gateway(settings: NodeSettings, stop: threading.Event) -> None:
     from client.gateway.app import create_app
     from client.gateway.desk import Desk
     from client.gateway.grant import pinned_key
+    from client.gateway.messages import Messages
     from client.gateway.serve import serve
     from client.gateway.viewer import find_bundle
 
     centre = load_centre(settings.trust)
+    gate = open_gate(settings)
     book, _, sessions, reports = open_reads(settings)
     desk = Desk(
         site=centre.site,
@@ -331,8 +333,9 @@ def _run_gateway(settings: NodeSettings, stop: threading.Event) -> None:
         book=book,
         sessions=sessions,
         reports=reports,
+        messages=Messages(book, gate),
         findings=open_store(settings),
-        audit=open_gate(settings).audit.append,
+        audit=gate.audit.append,
         viewer=lambda: find_bundle(settings.home),
     )
     serve(

@@ -15,6 +15,8 @@ from protocol.reading import (
     ClaimEnded,
     ClaimMade,
     GrantRevoked,
+    InfoAnswered,
+    InfoAsked,
     ReadAcknowledged,
     ReadConcluded,
     ReadDelivered,
@@ -31,6 +33,8 @@ Parcel = Annotated[
     CaseRecord
     | ReadPost
     | ReadOpened
+    | InfoAsked
+    | InfoAnswered
     | ReportReceipt
     | ReadDelivered
     | ReadAcknowledged
@@ -39,13 +43,7 @@ Parcel = Annotated[
     Field(discriminator="kind"),
 ]
 Notice = Annotated[
-    ClaimMade
-    | ClaimEnded
-    | GrantRevoked
-    | ReportSigned
-    | AdjudicationOpened
-    | ReadConcluded
-    | ReleaseAnnounced,
+    ClaimMade | ClaimEnded | GrantRevoked | ReportSigned | AdjudicationOpened | ReadConcluded | ReleaseAnnounced,
     Field(discriminator="kind"),
 ]
 

@@ -66,6 +66,26 @@ class CodedResult(Shape):
     critical: bool = False
 
 
+class InfoAsked(Shape):
+    """The claim's reader asked the hospital something; the words stay between the two. Questions of a claim count from 1."""
+
+    kind: Literal["info-asked"] = "info-asked"
+    request_id: OpaqueId
+    claim_id: OpaqueId
+    fence: Annotated[int, Field(ge=1)]
+    question: Annotated[int, Field(ge=1, le=1000)]
+
+
+class InfoAnswered(Shape):
+    """The hospital answered that question."""
+
+    kind: Literal["info-answered"] = "info-answered"
+    request_id: OpaqueId
+    claim_id: OpaqueId
+    fence: Annotated[int, Field(ge=1)]
+    question: Annotated[int, Field(ge=1, le=1000)]
+
+
 class ReportReceipt(Shape):
     """The node holds a report: its hash and its codes."""
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # each command loads what it works with, and no other command
     from client.gate.policy import SitePolicy
     from client.gateway.book import Book, Request, Result
     from client.gateway.keys import ReaderKeys
+    from client.gateway.messages import Message, Messages
     from client.gateway.reports import Kept, Reports
     from client.settings import NodeSettings
     from client.store.studies import StudyStore
@@ -34,6 +35,7 @@ def add_to(app: typer.Typer) -> None:
     read.command("list")(show_list)
     read.command("withdraw")(withdraw)
     read.command("report")(report)
+    read.command("answer")(answer)
     read.command("approve-reader", context_settings=_TAKES_THUMBPRINT)(approve_reader)
     read.command("revoke-reader", context_settings=_TAKES_THUMBPRINT)(revoke_reader)
     read.command("readers")(readers)
@@ -49,6 +51,7 @@ class _Staff:
     keys: "ReaderKeys"
     gate: "Gate"
     reports: "Reports"
+    messages: "Messages"
     store: "StudyStore"
 
     def policy(self) -> "SitePolicy":
@@ -114,8 +117,25 @@ def report(
             request = acknowledge_read(staff.book, staff.gate, request_id)
         names = {key.jkt: key.name for key in staff.keys.all()}
         kept = [_report(one, names) for one in staff.reports.of_request(request_id)]
-        document = _request(request) | {"result": _result(staff.book.result(request_id)), "reports": kept}
+        said = [_message(one) for one in staff.messages.of_request(request_id)]
+        result = _result(staff.book.result(request_id))
+        document = _request(request) | {"result": result, "reports": kept, "messages": said}
         say_json(document) if as_json else _tell_reports(document)
+
+
+def answer(
+    context: typer.Context,
+    request_id: RequestId,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="For the reader; it goes nowhere else.")],
+    claim: Annotated[
+        str | None, typer.Option(metavar="CLAIM_ID", help="Whose question, where two readers wait for an answer.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Answer a reader's question. `read report` shows what was asked."""
+    with answering(as_json=as_json):
+        staff = _staff(context)
+        _say(_message(staff.messages.answer(request_id, text, claim_id=claim)), as_json=as_json)
 
 
 def approve_reader(
@@ -166,6 +186,7 @@ def _staff(context: typer.Context) -> _Staff:
     from client.gate.policy_file import load_policy
     from client.gateway.book import SCHEMA, Book
     from client.gateway.keys import ReaderKeys
+    from client.gateway.messages import Messages
     from client.gateway.reports import Reports
     from client.settings import load_settings
     from client.store import tables
@@ -182,6 +203,7 @@ def _staff(context: typer.Context) -> _Staff:
         keys=ReaderKeys(connection, _now),
         gate=gate,
         reports=Reports(book, gate),
+        messages=Messages(book, gate),
         store=StudyStore(connection, settings),
     )
 
@@ -220,6 +242,16 @@ def _report(kept: "Kept", names: dict[str, str]) -> dict[str, Any]:
     }
 
 
+def _message(one: "Message") -> dict[str, Any]:
+    return {
+        "claim_id": one.claim_id,
+        "question": one.question,
+        "side": one.side.value,
+        "text": one.text,
+        "written_at": one.written_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+
+
 def _say(document: dict[str, Any], *, as_json: bool) -> None:
     say_json(document) if as_json else remark(_line(document))
 
@@ -239,3 +271,5 @@ def _tell_reports(document: dict[str, Any]) -> None:
             f"  {one['rsna_class']}, CO-RADS {one['corads']}, zone score {one['severity_score']}/24{', CRITICAL' * one['critical']}"
         )
         remark(f"  {one['impression']}")
+    for one in document["messages"]:
+        remark(f"{one['side']}, question {one['question']} under claim {one['claim_id']}: {one['text']}")

@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 
 from client.gateway import grant, pages, rim, volume
 from client.gateway.desk import Desk
+from client.gateway.messages import Message, MessageCreate, Side
 from client.gateway.report import Report, ReportCreate
 from client.gateway.reports import Kept
 from client.gateway.sessions import Session
@@ -53,12 +54,22 @@ class ReportAnswer(BaseModel):
     report: Report
 
 
+class MessageAnswer(BaseModel):
+    """A question of the reader, or the hospital's answer to it."""
+
+    question: int
+    side: Side
+    text: str
+    written_at: str
+
+
 def create_app(desk: Desk) -> FastAPI:
     """Return the application that serves `desk`."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         desk.reports.catch_up()
+        desk.messages.catch_up()
         yield
 
     app = FastAPI(title="Acinus gateway", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
@@ -163,6 +174,23 @@ async def read_report(request: Request, claim_id: ClaimId) -> ReportAnswer:
     return _answer(kept[0], session)
 
 
+@router.post("/messages/{claim_id}", status_code=201)
+async def create_message(request: Request, claim_id: ClaimId, content: MessageCreate) -> MessageAnswer:
+    """Ask the hospital something; the words go no further. Until it answers, the clock of the read stands still."""
+    desk, session = _desk(request), _session_of(request)
+    rim.refuse_foreign_page(request, desk)
+    _refuse_other_claim(session, claim_id)
+    return _message(desk.messages.ask(session.claim, content.text))
+
+
+@router.get("/messages/{claim_id}")
+async def read_messages(request: Request, claim_id: ClaimId) -> list[MessageAnswer]:
+    """Return what the reader asked under this claim, and what the hospital answered."""
+    desk, session = _desk(request), _session_of(request)
+    _refuse_other_claim(session, claim_id)
+    return [_message(one) for one in desk.messages.of_claim(claim_id)]
+
+
 @router.get("/viewer/niivue.umd.js")
 async def read_viewer(request: Request) -> FileResponse:
     """Return NiiVue's ready-made bundle."""
@@ -215,6 +243,11 @@ def _answer(kept: Kept, session: Session) -> ReportAnswer:
         severity_score=kept.report.severity_score,
         report=kept.report,
     )
+
+
+def _message(one: Message) -> MessageAnswer:
+    written_at = one.written_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return MessageAnswer(question=one.question, side=one.side, text=one.text, written_at=written_at)
 
 
 def _moment(seconds: int) -> str:

@@ -35,6 +35,15 @@ CREATE TABLE IF NOT EXISTS read_claims (
     opened_s INTEGER,
     ended_s INTEGER
 ) STRICT;
+CREATE TABLE IF NOT EXISTS read_messages (
+    claim_id TEXT NOT NULL REFERENCES read_claims,
+    question INTEGER NOT NULL,
+    side TEXT NOT NULL CHECK (side IN ('reader', 'hospital')),
+    words TEXT NOT NULL,
+    written_s INTEGER NOT NULL,
+    said_s INTEGER,
+    PRIMARY KEY (claim_id, question, side)
+) STRICT;
 CREATE TABLE IF NOT EXISTS read_results (
     request_id TEXT PRIMARY KEY REFERENCES read_requests,
     claim_id TEXT NOT NULL,

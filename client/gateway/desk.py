@@ -8,6 +8,7 @@ from typing import Protocol
 from joserfc.jwk import OKPKey
 
 from client.gateway.book import Book
+from client.gateway.messages import Messages
 from client.gateway.reports import Reports
 from client.gateway.sessions import Sessions
 from client.store.records import Finding
@@ -38,6 +39,7 @@ class Desk:
     book: Book
     sessions: Sessions
     reports: Reports
+    messages: Messages
     findings: Findings
     audit: Auditor
     viewer: Callable[[], Path]

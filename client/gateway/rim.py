@@ -45,6 +45,7 @@ _AUDITED = {
     "/view/{request_id}": "gateway.view",
     "/vol/{request_id}/{name}": "gateway.volume",
     "/reports/{claim_id}": "gateway.report",
+    "/messages/{claim_id}": "gateway.message",
 }
 """Routes that touch a study. Pages and scripts that are the same for everybody are not worth a row."""
 

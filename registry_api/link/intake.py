@@ -17,6 +17,7 @@ from registry_api.cases.service import accept_case
 from registry_api.database import Database
 from registry_api.link.tables import ParcelRow
 from registry_api.promoted.standings import accept_standing
+from registry_api.reading import questions
 from registry_api.reading import service as reading
 
 Receiver = Callable[[Session, str, Any, datetime], None]
@@ -26,6 +27,8 @@ RECEIVERS: dict[str, Receiver] = {
     "case-record": accept_case,
     "read-post": reading.accept_post,
     "read-opened": reading.accept_opened,
+    "info-asked": questions.accept_asked,
+    "info-answered": questions.accept_answered,
     "report-receipt": reading.accept_receipt,
     "read-delivered": reading.accept_delivered,
     "read-acknowledged": reading.accept_acknowledged,

@@ -40,7 +40,9 @@ def organisations_of(session: Session, reader_ids: Collection[OpaqueId]) -> froz
 
     A reader with neither is an organisation alone.
     """
-    rows = {row.reader_id: row for row in session.exec(select(ReaderRow).where(col(ReaderRow.reader_id).in_(reader_ids)))}
+    rows = {
+        row.reader_id: row for row in session.exec(select(ReaderRow).where(col(ReaderRow.reader_id).in_(reader_ids)))
+    }
     return frozenset(name for one in reader_ids for name in organisations(one, rows.get(one)))
 
 

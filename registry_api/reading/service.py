@@ -56,7 +56,7 @@ def accept_opened(session: Session, site: SiteId, parcel: ReadOpened, now: datet
     Raises:
         ConflictError: `stale-fence` if the claim has moved on.
     """
-    request, slot = _claimed(session, site, parcel.request_id, parcel.claim_id, now)
+    request, slot = claimed(session, site, parcel.request_id, parcel.claim_id, now)
     fenced(slot, parcel.fence)
     if State(slot.state) is State.CLAIMED:
         move(session, slot, Event.OPENED, priority=request.priority, now=now)
@@ -73,7 +73,7 @@ def accept_receipt(session: Session, site: SiteId, parcel: ReportReceipt, now: d
         if known.report_sha256 != parcel.report_sha256:
             raise ConflictError(Code.ALREADY_EXISTS, "This version of the report has another hash already.")
         return
-    request, slot = _claimed(session, site, parcel.request_id, parcel.claim_id, now)
+    request, slot = claimed(session, site, parcel.request_id, parcel.claim_id, now)
     fenced(slot, parcel.fence)
     move(session, slot, Event.SUBMITTED, priority=request.priority, now=now)
     session.add(
@@ -95,7 +95,7 @@ def accept_delivered(session: Session, site: SiteId, parcel: ReadDelivered, now:
         RefusedError: `signature-invalid` if what was delivered is not what was signed.
         ConflictError: `illegal-transition` if nothing was signed.
     """
-    request, slot = _claimed(session, site, parcel.request_id, parcel.claim_id, now)
+    request, slot = claimed(session, site, parcel.request_id, parcel.claim_id, now)
     receipt = latest_receipt(session, parcel.claim_id)
     if receipt is None or receipt.signed_at is None or receipt.report_sha256 != parcel.report_sha256:
         raise RefusedError(Code.SIGNATURE_INVALID, "What the node delivered is not the report that was signed.")
@@ -133,7 +133,7 @@ def accept_withdrawn(session: Session, site: SiteId, parcel: ReadWithdrawn, now:
             end_claim(session, request, slot, Event.WITHDRAWN, now=now)
 
 
-def _claimed(
+def claimed(
     session: Session, site: SiteId, request_id: str, claim_id: str, now: datetime
 ) -> tuple[ReadRequestRow, SlotRow]:
     """Return the site's own request and the slot that the claim holds.

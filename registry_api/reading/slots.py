@@ -1,6 +1,6 @@
 """Finding slots and moving them along the table of `lifecycle`, each step with its line in the log of events."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlmodel import Session, col, func, select
 
@@ -10,6 +10,7 @@ from protocol.parcel import Notice
 from protocol.reading import ClaimEnded, Priority
 from protocol.shape import OpaqueId, SiteId
 from registry_api.link.outbox import send_notice
+from registry_api.reading.clocks import SlaClock, pause_max
 from registry_api.reading.lifecycle import (
     HELD,
     Event,
@@ -101,7 +102,10 @@ def move(session: Session, slot: SlotRow, event: Event, *, priority: str, now: d
     Raises:
         ConflictError: `illegal-transition` if the table does not allow the step.
     """
-    state = advance(State(slot.state), event)
+    before = State(slot.state)
+    state = advance(before, event)
+    if State.NEEDS_INFO in {before, state}:
+        _pause_or_go_on(session, slot, state, now)
     slot.state = state.value
     slot.lease_until = lease_until(state, Priority(priority), now)
     if state in {State.OPEN, State.WITHDRAWN}:
@@ -109,6 +113,31 @@ def move(session: Session, slot: SlotRow, event: Event, *, priority: str, now: d
     session.add(slot)
     record(session, slot.request_id, slot.number, event=event, state=state, now=now)
     return state
+
+
+def clock_of(slot: SlotRow, priority: Priority) -> SlaClock:
+    """Return the slot's clock."""
+    return SlaClock(
+        opened_at=slot.opened_at,
+        due_at=slot.due_at,
+        pause_max=pause_max(priority),
+        paused=timedelta(seconds=slot.paused_seconds),
+        paused_at=slot.paused_at,
+    )
+
+
+def _pause_or_go_on(session: Session, slot: SlotRow, state: State, now: datetime) -> None:
+    """Stop the slot's clock when the hospital is asked; afterwards slot and request are due later by the time that it stood still."""
+    if state is State.NEEDS_INFO:
+        slot.paused_at = now
+        return
+    request = session.get_one(ReadRequestRow, slot.request_id)
+    clock = clock_of(slot, Priority(request.priority))
+    seconds = int((clock.due_by(now) - slot.due_at).total_seconds())
+    slot.due_at, slot.expires_at = (moment + timedelta(seconds=seconds) for moment in (slot.due_at, slot.expires_at))
+    slot.paused_at, slot.paused_seconds = None, slot.paused_seconds + seconds
+    request.due_at, request.expires_at = max(request.due_at, slot.due_at), max(request.expires_at, slot.expires_at)
+    session.add(request)
 
 
 def record(session: Session, request_id: OpaqueId, number: int, *, event: Event, state: State, now: datetime) -> None:

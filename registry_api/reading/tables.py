@@ -83,6 +83,10 @@ class SlotRow(SQLModel, table=True):
     claim_id: str | None = Field(default=None, index=True)
     reader_id: str | None = Field(default=None, index=True)
     lease_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    paused_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """Since when the clock stands still; None while it runs."""
+    paused_seconds: int = 0
+    """Of all pauses that are over; `due_at` and `expires_at` are later by as much."""
 
 
 class ClaimRow(SQLModel, table=True):
@@ -95,6 +99,9 @@ class ClaimRow(SQLModel, table=True):
     number: int
     reader_id: str = Field(foreign_key="people.id", index=True)
     fence: int
+    questions: int = 0
+    """How many the reader has asked the hospital; `answers`: the last one that was answered."""
+    answers: int = 0
     made_at: datetime = Field(sa_type=UtcDateTime)
     heartbeat_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

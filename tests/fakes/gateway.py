@@ -22,6 +22,7 @@ from client.gateway.book import SCHEMA, Book
 from client.gateway.desk import Desk
 from client.gateway.grant import token_hash
 from client.gateway.keys import ReaderKeys
+from client.gateway.messages import Messages
 from client.gateway.reports import Reports
 from client.gateway.sessions import Sessions
 from client.gateway.viewer import find_bundle
@@ -142,9 +143,10 @@ class GatewayUnderTest:
         self.keys = ReaderKeys(self.book.connection, clock)
         self.sessions = Sessions(self.book, self.keys, lambda: self.heard or clock())
         self.reports = Reports(self.book, self.gate)
+        self.messages = Messages(self.book, self.gate)
         self.desk = Desk(
             site=SITE, origin=origin, grant_key=self.centre.key, book=self.book, sessions=self.sessions, reports=self.reports,
-            findings=OneStudy(self.studies), audit=lambda *row: self.audit.append(row), viewer=lambda: find_bundle(home),
+            messages=self.messages, findings=OneStudy(self.studies), audit=lambda *row: self.audit.append(row), viewer=lambda: find_bundle(home),
             patience_seconds=patience_seconds,
         )  # fmt: skip
         self.app: FastAPI = create_app(self.desk)

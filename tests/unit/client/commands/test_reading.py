@@ -91,6 +91,24 @@ def test_a_read_from_post_to_acknowledgement(home: Path) -> None:
     assert outbox(home) == ["read-post", "read-acknowledged"]
 
 
+def test_a_readers_question_is_answered(home: Path) -> None:
+    request_id = read(home, "post", STUDY)["request_id"]
+    gateway = GatewayUnderTest.__new__(GatewayUnderTest)
+    gateway.stand_on(home)
+    gateway.book.claim_made(ClaimMade(request_id=request_id, claim_id=CLAIM, reader_id=READER, fence=1))
+    gateway.book.claim_opened(CLAIM)
+    claim = gateway.book.claim(CLAIM)
+    assert claim is not None
+    gateway.messages.ask(claim, "An earlier scan?")
+    (shown,) = read(home, "report", request_id)["messages"]
+    assert (shown["side"], shown["text"], shown["question"]) == ("reader", "An earlier scan?", 1)
+    said = read(home, "answer", request_id, "None here.", "--claim", CLAIM)
+    assert (said["side"], said["claim_id"]) == ("hospital", CLAIM)
+    assert outbox(home) == ["read-post", "info-answered"]
+    again = read(home, "answer", request_id, "None here.")
+    assert (again["exit"], again["code"]) == (2, "not-found")
+
+
 def reads_asked_for(home: Path) -> int:
     with closing(connect(home / "node.db")) as database:
         return int(json.loads(database.execute("SELECT body FROM outbox").fetchone()["body"])["reads_required"])

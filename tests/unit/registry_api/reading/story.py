@@ -9,10 +9,19 @@ from sqlmodel import Session, select
 
 from protocol.case import RsnaClass
 from protocol.parcel import Notice, Parcel, parse_notice
-from protocol.reading import CodedResult, ReadAcknowledged, ReadDelivered, ReadOpened, ReportReceipt, ReportStatus
+from protocol.reading import (
+    CodedResult,
+    InfoAnswered,
+    InfoAsked,
+    ReadAcknowledged,
+    ReadDelivered,
+    ReadOpened,
+    ReportReceipt,
+    ReportStatus,
+)
 from registry_api.database import Database
 from registry_api.link.tables import NoticeRow
-from registry_api.reading import claims, service
+from registry_api.reading import claims, questions, service
 from registry_api.reading.claims import Claim
 from registry_api.reading.lifecycle import State
 from registry_api.reading.tables import SlotRow
@@ -24,6 +33,8 @@ CODED = CodedResult(rsna_class=RsnaClass.TYPICAL, corads=5, severity_score=9, ag
 ACCEPT = {
     "read-post": service.accept_post,
     "read-opened": service.accept_opened,
+    "info-asked": questions.accept_asked,
+    "info-answered": questions.accept_answered,
     "report-receipt": service.accept_receipt,
     "read-delivered": service.accept_delivered,
     "read-acknowledged": service.accept_acknowledged,
@@ -86,6 +97,16 @@ class Story:
 def opened(claim: Claim, **changes: object) -> ReadOpened:
     content = {"request_id": claim.request_id, "claim_id": claim.claim_id, "fence": claim.fence}
     return ReadOpened.model_validate(content | changes)
+
+
+def asked(claim: Claim, question: int = 1) -> InfoAsked:
+    return InfoAsked(request_id=claim.request_id, claim_id=claim.claim_id, fence=claim.fence, question=question)
+
+
+def answered(claim: Claim, question: int = 1, *, fence: int | None = None) -> InfoAnswered:
+    return InfoAnswered(
+        request_id=claim.request_id, claim_id=claim.claim_id, fence=fence or claim.fence, question=question
+    )
 
 
 def receipt(claim: Claim, **changes: object) -> ReportReceipt:
