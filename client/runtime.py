@@ -236,11 +236,17 @@ async def _link(settings: NodeSettings, stop: threading.Event, woken: threading.
 
 def notice_receivers(settings: NodeSettings) -> dict[str, Callable[[Any], None]]:
     """Return who takes which kind of notice; built in the thread that will call them."""
-    from client.gateway.notices import receivers
+    from client.gateway.grant import pinned_key
+    from client.gateway.notices import receivers, renewal_receiver
 
+    centre = load_centre(settings.trust)
     book, _, sessions, reports = open_reads(settings)
     keep_scores = open_store(settings).labels.keep_scores
-    return {**receivers(book, sessions, reports, keep_scores), "release-announced": _release_receiver(settings)}
+    return {
+        **receivers(book, sessions, reports, keep_scores),
+        "grant-renewed": renewal_receiver(book, sessions, key=pinned_key(centre.grant_key), site=centre.site),
+        "release-announced": _release_receiver(settings),
+    }
 
 
 def _release_receiver(settings: NodeSettings) -> Callable[[ReleaseAnnounced], None]:

@@ -14,6 +14,7 @@ from protocol.reading import (
     AdjudicationOpened,
     ClaimEnded,
     ClaimMade,
+    GrantRenewed,
     GrantRevoked,
     InfoAnswered,
     InfoAsked,
@@ -43,7 +44,14 @@ Parcel = Annotated[
     Field(discriminator="kind"),
 ]
 Notice = Annotated[
-    ClaimMade | ClaimEnded | GrantRevoked | ReportSigned | AdjudicationOpened | ReadConcluded | ReleaseAnnounced,
+    ClaimMade
+    | ClaimEnded
+    | GrantRenewed
+    | GrantRevoked
+    | ReportSigned
+    | AdjudicationOpened
+    | ReadConcluded
+    | ReleaseAnnounced,
     Field(discriminator="kind"),
 ]
 

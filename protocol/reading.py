@@ -122,6 +122,15 @@ class ReadWithdrawn(Shape):
     request_id: OpaqueId
 
 
+class GrantScope(StrEnum):
+    """What a grant lets its reader do at the gateway."""
+
+    VIEW = "view"
+    """Look at the study, and at nothing else."""
+    REPORT = "report"
+    """Look at it, report on it and correct its mask."""
+
+
 class GrantClaims(Shape):
     """What a grant says (a JWT signed by the centre, Ed25519; names of RFC 7519 and RFC 9449).
 
@@ -135,6 +144,7 @@ class GrantClaims(Shape):
     claim_id: OpaqueId
     request_id: OpaqueId
     fence: Annotated[int, Field(ge=1)]
+    scope: GrantScope
     cnf_jkt: Thumbprint
     iat: int
     nbf: int
@@ -184,6 +194,15 @@ class ReadConcluded(Shape):
     request_id: OpaqueId
     claim_id: OpaqueId
     agreed: bool
+
+
+class GrantRenewed(Shape):
+    """The centre's fresh grant for a reader who is still there. It opens nothing: a session that stands may go on until its `exp`."""
+
+    kind: Literal["grant-renewed"] = "grant-renewed"
+    token: Annotated[
+        str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$", max_length=4096)
+    ]
 
 
 class ReportSigned(Shape):

@@ -66,10 +66,24 @@ CREATE TABLE IF NOT EXISTS proofs_seen (
     seen_s INTEGER NOT NULL,
     PRIMARY KEY (jkt, jti)
 ) STRICT;
-CREATE TABLE IF NOT EXISTS reader_sessions (
+DROP TABLE IF EXISTS reader_sessions;
+CREATE TABLE IF NOT EXISTS gateway_sessions (
     cookie_sha256 TEXT PRIMARY KEY,
-    grant_jti TEXT NOT NULL REFERENCES grants_seen,
     claim_id TEXT NOT NULL REFERENCES read_claims,
+    fence INTEGER NOT NULL,
+    jkt TEXT NOT NULL,
+    ath TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    expires_s INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS session_grants (
+    cookie_sha256 TEXT NOT NULL REFERENCES gateway_sessions,
+    jti TEXT NOT NULL REFERENCES grants_seen,
+    PRIMARY KEY (cookie_sha256, jti)
+) STRICT;
+CREATE TABLE IF NOT EXISTS grant_renewals (
+    jti TEXT PRIMARY KEY,
+    claim_id TEXT NOT NULL,
     fence INTEGER NOT NULL,
     jkt TEXT NOT NULL,
     expires_s INTEGER NOT NULL
@@ -86,7 +100,10 @@ CREATE TABLE IF NOT EXISTS reports (
     PRIMARY KEY (claim_id, version)
 ) STRICT;
 """
-"""Times are whole seconds since 1970, UTC: they are compared, and shown only by the command line."""
+"""Times are whole seconds since 1970, UTC: they are compared, and shown only by the command line.
+
+An earlier version kept its sessions in `reader_sessions`; a session lives ten minutes, so nothing of it is worth keeping.
+"""
 
 
 class Stage(StrEnum):

@@ -1,7 +1,8 @@
 """All that the gateway's pages and routes work with. `client.runtime` builds it; tests build it from fakes."""
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +12,7 @@ from client.gateway.book import Book
 from client.gateway.messages import Messages
 from client.gateway.reports import Reports
 from client.gateway.sessions import Sessions
+from client.gateway.voxels import VoxelShelf
 from client.store.records import Finding
 from protocol.reading import Origin
 from protocol.shape import SiteId
@@ -46,6 +48,9 @@ class Desk:
     """Finds the viewer's script, or says where it is missing; asked each time that a page needs it."""
     patience_seconds: float = 5.0
     """How long a grant may be ahead of the centre's word of its claim."""
+    voxels: VoxelShelf = field(default_factory=VoxelShelf)
+    unpacking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a volume is unpacked in another thread: two requests for one study do the work once."""
 
     @property
     def cookie(self) -> str:

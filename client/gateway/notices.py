@@ -4,11 +4,15 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from joserfc.jwk import OKPKey
+
 from client.gateway.book import Book
+from client.gateway.grant import read_grant
 from client.gateway.reports import Reports
 from client.gateway.sessions import Sessions
 from client.store.records import SignedScores
-from protocol.reading import ReportSigned
+from protocol.reading import GrantRenewed, ReportSigned
+from protocol.shape import SiteId
 
 log = logging.getLogger(__name__)
 
@@ -41,3 +45,12 @@ def receivers(
         "adjudication-opened": book.adjudication_opened,
         "read-concluded": book.concluded,
     }
+
+
+def renewal_receiver(book: Book, sessions: Sessions, *, key: OKPKey, site: SiteId) -> Callable[[GrantRenewed], None]:
+    """Return the receiver of fresh grants. The link is trusted to bring them, not to make them: each is read like a reader's own."""
+
+    def grant_renewed(notice: GrantRenewed) -> None:
+        sessions.offer(read_grant(notice.token, key=key, site=site, now_s=book.now_s()))
+
+    return grant_renewed

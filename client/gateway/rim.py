@@ -47,11 +47,18 @@ _AUDITED = {
     "/reports/{claim_id}": "gateway.report",
     "/messages/{claim_id}": "gateway.message",
 }
-"""Routes that touch a study. Pages and scripts that are the same for everybody are not worth a row."""
+"""Routes that touch a study, below which all of DICOMweb is one. Pages and scripts that are the same for everybody are not worth a row."""
+
+_DICOMWEB = "/dicom-web/"
 
 _OPAQUE = re.compile(r"[0-9a-f]{32}")
 _REFUSAL = "acinus.refusal"
 _TOO_LARGE = "The request is too large; a report is far smaller."
+
+
+def event_of(route: str) -> str | None:
+    """Return under which name a request for this route stands in the audit chain; `None` if it touches no study."""
+    return "gateway.dicomweb" if route.startswith(_DICOMWEB) else _AUDITED.get(route)
 
 
 def install(app: FastAPI) -> None:
@@ -135,7 +142,7 @@ class _Exchange:
     def _audit(self, status: int) -> None:
         """Append who asked for what and what became of it; a path that matches no route is not repeated."""
         scope, state = self._scope, self._scope.get("state", {})
-        event = _AUDITED.get(getattr(scope.get("route"), "path", ""))
+        event = event_of(getattr(scope.get("route"), "path", ""))
         if event is None or (event == "gateway.session" and scope["method"] == "GET"):
             return
         subject = next((v for v in scope.get("path_params", {}).values() if _OPAQUE.fullmatch(str(v))), "-")

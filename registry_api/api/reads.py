@@ -12,12 +12,13 @@ from pydantic import BaseModel, ConfigDict
 
 from protocol.codes import Code
 from protocol.errors import FederationError, InvalidInputError
+from protocol.reading import GrantScope
 from protocol.shape import OpaqueId, Sha256, Thumbprint
 from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
 from registry_api.people.roles import Role
 from registry_api.reading import claims
 from registry_api.reading.claims import Claim
-from registry_api.reading.grants import GrantSigner, make_grant, revoke_grant
+from registry_api.reading.grants import GrantSigner, make_grant, renew_grant, revoke_grant
 from registry_api.reading.lifecycle import State
 from registry_api.reading.offers import ReadView, all_reads, one_read, open_reads
 from registry_api.runtime import Runtime
@@ -57,10 +58,11 @@ ClaimId = Annotated[OpaqueId, Path()]
 
 
 class GrantCreate(BaseModel):
-    """Which key the grant is bound to: its RFC 7638 thumbprint."""
+    """Which key the grant is bound to (its RFC 7638 thumbprint), and what it lets its reader do."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     jkt: Thumbprint
+    scope: GrantScope = GrantScope.REPORT
 
 
 class Signature(BaseModel):
@@ -142,8 +144,11 @@ def create_claim(
 def put_heartbeat(
     runtime: RuntimeDep, session: SessionDep, caller: ReaderCaller, claim_id: ClaimId, response: Response
 ) -> ClaimAnswer:
-    """Say that the reader is still there; once a minute is right."""
-    return _answer(claims.heartbeat(session, claim_id, caller.person_id, now=runtime.clock()), response)
+    """Say that the reader is still there; once a minute is right. A grant that is half over is renewed at the hospital."""
+    now = runtime.clock()
+    held = claims.heartbeat(session, claim_id, caller.person_id, now=now)
+    renew_grant(session, claim_id, caller.person_id, signer=GrantSigner(runtime.grant_key), now=now)
+    return _answer(held, response)
 
 
 @router.post("/claims/{claim_id}/grants", status_code=201)
@@ -156,6 +161,7 @@ def create_grant(
         claim_id,
         caller.person_id,
         jkt=wish.jkt,
+        scope=wish.scope,
         signer=GrantSigner(runtime.grant_key),
         now=runtime.clock(),
     )

@@ -4,17 +4,18 @@ The centre signs; it cannot let anybody in by that alone, because the node also 
 """
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from joserfc import jwt
 from joserfc.jwk import OKPKey
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
 from protocol.codes import Code
 from protocol.errors import InvalidInputError, RefusedError, UnavailableError
-from protocol.reading import GRANT_SECONDS_MAX, GrantClaims, GrantRevoked
+from protocol.reading import GRANT_SECONDS_MAX, GrantClaims, GrantRenewed, GrantRevoked, GrantScope
 from protocol.shape import OpaqueId, SiteId, Thumbprint
 from registry_api.enrolment.tables import SiteRow
 from registry_api.reading.claims import held_slot
@@ -25,6 +26,9 @@ from registry_api.reading.tables import ClaimRow, GrantRow
 
 ALGORITHM = "Ed25519"
 """RFC 9864's full name of EdDSA on this curve; nothing else is signed with or accepted."""
+
+RENEW_BEFORE = timedelta(seconds=GRANT_SECONDS_MAX // 2)
+"""A reader who is still there gets a fresh grant once less than this is left: a lost heartbeat or two cost nobody their read."""
 
 TOKEN_TYPE = "acinus-grant+jwt"  # noqa: S105 - the `typ` header, so that no other token of the centre can pass for a grant
 
@@ -51,8 +55,15 @@ class GrantSigner:
         return jwt.encode({"alg": ALGORITHM, "typ": TOKEN_TYPE}, content, self._key, algorithms=[ALGORITHM])
 
 
-def make_grant(
-    session: Session, claim_id: OpaqueId, reader_id: OpaqueId, *, jkt: Thumbprint, signer: GrantSigner, now: datetime
+def make_grant(  # noqa: PLR0913 - who, under which claim, by which key, how much
+    session: Session,
+    claim_id: OpaqueId,
+    reader_id: OpaqueId,
+    *,
+    jkt: Thumbprint,
+    signer: GrantSigner,
+    now: datetime,
+    scope: GrantScope = GrantScope.REPORT,
 ) -> Issued:
     """Make a grant under a live claim.
 
@@ -72,6 +83,7 @@ def make_grant(
         claim_id=claim_id,
         request_id=slot.request_id,
         fence=slot.fence,
+        scope=scope,
         cnf_jkt=jkt,
         iat=issued_s,
         nbf=issued_s,
@@ -83,8 +95,30 @@ def make_grant(
     return Issued(signer.sign(claims), _gateway(session, request.site), slot.request_id, expires_at)
 
 
+def renew_grant(
+    session: Session, claim_id: OpaqueId, reader_id: OpaqueId, *, signer: GrantSigner, now: datetime
+) -> bool:
+    """Send the node a fresh grant for a reader who is still there, once the last one is half over; return whether it was time.
+
+    It goes over the link, never through the reader. The node lets a session that stands go on by it, and never more than that
+    session may: the scope is the node's to keep.
+    """
+    last = _last_grant(session, claim_id, now)
+    if last is None or last.expires_at - now > RENEW_BEFORE:
+        return False
+    try:
+        issued = make_grant(session, claim_id, reader_id, jkt=last.jkt, signer=signer, now=now)
+    except (
+        RefusedError,
+        UnavailableError,
+    ):  # licence, agreement or site ended: the last grant runs out, the heartbeat is heard all the same
+        return False
+    tell(session, request_of(session, issued.request_id).site, GrantRenewed(token=issued.token))
+    return True
+
+
 def revoke_grant(session: Session, jti: OpaqueId, *, reader_id: OpaqueId | None, now: datetime) -> None:
-    """Make one grant void and tell the node. Doing it twice changes nothing.
+    """Make a grant void, with those that renewed it, and tell the node. Doing it twice changes nothing.
 
     Args:
         session: The transaction.
@@ -99,10 +133,27 @@ def revoke_grant(session: Session, jti: OpaqueId, *, reader_id: OpaqueId | None,
     claim = session.get(ClaimRow, row.claim_id) if row is not None else None
     if row is None or claim is None or reader_id not in {None, claim.reader_id}:
         raise InvalidInputError(Code.NOT_FOUND, "There is no grant with this id.")
-    if row.revoked_at is None:
-        row.revoked_at = now
-        session.add(row)
-        tell(session, request_of(session, claim.request_id).site, GrantRevoked(jti=jti))
+    site = request_of(session, claim.request_id).site
+    for one in (row, *_standing(session, claim.claim_id, now, jkt=row.jkt)):
+        if one.revoked_at is None:
+            one.revoked_at = now
+            session.add(one)
+            tell(session, site, GrantRevoked(jti=one.jti))
+
+
+def _last_grant(session: Session, claim_id: OpaqueId, now: datetime) -> GrantRow | None:
+    """Return the grant under a claim that ends last, of those that hold."""
+    return max(_standing(session, claim_id, now), key=lambda row: row.expires_at, default=None)
+
+
+def _standing(
+    session: Session, claim_id: OpaqueId, now: datetime, *, jkt: Thumbprint | None = None
+) -> Sequence[GrantRow]:
+    """Return the grants under a claim that hold now, of one key where it is given."""
+    query = select(GrantRow).where(
+        GrantRow.claim_id == claim_id, col(GrantRow.revoked_at).is_(None), col(GrantRow.expires_at) > now
+    )
+    return session.exec(query if jkt is None else query.where(GrantRow.jkt == jkt)).all()
 
 
 def _gateway(session: Session, site: SiteId) -> str:

@@ -105,7 +105,7 @@ class Centre:
         now_s = int(now.timestamp())
         return {
             "iss": "acinus-centre", "aud": SITE, "sub": READER, "jti": secrets.token_hex(16), "claim_id": CLAIM,
-            "request_id": REQUEST, "fence": 1, "cnf": {"jkt": jkt}, "iat": now_s, "nbf": now_s, "exp": now_s + 600,
+            "request_id": REQUEST, "fence": 1, "scope": "report", "cnf": {"jkt": jkt}, "iat": now_s, "nbf": now_s, "exp": now_s + 600,
         } | changes  # fmt: skip
 
     def grant(self, jkt: str, *, now: datetime, header: dict[str, Any] | None = None, **changes: Any) -> str:
@@ -222,11 +222,16 @@ def asymmetric_volume(shape: tuple[int, int, int] = (24, 64, 64)) -> tuple[np.nd
 
 def write_study(folder: Path, *, shape: tuple[int, int, int] = (24, 64, 64)) -> None:
     """Write ct.nii.gz and mask.nii.gz as the store does: LPS arrays with an affine that says so."""
-    import nibabel
-
     folder.mkdir(parents=True, exist_ok=True)
     hu, mask = asymmetric_volume(shape)
-    affine = np.diag([-2.0, -2.0, 3.0, 1.0])  # columns grow to the left, rows to the back: minus in NIfTI's RAS
     for name, array in (("ct.nii.gz", hu), ("mask.nii.gz", mask)):
-        image = nibabel.Nifti1Image(np.ascontiguousarray(array.transpose(2, 1, 0)), affine)
-        (folder / name).write_bytes(gzip.compress(image.to_bytes(), mtime=0))
+        write_volume(folder / name, array)
+
+
+def write_volume(path: Path, values: np.ndarray) -> None:
+    """Write an LPS array (Z, Y, X) of voxels of 3 × 2 × 2 mm."""
+    import nibabel
+
+    affine = np.diag([-2.0, -2.0, 3.0, 1.0])  # columns grow to the left, rows to the back: minus in NIfTI's RAS
+    image = nibabel.Nifti1Image(np.asfortranarray(values.transpose(2, 1, 0)), affine)
+    path.write_bytes(gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))

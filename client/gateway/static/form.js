@@ -1,11 +1,10 @@
-// The report form: total of the zones, hints, sending, and how long the grant still holds.
+// The report form: total of the zones, hints, sending.
 
 const desk = document.getElementById("desk");
 const form = document.getElementById("form");
 const message = document.getElementById("message");
 const SIDES = ["right", "left"];
 const THIRDS = ["upper", "middle", "lower"];
-const SOON_SECONDS = 120;
 
 function zones() {
   const points = (side) => Object.fromEntries(THIRDS.map((third) => [third, form.elements[`${side}.${third}`].value]));
@@ -95,18 +94,9 @@ async function send(event) {
   }
 }
 
-function tick() {
-  const left = Math.max(0, Number(desk.dataset.expires) - Math.floor(Date.now() / 1000));
-  const clock = document.getElementById("clock");
-  clock.textContent = left ? `grant ${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}` : "grant ended";
-  clock.classList.toggle("soon", left < SOON_SECONDS);
-}
-
 form.addEventListener("input", () => {
   showTotal();
   checkCorads();
   showEdited();
 });
 form.addEventListener("submit", send);
-setInterval(tick, 1000);
-tick();

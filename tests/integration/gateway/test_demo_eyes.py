@@ -11,8 +11,9 @@ from client.gateway.viewer import find_bundle
 from deploy.local.browser import find_chromium, pin, reading_browser
 from deploy.local.reader import Eyes, Hospital, Program, ReaderKey
 from protocol.errors import UnavailableError
+from tests.fakes.certificates import make_certificate
 from tests.fakes.gateway import CLAIM, REQUEST
-from tests.integration.gateway.conftest import LiveGateway, make_certificate
+from tests.integration.gateway.conftest import LiveGateway
 from tests.unit.client.gateway.test_app import REPORT
 
 pytestmark = pytest.mark.e2e

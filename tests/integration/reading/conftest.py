@@ -41,9 +41,10 @@ from registry_api.main import create_app as create_registry
 from registry_api.people import service as people
 from registry_api.runtime import Runtime, build_runtime, raw_key
 from tests.fakes.centre_home import make_centre_home
+from tests.fakes.certificates import make_certificate
 from tests.fakes.gateway import SITE, STUDY, OneStudy, write_study
 from tests.fakes.ports import free_port
-from tests.integration.gateway.conftest import browser, listens, make_certificate, wait_for
+from tests.integration.gateway.conftest import browser, listens, wait_for
 
 __all__ = ["browser"]
 

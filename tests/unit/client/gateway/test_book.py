@@ -171,7 +171,7 @@ def test_all_of_it_survives_the_process(gateway: GatewayUnderTest, tmp_path: Pat
     gateway.book.connection.close()
     again = connect(tmp_path / "node.db")
     assert again.execute("SELECT report_sha256 FROM reports").fetchone()[0] == kept.report_sha256
-    assert again.execute("SELECT count(*) FROM reader_sessions").fetchone()[0] == 1
+    assert again.execute("SELECT count(*) FROM gateway_sessions").fetchone()[0] == 1
 
 
 def test_withdrawing_ends_the_session_and_is_said(gateway: GatewayUnderTest) -> None:

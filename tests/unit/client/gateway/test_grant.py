@@ -190,7 +190,9 @@ ATTACKS: dict[str, Attack] = {
     "a fence of text": changed(fence="1"),
     "no key": changed(cnf={}),
     "two confirmations": changed(cnf={"jkt": "a" * 43, "x5t#S256": "b"}),
-    "an unknown field": changed(scope="everything"),
+    "an unknown field": changed(study="1.2.3"),
+    "an unknown scope": changed(scope="everything"),
+    "no scope": changed(scope=None),
     # When
     "expired": shifted(iat=-601, nbf=-601, exp=-1),
     "expires now": shifted(iat=-600, nbf=-600, exp=0),

@@ -83,6 +83,8 @@ def test_a_complete_study_is_measured_kept_and_offered(home: Home, store: StudyS
     assert names == {
         "ct.nii.gz",
         "mask.nii.gz",
+        "ct-coarse.nii.gz",
+        "mask-coarse.nii.gz",
         "lungs.nii.gz",
         "picture.png",
         "report.html",
