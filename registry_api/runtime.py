@@ -20,6 +20,7 @@ from registry_api.people.service import secret_sha256
 from registry_api.promoted.shelf import Shelf
 from registry_api.releases.archive import Archive
 from registry_api.releases.disclosure import Rule
+from registry_api.releases.kept import Kept
 from registry_api.schema import migrate
 from registry_api.settings import RegistrySettings, load_settings
 from registry_api.witness import Witness
@@ -43,6 +44,7 @@ class Runtime:
     clock: Clock
     attempts: Attempts = field(default_factory=Attempts)
     archive: Archive = field(default_factory=Archive)
+    kept: Kept = field(default_factory=Kept)
 
 
 def utc_now() -> datetime:

@@ -2,7 +2,9 @@
 
 import logging
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import quote
 
 from fastapi import FastAPI, Request
@@ -13,6 +15,7 @@ from starlette.exceptions import HTTPException
 from protocol.codes import MEANINGS, Code
 from protocol.errors import FederationError
 from registry_api.pages.render import error_page
+from registry_api.releases.query import QuestionError
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +34,11 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _fault)
 
 
-def problem(code: str, status: int, *, title: str, detail: str) -> Response:
-    """Return the answer that says what went wrong."""
-    body = {"type": "about:blank", "code": code, "status": status, "title": title, "detail": detail}
+def problem(
+    code: str, status: int, *, title: str, detail: str, members: Mapping[str, object] = MappingProxyType({})
+) -> Response:
+    """Return the answer that says what went wrong; `members` say more of it to programs (RFC 9457 section 3.2)."""
+    body = {"type": "about:blank", "code": code, "status": status, "title": title, "detail": detail, **members}
     headers = {"Cache-Control": "no-store"}
     if status == STATUS[Code.UNAUTHENTICATED]:
         headers["WWW-Authenticate"] = "Bearer"
@@ -51,7 +56,8 @@ def _federation_error(request: Request, error: Exception) -> Response:
     status = STATUS.get(error.code, error.http_status)
     if is_page(request):
         return _page_answer(request, error.code, status, str(error))
-    return problem(error.code.value, status, title=MEANINGS[error.code][1], detail=str(error))
+    members = error.members if isinstance(error, QuestionError) else {}
+    return problem(error.code.value, status, title=MEANINGS[error.code][1], detail=str(error), members=members)
 
 
 def _page_answer(request: Request, code: Code, status: int, detail: str) -> Response:

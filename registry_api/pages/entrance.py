@@ -1,6 +1,7 @@
 """The start page, log-in and log-out."""
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -14,6 +15,8 @@ from registry_api.api.access import (
     refuse_after,
     refuse_foreign_origin,
 )
+from registry_api.pages.language import COOKIE as LANGUAGE_COOKIE
+from registry_api.pages.language import LANGUAGES
 from registry_api.pages.render import page
 from registry_api.people.roles import Role
 from registry_api.people.service import SESSION_HOURS, close_page_session, open_page_session, person_by_key
@@ -21,6 +24,7 @@ from registry_api.people.service import SESSION_HOURS, close_page_session, open_
 router = APIRouter()
 
 _FAILURES_MAX = 5
+_YEAR_SECONDS = 365 * 86_400
 _HOME = {Role.MINISTRY: "/registry", Role.READER: "/worklist", Role.HOSPITAL: "/quality"}
 """Where a role goes after logging in."""
 
@@ -29,6 +33,18 @@ _HOME = {Role.MINISTRY: "/registry", Role.READER: "/worklist", Role.HOSPITAL: "/
 def read_start(caller: CallerOrNobody) -> HTMLResponse:
     """Say what this is."""
     return page("start.html", caller=caller)
+
+
+@router.get("/language")
+def read_language(request: Request, to: Annotated[str, Query(max_length=5)]) -> Response:
+    """Remember the language that the reader chose, and go back to the page that the link stood on."""
+    back = urlsplit(request.headers.get("Referer", ""))
+    path = f"{back.path}?{back.query}" if back.query else back.path
+    answer = RedirectResponse(_own_path(path) or "/", status_code=303)
+    answer.set_cookie(
+        LANGUAGE_COOKIE, to if to in LANGUAGES else "", max_age=_YEAR_SECONDS, path="/", secure=True, httponly=True, samesite="lax"
+    )  # fmt: skip
+    return answer
 
 
 @router.get("/login", response_class=HTMLResponse)

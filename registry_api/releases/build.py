@@ -2,13 +2,14 @@
 
 import base64
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from itertools import groupby
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import SQLColumnExpression, case, literal_column
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, func, select
 
@@ -17,7 +18,7 @@ from protocol.errors import ConflictError
 from registry_api.cases.tables import CaseRow
 from registry_api.database import Database
 from registry_api.enrolment.tables import SiteRow
-from registry_api.releases.cube import UNREAD, Group, lines, tally
+from registry_api.releases.cube import GGO_BANDS, UNREAD, Group, lines, tally
 from registry_api.releases.disclosure import Cell, Key, Rule, protect
 from registry_api.releases.document import Document, WeekTable, published_cells, read, write
 from registry_api.releases.reporting import reporting
@@ -27,12 +28,19 @@ from registry_api.releases.window import is_closed, open_weeks
 from registry_api.units.service import read_tree
 from registry_api.units.tree import Tree, country_of
 
-COLUMNS = {
+
+def _banded(percent: SQLColumnExpression[Any], bands: Mapping[str, int]) -> SQLColumnExpression[Any]:
+    """Return the band of a whole percent. Written out as literals, so that PostgreSQL sees the same expression in SELECT and GROUP BY."""
+    return case(*((percent <= literal_column(str(most)), literal_column(f"'{band}'")) for band, most in bands.items()))
+
+
+COLUMNS: dict[str, SQLColumnExpression[Any]] = {
     "severity": col(CaseRow.severity_band),
     "age": col(CaseRow.age_band),
     "sex": col(CaseRow.sex),
     "pcr": col(CaseRow.pcr),
-    "rsna": col(CaseRow.rsna_class),
+    "rsna": func.coalesce(col(CaseRow.rsna_class), literal_column(f"'{UNREAD}'")),
+    "ggo": _banded(col(CaseRow.ggo_percent), GGO_BANDS),
 }
 """Where each dimension of the cube stands in a case record."""
 
@@ -113,9 +121,8 @@ def _protected_weeks(
 
 def _groups(session: Session, tree: Tree, weeks: frozenset[str] | None) -> Iterable[tuple[str, Group]]:
     """Yield (week, group), ordered by week and country. The database counts; no record leaves it."""
-    columns = [func.coalesce(column, UNREAD) if name == "rsna" else column for name, column in COLUMNS.items()]
     query = (
-        select(CaseRow.week, CaseRow.site, SiteRow.region, func.count(), *columns)
+        select(CaseRow.week, CaseRow.site, SiteRow.region, func.count(), *COLUMNS.values())
         .join(SiteRow, col(SiteRow.site) == CaseRow.site)
         .where(col(CaseRow.withdrawn).is_(False))
         .group_by(CaseRow.week, CaseRow.site, SiteRow.region, *COLUMNS.values())

@@ -18,7 +18,7 @@ from client.settings import NodeSettings
 from deploy import reference
 from protocol.codes import Code
 from protocol.plan import RunPlan
-from registry_api.pages.counts import TITLES
+from registry_api.pages.wording import TITLES
 from registry_api.reading.lifecycle import State
 from registry_api.releases.cube import DIMENSIONS
 from registry_api.settings import RegistrySettings

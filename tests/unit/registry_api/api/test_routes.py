@@ -142,7 +142,7 @@ def test_an_old_release_still_says_what_it_said(counted: Registry, client: AsgiC
 def test_too_fine_says_what_is_allowed(counted: Registry, client: AsgiClient, bearer) -> None:
     answer = ask(client, bearer(Role.MINISTRY), by="week,region,severity,age,sex")
     assert (answer.status_code, answer.json()["code"]) == (422, "too-fine")
-    assert "at most 2 of severity, age, sex, pcr, rsna" in answer.json()["detail"]
+    assert "at most 2 of severity, age, sex, pcr, rsna, ggo" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_releases_are_listed_and_described(counted: Registry, client: AsgiClient
 
 def test_dimensions_say_what_may_be_asked(client: AsgiClient, bearer) -> None:
     body = client.get("/v1/registry/dimensions", headers=bearer(Role.MINISTRY)).json()
-    assert set(body["dimensions"]) == {"severity", "age", "sex", "pcr", "rsna"}
+    assert set(body["dimensions"]) == {"severity", "age", "sex", "pcr", "rsna", "ggo"}
     assert body["rule"]["masked"].startswith("1 to 10: null")
 
 
