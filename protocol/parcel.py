@@ -21,6 +21,7 @@ from protocol.reading import (
     ReadAcknowledged,
     ReadConcluded,
     ReadDelivered,
+    ReaderPrivilege,
     ReadOpened,
     ReadPost,
     ReadWithdrawn,
@@ -40,6 +41,7 @@ Parcel = Annotated[
     | ReadDelivered
     | ReadAcknowledged
     | ReadWithdrawn
+    | ReaderPrivilege
     | ReleaseStanding,
     Field(discriminator="kind"),
 ]

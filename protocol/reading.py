@@ -31,6 +31,16 @@ class ReportStatus(StrEnum):
     AMENDED = "amended"
 
 
+class Subspecialty(StrEnum):
+    """What a radiologist is trained in beyond general radiology, as far as a hospital may ask for it."""
+
+    THORACIC = "thoracic"
+    CARDIAC = "cardiac"
+    EMERGENCY = "emergency"
+    ONCOLOGIC = "oncologic"
+    PAEDIATRIC = "paediatric"
+
+
 class ReadPost(Shape):
     """A hospital asks for a read. The study stays behind; `request_id` means it only to the hospital."""
 
@@ -45,6 +55,20 @@ class ReadPost(Shape):
     jurisdiction: RegionCode
     language: Language = "en"
     reads_required: Annotated[int, Field(ge=1, le=2)] = 1
+    subspecialty: Subspecialty | None = None
+    """None: any radiologist."""
+    uncertainty_percent: Annotated[int, Field(ge=0, le=100)] = 0
+    """Width of the interval in which the measured opacity lies, in percentage points of lung."""
+
+
+class ReaderPrivilege(Shape):
+    """The hospital lets a reader of the network read for it, or no longer does. Nobody else can say so."""
+
+    kind: Literal["reader-privilege"] = "reader-privilege"
+    reader_id: OpaqueId
+    granted: bool
+    version: Annotated[int, Field(ge=1, le=1_000_000)]
+    """Counts what the hospital said of this reader; the highest counts, in whatever order they come."""
 
 
 class ReadOpened(Shape):

@@ -13,7 +13,8 @@ from protocol.errors import FederationError
 from registry_api.commands.counts import release
 from registry_api.commands.network import invite, sites
 from registry_api.commands.output import home_of, opened
-from registry_api.commands.people import agreements, people, readers
+from registry_api.commands.people import people
+from registry_api.commands.readers import agreements, readers
 from registry_api.commands.units import units
 
 app = typer.Typer(

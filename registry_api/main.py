@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
-from registry_api.api import counts, enrolment, exports, models, problems, quality, reads
+from registry_api.api import counts, enrolment, exports, models, problems, quality, readers, reads
 from registry_api.api.rim import Rim
 from registry_api.pages import counts as counts_page
 from registry_api.pages import entrance, worklist
@@ -17,7 +17,19 @@ def create_app(runtime: Runtime) -> FastAPI:
     app = FastAPI(title="Acinus registry", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json")
     app.state.runtime = runtime
     problems.install(app)
-    for routes in (enrolment, models, counts, exports, quality, reads, entrance, counts_page, quality_page, worklist):
+    for routes in (
+        enrolment,
+        models,
+        counts,
+        exports,
+        quality,
+        reads,
+        readers,
+        entrance,
+        counts_page,
+        quality_page,
+        worklist,
+    ):
         app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(Rim, runtime=runtime)

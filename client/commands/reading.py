@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from client.commands.home import answering, home_of, remark, say_json
-from protocol.reading import Priority
+from protocol.reading import Priority, Subspecialty
 
 if TYPE_CHECKING:  # each command loads what it works with, and no other command waits for that
     from client.gate.gate import Gate
@@ -15,11 +15,13 @@ if TYPE_CHECKING:  # each command loads what it works with, and no other command
     from client.gateway.book import Book, Request, Result
     from client.gateway.keys import ReaderKeys
     from client.gateway.messages import Message, Messages
+    from client.gateway.privileges import Privilege, Privileges
     from client.gateway.reports import Kept, Reports
     from client.settings import NodeSettings
     from client.store.studies import StudyStore
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+ReaderId = Annotated[str, typer.Argument(metavar="READER_ID", help="As the reader sees it on the worklist.")]
 RequestId = Annotated[str, typer.Argument(metavar="REQUEST_ID", help="As `read list` shows it.")]
 
 # A thumbprint may begin with a minus sign, which must not make it an option.
@@ -39,6 +41,9 @@ def add_to(app: typer.Typer) -> None:
     read.command("approve-reader", context_settings=_TAKES_THUMBPRINT)(approve_reader)
     read.command("revoke-reader", context_settings=_TAKES_THUMBPRINT)(revoke_reader)
     read.command("readers")(readers)
+    read.command("grant-privilege")(grant_privilege)
+    read.command("withdraw-privilege")(withdraw_privilege)
+    read.command("privileges")(privileges)
     app.add_typer(read, name="read")
 
 
@@ -49,6 +54,7 @@ class _Staff:
     settings: "NodeSettings"
     book: "Book"
     keys: "ReaderKeys"
+    privileges: "Privileges"
     gate: "Gate"
     reports: "Reports"
     messages: "Messages"
@@ -67,6 +73,9 @@ def post(
     reads: Annotated[
         int | None, typer.Option(min=1, max=2, help="Readers, blind to one another; else as the policy says.")
     ] = None,
+    subspecialty: Annotated[
+        Subspecialty | None, typer.Option(help="Ask for a reader trained in it; without it, any radiologist.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Ask the network for a read of a measured study. The images stay here."""
@@ -76,7 +85,10 @@ def post(
         staff = _staff(context)
         wish = staff.policy().reading
         wish = wish if reads is None else wish.model_copy(update={"reads": reads})
-        request = post_read(staff.book, staff.gate, staff.store, study_key=study_key, wish=wish, priority=priority)
+        request = post_read(
+            staff.book, staff.gate, staff.store, study_key=study_key, wish=wish, priority=priority,
+            subspecialty=subspecialty,
+        )  # fmt: skip
         _say(_request(request), as_json=as_json)
 
 
@@ -180,6 +192,33 @@ def readers(context: typer.Context, as_json: Json = False) -> None:
             remark(_line(key))
 
 
+def grant_privilege(
+    context: typer.Context,
+    reader_id: ReaderId,
+    name: Annotated[str, typer.Option(help="Who it is, as your staff know them.")] = "reader",
+    as_json: Json = False,
+) -> None:
+    """Let a reader of the network read for this hospital. The centre cannot: it only writes down what you say."""
+    with answering(as_json=as_json):
+        _say(_privilege(_staff(context).privileges.grant(reader_id, name=name)), as_json=as_json)
+
+
+def withdraw_privilege(context: typer.Context, reader_id: ReaderId, as_json: Json = False) -> None:
+    """Take a reader's privilege back; what they hold of this hospital goes back to the queue."""
+    with answering(as_json=as_json):
+        _say(_privilege(_staff(context).privileges.withdraw(reader_id)), as_json=as_json)
+
+
+def privileges(context: typer.Context, as_json: Json = False) -> None:
+    """List the readers who may read for this hospital."""
+    with answering(as_json=as_json):
+        held = [_privilege(one) for one in _staff(context).privileges.all()]
+        if as_json:
+            say_json({"privileges": held})
+        for one in held if not as_json else ():
+            remark(_line(one))
+
+
 def _staff(context: typer.Context) -> _Staff:
     from client.gate import gate as gates
     from client.gate.audit import HEAD_FILE
@@ -187,6 +226,7 @@ def _staff(context: typer.Context) -> _Staff:
     from client.gateway.book import SCHEMA, Book
     from client.gateway.keys import ReaderKeys
     from client.gateway.messages import Messages
+    from client.gateway.privileges import Privileges
     from client.gateway.reports import Reports
     from client.settings import load_settings
     from client.store import tables
@@ -197,10 +237,13 @@ def _staff(context: typer.Context) -> _Staff:
     connection = connect(settings.database, tables.SCHEMA, gates.SCHEMA, SCHEMA)
     book = Book(connection, _now)
     gate = gates.Gate(connection, lambda: load_policy(settings.policy), _now, settings.home / HEAD_FILE)
+    privileges = Privileges(book, gate)
+    privileges.catch_up()
     return _Staff(
         settings=settings,
         book=book,
         keys=ReaderKeys(connection, _now),
+        privileges=privileges,
         gate=gate,
         reports=Reports(book, gate),
         messages=Messages(book, gate),
@@ -225,6 +268,15 @@ def _request(request: "Request") -> dict[str, Any]:
 
 def _result(result: "Result | None") -> dict[str, Any] | None:
     return {"claim_id": result.claim_id, "agreed": result.agreed} if result is not None else None
+
+
+def _privilege(held: "Privilege") -> dict[str, Any]:
+    return {
+        "reader_id": held.reader_id,
+        "name": held.name,
+        "granted": held.granted,
+        "changed_at": held.changed_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
 
 
 def _report(kept: "Kept", names: dict[str, str]) -> dict[str, Any]:

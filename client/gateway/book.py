@@ -55,6 +55,14 @@ CREATE TABLE IF NOT EXISTS reader_keys (
     approved_s INTEGER NOT NULL,
     revoked_s INTEGER
 ) STRICT;
+CREATE TABLE IF NOT EXISTS reader_privileges (
+    reader_id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    granted INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    changed_s INTEGER NOT NULL,
+    sent_s INTEGER
+) STRICT;
 CREATE TABLE IF NOT EXISTS grants_seen (
     jti TEXT PRIMARY KEY,
     used_s INTEGER,

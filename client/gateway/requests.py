@@ -14,16 +14,23 @@ from client.store.studies import StudyStore
 from protocol.case import AgeBand, CaseRecord, Sex
 from protocol.codes import Code
 from protocol.errors import ConflictError, FederationError, InvalidInputError
-from protocol.reading import Priority, ReadAcknowledged, ReadPost, ReadWithdrawn
+from protocol.reading import Priority, ReadAcknowledged, ReadPost, ReadWithdrawn, Subspecialty
 from protocol.shape import OpaqueId
 
 _MEGABYTE = 1024 * 1024
 
 
-def post_read(
-    book: Book, gate: WayOut, store: StudyStore, *, study_key: str, wish: ReadingPolicy, priority: Priority
+def post_read(  # noqa: PLR0913 - where to write it, the way out, and what is asked for
+    book: Book,
+    gate: WayOut,
+    store: StudyStore,
+    *,
+    study_key: str,
+    wish: ReadingPolicy,
+    priority: Priority,
+    subspecialty: Subspecialty | None = None,
 ) -> Request:
-    """Ask the network for a read of a measured study.
+    """Ask the network for a read of a measured study; `subspecialty` asks for a reader trained in it.
 
     Raises:
         InvalidInputError: `not-found` if there is no such study, or it is not measured.
@@ -50,6 +57,8 @@ def post_read(
         jurisdiction=wish.jurisdiction,
         language=wish.language,
         reads_required=wish.reads,
+        subspecialty=subspecialty,
+        uncertainty_percent=_uncertainty(finding),
     )
     book.post(post, study_key=study_key)
     try:
@@ -67,6 +76,12 @@ def _coarse(finding: Finding) -> tuple[AgeBand, Sex, int]:
         record = CaseRecord.model_validate_json(finding.record)
         return record.age_band, record.sex, record.ggo_percent
     return AgeBand.UNKNOWN, Sex.UNKNOWN, round(100 * json.loads(finding.document)["ggo_fraction"])
+
+
+def _uncertainty(finding: Finding) -> int:
+    """Return how wide the interval of the measured opacity is, in percentage points of lung; 0 where it was not kept."""
+    low, high = json.loads(finding.document).get("opacity_interval", (0.0, 0.0))
+    return round(100 * (float(high) - float(low)))
 
 
 def withdraw_read(book: Book, gate: WayOut, request_id: OpaqueId) -> Request:

@@ -19,6 +19,7 @@ from registry_api.link.tables import ParcelRow
 from registry_api.promoted.standings import accept_standing
 from registry_api.reading import questions
 from registry_api.reading import service as reading
+from registry_api.reading.privileges import accept_privilege
 
 Receiver = Callable[[Session, str, Any, datetime], None]
 """(session, site, parcel, now): store the parcel in the session's transaction, or raise an error with a code."""
@@ -33,6 +34,7 @@ RECEIVERS: dict[str, Receiver] = {
     "read-delivered": reading.accept_delivered,
     "read-acknowledged": reading.accept_acknowledged,
     "read-withdrawn": reading.accept_withdrawn,
+    "reader-privilege": accept_privilege,
     "release-standing": accept_standing,
 }
 

@@ -100,8 +100,10 @@ def add_reader(session: Session, name: str, *, jurisdiction: str, language: str,
     return added
 
 
-def add_agreement(session: Session, *, site: str, reader_id: str, now: datetime) -> None:
-    """Let a reader read for a site.
+def add_agreement(
+    session: Session, *, site: str, reader_id: str, now: datetime, expires_at: datetime | None = None
+) -> None:
+    """Let a reader be asked by a site, until `expires_at` if that is given.
 
     Raises:
         InvalidInputError: `not-found` if there is no such reader or site.
@@ -116,7 +118,27 @@ def add_agreement(session: Session, *, site: str, reader_id: str, now: datetime)
     query = select(AgreementRow).where(AgreementRow.site == site, AgreementRow.reader_id == reader_id)
     if session.exec(query).first() is not None:
         raise ConflictError(Code.ALREADY_EXISTS, f"{site} has that agreement already.")
-    session.add(AgreementRow(site=site, reader_id=reader_id, created_at=now))
+    session.add(AgreementRow(site=site, reader_id=reader_id, created_at=now, expires_at=expires_at))
+
+
+def end_agreement(session: Session, *, site: str, reader_id: str) -> None:
+    """End the agreement between a reader and a site.
+
+    Raises:
+        InvalidInputError: `not-found` if there is none.
+    """
+    query = select(AgreementRow).where(AgreementRow.site == site, AgreementRow.reader_id == reader_id)
+    row = session.exec(query).first()
+    if row is None:
+        raise InvalidInputError(
+            Code.NOT_FOUND, "There is no such agreement. `acinus-registry agreements list` shows them."
+        )
+    session.delete(row)
+
+
+def list_agreements(session: Session) -> list[AgreementRow]:
+    """Return every agreement, hospital by hospital."""
+    return list(session.exec(select(AgreementRow).order_by(col(AgreementRow.site), col(AgreementRow.id))))
 
 
 def disable_person(session: Session, person_id: str, *, now: datetime) -> None:

@@ -57,3 +57,5 @@ class AgreementRow(SQLModel, table=True):
     site: str = Field(foreign_key="sites.site", index=True)
     reader_id: str = Field(foreign_key="people.id", index=True)
     created_at: datetime = Field(sa_type=UtcDateTime)
+    expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """None: until it is ended."""

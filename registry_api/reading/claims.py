@@ -9,7 +9,7 @@ from sqlmodel import Session, col, func, select
 
 from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError, RefusedError
-from protocol.reading import ClaimMade, Priority, ReportSigned
+from protocol.reading import ClaimMade, Priority, ReportSigned, Subspecialty
 from protocol.shape import OpaqueId, Sha256
 from registry_api.reading.adjudication import settle
 from registry_api.reading.groups import organisations_of
@@ -179,6 +179,9 @@ def wanted(session: Session, request: ReadRequestRow) -> Wanted:
         due_at=request.due_at,
         earlier_readers=earlier,
         excluded=organisations_of(session, earlier) if waiting[:1] == [Purpose.ADJUDICATION.value] else frozenset(),
+        subspecialty=Subspecialty(request.subspecialty) if request.subspecialty else None,
+        ggo_percent=request.ggo_percent,
+        uncertainty_percent=request.uncertainty_percent,
     )
 
 

@@ -1,34 +1,47 @@
-"""Who may read what, and what comes first. Pure: every reason is a value, so that a page can show it."""
+"""Who may read what. Pure: every reason is a value, so that a page can show it."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from protocol.reading import Language, Priority
+from protocol.reading import Language, Priority, Subspecialty
 from protocol.shape import OpaqueId, RegionCode, SiteId
+from registry_api.reading.shifts import Declaration, Presence, Shift, current, presence
 
 
 class Obstacle(StrEnum):
     """Why a request is not offered to a reader."""
 
     NO_LICENCE = "no-licence"
+    LICENCE_UNVERIFIED = "licence-unverified"
     LICENCE_ENDS = "licence-ends-before-due"
     LANGUAGE = "language"
+    SUBSPECIALTY = "subspecialty"
     NO_AGREEMENT = "no-agreement"
+    NO_PRIVILEGE = "no-privilege"
+    AWAY = "away"
+    OFF_SHIFT = "off-shift"
     AT_CAPACITY = "at-capacity"
     SAME_HOSPITAL = "same-hospital"
+    CONFLICT = "conflict"
     EARLIER_READER = "earlier-reader"
     SAME_ORGANISATION = "same-organisation"
 
 
 REASONS: dict[Obstacle, str] = {
     Obstacle.NO_LICENCE: "You hold no valid licence in the patient's jurisdiction.",
+    Obstacle.LICENCE_UNVERIFIED: "Nobody has checked the evidence of your licence there yet; ask the coordinator.",
     Obstacle.LICENCE_ENDS: "Your licence there ends before the read is due.",
     Obstacle.LANGUAGE: "You do not report in the language that the hospital asks for.",
+    Obstacle.SUBSPECIALTY: "The hospital asks for a subspecialty in which no valid training of yours is on file.",
     Obstacle.NO_AGREEMENT: "The hospital has no agreement with you.",
+    Obstacle.NO_PRIVILEGE: "The hospital has not granted you the privilege to read for it; only its own staff can.",
+    Obstacle.AWAY: "You said that you are away.",
+    Obstacle.OFF_SHIFT: "You are on no shift now. Say that you are available to read all the same.",
     Obstacle.AT_CAPACITY: "You hold as many reads as your capacity allows.",
     Obstacle.SAME_HOSPITAL: "The read must come from outside your own hospital.",
+    Obstacle.CONFLICT: "You declared a conflict of interest with this hospital.",
     Obstacle.EARLIER_READER: "You read another slot of this request; the second reader must be someone else.",
     Obstacle.SAME_ORGANISATION: "Two reads disagree; who decides must be of another organisation than both readers.",
 }
@@ -52,14 +65,39 @@ class Licence:
 
 
 @dataclass(frozen=True, slots=True)
+class Training:
+    """A subspecialty whose evidence the network verified, and from when until when that holds (half-open)."""
+
+    subspecialty: Subspecialty
+    valid_from: datetime
+    valid_until: datetime
+
+    def valid_at(self, moment: datetime) -> bool:
+        """Say whether it holds at `moment`."""
+        return self.valid_from <= moment < self.valid_until
+
+
+@dataclass(frozen=True, slots=True)
 class ReaderProfile:
-    """A reader as far as matching needs it. `held` and `held_stat` count the slots held now."""
+    """A reader as far as matching needs it.
+
+    `unverified` are jurisdictions of licences whose evidence nobody checked. `agreements` are of the network with a hospital,
+    `agreement_ends` where one has an end; `privileges` are the hospital's own word. `held` and `held_stat` count the slots held now.
+    """
 
     reader_id: OpaqueId
     licences: tuple[Licence, ...]
     languages: frozenset[Language]
     agreements: frozenset[SiteId]
+    privileges: frozenset[SiteId]
+    unverified: frozenset[RegionCode] = frozenset()
+    trainings: tuple[Training, ...] = ()
+    agreement_ends: Mapping[SiteId, datetime] = field(default_factory=dict)
+    shifts: tuple[Shift, ...] = ()
+    declared: Declaration | None = None
     home_site: SiteId | None = None
+    conflicts: frozenset[SiteId] = frozenset()
+    time_zone: str = "UTC"
     held: int = 0
     held_stat: int = 0
     capacity: int = 5
@@ -83,6 +121,9 @@ class Wanted:
     due_at: datetime
     earlier_readers: frozenset[OpaqueId] = frozenset()
     excluded: frozenset[str] = frozenset()
+    subspecialty: Subspecialty | None = None
+    ggo_percent: int = 0
+    uncertainty_percent: int = 0
 
 
 def obstacles(reader: ReaderProfile, wanted: Wanted, *, now: datetime) -> tuple[Obstacle, ...]:
@@ -90,9 +131,13 @@ def obstacles(reader: ReaderProfile, wanted: Wanted, *, now: datetime) -> tuple[
     checks = (
         *_licence_checks(reader, wanted, now),
         (wanted.language not in reader.languages, Obstacle.LANGUAGE),
-        (wanted.site not in reader.agreements, Obstacle.NO_AGREEMENT),
-        (_at_capacity(reader, wanted.priority), Obstacle.AT_CAPACITY),
+        (not trained(reader, wanted.subspecialty, now), Obstacle.SUBSPECIALTY),
+        (not agreed(reader, wanted.site, now), Obstacle.NO_AGREEMENT),
+        (wanted.site not in reader.privileges, Obstacle.NO_PRIVILEGE),
+        *_presence_checks(reader, now),
+        (_at_capacity(reader, wanted.priority, now), Obstacle.AT_CAPACITY),
         (wanted.site == reader.home_site, Obstacle.SAME_HOSPITAL),
+        (wanted.site in reader.conflicts, Obstacle.CONFLICT),
         (reader.reader_id in wanted.earlier_readers, Obstacle.EARLIER_READER),
         (bool(reader.organisations & wanted.excluded), Obstacle.SAME_ORGANISATION),
     )
@@ -100,23 +145,46 @@ def obstacles(reader: ReaderProfile, wanted: Wanted, *, now: datetime) -> tuple[
 
 
 def licensed(reader: ReaderProfile, jurisdiction: RegionCode, moment: datetime) -> bool:
-    """Say whether a licence of `reader` is in force in `jurisdiction` at `moment`."""
+    """Say whether a verified licence of `reader` is in force in `jurisdiction` at `moment`."""
     return any(one.covers(jurisdiction) and one.valid_at(moment) for one in reader.licences)
 
 
-def in_order(requests: Iterable[Wanted]) -> list[Wanted]:
-    """Return the requests by priority, then due time, then time of posting; the id breaks ties the same way for everyone."""
-    ranks = {priority: rank for rank, priority in enumerate((Priority.STAT, Priority.URGENT, Priority.ROUTINE))}
-    return sorted(requests, key=lambda one: (ranks[one.priority], one.due_at, one.posted_at, one.request_id))
+def trained(reader: ReaderProfile, subspecialty: Subspecialty | None, moment: datetime) -> bool:
+    """Say whether `reader` has the subspecialty at `moment`; None asks for none."""
+    return subspecialty is None or any(
+        one.subspecialty is subspecialty and one.valid_at(moment) for one in reader.trainings
+    )
+
+
+def agreed(reader: ReaderProfile, site: SiteId, moment: datetime) -> bool:
+    """Say whether an agreement between `reader` and `site` runs at `moment`."""
+    end = reader.agreement_ends.get(site)
+    return site in reader.agreements and (end is None or moment < end)
+
+
+def capacity_at(reader: ReaderProfile, moment: datetime) -> int:
+    """Return how many reads the reader holds at most at `moment`: the shift's number if it has one, else the reader's own."""
+    on = current(reader.shifts, moment) if reader.shifts else None
+    return reader.capacity if on is None or on[0].capacity is None else on[0].capacity
 
 
 def _licence_checks(reader: ReaderProfile, wanted: Wanted, now: datetime) -> tuple[tuple[bool, Obstacle], ...]:
     """A licence must hold now and when the signature is due (late reads: now is enough)."""
     now_valid = licensed(reader, wanted.jurisdiction, now)
     later_valid = licensed(reader, wanted.jurisdiction, max(now, wanted.due_at))
-    return (not now_valid, Obstacle.NO_LICENCE), (now_valid and not later_valid, Obstacle.LICENCE_ENDS)
+    claimed = any(Licence(one, now, now).covers(wanted.jurisdiction) for one in reader.unverified)
+    return (
+        (not now_valid and not claimed, Obstacle.NO_LICENCE),
+        (not now_valid and claimed, Obstacle.LICENCE_UNVERIFIED),
+        (now_valid and not later_valid, Obstacle.LICENCE_ENDS),
+    )
 
 
-def _at_capacity(reader: ReaderProfile, priority: Priority) -> bool:
-    full = reader.held >= reader.capacity
+def _presence_checks(reader: ReaderProfile, now: datetime) -> tuple[tuple[bool, Obstacle], ...]:
+    there = presence(reader.shifts, reader.declared, now)
+    return (there is Presence.AWAY, Obstacle.AWAY), (there is Presence.OFF_SHIFT, Obstacle.OFF_SHIFT)
+
+
+def _at_capacity(reader: ReaderProfile, priority: Priority, now: datetime) -> bool:
+    full = reader.held >= capacity_at(reader, now)
     return full or (priority is Priority.STAT and reader.held_stat >= reader.capacity_stat)

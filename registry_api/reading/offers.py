@@ -16,7 +16,8 @@ from registry_api.reading.adjudication import conclude, disagreement, signed_rec
 from registry_api.reading.claims import wanted
 from registry_api.reading.comparison import Difference
 from registry_api.reading.lifecycle import COUNTED, FHIR_TASK, HELD, Purpose, State, request_state
-from registry_api.reading.matching import REASONS, Obstacle, in_order, obstacles
+from registry_api.reading.matching import REASONS, Obstacle, obstacles
+from registry_api.reading.order import in_order
 from registry_api.reading.readers import profile
 from registry_api.reading.slots import latest_receipt
 from registry_api.reading.tables import ReadEventRow, ReadRequestRow, ReceiptRow, SlotRow

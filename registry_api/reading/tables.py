@@ -21,10 +21,15 @@ class ReaderRow(SQLModel, table=True):
     reading_group: str | None = Field(default=None, index=True)
     leads: bool = False
     """Whether the reader leads that group."""
+    time_zone: str = Field(default="UTC", sa_column_kwargs={"server_default": "UTC"})
+    """IANA name of where the reader lives and works."""
+    declared: str | None = None
+    """`available` or `away`, until `declared_until`; None: nothing was declared."""
+    declared_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class CredentialTermRow(SQLModel, table=True):
-    """From when until when a credential holds, and who saw the evidence. A credential without a term holds until it is removed."""
+    """From when until when a credential holds, and who saw what evidence. A credential without a term is unverified and counts for nothing."""
 
     __tablename__ = "credential_terms"
 
@@ -33,6 +38,59 @@ class CredentialTermRow(SQLModel, table=True):
     valid_until: datetime = Field(sa_type=UtcDateTime)
     verified_by: str
     verified_at: datetime = Field(sa_type=UtcDateTime)
+    evidence: str = Field(default="", sa_column_kwargs={"server_default": ""})
+    """A reference in somebody else's register or a SHA-256, never a document."""
+
+
+class TrainingRow(SQLModel, table=True):
+    """A subspecialty of a reader, with its term and evidence as a credential has them."""
+
+    __tablename__ = "reader_trainings"
+
+    reader_id: str = Field(primary_key=True, foreign_key="people.id")
+    subspecialty: str = Field(primary_key=True)
+    valid_from: datetime = Field(sa_type=UtcDateTime)
+    valid_until: datetime = Field(sa_type=UtcDateTime)
+    verified_by: str
+    verified_at: datetime = Field(sa_type=UtcDateTime)
+    evidence: str
+
+
+class PrivilegeRow(SQLModel, table=True):
+    """What a hospital said last of whether a reader may read for it. Only its node's parcel writes here."""
+
+    __tablename__ = "reader_privileges"
+
+    site: str = Field(primary_key=True, foreign_key="sites.site")
+    reader_id: str = Field(primary_key=True, foreign_key="people.id", index=True)
+    granted: bool
+    version: int
+    changed_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class ConflictRow(SQLModel, table=True):
+    """A reader's conflict of interest with a hospital, as the reader declared it."""
+
+    __tablename__ = "reader_conflicts"
+
+    reader_id: str = Field(primary_key=True, foreign_key="people.id")
+    site: str = Field(primary_key=True, foreign_key="sites.site")
+    declared_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class ShiftRow(SQLModel, table=True):
+    """A reader's shift: the first occurrence in UTC, and how it comes again on the wall clock of `time_zone`."""
+
+    __tablename__ = "reader_shifts"
+
+    id: int | None = Field(default=None, primary_key=True)
+    reader_id: str = Field(foreign_key="people.id", index=True)
+    starts_at: datetime = Field(sa_type=UtcDateTime)
+    ends_at: datetime = Field(sa_type=UtcDateTime)
+    time_zone: str
+    rule: str | None = None
+    repeats_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    capacity: int | None = None
 
 
 class ReaderKeyRow(SQLModel, table=True):
@@ -64,6 +122,8 @@ class ReadRequestRow(SQLModel, table=True):
     posted_at: datetime = Field(sa_type=UtcDateTime)
     due_at: datetime = Field(sa_type=UtcDateTime)
     expires_at: datetime = Field(sa_type=UtcDateTime)
+    subspecialty: str | None = None
+    uncertainty_percent: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
 
 
 class SlotRow(SQLModel, table=True):

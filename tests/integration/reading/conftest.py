@@ -38,12 +38,12 @@ from registry_api.enrolment.tables import SiteRow
 from registry_api.link.intake import take
 from registry_api.link.outbox import mark_received, open_notices
 from registry_api.main import create_app as create_registry
-from registry_api.people import service as people
 from registry_api.runtime import Runtime, build_runtime, raw_key
 from tests.fakes.centre_home import make_centre_home
 from tests.fakes.certificates import make_certificate
 from tests.fakes.gateway import SITE, STUDY, OneStudy, write_study
 from tests.fakes.ports import free_port
+from tests.fakes.readers import ready_reader
 from tests.integration.gateway.conftest import browser, listens, wait_for
 
 __all__ = ["browser"]
@@ -96,9 +96,7 @@ class Network:
     def add_reader(self) -> tuple[str, str]:
         """Return id and API key of a reader who may read for the hospital."""
         with self.runtime.database.writing() as session:
-            person = people.add_reader(session, "Dr Elsewhere", jurisdiction="XA", language="en", now=now())
-            session.flush()
-            people.add_agreement(session, site=SITE, reader_id=person.person_id, now=now())
+            person = ready_reader(session, "Dr Elsewhere", sites=(SITE,), now=now())
         return person.person_id, person.api_key
 
 

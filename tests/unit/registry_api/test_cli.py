@@ -120,10 +120,47 @@ def test_units_are_named_counted_and_listed(registry: Registry, home: Path) -> N
 
 def test_readers_and_agreements(registry: Registry, home: Path) -> None:
     registry.enrol("northport")
-    reader = run_json(home, "readers", "add", "R", "--jurisdiction", "XA", "--language", "en")
+    verifier = registry.add(Role.COORDINATOR).person_id
+    seen = ("--until", "2099-12-31", "--verified-by", verifier)
+    reader = run_json(
+        home, "readers", "add", "R", "--jurisdiction", "XA", "--language", "en", "--evidence", "GMC:7654321", *seen
+    )
     assert reader["api_key"].startswith("acn_")
-    agreed = run_json(home, "agreements", "add", "--site", "northport", "--reader", reader["id"])
+    agreed = run_json(
+        home, "agreements", "add", "--site", "northport", "--reader", reader["id"], "--until", "2099-12-31"
+    )
     assert agreed == {"site": "northport", "reader": reader["id"]}
+    assert [one["reader"] for one in run_json(home, "agreements", "list")] == [reader["id"]]
+    run(
+        home, "readers", "train", reader["id"], "--subspecialty", "thoracic", "--evidence", "sha256:" + "ab" * 32, *seen
+    )
+    run(
+        home,
+        "readers",
+        "license",
+        reader["id"],
+        "--jurisdiction",
+        "XB",
+        "--language",
+        "pt",
+        "--evidence",
+        "OM/1",
+        *seen,
+    )
+    run(home, "readers", "set", reader["id"], "--capacity", "3", "--home-site", "northport")
+    shown = run_json(home, "readers", "show", reader["id"])
+    assert [(one["what"], one["language"], one["evidence"]) for one in shown["credentials"]] == [
+        ("XA", "en", "GMC:7654321"), ("XB", "pt", "OM/1"), ("thoracic", None, "sha256:" + "ab" * 32),
+    ]  # fmt: skip
+    assert {one["verified_by"] for one in shown["credentials"]} == {verifier}
+    assert (shown["capacity"], shown["capacity_stat"], shown["home_site"]) == (
+        3,
+        2,
+        "northport",
+    )
+    assert (shown["agreements"], shown["privileges"]) == (["northport"], []), "the centre cannot grant a privilege"
+    run(home, "agreements", "end", "--site", "northport", "--reader", reader["id"])
+    assert run_json(home, "agreements", "list") == []
 
 
 def test_a_release_is_built_once_and_exported(registry: Registry, home: Path, tmp_path: Path) -> None:
@@ -145,6 +182,10 @@ def test_a_release_is_built_once_and_exported(registry: Registry, home: Path, tm
     assert len((tmp_path / "r.csv").read_text().splitlines()) == 1 + built["published"]
 
 
+ID = "0" * 32
+SEEN = ("--until", "2099-12-31", "--verified-by", ID)
+
+
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "says"),
     [
@@ -157,6 +198,11 @@ def test_a_release_is_built_once_and_exported(registry: Registry, home: Path, tm
         (["units", "population", "XA-N", "--year", "2026", "--persons", "5"], 2, "no unit XA-N"),
         (["people", "add", "M", "--role", "emperor"], 2, "emperor"),
         (["agreements", "add", "--site", "x1", "--reader", "zz"], 2, "--reader"),
+        (["agreements", "end", "--site", "x1", "--reader", ID], 2, "no such agreement"),
+        (["readers", "add", "R", "--jurisdiction", "XA", "--evidence", "a photo of it", *SEEN], 2, "--evidence"),
+        (["readers", "add", "R", "--jurisdiction", "XA", "--evidence", "GMC:1", *SEEN], 2, "coordinator or an auditor"),
+        (["readers", "train", ID, "--subspecialty", "thoracic", "--evidence", "X:1", *SEEN], 2, "no reader"),
+        (["readers", "show", ID], 4, "not a reader"),
         (["release", "export", "9", "--format", "csv", "--out", "x"], 2, "no such release"),
     ],
 )
@@ -220,7 +266,7 @@ def test_migrate_says_so_on_standard_error(attempt, home: Path) -> None:
 
 
 def test_a_reader_joins_a_group_and_leaves_it(registry: Registry, home: Path, attempt) -> None:
-    reader = run_json(home, "readers", "add", "R", "--jurisdiction", "XA")["id"]
+    reader = registry.add(Role.READER).person_id
     assert run_json(home, "readers", "group", reader, "Night readers", "--lead") == {
         "reader": reader, "group": "Night readers", "lead": True,
     }  # fmt: skip

@@ -136,6 +136,26 @@ def test_readers_are_approved_and_revoked(home: Path) -> None:
     assert (again["exit"], again["code"]) == (2, "not-found")
 
 
+def test_privileges_are_granted_listed_and_withdrawn(home: Path) -> None:
+    granted = read(home, "grant-privilege", READER, "--name", "Dr Elsewhere")
+    assert (granted["exit"], granted["granted"]) == (0, True)
+    assert [one["name"] for one in read(home, "privileges")["privileges"]] == ["Dr Elsewhere"]
+    assert read(home, "withdraw-privilege", READER)["granted"] is False
+    assert read(home, "privileges")["privileges"] == []
+    assert outbox(home) == ["reader-privilege", "reader-privilege"]
+    again = read(home, "withdraw-privilege", READER)
+    assert (again["exit"], again["code"]) == (2, "not-found")
+
+
+def test_a_post_may_ask_for_a_subspecialty_and_says_how_sure_the_measurement_is(home: Path) -> None:
+    with closing(connect(home / "node.db")) as database:
+        database.execute("""UPDATE finding SET document = '{"opacity_interval": [0.1, 0.32]}'""")
+    assert read(home, "post", STUDY, "--subspecialty", "thoracic")["state"] == "open"
+    with closing(connect(home / "node.db")) as database:
+        post = json.loads(database.execute("SELECT body FROM outbox").fetchone()["body"])
+    assert (post["subspecialty"], post["uncertainty_percent"]) == ("thoracic", 22)
+
+
 def test_withdrawing(home: Path) -> None:
     request_id = read(home, "post", STUDY)["request_id"]
     assert read(home, "withdraw", request_id)["state"] == "withdrawn"

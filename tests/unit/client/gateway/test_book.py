@@ -256,6 +256,7 @@ def test_a_post_says_what_the_record_says_and_no_more(gateway: GatewayUnderTest)
     assert post.model_dump(mode="json", exclude={"request_id"}) == {
         "kind": "read-post", "priority": "urgent", "age_band": "40-49", "sex": "male", "slices": 24, "megabytes": 1,
         "ggo_percent": 17, "jurisdiction": "XA-N", "language": "pt", "reads_required": 1,
+        "subspecialty": None, "uncertainty_percent": 0,
     }  # fmt: skip
     assert STUDY not in post.model_dump_json()
     assert gateway.book.unsent() == []

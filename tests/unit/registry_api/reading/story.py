@@ -24,6 +24,7 @@ from registry_api.link.tables import NoticeRow
 from registry_api.reading import claims, questions, service
 from registry_api.reading.claims import Claim
 from registry_api.reading.lifecycle import State
+from registry_api.reading.privileges import accept_privilege
 from registry_api.reading.tables import SlotRow
 
 T = TypeVar("T")
@@ -39,6 +40,7 @@ ACCEPT = {
     "read-delivered": service.accept_delivered,
     "read-acknowledged": service.accept_acknowledged,
     "read-withdrawn": service.accept_withdrawn,
+    "reader-privilege": accept_privilege,
 }
 
 

@@ -133,7 +133,7 @@ def test_who_decides_is_of_another_organisation_than_both(double: Double, bond: 
     assert view.obstacles == (Obstacle.SAME_ORGANISATION,)
     with double.story.database.writing() as session:
         set_group(session, double.third, group=None)
-        set_capacity(session, double.third, home_site=None)
+        set_capacity(session, double.third, home_site="")
     assert double.claims(double.third).number == 3
 
 

@@ -12,9 +12,9 @@ from fastapi import FastAPI
 from protocol.case import RsnaClass
 from protocol.reading import CodedResult, ReadPost
 from registry_api.main import create_app
-from registry_api.people import service as people
 from registry_api.reading import claims
 from tests.fakes.asgi_client import AsgiClient
+from tests.fakes.readers import ready_reader
 from tests.unit.registry_api.conftest import ORIGIN, Registry
 from tests.unit.registry_api.reading.conftest import REQUEST
 from tests.unit.registry_api.reading.story import ACCEPT, opened, receipt
@@ -47,9 +47,7 @@ class Scene:
 
 def person(registry: Registry, name: str) -> Person:
     with registry.runtime.database.writing() as session:
-        added = people.add_reader(session, name, jurisdiction="XA", language="en", now=registry.clock())
-        session.flush()
-        people.add_agreement(session, site="northport", reader_id=added.person_id, now=registry.clock())
+        added = ready_reader(session, name, now=registry.clock())
     return Person(added.person_id, {"Authorization": f"Bearer {added.api_key}"})
 
 

@@ -36,8 +36,8 @@ def test_what_is_not_offered_shows_its_reasons_and_nothing_that_points_to_a_pati
     reader = add_reader(sites=())
     story.arrives(post(language="pt"))
     (view,) = offers(story, reader, eligible_only=False)
-    assert set(view.obstacles) == {Obstacle.NO_AGREEMENT, Obstacle.LANGUAGE}
-    assert len(view.reasons) == 2
+    assert set(view.obstacles) == {Obstacle.NO_AGREEMENT, Obstacle.NO_PRIVILEGE, Obstacle.LANGUAGE}
+    assert len(view.reasons) == 3
     assert (view.site, view.age_band, view.sex, view.slices, view.ggo_percent) == (None,) * 5
     assert offers(story, reader, eligible_only=True) == []
 

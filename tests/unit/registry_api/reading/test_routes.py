@@ -16,12 +16,12 @@ from protocol.reading import ReadPost
 from registry_api.api import reads
 from registry_api.main import create_app
 from registry_api.pages import worklist
-from registry_api.people import service as people
 from registry_api.people.roles import Role
 from registry_api.reading.claims import claim, sweep
 from registry_api.reading.tables import SlotRow
 from tests.fakes.asgi_client import AsgiClient
 from tests.fakes.centre_home import SERVICE_TOKEN
+from tests.fakes.readers import ready_reader
 from tests.unit.registry_api.conftest import ORIGIN, Registry
 from tests.unit.registry_api.reading.conftest import REQUEST
 from tests.unit.registry_api.reading.story import ACCEPT, HASH, acknowledged, delivered, opened, receipt
@@ -76,9 +76,7 @@ def reader(registry: Registry) -> Reader:
 
 def make_reader(registry: Registry) -> Reader:
     with registry.runtime.database.writing() as session:
-        person = people.add_reader(session, "Reader", jurisdiction="XA", language="en", now=registry.clock())
-        session.flush()
-        people.add_agreement(session, site="northport", reader_id=person.person_id, now=registry.clock())
+        person = ready_reader(session, now=registry.clock())
     return Reader(person.person_id, {"Authorization": f"Bearer {person.api_key}"}, person.api_key)
 
 
