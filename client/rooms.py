@@ -28,12 +28,14 @@ from client.store.context import ContextStore
 from client.store.database import connect
 from client.store.monitoring import MonitorBook
 from client.store.studies import StudyStore
+from protocol.codes import Code
 from protocol.errors import InvalidInputError, UnavailableError
 
 if TYPE_CHECKING:
     from client.context.desk import ContextDesk
     from client.deidentify.pseudonyms import Pseudonyms
     from client.deidentify.ring import KeyRing
+    from client.gate.ssh import Ends
     from client.gateway.book import Book
     from client.gateway.keys import ReaderKeys
     from client.gateway.reports import Reports
@@ -395,6 +397,43 @@ def open_secure_trainer(settings: NodeSettings, trainer: "SiteTrainer") -> "Secu
     )
 
 
+def tunnel_ends(settings: NodeSettings) -> "Ends":
+    """Return both ends of the tunnel to the relay.
+
+    Raises:
+        UnavailableError: `missing-certificate` if enrolment pinned no relay, or the key of the tunnel is missing.
+    """
+    from client.gate.keys import tunnel_public
+    from client.gate.ssh import Ends
+
+    pin = load_centre(settings.trust).relay
+    if pin is None:
+        raise UnavailableError(
+            Code.MISSING_CERTIFICATE,
+            "The centre named no relay when this node enrolled. Ask the coordinator whether there is one, and enrol anew.",
+        )
+    tunnel_public(settings.keys)
+    host = "127.0.0.1" if settings.gateway.host in {"0.0.0.0", "::"} else settings.gateway.host  # noqa: S104 - read, not listened on
+    return Ends(relay=settings.relay.address, pin=pin, gateway=f"{host}:{settings.gateway.port}", keys=settings.keys)
+
+
+def tunnel_state(settings: NodeSettings) -> dict[str, Any] | None:
+    """Return how the tunnel to the relay is, for `status`; `None` where none is set up."""
+    from client.gate.tunnel import TunnelBook
+
+    if not settings.relay.address:
+        return None
+    state = TunnelBook(settings.home, utc_now).read()
+    return {
+        "relay": settings.relay.address,
+        "connected": state.connected and is_running(settings.home),
+        "since": state.since,
+        "code": state.code,
+        "seen": state.seen,
+        "looked": state.looked,
+    }
+
+
 def policy_source(settings: NodeSettings) -> Callable[[], SitePolicy]:
     """Return a function that reads the site's policy anew each time."""
     return lambda: load_policy(settings.policy)
@@ -438,6 +477,7 @@ def status_of(settings: NodeSettings) -> dict[str, Any]:
         "model_release": open_shelf(settings).current(),
         "release": release_state(settings),
         "pacs": pacs_state(settings),
+        "tunnel": tunnel_state(settings),
     }
 
 

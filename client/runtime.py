@@ -40,6 +40,7 @@ from client.rooms import (
     open_surroundings,
     open_trainer,
     policy_source,
+    tunnel_ends,
     utc_now,
 )
 from client.settings import NodeSettings
@@ -214,13 +215,8 @@ async def _link(settings: NodeSettings, stop: threading.Event, woken: threading.
         settings.trust, settings.keys, open_renewals(settings), clock=utc_now, renewed=client.connect_anew
     )
 
-    async def watch() -> None:
-        while not stop.is_set():  # noqa: ASYNC110 - set by a signal or another thread, so it is no asyncio.Event
-            await asyncio.sleep(0.1)
-        ended.set()
-
     async with asyncio.TaskGroup() as group:
-        group.create_task(watch())
+        group.create_task(_ended_with(stop, ended))
         group.create_task(client.run(centre.link_address, lambda: load_identity(settings.trust, settings.keys), ended))
         group.create_task(renewer.run(ended))
         group.create_task(
@@ -290,6 +286,43 @@ def supernode_command(settings: NodeSettings) -> list[str]:
         "--host", "127.0.0.1",
         "--port", str(flower.runtime_port),
     ]  # fmt: skip
+
+
+def _run_tunnel(settings: NodeSettings, stop: threading.Event) -> None:
+    """Keep the tunnel to the relay, and look at the gateway from outside, in one event loop.
+
+    Raises:
+        UnavailableError: `missing-certificate` if enrolment pinned no relay, or the key of the tunnel is missing.
+    """
+    asyncio.run(_tunnel(settings, stop))
+
+
+async def _tunnel(settings: NodeSettings, stop: threading.Event) -> None:
+    from client.gate.keys import gateway_pin
+    from client.gate.outside import look_from_outside
+    from client.gate.ssh import write_config
+    from client.gate.tunnel import Tunnel, TunnelBook, watch_outside
+
+    command = write_config(settings.home / "tunnel", tunnel_ends(settings))
+    book, ended = TunnelBook(settings.home, utc_now), asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_ended_with(stop, ended))
+        group.create_task(Tunnel(command, book).run(ended))
+        group.create_task(
+            watch_outside(
+                lambda: look_from_outside(settings.gateway.origin, gateway_pin(settings.keys)),
+                book,
+                minutes=settings.relay.check_minutes,
+                stop=ended,
+            )
+        )
+
+
+async def _ended_with(stop: threading.Event, ended: asyncio.Event) -> None:
+    """Set `ended` when `stop` is set, which happens by a signal or in another thread."""
+    while not stop.is_set():  # noqa: ASYNC110 - see above: it is no asyncio.Event
+        await asyncio.sleep(0.1)
+    ended.set()
 
 
 def _run_runner(settings: NodeSettings, stop: threading.Event) -> None:
@@ -385,6 +418,7 @@ _PARTS: dict[str, Part] = {
     "stow": _run_stow,
     "pacs": _run_pacs,
     "context": _run_context,
+    "tunnel": _run_tunnel,
 }
 
 

@@ -10,11 +10,13 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from pydantic import ValidationError
 
 from protocol.codes import Code
 from protocol.errors import UnavailableError
 from registry_api.database import Database, open_engine
 from registry_api.enrolment.authority import Authority
+from registry_api.enrolment.relay import Relay
 from registry_api.people.attempts import Attempts
 from registry_api.people.service import secret_sha256
 from registry_api.promoted.shelf import Shelf
@@ -42,6 +44,7 @@ class Runtime:
     shelf: Shelf
     witness: Witness | None
     clock: Clock
+    relay: Relay | None = None
     attempts: Attempts = field(default_factory=Attempts)
     archive: Archive = field(default_factory=Archive)
     kept: Kept = field(default_factory=Kept)
@@ -73,6 +76,7 @@ def build_runtime(home: Path, *, clock: Clock = utc_now) -> Runtime:
         shelf=Shelf(settings.within(settings.models.directory)),
         witness=Witness(settings.within(Path(settings.witness.directory))) if settings.witness.directory else None,
         clock=clock,
+        relay=load_relay(settings),
     )
 
 
@@ -103,6 +107,25 @@ def load_authority(settings: RegistrySettings) -> Authority:
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise _unusable(paths[1], "is no elliptic-curve key")
     return Authority(certificate=certificate, key=key, node_days=settings.authority.node_days)
+
+
+def load_relay(settings: RegistrySettings) -> Relay | None:
+    """Return the relay as nodes are told of it; none where the network has none.
+
+    Raises:
+        UnavailableError: `missing-certificate` if its host key cannot be read.
+    """
+    relay = settings.relay
+    if not relay.address:
+        return None
+    path = settings.within(relay.host_key)
+    try:
+        words = read_secret(path).decode("ascii").split()
+        return Relay(
+            address=relay.address, login=relay.login, host_key=" ".join(words[:2]), first_port=relay.first_port
+        )
+    except (UnicodeDecodeError, ValidationError) as error:
+        raise _unusable(path, "is no OpenSSH public key (Ed25519)") from error
 
 
 def load_signing_key(path: Path) -> ed25519.Ed25519PrivateKey:

@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from protocol.codes import Code
 from protocol.enrolment import Address
@@ -50,6 +50,15 @@ class FleetSettings(Section):
     """Where nodes reach the fleet gateway; told at enrolment."""
 
     address: Address = "localhost:8445"
+
+
+class RelaySettings(Section):
+    """The relay, as nodes are told of it at enrolment; none without an `address`. `login` is the account that it runs under."""
+
+    address: Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9.-]{1,253}:\d{1,5})?$")] = ""
+    login: Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,30}$")] = "acinus"
+    host_key: Path = Path("pki/relay.pub")
+    first_port: Annotated[int, Field(ge=1024, le=65_000)] = 20_000
 
 
 class AuthoritySettings(Section):
@@ -110,6 +119,7 @@ class RegistrySettings(Section):
     http: HttpSettings = HttpSettings()
     link: LinkSettings = LinkSettings()
     fleet: FleetSettings = FleetSettings()
+    relay: RelaySettings = RelaySettings()
     authority: AuthoritySettings = AuthoritySettings()
     secrets: SecretsSettings = SecretsSettings()
     database: DatabaseSettings = DatabaseSettings()

@@ -16,6 +16,7 @@ from protocol.errors import ConflictError, InvalidInputError, UnavailableError
 from server.authority import certificate_pem, issue_server, make_authority, private_pem, public_pem
 from server.catalogue import Catalogue, add_shipped
 from server.files import write_durably
+from server.relay.files import make_host_key
 
 SERVERS = ("registry", "fleet", "superlink")
 SIGNING_KEYS = ("release", "grant", "counts")
@@ -37,6 +38,10 @@ key = "pki/fleet.key"
 [registry]
 origin = "https://{host_name}:{http}"
 service_token = "secrets/service.token"
+
+[relay]                         # `acinus-centre relay run`: the way from readers to hospitals; see docs/how-to/relay.md
+host = "{bind}"
+port = 443
 
 [catalogue]
 directory = "catalogue"
@@ -63,6 +68,10 @@ address = "{host_name}:{link}"
 
 [fleet]
 address = "{host_name}:{fleet}"
+
+[relay]
+address = ""                    # HOST:443 of the relay, told to nodes at enrolment; empty while there is none
+login = "acinus"                # the account under which the relay runs
 
 [authority]
 certificate = "pki/ca.pem"
@@ -150,6 +159,7 @@ def _furnish(folder: Path, plot: Plot, now: datetime) -> None:
     for name in _FOLDERS:
         (folder / name).mkdir(mode=0o700)
     _write_certificates(folder / "pki", plot, now)
+    make_host_key(folder / "pki" / "relay.key")
     release = _write_secrets(folder / "secrets")
     add_shipped(Catalogue(folder / "catalogue", release, lambda: now))
     words = {

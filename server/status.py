@@ -16,6 +16,7 @@ from server.bundle import make_bundle
 from server.catalogue import described
 from server.home import SERVERS, SIGNING_KEYS
 from server.parts import RUNNING, program, read_parts
+from server.relay.run import relay_state
 from server.runtime import open_catalogue, open_fleet, open_registry
 from server.settings import CentreSettings
 
@@ -39,6 +40,7 @@ def status_of(settings: CentreSettings) -> dict[str, Any]:
         "parts": {name: part.state for name, part in parts.items()},
         "pids": {name: part.pid for name, part in parts.items()},
         "sites": _sites(settings) if running else None,
+        "relay": relay_state(settings),
         "bundle_sha256": make_bundle().sha256,
         "releases": [described(catalogue.signed(name), promoted=name == promoted) for name in catalogue.names()],
         "promoted": promoted,

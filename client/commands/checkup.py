@@ -37,7 +37,9 @@ def examine(home: Path) -> list[Check]:
         _encryption, _audit, _model, _device, _enrolment,
     ]  # fmt: skip
     if is_enrolled(settings.trust):
-        looks += [_certificate, outward.proxy, outward.registry, outward.centre_ports, outward.admission]
+        looks += [_certificate, outward.proxy, outward.registry, outward.centre_ports, outward.admission, outward.relay]
+        if settings.relay.address:
+            looks.append(outward.outside)
     return [Check("settings", f"{home}/node.toml is in order"), *(looked(look, settings) for look in looks)]
 
 

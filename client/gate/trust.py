@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from client.store.files import disk_faults, make_folder, settle_folder, write_durably
 from protocol.codes import Code
-from protocol.enrolment import Address, EnrolReply, RawKey
+from protocol.enrolment import Address, EnrolReply, RawKey, RelayPin
 from protocol.errors import UnavailableError
 from protocol.reading import Origin
 from protocol.shape import RegionCode, Shape, SiteId, canonical_json
@@ -30,6 +30,7 @@ class Centre(Shape):
     grant_key: RawKey
     link_address: Address
     fleet_address: Address
+    relay: RelayPin | None = None
 
 
 @dataclass(frozen=True, slots=True)

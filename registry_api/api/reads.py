@@ -83,10 +83,14 @@ class ClaimAnswer(BaseModel):
 
 
 class GrantAnswer(BaseModel):
-    """Where to take the token: `POST {gateway}/session`, or `{gateway}/session#{token}` in a browser."""
+    """Where to take the token: `POST {gateway}/session`, or `{gateway}/session#{token}` in a browser.
+
+    `gateway_pin` is the SHA-256 of the gateway's public key: a program that compares it is not deceived by any certificate.
+    """
 
     token: str
     gateway: str
+    gateway_pin: str | None
     request_id: OpaqueId
     expires_at: datetime
 
@@ -166,7 +170,11 @@ def create_grant(
         now=runtime.clock(),
     )
     return GrantAnswer(
-        token=issued.token, gateway=issued.gateway, request_id=issued.request_id, expires_at=issued.expires_at
+        token=issued.token,
+        gateway=issued.gateway,
+        gateway_pin=issued.gateway_pin,
+        request_id=issued.request_id,
+        expires_at=issued.expires_at,
     )
 
 

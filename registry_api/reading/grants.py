@@ -35,10 +35,11 @@ TOKEN_TYPE = "acinus-grant+jwt"  # noqa: S105 - the `typ` header, so that no oth
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """What a reader needs to open the study: the token and where to take it."""
+    """What a reader needs to open the study: the token, where to take it, and by which key to know that place."""
 
     token: str
     gateway: str
+    gateway_pin: str | None
     request_id: OpaqueId
     expires_at: datetime
 
@@ -92,7 +93,8 @@ def make_grant(  # noqa: PLR0913 - who, under which claim, by which key, how muc
     expires_at = now + timedelta(seconds=GRANT_SECONDS_MAX)
     session.add(GrantRow(jti=claims.jti, claim_id=claim_id, jkt=jkt, expires_at=expires_at))
     remember_key(session, reader_id, site=request.site, jkt=jkt)
-    return Issued(signer.sign(claims), _gateway(session, request.site), slot.request_id, expires_at)
+    gateway, pin = _gateway(session, request.site)
+    return Issued(signer.sign(claims), gateway, pin, slot.request_id, expires_at)
 
 
 def renew_grant(
@@ -156,10 +158,11 @@ def _standing(
     return session.exec(query if jkt is None else query.where(GrantRow.jkt == jkt)).all()
 
 
-def _gateway(session: Session, site: SiteId) -> str:
+def _gateway(session: Session, site: SiteId) -> tuple[str, str | None]:
+    """Return where the site's gateway answers, and the pin of its key, which its node brought when it enrolled."""
     row = session.get(SiteRow, site)
     if row is None or not row.active or row.gateway_origin is None:
         raise UnavailableError(
             Code.PEER_UNREACHABLE, "The hospital's gateway is not enrolled at the moment. Try later."
         )
-    return row.gateway_origin
+    return row.gateway_origin, row.gateway_pin

@@ -18,6 +18,7 @@ from client.gate.audit import HEAD_FILE
 from client.gate.dispatch import Dispatcher
 from client.gate.gate import Gate
 from client.gate.inbox import Inbox
+from client.gate.keys import gateway_pin
 from client.gate.policy import ReadingPolicy, SitePolicy
 from client.gateway.app import create_app
 from client.gateway.book import SCHEMA, Book
@@ -126,10 +127,13 @@ def network(tmp_path: Path) -> Iterator[Network]:
     web, door = free_port(), free_port()
     gateway_origin = f"https://localhost:{door}"
     runtime = build_runtime(make_centre_home(tmp_path / "centre", http_port=web))
-    with runtime.database.writing() as session:
-        session.add(SiteRow(site=SITE, region="XA-N", gateway_origin=gateway_origin, enrolled_at=now()))
     home = tmp_path / "node"
     gateway_ca = make_certificate(home / "keys")
+    pin = gateway_pin(home / "keys")
+    with runtime.database.writing() as session:
+        session.add(
+            SiteRow(site=SITE, region="XA-N", gateway_origin=gateway_origin, gateway_pin=pin, enrolled_at=now())
+        )
     write_study(home / "store" / "studies" / STUDY)
     make_node = partial(Node, home, raw_key(runtime.grant_key.public_key()), gateway_origin)
     made = Network(

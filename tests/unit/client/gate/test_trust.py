@@ -39,7 +39,7 @@ def test_every_key_is_there_and_closed_to_others(keys: Path) -> None:
     names = {path.name for path in keys.iterdir()}
     assert names == {
         "node.key", "supernode", "supernode.pub", "gateway.pem", "gateway.key", "gateway-ca.pem", "gateway-ca.key", "inside.pem", "inside.key",
-        "pseudonym.key", "superexec.secret", "console.token",
+        "pseudonym.key", "superexec.secret", "console.token", "tunnel", "tunnel.pub",
     }  # fmt: skip
     assert {stat.S_IMODE(path.stat().st_mode) for path in keys.iterdir()} == {0o600}
     assert stat.S_IMODE(keys.stat().st_mode) == 0o700
