@@ -19,6 +19,7 @@ from protocol.reading import (
     InfoAnswered,
     InfoAsked,
     ReadAcknowledged,
+    ReadAlarm,
     ReadConcluded,
     ReadDelivered,
     ReaderPrivilege,
@@ -53,6 +54,7 @@ Notice = Annotated[
     | ReportSigned
     | AdjudicationOpened
     | ReadConcluded
+    | ReadAlarm
     | ReleaseAnnounced,
     Field(discriminator="kind"),
 ]

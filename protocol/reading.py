@@ -229,6 +229,22 @@ class GrantRenewed(Shape):
     ]
 
 
+class AlarmReason(StrEnum):
+    """Why a hospital is alarmed about a read of its own."""
+
+    LATE = "late"
+    OVERDUE = "overdue"
+    CRITICAL = "critical-unacknowledged"
+
+
+class ReadAlarm(Shape):
+    """Most of the time is gone and the read is not signed, all of it is, or nobody took note of a critical result."""
+
+    kind: Literal["read-alarm"] = "read-alarm"
+    request_id: OpaqueId
+    reason: AlarmReason
+
+
 class ReportSigned(Shape):
     """The claim's holder signed the report with this hash; the node makes it final."""
 

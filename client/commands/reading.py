@@ -95,7 +95,8 @@ def post(
 def show_list(context: typer.Context, as_json: Json = False) -> None:
     """List the reads that this hospital posted, the newest first."""
     with answering(as_json=as_json):
-        requests = [_request(one) for one in _staff(context).book.requests()]
+        book = _staff(context).book
+        requests = [_request(one) | {"alarms": [why.value for why in book.alarms(one)]} for one in book.requests()]
         if as_json:
             say_json({"requests": requests})
         for one in requests if not as_json else ():

@@ -9,7 +9,16 @@ from enum import StrEnum
 from client.store.database import transaction
 from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError
-from protocol.reading import AdjudicationOpened, ClaimEnded, ClaimMade, Priority, ReadConcluded, ReadPost
+from protocol.reading import (
+    AdjudicationOpened,
+    AlarmReason,
+    ClaimEnded,
+    ClaimMade,
+    Priority,
+    ReadAlarm,
+    ReadConcluded,
+    ReadPost,
+)
 from protocol.shape import OpaqueId
 
 Clock = Callable[[], datetime]
@@ -43,6 +52,12 @@ CREATE TABLE IF NOT EXISTS read_messages (
     written_s INTEGER NOT NULL,
     said_s INTEGER,
     PRIMARY KEY (claim_id, question, side)
+) STRICT;
+CREATE TABLE IF NOT EXISTS read_alarms (
+    request_id TEXT NOT NULL REFERENCES read_requests,
+    reason TEXT NOT NULL,
+    raised_s INTEGER NOT NULL,
+    PRIMARY KEY (request_id, reason)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS read_results (
     request_id TEXT PRIMARY KEY REFERENCES read_requests,
@@ -263,6 +278,22 @@ class Book:
                 (notice.claim_id, notice.agreed, notice.request_id),
             )
 
+    def alarmed(self, notice: ReadAlarm) -> None:
+        """Note an alarm of the centre about a request of ours."""
+        with transaction(self.connection):
+            self.connection.execute(
+                "INSERT OR IGNORE INTO read_alarms SELECT request_id, ?, ? FROM read_requests WHERE request_id = ?",
+                (notice.reason.value, self.now_s(), notice.request_id),
+            )
+
+    def alarms(self, request: Request) -> list[AlarmReason]:
+        """Return what is alarming about a request now: lateness until it is signed, a critical result until it is acknowledged."""
+        rows = self.connection.execute(
+            "SELECT reason FROM read_alarms WHERE request_id = ? ORDER BY raised_s, reason", (request.request_id,)
+        )
+        raised = [AlarmReason(row["reason"]) for row in rows]
+        return [one for one in raised if request.stage not in _ALARM_ENDS[one]]
+
     def result(self, request_id: OpaqueId) -> Result | None:
         """Return whose report is the result of a double read; None while there is none, and of a single read."""
         row = self.connection.execute(
@@ -295,6 +326,15 @@ class Book:
 
 
 _OVER = frozenset({Stage.CLOSED, Stage.WITHDRAWN})
+
+_SIGNED = frozenset({Stage.SIGNED, Stage.DELIVERED})
+
+_ALARM_ENDS: dict[AlarmReason, frozenset[Stage]] = {
+    AlarmReason.LATE: _SIGNED | _OVER,
+    AlarmReason.OVERDUE: _SIGNED | _OVER,
+    AlarmReason.CRITICAL: _OVER,
+}
+"""The stages in which an alarm is over."""
 
 _WITH_ADJUDICATION = 3
 """Reads of a double read whose readers disagree."""

@@ -11,7 +11,7 @@ from client.gateway.grant import read_grant
 from client.gateway.reports import Reports
 from client.gateway.sessions import Sessions
 from client.store.records import SignedScores
-from protocol.reading import GrantRenewed, ReportSigned
+from protocol.reading import GrantRenewed, ReadAlarm, ReportSigned
 from protocol.shape import SiteId
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,10 @@ def receivers(
         if scores is not None:
             log.info("label.scored" if keep_scores(scores) else "label.outdated", extra={"study": scores.study_key})
 
+    def alarmed(notice: ReadAlarm) -> None:
+        book.alarmed(notice)
+        log.warning("read.alarm", extra={"request": notice.request_id, "reason": notice.reason.value})
+
     return {
         "claim-made": book.claim_made,
         "claim-ended": book.claim_ended,
@@ -44,6 +48,7 @@ def receivers(
         "report-signed": report_signed,
         "adjudication-opened": book.adjudication_opened,
         "read-concluded": book.concluded,
+        "read-alarm": alarmed,
     }
 
 

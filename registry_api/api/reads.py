@@ -1,4 +1,4 @@
-"""Routes of the reading exchange: what is to be read, claims, heartbeats, grants, signatures."""
+"""Routes of the reading exchange: what is to be read, claims, heartbeats, grants, signatures, reassignment."""
 
 import asyncio
 import logging
@@ -18,20 +18,22 @@ from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
 from registry_api.people.roles import Role
 from registry_api.reading import claims
 from registry_api.reading.claims import Claim
+from registry_api.reading.escalation import escalate
 from registry_api.reading.grants import GrantSigner, make_grant, renew_grant, revoke_grant
 from registry_api.reading.lifecycle import State
 from registry_api.reading.offers import ReadView, all_reads, one_read, open_reads
+from registry_api.reading.reassignment import reassign
 from registry_api.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 5.0
-"""How often leases are looked at when nobody asks; a claim looks by itself."""
+"""How often leases and clocks are looked at when nobody asks; a claim looks at leases by itself."""
 
 
 @asynccontextmanager
 async def _sweeping(app: FastAPI) -> AsyncIterator[None]:
-    """Take back lapsed leases for as long as the registry serves."""
+    """Take back lapsed leases and escalate what waits, for as long as the registry serves."""
     sweeper = asyncio.create_task(_sweep_for_ever(app.state.runtime))
     yield
     sweeper.cancel()
@@ -49,6 +51,7 @@ async def _sweep_for_ever(runtime: Runtime) -> None:
 def _sweep_once(runtime: Runtime) -> None:
     with runtime.database.writing() as session:
         claims.sweep(session, now=runtime.clock())
+        escalate(session, now=runtime.clock())
 
 
 router = APIRouter(prefix="/v1", lifespan=_sweeping)
@@ -70,6 +73,13 @@ class Signature(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     report_sha256: Sha256
+
+
+class Reassignment(BaseModel):
+    """Who shall read instead; without a name, whoever claims it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    reader_id: OpaqueId | None = None
 
 
 class ClaimAnswer(BaseModel):
@@ -142,6 +152,19 @@ def create_claim(
 ) -> ClaimAnswer:
     """Claim an open slot; of any number of readers at once, one gets it."""
     return _answer(claims.claim(session, request_id, caller.person_id, now=runtime.clock()), response)
+
+
+@router.post("/reads/{request_id}/slots/{number}:reassign", dependencies=[require(Role.COORDINATOR)])
+def reassign_slot(
+    runtime: RuntimeDep,
+    session: SessionDep,
+    request_id: Annotated[OpaqueId, Path()],
+    number: Annotated[int, Path(ge=1, le=1000)],
+    wish: Reassignment,
+) -> ReadView:
+    """Take a read from its reader, and give it to the one who is named or back to everybody."""
+    reassign(session, request_id, number, reader_id=wish.reader_id, now=runtime.clock())
+    return one_read(session, request_id, None, now=runtime.clock())
 
 
 @router.put("/claims/{claim_id}/heartbeat")

@@ -185,6 +185,7 @@ def agree(
     until: Annotated[
         str | None, typer.Option("--until", help="Last day of the agreement (UTC); without it, open.")
     ] = None,
+    pool: Annotated[bool, typer.Option("--pool", help="Only what still waits when half of its time is gone.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write down that a hospital and a reader agreed. Reading also needs the hospital's privilege, which only the hospital grants."""
@@ -192,9 +193,9 @@ def agree(
     matching(reader, OpaqueId, what="--reader")
     expires_at = _end_of(until) if until is not None else None
     with opened(context) as (_, database), database.writing() as session:
-        add_agreement(session, site=site, reader_id=reader, now=utc_now(), expires_at=expires_at)
+        add_agreement(session, site=site, reader_id=reader, now=utc_now(), expires_at=expires_at, pool=pool)
     line = f"Agreed. {site} still has to grant the privilege: `acinus-node read grant-privilege {reader}`."
-    say({"site": site, "reader": reader}, as_json=as_json, lines=[line])
+    say({"site": site, "reader": reader, "pool": pool}, as_json=as_json, lines=[line])
 
 
 @agreements.command("list")

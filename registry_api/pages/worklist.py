@@ -14,9 +14,10 @@ from registry_api.pages.render import page
 from registry_api.people.roles import Role
 from registry_api.reading import claims
 from registry_api.reading.grants import GrantSigner, make_grant
-from registry_api.reading.lifecycle import HELD, State
+from registry_api.reading.lifecycle import HELD, UNSIGNED, State
 from registry_api.reading.offers import ReadView, SlotView, all_reads, open_reads, own_reads
 from registry_api.reading.readers import keys_of
+from registry_api.reading.reassignment import reassign
 
 router = APIRouter(prefix="/worklist")
 
@@ -43,7 +44,7 @@ def read_worklist(
 ) -> HTMLResponse:
     """Show the worklist; the coordinator sees every request and its state instead."""
     if caller.role is Role.COORDINATOR:
-        return page("reads.html", caller=caller, reads=all_reads(session))
+        return page("reads.html", caller=caller, reads=all_reads(session), unsigned=UNSIGNED, held=HELD)
     now = runtime.clock()
     offered = open_reads(session, caller.person_id, now=now, eligible_only=False)
     return page(
@@ -101,6 +102,19 @@ def sign_read(
 ) -> RedirectResponse:
     """Sign the report that the hospital holds."""
     claims.sign(session, claim_id, caller.person_id, fence=fence, report_sha256=report_sha256, now=runtime.clock())
+    return _back()
+
+
+@router.post("/reassign", dependencies=[require(Role.COORDINATOR)])
+def reassign_read(
+    runtime: RuntimeDep,
+    session: SessionDep,
+    request_id: FormId,
+    number: Annotated[int, Form(ge=1, le=1000)],
+    reader_id: Annotated[str, Form(pattern=r"^([0-9a-f]{32})?$")] = "",
+) -> RedirectResponse:
+    """Take a read from its reader, and give it to another or back to everybody."""
+    reassign(session, request_id, number, reader_id=reader_id or None, now=runtime.clock())
     return _back()
 
 

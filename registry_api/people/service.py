@@ -101,9 +101,15 @@ def add_reader(session: Session, name: str, *, jurisdiction: str, language: str,
 
 
 def add_agreement(
-    session: Session, *, site: str, reader_id: str, now: datetime, expires_at: datetime | None = None
+    session: Session,
+    *,
+    site: str,
+    reader_id: str,
+    now: datetime,
+    expires_at: datetime | None = None,
+    pool: bool = False,
 ) -> None:
-    """Let a reader be asked by a site, until `expires_at` if that is given.
+    """Let a reader be asked by a site, until `expires_at` if that is given; out of a `pool`, once half of a read's time is gone.
 
     Raises:
         InvalidInputError: `not-found` if there is no such reader or site.
@@ -118,7 +124,7 @@ def add_agreement(
     query = select(AgreementRow).where(AgreementRow.site == site, AgreementRow.reader_id == reader_id)
     if session.exec(query).first() is not None:
         raise ConflictError(Code.ALREADY_EXISTS, f"{site} has that agreement already.")
-    session.add(AgreementRow(site=site, reader_id=reader_id, created_at=now, expires_at=expires_at))
+    session.add(AgreementRow(site=site, reader_id=reader_id, created_at=now, expires_at=expires_at, pool=pool))
 
 
 def end_agreement(session: Session, *, site: str, reader_id: str) -> None:

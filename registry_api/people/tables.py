@@ -48,7 +48,7 @@ class CredentialRow(SQLModel, table=True):
 
 
 class AgreementRow(SQLModel, table=True):
-    """A hospital lets a reader read for it."""
+    """A hospital lets a reader read for it: always, or out of a `pool`, once half of the time of a read is gone."""
 
     __tablename__ = "agreements"
     __table_args__ = (UniqueConstraint("site", "reader_id"),)
@@ -59,3 +59,4 @@ class AgreementRow(SQLModel, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime)
     expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """None: until it is ended."""
+    pool: bool = False

@@ -3,6 +3,7 @@
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import update
 from sqlmodel import Session, col, func, select
@@ -13,7 +14,7 @@ from protocol.reading import ClaimMade, Priority, ReportSigned, Subspecialty
 from protocol.shape import OpaqueId, Sha256
 from registry_api.reading.adjudication import settle
 from registry_api.reading.groups import organisations_of
-from registry_api.reading.lifecycle import HELD, Event, Purpose, State, advance, lease_until
+from registry_api.reading.lifecycle import ACKNOWLEDGE_WITHIN, HELD, Event, Purpose, State, advance, lease_until
 from registry_api.reading.matching import REASONS, Obstacle, Wanted, licensed, obstacles
 from registry_api.reading.readers import profile, wait_turn
 from registry_api.reading.slots import (
@@ -42,8 +43,10 @@ class Claim:
     lease_until: datetime | None
 
 
-def claim(session: Session, request_id: OpaqueId, reader_id: OpaqueId, *, now: datetime) -> Claim:
-    """Give an open slot of the request to the reader. Of any number of readers at once, one wins.
+def claim(
+    session: Session, request_id: OpaqueId, reader_id: OpaqueId, *, now: datetime, number: int | None = None
+) -> Claim:
+    """Give an open slot of the request to the reader: the first, or that of this number. Of any number of readers, one wins.
 
     Raises:
         InvalidInputError: `not-found` if there is no such request.
@@ -53,20 +56,21 @@ def claim(session: Session, request_id: OpaqueId, reader_id: OpaqueId, *, now: d
     sweep(session, now=now)
     wait_turn(session, reader_id)
     request = request_of(session, request_id)
-    _refuse_unless_eligible(session, request, reader_id, now)
+    _refuse_unless_eligible(session, wanted(session, request, number), reader_id, now)
     claim_id = secrets.token_hex(16)
-    number, fence = _take_slot(session, request, claim_id, reader_id, now)
+    lease = lease_until(State.CLAIMED, Priority(request.priority), now)
+    taking = {"claim_id": claim_id, "reader_id": reader_id, "lease_until": lease}
+    taken, fence = _take_slot(session, request, number, taking)
     session.add(
-        ClaimRow(claim_id=claim_id, request_id=request_id, number=number, reader_id=reader_id, fence=fence, made_at=now)
+        ClaimRow(claim_id=claim_id, request_id=request_id, number=taken, reader_id=reader_id, fence=fence, made_at=now)
     )
-    record(session, request_id, number, event=Event.CLAIMED, state=State.CLAIMED, now=now)
+    record(session, request_id, taken, event=Event.CLAIMED, state=State.CLAIMED, now=now)
     tell(
         session,
         request.site,
         ClaimMade(request_id=request_id, claim_id=claim_id, reader_id=reader_id, fence=fence),
     )
-    until = lease_until(State.CLAIMED, Priority(request.priority), now)
-    return Claim(claim_id, request_id, number, fence, State.CLAIMED, until)
+    return Claim(claim_id, request_id, taken, fence, State.CLAIMED, lease)
 
 
 def heartbeat(session: Session, claim_id: OpaqueId, reader_id: OpaqueId, *, now: datetime) -> Claim:
@@ -122,8 +126,9 @@ def sign(
         )
     receipt.signed_at = now
     session.add(receipt)
-    close_claim(session, claim_id, Event.SIGNED, now=now)
+    close_claim(session, claim_id, Event.SIGNED.value, now=now)
     state = move(session, slot, Event.SIGNED, priority=request.priority, now=now)
+    slot.alarm_at = now + ACKNOWLEDGE_WITHIN if receipt.critical else None
     settle(session, request, now=now)
     notice = ReportSigned(request_id=slot.request_id, claim_id=claim_id, fence=fence, report_sha256=report_sha256)
     tell(session, request.site, notice)
@@ -162,13 +167,14 @@ def held_slot(
     return slot, request
 
 
-def wanted(session: Session, request: ReadRequestRow) -> Wanted:
-    """Return the request as matching needs it."""
+def wanted(session: Session, request: ReadRequestRow, number: int | None = None) -> Wanted:
+    """Return the request as matching needs it: as what its first open slot, or the open slot of this number, waits for."""
     slots = session.exec(
         select(SlotRow).where(SlotRow.request_id == request.request_id).order_by(col(SlotRow.number))
     ).all()
     earlier = frozenset(slot.reader_id for slot in slots if slot.reader_id)
-    waiting = [slot.purpose for slot in slots if State(slot.state) is State.OPEN]
+    waiting = next((slot for slot in slots if State(slot.state) is State.OPEN and number in {None, slot.number}), None)
+    decides = waiting is not None and waiting.purpose == Purpose.ADJUDICATION.value
     return Wanted(
         request_id=request.request_id,
         site=request.site,
@@ -178,10 +184,11 @@ def wanted(session: Session, request: ReadRequestRow) -> Wanted:
         posted_at=request.posted_at,
         due_at=request.due_at,
         earlier_readers=earlier,
-        excluded=organisations_of(session, earlier) if waiting[:1] == [Purpose.ADJUDICATION.value] else frozenset(),
         subspecialty=Subspecialty(request.subspecialty) if request.subspecialty else None,
         ggo_percent=request.ggo_percent,
         uncertainty_percent=request.uncertainty_percent,
+        excluded=organisations_of(session, earlier) if decides else frozenset(),
+        widened=waiting is not None and waiting.escalation > 0,
     )
 
 
@@ -194,8 +201,8 @@ def _own_slot(session: Session, claim_id: OpaqueId, reader_id: OpaqueId) -> tupl
     return slot, request_of(session, slot.request_id)
 
 
-def _refuse_unless_eligible(session: Session, request: ReadRequestRow, reader_id: OpaqueId, now: datetime) -> None:
-    found = obstacles(profile(session, reader_id), wanted(session, request), now=now)
+def _refuse_unless_eligible(session: Session, one: Wanted, reader_id: OpaqueId, now: datetime) -> None:
+    found = obstacles(profile(session, reader_id), one, now=now)
     if Obstacle.NO_AGREEMENT in found:
         raise InvalidInputError(Code.NOT_FOUND, "There is no read request with this id that you may claim.")
     if found:
@@ -203,9 +210,9 @@ def _refuse_unless_eligible(session: Session, request: ReadRequestRow, reader_id
 
 
 def _take_slot(
-    session: Session, request: ReadRequestRow, claim_id: OpaqueId, reader_id: OpaqueId, now: datetime
+    session: Session, request: ReadRequestRow, number: int | None, taking: dict[str, Any]
 ) -> tuple[int, int]:
-    """Take the lowest open slot by one statement and return its number and fence.
+    """Take the open slot of this number, or the lowest one, by one statement and return its number and fence.
 
     Whoever comes second finds `state = 'open'` no longer true: on PostgreSQL after waiting for the row, on SQLite for the file. With two
     slots the second one may have waited for the slot that went and must look again.
@@ -217,15 +224,13 @@ def _take_slot(
         update(SlotRow)
         .where(
             col(SlotRow.request_id) == request.request_id,
-            col(SlotRow.number) == lowest.scalar_subquery(),
+            col(SlotRow.number) == (lowest.scalar_subquery() if number is None else number),
             col(SlotRow.state) == State.OPEN.value,
         )
         .values(
             state=advance(State.OPEN, Event.CLAIMED).value,
             fence=SlotRow.fence + 1,
-            claim_id=claim_id,
-            reader_id=reader_id,
-            lease_until=lease_until(State.CLAIMED, Priority(request.priority), now),
+            **taking,
         )
         .returning(col(SlotRow.number), col(SlotRow.fence))
     )

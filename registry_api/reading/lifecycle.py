@@ -65,10 +65,21 @@ class Event(StrEnum):
     AMENDED = "amended"
     WITHDRAWN = "withdrawn"
     EXPIRED = "expired"
+    REASSIGNED = "reassigned"
+    WIDENED = "widened"
+    WARNED = "warned"
+    BREACHED = "breached"
+    ALARMED = "alarmed"
 
 
 HELD = frozenset({State.CLAIMED, State.READING, State.NEEDS_INFO, State.PRELIMINARY})
 """States in which a reader holds the slot under a lease."""
+
+UNSIGNED = HELD | {State.OPEN}
+"""States in which somebody still waits for a signature; here the clock escalates."""
+
+UNACKNOWLEDGED = frozenset({State.SIGNED, State.DELIVERY_FAILED, State.DELIVERED})
+"""States in which the hospital has not taken note of a signed report."""
 
 SIGNED_AND_AFTER = frozenset({State.SIGNED, State.DELIVERY_FAILED, State.DELIVERED, State.CLOSED})
 """States in which the slot's report bears a signature."""
@@ -98,6 +109,9 @@ TABLE: dict[tuple[State, Event], State] = {
     **{(held, Event.RELEASED): State.OPEN for held in HELD},
     **{(held, Event.LAPSED): State.OPEN for held in HELD},
     **{(held, Event.WITHDRAWN): State.WITHDRAWN for held in HELD},
+    **{(held, Event.REASSIGNED): State.OPEN for held in HELD},
+    **{(state, event): state for state in UNSIGNED for event in (Event.WIDENED, Event.WARNED, Event.BREACHED)},
+    **{(state, Event.ALARMED): state for state in UNACKNOWLEDGED},
 }
 """Every step that is allowed; every other pair is refused."""
 
@@ -177,6 +191,21 @@ HEARTBEAT = timedelta(seconds=60)
 
 ESCALATE_AT = (0.5, 0.8, 1.0)
 """Shares of the time to `due` at which the wait is made known more widely."""
+
+ESCALATIONS = (Event.WIDENED, Event.WARNED, Event.BREACHED)
+"""What happens at each of them: offered to the pool; group lead and hospital are told; the hospital is alarmed."""
+
+DELIVER_WITHIN = timedelta(minutes=10)
+"""A signed report that the node has not confirmed by then counts as not delivered; the notice to it is repeated all the same."""
+
+ACKNOWLEDGE_WITHIN = timedelta(minutes=60)
+"""A critical result that the hospital has not taken note of by then raises an alarm. Runs from the signature."""
+
+ABANDONED_AFTER = 2
+"""So many lapses within `ABANDONED_SPAN` reduce the reader's capacity to `ABANDONED_CAPACITY` for as long again."""
+
+ABANDONED_SPAN = timedelta(hours=24)
+ABANDONED_CAPACITY = 1
 
 
 def advance(state: State, event: Event) -> State:

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from protocol.reading import Language, Priority, Subspecialty
 from protocol.shape import OpaqueId, RegionCode, SiteId
+from registry_api.reading.lifecycle import ABANDONED_CAPACITY
 from registry_api.reading.shifts import Declaration, Presence, Shift, current, presence
 
 
@@ -27,6 +28,7 @@ class Obstacle(StrEnum):
     CONFLICT = "conflict"
     EARLIER_READER = "earlier-reader"
     SAME_ORGANISATION = "same-organisation"
+    NOT_WIDENED = "not-widened"
 
 
 REASONS: dict[Obstacle, str] = {
@@ -44,6 +46,7 @@ REASONS: dict[Obstacle, str] = {
     Obstacle.CONFLICT: "You declared a conflict of interest with this hospital.",
     Obstacle.EARLIER_READER: "You read another slot of this request; the second reader must be someone else.",
     Obstacle.SAME_ORGANISATION: "Two reads disagree; who decides must be of another organisation than both readers.",
+    Obstacle.NOT_WIDENED: "The hospital's own readers have it first; it comes to the pool when half of the time is gone.",
 }
 
 
@@ -103,13 +106,16 @@ class ReaderProfile:
     capacity: int = 5
     capacity_stat: int = 2
     organisations: frozenset[str] = frozenset()
+    pools: frozenset[SiteId] = frozenset()
+    restricted_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A request as far as matching needs it.
 
-    `earlier_readers` hold or finished another slot of it; readers of an `excluded` organisation are not independent of them.
+    `earlier_readers` hold or finished another slot of it; readers of an `excluded` organisation are not independent of them. Who reads
+    for the hospital only out of a pool is offered it once it is `widened`.
     """
 
     request_id: OpaqueId
@@ -124,6 +130,7 @@ class Wanted:
     subspecialty: Subspecialty | None = None
     ggo_percent: int = 0
     uncertainty_percent: int = 0
+    widened: bool = False
 
 
 def obstacles(reader: ReaderProfile, wanted: Wanted, *, now: datetime) -> tuple[Obstacle, ...]:
@@ -140,6 +147,7 @@ def obstacles(reader: ReaderProfile, wanted: Wanted, *, now: datetime) -> tuple[
         (wanted.site in reader.conflicts, Obstacle.CONFLICT),
         (reader.reader_id in wanted.earlier_readers, Obstacle.EARLIER_READER),
         (bool(reader.organisations & wanted.excluded), Obstacle.SAME_ORGANISATION),
+        (wanted.site in reader.pools and not wanted.widened, Obstacle.NOT_WIDENED),
     )
     return tuple(obstacle for holds, obstacle in checks if holds)
 
@@ -163,9 +171,14 @@ def agreed(reader: ReaderProfile, site: SiteId, moment: datetime) -> bool:
 
 
 def capacity_at(reader: ReaderProfile, moment: datetime) -> int:
-    """Return how many reads the reader holds at most at `moment`: the shift's number if it has one, else the reader's own."""
+    """Return how many reads the reader holds at most at `moment`: the shift's number if it has one, else the reader's own.
+
+    Who let reads lapse holds one at a time for a while.
+    """
     on = current(reader.shifts, moment) if reader.shifts else None
-    return reader.capacity if on is None or on[0].capacity is None else on[0].capacity
+    usual = reader.capacity if on is None or on[0].capacity is None else on[0].capacity
+    restricted = reader.restricted_until is not None and moment < reader.restricted_until
+    return min(usual, ABANDONED_CAPACITY) if restricted else usual
 
 
 def _licence_checks(reader: ReaderProfile, wanted: Wanted, now: datetime) -> tuple[tuple[bool, Obstacle], ...]:

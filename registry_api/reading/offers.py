@@ -15,7 +15,17 @@ from protocol.shape import OpaqueId, SiteId
 from registry_api.reading.adjudication import conclude, disagreement, signed_receipt
 from registry_api.reading.claims import wanted
 from registry_api.reading.comparison import Difference
-from registry_api.reading.lifecycle import COUNTED, FHIR_TASK, HELD, Purpose, State, request_state
+from registry_api.reading.lifecycle import (
+    COUNTED,
+    ESCALATIONS,
+    FHIR_TASK,
+    HELD,
+    UNSIGNED,
+    Event,
+    Purpose,
+    State,
+    request_state,
+)
 from registry_api.reading.matching import REASONS, Obstacle, obstacles
 from registry_api.reading.order import in_order
 from registry_api.reading.readers import profile
@@ -61,6 +71,8 @@ class SlotView(View):
     claim_id: OpaqueId | None = None
     fence: int | None = None
     lease_until: datetime | None = None
+    reader_id: OpaqueId | None = None
+    """Who holds or held it; the coordinator alone sees it."""
     result: ResultView | None = None
 
 
@@ -95,6 +107,8 @@ class ReadView(View):
     megabytes: int | None = None
     ggo_percent: int | None = None
     slots: tuple[SlotView, ...] = ()
+    escalation: Event | None = None
+    """How far the wait for a signature has escalated: widened, warned or breached."""
     agreed: bool | None = None
     """Of a double read with a result, for the coordinator: whether both readers agreed by themselves."""
     result_slot: int | None = None
@@ -178,6 +192,7 @@ def _view(
         **row.model_dump(include=coarse if found else coarse | fine),
         state=state,
         task_status=FHIR_TASK[state],
+        escalation=_escalation(slots),
         eligible=not found,
         obstacles=found,
         reasons=tuple(REASONS[one] for one in found),
@@ -185,6 +200,13 @@ def _view(
         **_compared(session, row, slots, reader_id),
         events=_events(session, row.request_id, slots, reader_id) if with_events else (),
     )
+
+
+def _escalation(slots: Sequence[SlotRow]) -> Event | None:
+    """Return how far the slowest slot that is not signed has escalated."""
+    waiting = [slot for slot in slots if slot.purpose in COUNTED and State(slot.state) in UNSIGNED]
+    furthest = max((slot.escalation for slot in waiting), default=0)
+    return ESCALATIONS[furthest - 1] if furthest else None
 
 
 def _compared(
@@ -225,6 +247,7 @@ def _slot_view(session: Session, slot: SlotRow, reader_id: OpaqueId | None) -> S
         claim_id=slot.claim_id,
         fence=slot.fence,
         lease_until=slot.lease_until if State(slot.state) in HELD else None,
+        reader_id=slot.reader_id if reader_id is None else None,
         result=_result(receipt) if receipt else None,
     )
 

@@ -102,7 +102,7 @@ class _Files:
         rows = {row.reader_id: row for row in self._session.exec(self._mine(select(ReaderRow), ReaderRow))}
         licences, unverified, languages = self._credentials()
         trainings = self._by_reader(TrainingRow, _training)
-        agreements = self._by_reader(AgreementRow, lambda row: (row.site, row.expires_at))
+        agreements = self._by_reader(AgreementRow, lambda row: row)
         privileges = self._by_reader(PrivilegeRow, lambda row: row.site if row.granted else None)
         conflicts = self._by_reader(ConflictRow, lambda row: row.site)
         shifts = self._by_reader(ShiftRow, shift_of)
@@ -115,11 +115,12 @@ class _Files:
                     reader_id=one,
                     licences=tuple(licences[one]),
                     languages=frozenset(languages[one]),
-                    agreements=frozenset(site for site, _ in agreements[one]),
+                    agreements=frozenset(row.site for row in agreements[one]),
                     privileges=frozenset(site for site in privileges[one] if site is not None),
                     unverified=frozenset(unverified[one]),
                     trainings=tuple(trainings[one]),
-                    agreement_ends={site: end for site, end in agreements[one] if end is not None},
+                    agreement_ends={row.site: row.expires_at for row in agreements[one] if row.expires_at is not None},
+                    pools=frozenset(row.site for row in agreements[one] if row.pool),
                     shifts=tuple(shifts[one]),
                     declared=declaration_of(row),
                     home_site=row.home_site,
@@ -130,6 +131,7 @@ class _Files:
                     held_stat=held[one].get(Priority.STAT.value, 0),
                     capacity=row.capacity,
                     capacity_stat=row.capacity_stat,
+                    restricted_until=row.restricted_until,
                 )
             )
         return made

@@ -10,9 +10,14 @@ from protocol.parcel import Notice
 from protocol.reading import ClaimEnded, Priority
 from protocol.shape import OpaqueId, SiteId
 from registry_api.link.outbox import send_notice
+from registry_api.reading.abandonment import restrict_if_abandoned
 from registry_api.reading.clocks import SlaClock, pause_max
 from registry_api.reading.lifecycle import (
+    DELIVER_WITHIN,
+    ESCALATE_AT,
     HELD,
+    UNACKNOWLEDGED,
+    UNSIGNED,
     Event,
     Purpose,
     State,
@@ -22,6 +27,9 @@ from registry_api.reading.lifecycle import (
     lease_until,
 )
 from registry_api.reading.tables import ClaimRow, ReadEventRow, ReadRequestRow, ReceiptRow, SlotRow
+
+UNANSWERED = "unanswered"
+"""How a claim ends that lapsed because the hospital did not answer: no fault of its reader."""
 
 
 def request_of(session: Session, request_id: OpaqueId, *, site: SiteId | None = None) -> ReadRequestRow:
@@ -78,6 +86,7 @@ def open_slot(session: Session, request: ReadRequestRow, purpose: Purpose, *, no
         due_at=due_at(priority, now),
         expires_at=expires_at(priority, now),
     )
+    slot.escalate_at = next_escalation(slot, priority)
     request.due_at, request.expires_at = max(request.due_at, slot.due_at), max(request.expires_at, slot.expires_at)
     session.add(slot)
     session.flush()
@@ -107,12 +116,28 @@ def move(session: Session, slot: SlotRow, event: Event, *, priority: str, now: d
     if State.NEEDS_INFO in {before, state}:
         _pause_or_go_on(session, slot, state, now)
     slot.state = state.value
+    _set_timers(slot, state, now)
     slot.lease_until = lease_until(state, Priority(priority), now)
     if state in {State.OPEN, State.WITHDRAWN}:
         slot.claim_id = slot.reader_id = None
     session.add(slot)
     record(session, slot.request_id, slot.number, event=event, state=state, now=now)
     return state
+
+
+def _set_timers(slot: SlotRow, state: State, now: datetime) -> None:
+    """Start and stop what runs beside the lease."""
+    if state not in UNSIGNED:
+        slot.escalate_at = None
+    slot.deliver_by = now + DELIVER_WITHIN if state is State.SIGNED else None
+    if state not in UNACKNOWLEDGED:
+        slot.alarm_at = None
+
+
+def next_escalation(slot: SlotRow, priority: Priority) -> datetime | None:
+    """Return when the slot escalates next; None after the last time."""
+    left = ESCALATE_AT[slot.escalation :]
+    return clock_of(slot, priority).moment(left[0]) if left else None
 
 
 def clock_of(slot: SlotRow, priority: Priority) -> SlaClock:
@@ -128,14 +153,17 @@ def clock_of(slot: SlotRow, priority: Priority) -> SlaClock:
 
 def _pause_or_go_on(session: Session, slot: SlotRow, state: State, now: datetime) -> None:
     """Stop the slot's clock when the hospital is asked; afterwards slot and request are due later by the time that it stood still."""
+    request = session.get_one(ReadRequestRow, slot.request_id)
+    priority = Priority(request.priority)
     if state is State.NEEDS_INFO:
         slot.paused_at = now
+        slot.escalate_at = next_escalation(slot, priority)
         return
-    request = session.get_one(ReadRequestRow, slot.request_id)
-    clock = clock_of(slot, Priority(request.priority))
+    clock = clock_of(slot, priority)
     seconds = int((clock.due_by(now) - slot.due_at).total_seconds())
     slot.due_at, slot.expires_at = (moment + timedelta(seconds=seconds) for moment in (slot.due_at, slot.expires_at))
     slot.paused_at, slot.paused_seconds = None, slot.paused_seconds + seconds
+    slot.escalate_at = next_escalation(slot, priority)
     request.due_at, request.expires_at = max(request.due_at, slot.due_at), max(request.expires_at, slot.expires_at)
     session.add(request)
 
@@ -147,19 +175,21 @@ def record(session: Session, request_id: OpaqueId, number: int, *, event: Event,
 
 def end_claim(session: Session, request: ReadRequestRow, slot: SlotRow, event: Event, *, now: datetime) -> None:
     """Take a held slot from its reader and tell the node, for whom every grant under the claim is void."""
-    claim_id = slot.claim_id or ""
-    held = State(slot.state) in HELD
+    claim_id, reader_id, before = slot.claim_id or "", slot.reader_id or "", State(slot.state)
     move(session, slot, event, priority=request.priority, now=now)
-    if held:
-        close_claim(session, claim_id, event, now=now)
+    if before in HELD:
+        unanswered = event is Event.LAPSED and before is State.NEEDS_INFO
+        close_claim(session, claim_id, UNANSWERED if unanswered else event.value, now=now)
+        if event is Event.LAPSED and not unanswered:
+            restrict_if_abandoned(session, reader_id, now=now)
         tell(session, request.site, ClaimEnded(request_id=request.request_id, claim_id=claim_id))
 
 
-def close_claim(session: Session, claim_id: OpaqueId, event: Event, *, now: datetime) -> None:
+def close_claim(session: Session, claim_id: OpaqueId, ended_by: str, *, now: datetime) -> None:
     """Note when and by what a claim ended."""
     claim = session.get(ClaimRow, claim_id)
     if claim is not None:
-        claim.ended_at, claim.ended_by = now, event.value
+        claim.ended_at, claim.ended_by = now, ended_by
         session.add(claim)
 
 

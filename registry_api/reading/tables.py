@@ -26,6 +26,8 @@ class ReaderRow(SQLModel, table=True):
     declared: str | None = None
     """`available` or `away`, until `declared_until`; None: nothing was declared."""
     declared_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    restricted_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """Until then the reader, who let reads lapse, holds one at a time."""
 
 
 class CredentialTermRow(SQLModel, table=True):
@@ -147,6 +149,12 @@ class SlotRow(SQLModel, table=True):
     """Since when the clock stands still; None while it runs."""
     paused_seconds: int = 0
     """Of all pauses that are over; `due_at` and `expires_at` are later by as much."""
+    escalation: int = 0
+    """How many of `lifecycle.ESCALATIONS` have happened."""
+    escalate_at: datetime | None = Field(default=None, sa_type=UtcDateTime, index=True)
+    deliver_by: datetime | None = Field(default=None, sa_type=UtcDateTime, index=True)
+    alarm_at: datetime | None = Field(default=None, sa_type=UtcDateTime, index=True)
+    """When the next escalation, a failed delivery, an unacknowledged critical result is due; None while it is not."""
 
 
 class ClaimRow(SQLModel, table=True):
@@ -166,7 +174,7 @@ class ClaimRow(SQLModel, table=True):
     heartbeat_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     ended_by: str | None = Field(default=None)
-    """The event that ended it: released, lapsed, withdrawn or signed."""
+    """The event that ended it: released, lapsed, reassigned, withdrawn or signed; `unanswered` if it lapsed while the hospital was asked."""
 
 
 class GrantRow(SQLModel, table=True):

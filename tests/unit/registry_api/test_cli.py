@@ -129,7 +129,7 @@ def test_readers_and_agreements(registry: Registry, home: Path) -> None:
     agreed = run_json(
         home, "agreements", "add", "--site", "northport", "--reader", reader["id"], "--until", "2099-12-31"
     )
-    assert agreed == {"site": "northport", "reader": reader["id"]}
+    assert agreed == {"site": "northport", "reader": reader["id"], "pool": False}
     assert [one["reader"] for one in run_json(home, "agreements", "list")] == [reader["id"]]
     run(
         home, "readers", "train", reader["id"], "--subspecialty", "thoracic", "--evidence", "sha256:" + "ab" * 32, *seen

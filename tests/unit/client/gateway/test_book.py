@@ -24,11 +24,13 @@ from protocol.codes import Code
 from protocol.errors import ConflictError, FederationError, InvalidInputError, RefusedError, UnavailableError
 from protocol.reading import (
     AdjudicationOpened,
+    AlarmReason,
     ClaimEnded,
     ClaimMade,
     GrantRevoked,
     Priority,
     ReadAcknowledged,
+    ReadAlarm,
     ReadConcluded,
     ReadPost,
     ReadWithdrawn,
@@ -392,3 +394,25 @@ def test_the_result_of_a_double_read_is_what_the_centre_said_last(gateway: Gatew
 def test_a_single_read_is_never_made_a_triple_one(gateway: GatewayUnderTest) -> None:
     gateway.book.adjudication_opened(AdjudicationOpened(request_id=REQUEST))
     assert gateway.book.request(REQUEST).reads_required == 1
+
+
+def alarm(reason: AlarmReason, request_id: str = REQUEST) -> ReadAlarm:
+    return ReadAlarm(request_id=request_id, reason=reason)
+
+
+def test_alarms_are_shown_until_they_are_over(gateway: GatewayUnderTest) -> None:
+    hands = receivers(gateway.book, gateway.sessions, gateway.reports, keeping([]))
+
+    def shown() -> list[AlarmReason]:
+        return gateway.book.alarms(gateway.book.request(REQUEST))
+
+    for notice in (alarm(AlarmReason.LATE), alarm(AlarmReason.LATE), alarm(AlarmReason.OVERDUE, OTHER)):
+        hands["read-alarm"](notice)
+    assert shown() == [AlarmReason.LATE]
+    kept = reported(gateway)
+    assert shown() == [AlarmReason.LATE], "a report that nobody signed is still late"
+    gateway.reports.sign(signature(kept))
+    hands["read-alarm"](alarm(AlarmReason.CRITICAL))
+    assert shown() == [AlarmReason.CRITICAL]
+    acknowledge_read(gateway.book, gateway.gate, REQUEST)
+    assert shown() == []

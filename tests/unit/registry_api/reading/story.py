@@ -21,11 +21,11 @@ from protocol.reading import (
 )
 from registry_api.database import Database
 from registry_api.link.tables import NoticeRow
-from registry_api.reading import claims, questions, service
+from registry_api.reading import claims, escalation, questions, reassignment, service
 from registry_api.reading.claims import Claim
 from registry_api.reading.lifecycle import State
 from registry_api.reading.privileges import accept_privilege
-from registry_api.reading.tables import SlotRow
+from registry_api.reading.tables import ReadEventRow, SlotRow
 
 T = TypeVar("T")
 HASH = "ab" * 32
@@ -80,6 +80,18 @@ class Story:
     def sweeps(self) -> int:
         with self.database.writing() as session:
             return claims.sweep(session, now=self.now)
+
+    def escalates(self) -> int:
+        with self.database.writing() as session:
+            return escalation.escalate(session, now=self.now)
+
+    def reassigns(self, request: str, number: int, reader: str | None) -> Claim | None:
+        with self.database.writing() as session:
+            return reassignment.reassign(session, request, number, reader_id=reader, now=self.now)
+
+    def events(self, request: str) -> list[str]:
+        query = select(ReadEventRow.event).where(ReadEventRow.request_id == request).order_by(ReadEventRow.id)  # type: ignore[arg-type]
+        return self.look(lambda session: list(session.exec(query)))
 
     def state(self, request: str, number: int = 1) -> State:
         return State(self.slot(request, number).state)

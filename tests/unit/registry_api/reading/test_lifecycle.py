@@ -12,11 +12,14 @@ from protocol.errors import ConflictError
 from protocol.reading import Priority
 from registry_api.reading.lifecycle import (
     ESCALATE_AT,
+    ESCALATIONS,
     FHIR_TASK,
     FINAL,
     HELD,
     TABLE,
     TIMERS,
+    UNACKNOWLEDGED,
+    UNSIGNED,
     UPS,
     Event,
     State,
@@ -60,6 +63,28 @@ delivery-failed  delivered        delivered
 delivered        acknowledged     closed
 delivered        amended          signed
 closed           amended          signed
+claimed          reassigned       open
+reading          reassigned       open
+needs-info       reassigned       open
+preliminary      reassigned       open
+open             widened          open
+open             warned           open
+open             breached         open
+claimed          widened          claimed
+claimed          warned           claimed
+claimed          breached         claimed
+reading          widened          reading
+reading          warned           reading
+reading          breached         reading
+needs-info       widened          needs-info
+needs-info       warned           needs-info
+needs-info       breached         needs-info
+preliminary      widened          preliminary
+preliminary      warned           preliminary
+preliminary      breached         preliminary
+signed           alarmed          signed
+delivery-failed  alarmed          delivery-failed
+delivered        alarmed          delivered
 """
 """Written down from exchange section 5.2, apart from the code."""
 
@@ -81,7 +106,16 @@ def test_every_pair_is_allowed_or_refused(state: State, event: Event) -> None:
 
 def test_the_table_holds_nothing_else() -> None:
     assert TABLE == EXPECTED
-    assert len(list(product(State, Event))) == 12 * 15
+    assert len(list(product(State, Event))) == 12 * 20
+
+
+@pytest.mark.parametrize("event", [*ESCALATIONS, Event.ALARMED])
+def test_what_only_makes_known_changes_no_state(event: Event) -> None:
+    moved = [after for (before, one), after in TABLE.items() if one is event and before is not after]
+    assert moved == []
+    assert {before for before, one in TABLE if one is event} == set(
+        UNACKNOWLEDGED if event is Event.ALARMED else UNSIGNED
+    )
 
 
 def test_only_an_amendment_leaves_a_final_state() -> None:
@@ -143,6 +177,7 @@ def test_a_stat_read_waits_at_most_two_hours_for_an_answer() -> None:
 
 def test_escalation_is_at_half_at_four_fifths_and_at_the_end() -> None:
     assert ESCALATE_AT == (0.5, 0.8, 1.0)
+    assert len(ESCALATIONS) == len(ESCALATE_AT)
 
 
 @pytest.mark.parametrize(

@@ -66,11 +66,26 @@ def test_a_fitting_reader_meets_no_obstacle() -> None:
         (replace(READER, held=2, held_stat=2), replace(WANTED, priority=Priority.STAT), Obstacle.AT_CAPACITY),
         (replace(READER, home_site="northport"), WANTED, Obstacle.SAME_HOSPITAL),
         (READER, replace(WANTED, earlier_readers=frozenset({READER.reader_id})), Obstacle.EARLIER_READER),
+        (replace(READER, held=1, restricted_until=NOW + timedelta(seconds=1)), WANTED, Obstacle.AT_CAPACITY),
+        (replace(READER, pools=frozenset({"northport"})), WANTED, Obstacle.NOT_WIDENED),
         (replace(READER, organisations=frozenset({"group X"})), replace(WANTED, excluded=frozenset({"group X", "group Y"})), Obstacle.SAME_ORGANISATION),
     ],
 )  # fmt: skip
 def test_each_obstacle_is_named_alone(reader: ReaderProfile, wanted: Wanted, expected: Obstacle) -> None:
     assert obstacles(reader, wanted, now=NOW) == (expected,)
+
+
+@pytest.mark.parametrize(
+    ("reader", "wanted"),
+    [
+        (replace(READER, held=4, restricted_until=NOW), WANTED),
+        (replace(READER, held=0, restricted_until=NOW + YEAR), WANTED),
+        (replace(READER, pools=frozenset({"northport"})), replace(WANTED, widened=True)),
+        (replace(READER, pools=frozenset({"southbay"})), WANTED),
+    ],
+)
+def test_what_is_over_or_of_another_hospital_is_no_obstacle(reader: ReaderProfile, wanted: Wanted) -> None:
+    assert obstacles(reader, wanted, now=NOW) == ()
 
 
 def test_all_reasons_are_given_at_once() -> None:
@@ -87,6 +102,7 @@ def test_all_reasons_are_given_at_once() -> None:
         Obstacle.SAME_HOSPITAL,
         Obstacle.AWAY,
         Obstacle.SAME_ORGANISATION,
+        Obstacle.NOT_WIDENED,
     }
     assert set(found) == set(Obstacle) - left_out
 

@@ -27,11 +27,13 @@ from tests.unit.registry_api.reading.conftest import REQUEST
 from tests.unit.registry_api.reading.story import ACCEPT, HASH, acknowledged, delivered, opened, receipt
 
 READERS = frozenset({Role.READER})
+COORDINATORS = frozenset({Role.COORDINATOR})
 BOTH = frozenset({Role.READER, Role.COORDINATOR})
 ALLOWED: dict[tuple[str, str], frozenset[Role]] = {
     ("GET", "/v1/reads"): BOTH,
     ("GET", "/v1/reads/{request_id}"): BOTH,
     ("POST", "/v1/reads/{request_id}/claims"): READERS,
+    ("POST", "/v1/reads/{request_id}/slots/{number}:reassign"): COORDINATORS,
     ("PUT", "/v1/claims/{claim_id}/heartbeat"): READERS,
     ("POST", "/v1/claims/{claim_id}/grants"): READERS,
     ("POST", "/v1/claims/{claim_id}:release"): READERS,
@@ -42,10 +44,20 @@ ALLOWED: dict[tuple[str, str], frozenset[Role]] = {
     ("POST", "/worklist/release"): READERS,
     ("POST", "/worklist/open"): READERS,
     ("POST", "/worklist/sign"): READERS,
+    ("POST", "/worklist/reassign"): COORDINATORS,
 }
 JKT = "j" * 43
 ID = "a" * 32
-FORM = {"request_id": ID, "claim_id": ID, "fence": "1", "jkt": JKT, "report_sha256": HASH}
+BODIES: dict[str, dict[str, object]] = {"grants": {"jkt": JKT}, "sign": {"report_sha256": HASH}, "reassign": {}}
+FORM = {
+    "request_id": ID,
+    "claim_id": ID,
+    "fence": "1",
+    "jkt": JKT,
+    "report_sha256": HASH,
+    "number": "1",
+    "reader_id": ID,
+}
 
 
 @dataclass
@@ -138,8 +150,8 @@ def test_every_role_gets_what_is_declared(
     headers = {} if role == "nobody" else {"Authorization": f"Bearer {SERVICE_TOKEN}"}
     if role not in {"nobody", Role.SERVICE}:
         headers = bearer(Role(role))
-    path = re.sub(r"\{\w+\}", ID, path)
-    body = {"jkt": JKT} if path.endswith("/grants") else {"report_sha256": HASH}
+    path = re.sub(r"\{\w+\}", ID, path.replace("{number}", "1"))
+    body = BODIES.get(re.sub(r".*[/:]", "", path), {})
     content = {"data": FORM} if path.startswith("/worklist") else {"json": body}
     extra = {} if method in {"GET", "DELETE"} else content
     answer = client.request(method, path, headers=headers | {"If-Match": '"1"'}, **extra)
@@ -282,3 +294,31 @@ def test_the_page_gives_reasons_and_the_coordinator_sees_states(
 def test_nobody_is_led_to_the_log_in(client: AsgiClient) -> None:
     answer = client.get("/worklist")
     assert (answer.status_code, answer.headers["Location"]) == (303, "/login?next=/worklist")
+
+
+def test_the_coordinator_reassigns_by_program_and_by_page(
+    client: AsgiClient, registry: Registry, reader: Reader, post: Callable[..., ReadPost]
+) -> None:
+    arrives(registry, post())
+    other = make_reader(registry)
+    key = registry.add(Role.COORDINATOR).api_key
+    headers = {"Authorization": f"Bearer {key}"}
+    client.post(f"/v1/reads/{REQUEST}/claims", headers=reader.headers)
+    taken = client.post(f"/v1/reads/{REQUEST}/slots/1:reassign", headers=headers, json={"reader_id": other.person_id})
+    (slot,) = taken.json()["slots"]
+    assert (slot["state"], slot["reader_id"], slot["fence"]) == ("claimed", other.person_id, 2)
+    assert client.get(f"/v1/reads/{REQUEST}", headers=other.headers).json()["slots"][0]["reader_id"] is None
+    csrf = logged_in(client, Reader("", {}, key))
+    assert "Take back" in client.get("/worklist").text
+    fields = {"csrf": csrf, "request_id": REQUEST, "number": "1", "reader_id": ""}
+    assert client.post("/worklist/reassign", data=fields).status_code == 303
+    assert client.get(f"/v1/reads/{REQUEST}", headers=headers).json()["state"] == "open"
+    assert client.post("/worklist/reassign", data=fields | {"reader_id": "x"}).status_code == 422
+
+
+def test_the_sweep_looks_at_clocks_too(registry: Registry, reader: Reader, post: Callable[..., ReadPost]) -> None:
+    arrives(registry, post())
+    registry.clock.pass_(hours=12)
+    reads._sweep_once(registry.runtime)
+    with registry.runtime.database.reading() as session:
+        assert session.get_one(SlotRow, (REQUEST, 1)).escalation == 1
