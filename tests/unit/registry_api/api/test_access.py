@@ -43,7 +43,9 @@ ALLOWED: dict[tuple[str, str], frozenset[str]] = {
     ("GET", "/v1/registry/quality"): frozenset({Role.HOSPITAL}),
     ("GET", "/quality"): frozenset({Role.HOSPITAL}),
 }
-READING = ("/v1/reads", "/v1/claims", "/v1/grants", "/v1/receipts", "/worklist")
+READING = (
+    "/v1/reads", "/v1/claims", "/v1/grants", "/v1/receipts", "/v1/readers", "/v1/credentials", "/worklist",
+)  # fmt: skip
 """Routes of the reading exchange have a table of their own, beside their tests."""
 
 
