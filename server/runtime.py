@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -15,14 +16,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from protocol.codes import Code
 from protocol.errors import ConflictError, UnavailableError
 from protocol.shape import ReleaseName
-from server.bundle import make_bundle
 from server.catalogue import Catalogue
 from server.files import unwritable
 from server.promotion import OverrideBook
 from server.registry import Registry
 from server.settings import CentreSettings
-from server.training import Trainer, phantom_measure
-from strategies.flower.fleet import Fleet
+
+if TYPE_CHECKING:
+    from server.training import Trainer
+    from strategies.flower.fleet import Fleet
 
 
 def utc_now() -> datetime:
@@ -65,12 +67,14 @@ def open_registry(settings: CentreSettings) -> Registry:
     return Registry(settings.registry.origin, token, settings.within(settings.authority.certificate))
 
 
-def open_fleet(settings: CentreSettings) -> Fleet:
+def open_fleet(settings: CentreSettings) -> "Fleet":
     """Return the way to the SuperLink.
 
     Raises:
         UnavailableError: `missing-certificate` if the CA cannot be read.
     """
+    from strategies.flower.fleet import Fleet
+
     path = settings.within(settings.authority.certificate)
     try:
         return Fleet(settings.superlink_address, path.read_bytes())
@@ -78,8 +82,11 @@ def open_fleet(settings: CentreSettings) -> Fleet:
         raise _missing(path) from error
 
 
-def open_trainer(settings: CentreSettings) -> Trainer:
+def open_trainer(settings: CentreSettings) -> "Trainer":
     """Return what carries out a federated run; how it goes is told on standard error."""
+    from server.bundle import make_bundle
+    from server.training import Trainer, phantom_measure
+
     return Trainer(
         catalogue=open_catalogue(settings),
         fleet=open_fleet(settings),

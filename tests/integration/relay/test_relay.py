@@ -15,24 +15,17 @@ from client.gate.keys import make_tunnel_key, tunnel_public
 from client.gate.ssh import CONFIG, Ends, write_config
 from protocol.enrolment import RelayPin
 from server.relay.files import KEYS, SSHD, stock_program
+from tests.fakes.relay import AS_NOBODY, GATEWAY_PORT, NAME, PORT, REGISTRY_PORT, RELAY_PORT, wait_until
 from tests.integration.relay.conftest import (
-    AS_NOBODY,
     FIREWALL,
-    GATEWAY_PORT,
     HOSPITAL,
     MARKER,
-    NAME,
     OTHER,
     OTHER_PORT,
-    PORT,
-    REGISTRY_PORT,
     RELAY_INSIDE,
     RELAY_OUTSIDE,
-    RELAY_PORT,
     Capture,
     Village,
-    answers,
-    wait_until,
 )
 
 pytestmark = pytest.mark.slow
@@ -46,7 +39,7 @@ def whole(village: Village) -> Iterator[None]:
     """Each test finds the tunnel open and the list of sites whole."""
     wait_until(lambda: village.tunnel()["connected"])
     yield
-    village.enrol(village.entries())
+    village.enrol(*village.entries())
 
 
 def attempt(
@@ -188,27 +181,23 @@ def test_a_relay_with_another_key_is_not_spoken_to(village: Village, tmp_path: P
 def test_a_site_that_is_shut_out_is_cut_off_within_seconds_and_comes_back_when_it_is_let_in(village: Village) -> None:
     reader = village.reader()
     north, other = village.entries()
-    village.enrol([north.model_copy(update={"active": False}), other])
+    village.enrol(north.model_copy(update={"active": False}), other)
     wait_until(lambda: not village.tunnel()["connected"])
     assert village.tunnel()["code"] == "peer-unreachable"
     with pytest.raises((ssl.SSLError, ConnectionError)):
         reader.ask("GET", "/pixels")
-    village.enrol([north, other])
+    village.enrol(north, other)
     wait_until(lambda: village.tunnel()["connected"])
     assert reader.ask("GET", "/pixels")[0] == 401
 
 
 def test_a_site_that_joins_is_reached_and_nobody_is_cut_off_for_it(village: Village) -> None:
-    reader, names = village.reader(), {OTHER}
     north, _ = village.entries()
-    village.enrol([north])
-    wait_until(lambda: OTHER not in (village.centre / "relay" / "names.map").read_text())
-    trust = ssl.create_default_context(cafile=reader.authority)
-    with village.wires.inside("reader"):
-        plain = socket.create_connection((RELAY_OUTSIDE, RELAY_PORT), 5)
-    with trust.wrap_socket(plain, server_hostname=NAME) as held:
-        village.enrol(village.entries())
-        wait_until(lambda: all(name in (village.centre / "relay" / "names.map").read_text() for name in names))
+    village.enrol(north)
+    wait_until(lambda: OTHER not in village.names)
+    with village.reader().open() as held:
+        village.enrol(*village.entries())
+        wait_until(lambda: OTHER in village.names)
         held.sendall(b"GET /pixels HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert held.recv(100).startswith(b"HTTP/1.1 401")
 
@@ -221,8 +210,6 @@ def test_after_a_kill_the_node_is_back_within_five_seconds_and_a_readers_session
     with pytest.raises(OSError, match=r"refused|reset|EOF"):
         reader.ask("GET", "/pixels")
     village.start_relay()
-    with village.wires.inside("reader"):
-        wait_until(answers)
     # No wait is longer than 3 s (test_tunnel.py): 5 s on a machine that has time, and the suite's has other things to do.
     assert wait_until(lambda: village.tunnel()["connected"]) <= 10
     assert reader.ask("GET", "/pixels") == (200, MARKER)
