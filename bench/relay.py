@@ -116,13 +116,9 @@ def village(size: int) -> Iterator[Reader]:
             fakes.registry_of(sites),
         )
         stack.callback(registry.shutdown)
-        start = (
-            lambda: server(wires, node / "keys", size),
-            lambda: fakes.start_relay(wires, centre),
-            lambda: fakes.start_node(wires, node),
-        )
-        for program in start:
-            stack.callback(end, program())
+        stack.callback(end, server(wires, node / "keys", size))
+        stack.callback(end, fakes.start_relay(wires, centre))
+        stack.callback(end, fakes.start_node(wires, node))
         fakes.wait_until(lambda: fakes.is_open(node))
         yield Reader(wires, node / "keys" / "gateway-ca.pem")
 

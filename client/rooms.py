@@ -417,6 +417,14 @@ def tunnel_ends(settings: NodeSettings) -> "Ends":
     return Ends(relay=settings.relay.address, pin=pin, gateway=f"{host}:{settings.gateway.port}", keys=settings.keys)
 
 
+def is_impersonated(settings: NodeSettings) -> bool:
+    """Say whether readers who come by the relay were last shown another key than the gateway's; never without a relay."""
+    from client.gate.outside import Seen
+    from client.gate.tunnel import TunnelBook
+
+    return bool(settings.relay.address) and TunnelBook(settings.home, utc_now).read().seen is Seen.ANOTHER
+
+
 def tunnel_state(settings: NodeSettings) -> dict[str, Any] | None:
     """Return how the tunnel to the relay is, for `status`; `None` where none is set up."""
     from client.gate.tunnel import TunnelBook
@@ -448,7 +456,7 @@ def open_reads(settings: NodeSettings) -> "tuple[Book, ReaderKeys, Sessions, Rep
 
     book = Book(connect(settings.database, SCHEMA), utc_now)
     keys = ReaderKeys(book.connection, utc_now)
-    sessions = Sessions(book, keys, open_contact(settings).last_heard)
+    sessions = Sessions(book, keys, open_contact(settings).last_heard, lambda: is_impersonated(settings))
     return book, keys, sessions, Reports(book, open_gate(settings))
 
 

@@ -303,19 +303,24 @@ async def _tunnel(settings: NodeSettings, stop: threading.Event) -> None:
     from client.gate.ssh import write_config
     from client.gate.tunnel import Tunnel, TunnelBook, watch_outside
 
-    command = write_config(settings.home / "tunnel", tunnel_ends(settings))
     book, ended = TunnelBook(settings.home, utc_now), asyncio.Event()
-    async with asyncio.TaskGroup() as group:
-        group.create_task(_ended_with(stop, ended))
-        group.create_task(Tunnel(command, book).run(ended))
-        group.create_task(
+    tunnel = Tunnel(lambda: write_config(settings.home / "tunnel", tunnel_ends(settings)), book)
+    minutes, origin = settings.relay.check_minutes, settings.gateway.origin
+    tasks = [
+        asyncio.create_task(_ended_with(stop, ended)),
+        asyncio.create_task(tunnel.run(ended)),
+        asyncio.create_task(
             watch_outside(
-                lambda: look_from_outside(settings.gateway.origin, gateway_pin(settings.keys)),
-                book,
-                minutes=settings.relay.check_minutes,
-                stop=ended,
+                lambda: look_from_outside(origin, gateway_pin(settings.keys)), book, minutes=minutes, stop=ended
             )
-        )
+        ),
+    ]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _ended_with(stop: threading.Event, ended: asyncio.Event) -> None:

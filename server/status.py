@@ -5,6 +5,7 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from server.bundle import make_bundle
 from server.catalogue import described
 from server.home import SERVERS, SIGNING_KEYS
 from server.parts import RUNNING, program, read_parts
+from server.relay.files import STOCK, stock_program
 from server.relay.run import relay_state
 from server.runtime import open_catalogue, open_fleet, open_registry
 from server.settings import CentreSettings
@@ -92,6 +94,7 @@ def examine(settings: CentreSettings, now: datetime) -> list[Finding]:
         *_certificates(settings, now),
         *_secrets(settings),
         *_programs(),
+        *_relay(settings),
         _space(settings.home),
         _attempt("the catalogue verifies", lambda: _verify_catalogue(settings)),
     ]
@@ -113,14 +116,33 @@ def _secrets(settings: CentreSettings) -> Iterator[Finding]:
     names = [f"secrets/{name}.key" for name in SIGNING_KEYS]
     for name in (*names, "secrets/service.token", "pki/ca.key", *(f"pki/{server}.key" for server in SERVERS)):
         path = settings.within(name)
-        closed = path.is_file() and not path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
-        yield Finding(f"{name} is there and closed to others", closed, f"Restore {path}, or `chmod 600` it.")
+        yield Finding(f"{name} is there and closed to others", _is_closed(path), f"Restore {path}, or `chmod 600` it.")
+
+
+def _is_closed(path: Path) -> bool:
+    return path.is_file() and not path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
 
 
 def _programs() -> Iterator[Finding]:
     for name in ("flower-superlink", "flower-superexec", "flwr-serverapp", "acinus-registry"):
         found = shutil.which(program(name)) is not None
         yield Finding(f"{name} is installed", found, "Install the software with its extras: centre and web.")
+
+
+def _relay(settings: CentreSettings) -> Iterator[Finding]:
+    """Look at what the relay needs, where there is one."""
+    if not settings.within(settings.relay.directory).is_dir():
+        return
+    path = settings.within(settings.relay.host_key)
+    yield Finding(
+        "the relay's key is there and closed to others", _is_closed(path), f"Restore {path}, or `chmod 600` it."
+    )
+    for name, package in STOCK.items():
+        yield _attempt(f"{name} is installed", partial(_find, name, package))
+
+
+def _find(name: str, package: str) -> None:
+    stock_program(name, package)
 
 
 def _space(home: Path) -> Finding:

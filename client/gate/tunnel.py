@@ -74,8 +74,10 @@ class TunnelBook:
         self._write(replace(state, connected=connected, since=since, code=code))
 
     def saw(self, seen: Seen) -> None:
-        """Note who answered at a look from outside."""
-        self._write(replace(self.read(), seen=seen, looked=self._now()))
+        """Note who answered at a look from outside. Once it was another, only the gateway's own key takes that back."""
+        state = self.read()
+        kept = Seen.ANOTHER if (state.seen, seen) == (Seen.ANOTHER, Seen.NOBODY) else seen
+        self._write(replace(state, seen=kept, looked=self._now()))
 
     def _write(self, state: TunnelState) -> None:
         draft = self._path.with_name(f".{STATE_FILE}.part")
@@ -100,12 +102,13 @@ class Tunnel:
     """Dials, and dials again.
 
     Args:
-        command: The client's command line (`client.gate.ssh`).
+        command: Writes the client's file and returns its command line (`client.gate.ssh`); asked before each dial, for the node may have
+            enrolled anew.
         book: Where its state is written.
         pace: How fast to go.
     """
 
-    def __init__(self, command: list[str], book: TunnelBook, pace: TunnelPace | None = None) -> None:
+    def __init__(self, command: Callable[[], list[str]], book: TunnelBook, pace: TunnelPace | None = None) -> None:
         self._command = command
         self._book = book
         self._pace = pace or TunnelPace()
@@ -133,7 +136,7 @@ class Tunnel:
         """Open the tunnel, wait until it ends, and return why it did."""
         try:
             child = await asyncio.create_subprocess_exec(
-                *self._command,
+                *self._command(),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
@@ -149,7 +152,7 @@ class Tunnel:
             await asyncio.wait({hearing, stopped}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopped.cancel()
-            if stop.is_set() and child.returncode is None:
+            if not hearing.done():
                 with contextlib.suppress(ProcessLookupError):
                     child.terminate()
             await _wait_for(child)
@@ -172,14 +175,17 @@ class Tunnel:
 async def watch_outside(
     look: Callable[[], Awaitable[Seen]], book: TunnelBook, *, minutes: float, stop: asyncio.Event
 ) -> None:
-    """Look at the gateway from outside again and again while the tunnel is open, and say so loudly when another answers there."""
+    """Look at the gateway from outside again and again while the tunnel is open, and say so loudly when another answers there.
+
+    Then a look follows each minute, for until the gateway's own key is seen again the gateway shows nothing.
+    """
     while not stop.is_set():
         if book.read().connected:
             seen = await look()
             book.saw(seen)
             if seen is Seen.ANOTHER:
                 log.error("gateway.impersonated", extra={"code": Code.PEER_UNTRUSTED.value})
-            await pause(stop, minutes * 60)
+            await pause(stop, 60 * (1 if book.read().seen is Seen.ANOTHER else minutes))
         await pause(stop, 1.0)
 
 

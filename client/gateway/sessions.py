@@ -33,6 +33,10 @@ LastHeard = Callable[[], datetime | None]
 """When the link last had word from the centre; None if never, or if the centre has shut the node out since."""
 
 
+Impersonated = Callable[[], bool]
+"""Says whether readers outside were last shown another key than this gateway's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """A reader at the gateway: one claim, one study, until the grant ends."""
@@ -58,10 +62,13 @@ class Session:
 class Sessions:
     """Opens and looks up sessions. The cookie's value is kept as a hash only."""
 
-    def __init__(self, book: Book, keys: ReaderKeys, last_heard: LastHeard) -> None:
+    def __init__(
+        self, book: Book, keys: ReaderKeys, last_heard: LastHeard, impersonated: Impersonated = lambda: False
+    ) -> None:
         self._book = book
         self._keys = keys
         self._last_heard = last_heard
+        self._impersonated = impersonated
 
     def knows(self, claim_id: OpaqueId) -> bool:
         """Say whether the centre's word of this claim has arrived."""
@@ -76,11 +83,13 @@ class Sessions:
             ath: The grant's hash.
 
         Raises:
-            RefusedError: `reader-not-approved` if the hospital has not approved the key; `grant-invalid` otherwise.
+            RefusedError: `reader-not-approved` if the hospital has not approved the key; `peer-untrusted` while somebody else answers
+                readers under the hospital's name; `grant-invalid` otherwise.
             UnavailableError: `peer-unreachable` if the centre was silent for too long.
         """
         if proof.jkt != grant.cnf_jkt:
             raise refused("it is bound to another key")
+        self._refuse_stranger()
         self._refuse_silence()
         self._approved(grant.cnf_jkt)
         cookie = secrets.token_urlsafe(32)
@@ -99,7 +108,8 @@ class Sessions:
         """Return the session behind the cookie, if it holds now.
 
         Raises:
-            RefusedError: `unauthenticated` without a session; `grant-invalid` or `reader-not-approved` if it has ended.
+            RefusedError: `unauthenticated` without a session; `grant-invalid` or `reader-not-approved` if it has ended; `peer-untrusted`
+                while somebody else answers readers under the hospital's name.
             UnavailableError: `peer-unreachable` if the centre was silent for too long.
         """
         row = self._book.connection.execute(_SESSION, (_sha256(cookie or ""),)).fetchone()
@@ -109,6 +119,7 @@ class Sessions:
             raise refused("it was revoked")
         if self._book.now_s() >= row["expires_s"]:
             raise refused("it has expired")
+        self._refuse_stranger()
         self._refuse_silence()
         name = self._approved(row["jkt"])
         claim = self._live(row["claim_id"], row["fence"])
@@ -171,6 +182,14 @@ class Sessions:
     def _bind(self, cookie: str, jti: OpaqueId) -> None:
         """Note that the session hangs on this grant too: whichever of them is revoked ends it."""
         self._book.connection.execute("INSERT OR IGNORE INTO session_grants VALUES (?, ?)", (_sha256(cookie), jti))
+
+    def _refuse_stranger(self) -> None:
+        """Show nobody anything while somebody else answers under the hospital's name: whoever comes may come through them."""
+        if self._impersonated():
+            raise RefusedError(
+                Code.PEER_UNTRUSTED,
+                "Somebody else answers readers under this hospital's name, so no study is shown. Tell the hospital.",
+            )
 
     def _refuse_silence(self) -> None:
         heard = self._last_heard()

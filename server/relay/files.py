@@ -109,6 +109,9 @@ IPQoS none
 LogLevel VERBOSE
 """
 
+STOCK = {"haproxy": "haproxy", "sshd": "openssh-server"}
+"""The programs of the system that a relay is made of, and their packages."""
+
 _FOLDER_MODE = 0o700
 _SBIN = "/usr/sbin:/sbin"
 

@@ -17,7 +17,7 @@ from server.files import unwritable
 from server.parts import is_running, only_supervisor
 from server.registry import Registry
 from server.relay.door import follow
-from server.relay.files import HAPROXY, SSHD, stock_program, write_config, write_plan
+from server.relay.files import HAPROXY, SSHD, STOCK, stock_program, write_config, write_plan
 from server.relay.plan import Plan, Route, plan_of
 from server.relay.tunnels import cut, open_ports
 from server.roster import REFRESH_SECONDS
@@ -104,8 +104,8 @@ class Relay:
 
     def _command(self, name: str) -> list[str]:
         if name == DOOR:
-            return [stock_program("haproxy", "haproxy"), "-db", "-f", HAPROXY]
-        return [stock_program("sshd", "openssh-server"), "-D", "-e", "-f", str(self._folder / SSHD)]
+            return [stock_program(name, STOCK[name]), "-db", "-f", HAPROXY]
+        return [stock_program(name, STOCK[name]), "-D", "-e", "-f", str(self._folder / SSHD)]
 
     def _ask(self) -> None:
         """Ask the registry who is enrolled, and follow it. While it does not answer, what was known stands: hospitals judge each reader."""

@@ -15,6 +15,7 @@ from client.gate.keys import make_tunnel_key, tunnel_public
 from client.gate.ssh import CONFIG, Ends, write_config
 from protocol.enrolment import RelayPin
 from server.relay.files import KEYS, SSHD, stock_program
+from tests.fakes.connect_proxy import ConnectProxy
 from tests.fakes.relay import AS_NOBODY, GATEWAY_PORT, NAME, PORT, REGISTRY_PORT, RELAY_PORT, wait_until
 from tests.integration.relay.conftest import (
     FIREWALL,
@@ -156,6 +157,21 @@ def test_the_other_site_may_do_what_this_one_may_not(village: Village, tmp_path:
     )
     assert "remote forward success" in said
     assert STAYED_OPEN in said
+
+
+def test_a_hospital_with_a_proxy_opens_its_tunnel_through_it(
+    village: Village, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with village.wires.inside("hospital"):
+        proxy = ConnectProxy({village.pin.address: (RELAY_INSIDE, RELAY_PORT)})  # its thread lives there from now on
+    proxy.start()
+    monkeypatch.setenv("HTTPS_PROXY", proxy.address)
+    try:
+        said = attempt(village, tmp_path, forward=f"localhost:{OTHER_PORT} 127.0.0.1:1", keys=village.folder / "other")
+    finally:
+        proxy.close()
+    assert "remote forward success" in said
+    assert proxy.asked == [f"CONNECT {village.pin.address}"]
 
 
 @pytest.mark.parametrize("target", [f"127.0.0.1:{REGISTRY_PORT}", f"127.0.0.1:{PORT}", "203.0.113.9:22"])

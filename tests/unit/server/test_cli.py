@@ -362,7 +362,7 @@ def test_ctrl_c_stops_the_serverapp_and_ends_as_interrupted(
     fleet = Interrupted()
     (home / "plan.toml").write_text(PLAN)
     monkeypatch.setattr(runtime, "open_fleet", lambda _: fleet)
-    monkeypatch.setattr(runtime, "phantom_measure", lambda _: lambda _: SCORES)
+    monkeypatch.setattr("server.training.phantom_measure", lambda _: lambda _: SCORES)
     outcome = call("train", str(home / "plan.toml"), "--json")
     assert (outcome.code, outcome.out) == (130, "")
     assert fleet.stopped == [101]

@@ -1,6 +1,7 @@
 """The tunnel: what the stock client is told, what is made of what it says, and how soon it is dialled again."""
 
 import asyncio
+import os
 import runpy
 import shutil
 import socket
@@ -18,16 +19,25 @@ from typing import ClassVar
 
 import pytest
 
+from client.commands import outward
+from client.commands.check import looked
+from client.commands.network import _tunnel_lines
 from client.gate import keys as making
 from client.gate.backoff import Backoff
 from client.gate.outside import Seen, look_from_outside
 from client.gate.own_tls import renew_own_servers
 from client.gate.passage import hand_over
 from client.gate.ssh import Ends, write_config
+from client.gate.trust import CENTRE, Centre
 from client.gate.tunnel import STATE_FILE, Tunnel, TunnelBook, TunnelPace, TunnelState, watch_outside
+from client.rooms import is_impersonated, tunnel_ends, tunnel_state
+from client.runtime import run_part
+from client.settings import NodeSettings
+from client.store.files import write_durably
 from protocol.codes import Code
 from protocol.enrolment import RelayPin
 from protocol.errors import UnavailableError
+from protocol.shape import canonical_json
 from tests.fakes.connect_proxy import ConnectProxy
 from tests.fakes.outcomes import code_of
 from tests.fakes.ports import free_port
@@ -61,7 +71,7 @@ def keep(script: str, book: TunnelBook, until: Callable[[], bool], seconds: floa
 
     async def run() -> None:
         stop = asyncio.Event()
-        running = asyncio.create_task(Tunnel(["sh", "-c", script], book, QUICK).run(stop))
+        running = asyncio.create_task(Tunnel(lambda: ["sh", "-c", script], book, QUICK).run(stop))
         deadline = time.monotonic() + seconds
         while not until() and not running.done():
             assert time.monotonic() < deadline
@@ -163,7 +173,7 @@ def test_a_client_that_does_not_heed_is_ended_by_force(book: TunnelBook) -> None
 
 def test_without_a_client_the_part_says_what_to_install(book: TunnelBook) -> None:
     with pytest.raises(UnavailableError, match="openssh-client"):
-        asyncio.run(Tunnel(["no-such-client"], book).run(asyncio.Event()))
+        asyncio.run(Tunnel(lambda: ["no-such-client"], book).run(asyncio.Event()))
 
 
 def test_a_lost_relay_is_tried_within_the_five_seconds_and_a_refusal_is_not_hurried() -> None:
@@ -286,6 +296,146 @@ def test_a_stranger_under_the_gateways_name_is_noted_and_logged(
     asyncio.run(asyncio.wait_for(run(), 5))
     assert (book.read().seen, book.read().looked) == (Seen.ANOTHER, STAMP)
     assert "gateway.impersonated" in caplog.text
+
+
+def test_a_stranger_is_forgotten_only_when_our_own_key_is_seen_again(book: TunnelBook) -> None:
+    for seen, kept in (
+        (Seen.NOBODY, Seen.NOBODY),
+        (Seen.ANOTHER, Seen.ANOTHER),
+        (Seen.NOBODY, Seen.ANOTHER),
+        (Seen.OURS, Seen.OURS),
+    ):
+        book.saw(seen)
+        assert book.read().seen is kept
+
+
+@pytest.mark.parametrize(
+    ("address", "seen", "shut"),
+    [("relay.example:443", Seen.ANOTHER, True), ("relay.example:443", Seen.NOBODY, False), ("", Seen.ANOTHER, False)],
+)
+def test_the_gateway_is_told_of_a_stranger_while_there_is_a_relay(
+    book: TunnelBook, tmp_path: Path, address: str, seen: Seen, shut: bool
+) -> None:
+    book.saw(seen)
+    assert is_impersonated(NodeSettings.model_validate({"home": tmp_path, "relay": {"address": address}})) is shut
+
+
+def test_a_node_made_before_there_were_relays_gets_a_key_once(tmp_path: Path) -> None:
+    making.make_tunnel_key(tmp_path)
+    before = making.tunnel_public(tmp_path)
+    making.make_tunnel_key(tmp_path)
+    assert making.tunnel_public(tmp_path) == before
+    assert before.startswith("ssh-ed25519 ")
+
+
+def test_a_state_is_shown_to_people_and_programs(book: TunnelBook, tmp_path: Path) -> None:
+    settings = NodeSettings.model_validate({"home": tmp_path, "relay": {"address": "relay.example:443"}})
+    book.note(connected=False, code=Code.FORBIDDEN)
+    book.saw(Seen.ANOTHER)
+    state = tunnel_state(settings)
+    assert state == {
+        "relay": "relay.example:443", "connected": False, "since": None, "code": "forbidden", "seen": "another", "looked": STAMP,
+    }  # fmt: skip
+    text = "\n".join(_tunnel_lines(state))
+    assert "not open (forbidden) to relay.example:443" in text
+    assert "ANOTHER KEY" in text
+    assert tunnel_state(NodeSettings(home=tmp_path)) is None
+    assert _tunnel_lines(None) == []
+
+
+def enrolled(home: Path, *, pin: RelayPin | None) -> NodeSettings:
+    """A node that has a relay in its settings; what enrolment pinned is another matter."""
+    making.make_keys(home / "keys", site_name="Northport", gateway="https://localhost:1", now=datetime.now(UTC))
+    write_durably(home / "trust" / CENTRE, canonical_json(Centre(
+        site="northport", region="XA-N", registry="https://localhost:1", release_key="r" * 43, grant_key="g" * 43,
+        link_address="localhost:1", fleet_address="localhost:1", relay=pin,
+    )))  # fmt: skip
+    return NodeSettings.model_validate(
+        {"home": home, "relay": {"address": f"localhost:{free_port()}"}, "gateway": {"host": "0.0.0.0"}}
+    )
+
+
+def test_a_part_that_cannot_begin_says_why(tmp_path: Path) -> None:
+    settings = enrolled(tmp_path, pin=None)
+    assert code_of(lambda: run_part("tunnel", settings, threading.Event())) is Code.MISSING_CERTIFICATE
+
+
+def test_the_part_dials_until_it_is_told_to_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "ssh").write_text("#!/bin/sh\n" + OPEN + "exec sleep 30\n")
+    (tmp_path / "bin" / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    settings, stop, book = enrolled(tmp_path, pin=PIN), threading.Event(), TunnelBook(tmp_path, lambda: NOW)
+    thread = threading.Thread(target=run_part, args=("tunnel", settings, stop))
+    thread.start()
+    deadline = time.monotonic() + 20
+    while book.read().seen is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert book.read().connected
+    assert book.read().seen is Seen.NOBODY  # nobody answers at the gateway's name in this test
+    stop.set()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert not book.read().connected
+
+
+def test_the_doctor_names_what_is_missing_for_a_tunnel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = enrolled(tmp_path, pin=None)
+    assert looked(outward.relay, settings).code is Code.MISSING_CERTIFICATE
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    check = looked(outward.relay, settings)
+    assert check.code is Code.NODE_FAULT
+    assert "openssh-client" in check.said
+    assert "not used" in looked(outward.relay, NodeSettings(home=tmp_path)).said
+
+
+@contextmanager
+def greeting(settings: NodeSettings, words: bytes) -> Iterator[None]:
+    """Something that listens where the relay should, and says this to whoever comes."""
+    with socket.create_server(("127.0.0.1", int(settings.relay.address.rpartition(":")[2]))) as door:
+
+        def serve() -> None:
+            with door.accept()[0] as opened:
+                opened.sendall(words)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield
+        thread.join(5)
+
+
+@pytest.mark.skipif(shutil.which("ssh") is None, reason="there is no OpenSSH client here")
+def test_the_doctor_asks_the_relay_for_ssh_and_not_only_for_a_port(tmp_path: Path) -> None:
+    settings = enrolled(tmp_path, pin=PIN)
+    assert tunnel_ends(settings) == Ends(
+        relay=settings.relay.address, pin=PIN, gateway="127.0.0.1:9443", keys=settings.keys
+    )
+    assert "no connection" in looked(outward.relay, settings).said
+    with greeting(settings, b"SSH-2.0-OpenSSH_9.2\r\n"):
+        check = looked(outward.relay, settings)
+    assert (check.holds, check.advice) == (True, True)
+    assert "the tunnel is not open" in check.said
+    with greeting(settings, b"HTTP/1.1 400 Bad Request\r\n"):
+        check = looked(outward.relay, settings)
+    assert check.code is Code.PEER_UNREACHABLE
+    assert "not speak SSH" in check.said
+
+
+def test_the_doctor_says_whose_key_readers_are_shown(tmp_path: Path, hospitals: tuple[Path, Path]) -> None:
+    making.make_gateway_certificate(
+        tmp_path / "keys", site_name="Northport", gateway="https://localhost:1", now=datetime.now(UTC)
+    )
+    for folder, code, words in (
+        (tmp_path / "keys", None, "own key"),
+        (hospitals[1], Code.PEER_UNTRUSTED, "another key"),
+    ):
+        with showing(folder / "gateway.pem", folder / "gateway.key") as port:
+            origin = f"https://localhost:{port}"
+            check = looked(
+                outward.outside, NodeSettings.model_validate({"home": tmp_path, "gateway": {"origin": origin}})
+            )
+        assert check.code is code
+        assert words in check.said
 
 
 def test_the_pin_is_of_the_key_and_outlives_a_renewal(tmp_path: Path) -> None:

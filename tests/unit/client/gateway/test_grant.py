@@ -291,6 +291,15 @@ def test_a_fast_clock_at_the_centre_is_borne_for_half_a_minute(gateway: GatewayU
     assert gateway.enter(gateway.grant(iat=now_s + 30, nbf=now_s + 30, exp=now_s + 630)).status_code == 201
 
 
+def test_while_a_stranger_answers_under_the_hospitals_name_nothing_is_shown(gateway: GatewayUnderTest) -> None:
+    assert gateway.enter().status_code == 201
+    gateway.sessions._impersonated = lambda: True
+    for answer in (gateway.ask("GET", f"/view/{REQUEST}"), gateway.enter()):
+        assert (answer.status_code, answer.json()["code"]) == (403, "peer-untrusted")
+    gateway.sessions._impersonated = lambda: False
+    assert gateway.ask("GET", f"/view/{REQUEST}").status_code == 200
+
+
 @pytest.mark.parametrize("silence", [301, None])
 def test_a_silent_centre_closes_the_door(gateway: GatewayUnderTest, silence: int | None) -> None:
     gateway.enter()
