@@ -12,6 +12,7 @@ from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from protocol.reading import (
     AdjudicationOpened,
+    AmendmentOpened,
     ClaimEnded,
     ClaimMade,
     GrantRenewed,
@@ -55,6 +56,7 @@ Notice = Annotated[
     | AdjudicationOpened
     | ReadConcluded
     | ReadAlarm
+    | AmendmentOpened
     | ReleaseAnnounced,
     Field(discriminator="kind"),
 ]

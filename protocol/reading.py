@@ -229,6 +229,15 @@ class GrantRenewed(Shape):
     ]
 
 
+class AmendmentOpened(Shape):
+    """The reader of a signed report amends it: under this claim the gateway lets the reader in again, until `ClaimEnded` or a signature."""
+
+    kind: Literal["amendment-opened"] = "amendment-opened"
+    request_id: OpaqueId
+    claim_id: OpaqueId
+    fence: Annotated[int, Field(ge=1)]
+
+
 class AlarmReason(StrEnum):
     """Why a hospital is alarmed about a read of its own."""
 

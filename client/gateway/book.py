@@ -12,6 +12,7 @@ from protocol.errors import ConflictError, InvalidInputError
 from protocol.reading import (
     AdjudicationOpened,
     AlarmReason,
+    AmendmentOpened,
     ClaimEnded,
     ClaimMade,
     Priority,
@@ -253,6 +254,15 @@ class Book:
                 (notice.claim_id, notice.reader_id, notice.fence, self.now_s(), notice.request_id),
             )
 
+    def reopened(self, notice: AmendmentOpened) -> None:
+        """Let the reader of a signed report in again under the same claim, to amend it."""
+        with transaction(self.connection):
+            self.connection.execute(
+                "UPDATE read_claims SET ended_s = NULL WHERE claim_id = ? AND request_id = ? AND fence = ?"
+                " AND EXISTS (SELECT 1 FROM reports p WHERE p.claim_id = read_claims.claim_id AND p.final_s IS NOT NULL)",
+                (notice.claim_id, notice.request_id, notice.fence),
+            )
+
     def claim_ended(self, notice: ClaimEnded) -> None:
         """Note that a claim is over: every grant and session under it is void from now on."""
         with transaction(self.connection):
@@ -343,11 +353,14 @@ _STAGE_FACTS = """
  (SELECT count(*) FROM read_claims c WHERE c.request_id = r.request_id AND c.ended_s IS NULL) AS claimed,
  (SELECT count(*) FROM read_claims c WHERE c.request_id = r.request_id AND c.ended_s IS NULL AND c.opened_s IS NOT NULL) AS opened,
  (SELECT count(DISTINCT p.claim_id) FROM reports p JOIN read_claims c USING (claim_id)
-   WHERE c.request_id = r.request_id AND c.ended_s IS NULL) AS preliminary,
- (SELECT count(*) FROM reports p JOIN read_claims c USING (claim_id)
+   WHERE c.request_id = r.request_id AND c.ended_s IS NULL
+   AND NOT EXISTS (SELECT 1 FROM reports q WHERE q.claim_id = p.claim_id AND q.final_s IS NOT NULL)) AS preliminary,
+ (SELECT count(DISTINCT p.claim_id) FROM reports p JOIN read_claims c USING (claim_id)
    WHERE c.request_id = r.request_id AND p.final_s IS NOT NULL) AS signed,
- (SELECT count(*) FROM reports p JOIN read_claims c USING (claim_id)
-   WHERE c.request_id = r.request_id AND p.delivered_s IS NOT NULL) AS delivered
+ (SELECT count(DISTINCT p.claim_id) FROM reports p JOIN read_claims c USING (claim_id)
+   WHERE c.request_id = r.request_id AND p.delivered_s IS NOT NULL
+   AND NOT EXISTS (SELECT 1 FROM reports q WHERE q.claim_id = p.claim_id AND q.final_s IS NOT NULL AND q.delivered_s IS NULL)
+ ) AS delivered
 """
 
 

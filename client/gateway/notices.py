@@ -49,6 +49,7 @@ def receivers(
         "adjudication-opened": book.adjudication_opened,
         "read-concluded": book.concluded,
         "read-alarm": alarmed,
+        "amendment-opened": book.reopened,
     }
 
 

@@ -3,6 +3,7 @@
 Each step is written down first and sent after; a node that dies in between sends it when it starts again (`catch_up`).
 """
 
+import sqlite3
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -94,6 +95,8 @@ class Reports:
     def sign(self, notice: ReportSigned) -> bool:
         """Make the report with the signed hash final and tell the centre that the hospital has it.
 
+        An amended report asks to be acknowledged anew; the version before it stays, as every version does.
+
         Returns:
             False if this node holds no such report: nothing becomes final, nothing is said.
         """
@@ -112,6 +115,11 @@ class Reports:
             self._book.connection.execute(
                 "UPDATE read_claims SET ended_s = coalesce(ended_s, ?) WHERE claim_id = ?", (now_s, notice.claim_id)
             )
+            self._book.connection.execute(
+                "UPDATE read_requests SET acknowledged_s = NULL WHERE request_id = ? AND acknowledged_s IS NOT NULL"
+                " AND EXISTS (SELECT 1 FROM reports WHERE claim_id = ? AND final_s IS NOT NULL AND delivered_s IS NULL)",
+                (notice.request_id, notice.claim_id),
+            )
         self._deliver()
         return True
 
@@ -119,7 +127,7 @@ class Reports:
         """Return what the final report of a claim says of the zones; `None` while no report is final."""
         row = self._book.connection.execute(
             "SELECT body, submitted_s, final_s, study_key FROM reports JOIN read_claims USING (claim_id)"
-            " JOIN read_requests USING (request_id) WHERE claim_id = ? AND final_s IS NOT NULL",
+            " JOIN read_requests USING (request_id) WHERE claim_id = ? AND final_s IS NOT NULL ORDER BY version DESC LIMIT 1",
             (claim_id,),
         ).fetchone()
         if row is None:
@@ -145,10 +153,14 @@ class Reports:
 
     def _next_version(self, claim_id: OpaqueId) -> int:
         row = self._book.connection.execute(
-            "SELECT max(version) AS last, max(final_s) AS final_s FROM reports WHERE claim_id = ?", (claim_id,)
+            "SELECT ended_s, (SELECT max(version) FROM reports p WHERE p.claim_id = c.claim_id) AS last"
+            " FROM read_claims c WHERE claim_id = ?",
+            (claim_id,),
         ).fetchone()
-        if row["final_s"] is not None:
-            raise ConflictError(Code.ILLEGAL_TRANSITION, "This report is signed; it can no longer be changed.")
+        if row["ended_s"] is not None:
+            raise ConflictError(
+                Code.ILLEGAL_TRANSITION, "This report is signed. To amend it, open it again on the worklist."
+            )
         return (row["last"] or 0) + 1
 
     def _send_receipt(self, report: Report, fence: int) -> None:
@@ -158,12 +170,21 @@ class Reports:
                 claim_id=report.claim_id,
                 fence=fence,
                 version=report.version,
-                status=ReportStatus.PRELIMINARY,
+                status=ReportStatus.AMENDED if self._was_final(report.claim_id) else ReportStatus.PRELIMINARY,
                 report_sha256=sha256_of(report.encode()),
                 coded=report.content.coded,
             )
         )
         self._stamp("receipt_s", report.claim_id, report.version)
+
+    def _was_final(self, claim_id: OpaqueId) -> bool:
+        """Say whether an earlier version of the claim's report was signed."""
+        return (
+            self._book.connection.execute(
+                "SELECT 1 FROM reports WHERE claim_id = ? AND final_s IS NOT NULL", (claim_id,)
+            ).fetchone()
+            is not None
+        )
 
     def _deliver(self) -> None:
         """Tell the centre of every final report that it was not told of yet."""
@@ -188,14 +209,14 @@ class Reports:
 
     def _kept(self, where: str, *values: str) -> list[Kept]:
         rows = self._book.connection.execute(
-            f"SELECT body, report_sha256, final_s, delivered_s FROM reports {where}",  # noqa: S608 - a constant of this module
+            f"SELECT reports.*, {_FIRST_FINAL} AS first_final FROM reports {where}",  # noqa: S608 - constants of this module
             values,
         )
         return [
             Kept(
                 report=Report.model_validate_json(row["body"]),
                 report_sha256=row["report_sha256"],
-                status=ReportStatus.PRELIMINARY if row["final_s"] is None else ReportStatus.FINAL,
+                status=_status(row),
                 delivered=row["delivered_s"] is not None,
             )
             for row in rows
@@ -203,6 +224,16 @@ class Reports:
 
     def _send(self, parcel: Parcel) -> None:
         send(self._gate, parcel)
+
+
+_FIRST_FINAL = "(SELECT min(version) FROM reports f WHERE f.claim_id = reports.claim_id AND f.final_s IS NOT NULL)"
+
+
+def _status(row: sqlite3.Row) -> ReportStatus:
+    """The first version that was signed is final, a later one amends it; what nobody signed is preliminary."""
+    if row["final_s"] is None:
+        return ReportStatus.PRELIMINARY
+    return ReportStatus.FINAL if row["version"] == row["first_final"] else ReportStatus.AMENDED
 
 
 def send(gate: WayOut, parcel: Parcel) -> None:

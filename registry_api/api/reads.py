@@ -246,6 +246,20 @@ def sign_claim(
     return {"state": state}
 
 
+@router.post("/claims/{claim_id}:amend")
+def amend_claim(
+    runtime: RuntimeDep,
+    session: SessionDep,
+    caller: ReaderCaller,
+    claim_id: ClaimId,
+    if_match: Annotated[str, Header()],
+    response: Response,
+) -> ClaimAnswer:
+    """Open a signed report again: for two hours the claim is good for grants, a new version and its signature."""
+    claim = claims.amend(session, claim_id, caller.person_id, fence=fence_of(if_match), now=runtime.clock())
+    return _answer(claim, response)
+
+
 def _answer(claim: Claim, response: Response) -> ClaimAnswer:
     response.headers["ETag"] = f'"{claim.fence}"'
     return ClaimAnswer(

@@ -14,7 +14,7 @@ from registry_api.pages.render import page
 from registry_api.people.roles import Role
 from registry_api.reading import claims
 from registry_api.reading.grants import GrantSigner, make_grant
-from registry_api.reading.lifecycle import HELD, UNSIGNED, State
+from registry_api.reading.lifecycle import AMENDABLE, HELD, UNSIGNED, State
 from registry_api.reading.offers import ReadView, SlotView, all_reads, open_reads, own_reads
 from registry_api.reading.readers import keys_of
 from registry_api.reading.reassignment import reassign
@@ -53,6 +53,7 @@ def read_worklist(
         now=now,
         mine=_own(session, caller.person_id),
         held=HELD,
+        amendable=AMENDABLE,
         eligible=[view for view in offered if view.eligible],
         others=[view for view in offered if not view.eligible],
         keys=keys_of(session, caller.person_id),
@@ -102,6 +103,15 @@ def sign_read(
 ) -> RedirectResponse:
     """Sign the report that the hospital holds."""
     claims.sign(session, claim_id, caller.person_id, fence=fence, report_sha256=report_sha256, now=runtime.clock())
+    return _back()
+
+
+@router.post("/amend")
+def amend_read(
+    runtime: RuntimeDep, session: SessionDep, caller: ReaderCaller, claim_id: FormId, fence: Fence
+) -> RedirectResponse:
+    """Open a signed report again."""
+    claims.amend(session, claim_id, caller.person_id, fence=fence, now=runtime.clock())
     return _back()
 
 

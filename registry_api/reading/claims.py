@@ -13,6 +13,7 @@ from protocol.errors import ConflictError, InvalidInputError, RefusedError
 from protocol.reading import ClaimMade, Priority, ReportSigned, Subspecialty
 from protocol.shape import OpaqueId, Sha256
 from registry_api.reading.adjudication import settle
+from registry_api.reading.amendments import amending, end_amendment, open_amendment, sweep_amendments
 from registry_api.reading.groups import organisations_of
 from registry_api.reading.lifecycle import ACKNOWLEDGE_WITHIN, HELD, Event, Purpose, State, advance, lease_until
 from registry_api.reading.matching import REASONS, Obstacle, Wanted, licensed, obstacles
@@ -23,9 +24,9 @@ from registry_api.reading.slots import (
     fenced,
     latest_receipt,
     move,
+    own_slot,
     record,
     request_of,
-    slot_of,
     tell,
 )
 from registry_api.reading.tables import ClaimRow, ReadRequestRow, SlotRow
@@ -85,17 +86,38 @@ def heartbeat(session: Session, claim_id: OpaqueId, reader_id: OpaqueId, *, now:
         row.heartbeat_at = now
     if State(slot.state) is State.READING:
         slot.lease_until = lease_until(State.READING, Priority(request.priority), now)
-    return Claim(claim_id, slot.request_id, slot.number, slot.fence, State(slot.state), slot.lease_until)
+    return held_claim(slot, now=now)
+
+
+def amend(session: Session, claim_id: OpaqueId, reader_id: OpaqueId, *, fence: int, now: datetime) -> Claim:
+    """Open the reader's own signed report again, for a new version.
+
+    Raises:
+        ConflictError: `stale-fence`; `illegal-transition` if the hospital does not have the report yet.
+        RefusedError: `forbidden` if licence or agreement have ended since.
+    """
+    sweep(session, now=now)
+    return held_claim(open_amendment(session, claim_id, reader_id, fence=fence, now=now), now=now)
+
+
+def held_claim(slot: SlotRow, *, now: datetime) -> Claim:
+    """Return the slot's claim as its holder needs to know it."""
+    until = slot.amend_until if amending(slot, now) else slot.lease_until
+    return Claim(slot.claim_id or "", slot.request_id, slot.number, slot.fence, State(slot.state), until)
 
 
 def release(session: Session, claim_id: OpaqueId, reader_id: OpaqueId, *, fence: int, now: datetime) -> None:
-    """Give the slot back.
+    """Give the slot back; a signed report that was opened again is closed as it was.
 
     Raises:
         ConflictError: `stale-fence` if the claim has ended or `fence` is not its fence.
     """
     slot, request = held_slot(session, claim_id, reader_id, now=now)
-    end_claim(session, request, fenced(slot, fence), Event.RELEASED, now=now)
+    fenced(slot, fence)
+    if amending(slot, now):
+        end_amendment(session, request, slot)
+    else:
+        end_claim(session, request, slot, Event.RELEASED, now=now)
 
 
 def sign(
@@ -103,19 +125,20 @@ def sign(
 ) -> State:
     """Sign the report with this hash: only the claim's holder can, and only the version that the hospital holds last.
 
-    Signing the same report again changes nothing.
+    A report that was opened again is thereby amended. Signing the same report again changes nothing.
 
     Raises:
         ConflictError: `stale-fence`, or `illegal-transition` if there is no report to sign yet.
         RefusedError: `forbidden` if the licence has ended; `signature-invalid` if the hospital holds another report.
     """
     sweep(session, now=now)
-    slot, request = _own_slot(session, claim_id, reader_id)
+    slot, request = own_slot(session, claim_id, reader_id)
     fenced(slot, fence)
     receipt = latest_receipt(session, claim_id)
     if receipt is not None and receipt.signed_at is not None and receipt.report_sha256 == report_sha256:
         return State(slot.state)
-    advance(State(slot.state), Event.SIGNED)
+    event = Event.AMENDED if amending(slot, now) else Event.SIGNED
+    advance(State(slot.state), event)
     if not licensed(profile(session, reader_id), request.jurisdiction, now):
         raise RefusedError(
             Code.FORBIDDEN, "Your licence in the patient's jurisdiction is no longer valid: you cannot sign."
@@ -127,7 +150,8 @@ def sign(
     receipt.signed_at = now
     session.add(receipt)
     close_claim(session, claim_id, Event.SIGNED.value, now=now)
-    state = move(session, slot, Event.SIGNED, priority=request.priority, now=now)
+    state = move(session, slot, event, priority=request.priority, now=now)
+    slot.amend_until = None
     slot.alarm_at = now + ACKNOWLEDGE_WITHIN if receipt.critical else None
     settle(session, request, now=now)
     notice = ReportSigned(request_id=slot.request_id, claim_id=claim_id, fence=fence, report_sha256=report_sha256)
@@ -139,7 +163,7 @@ def sweep(session: Session, *, now: datetime) -> int:
     """Take back every slot whose lease has run out, give up what nobody claimed in time; return how many were moved."""
     leases = select(SlotRow, ReadRequestRow).join(ReadRequestRow, col(ReadRequestRow.request_id) == SlotRow.request_id)
     lapsed = leases.where(col(SlotRow.state).in_([s.value for s in HELD]), col(SlotRow.lease_until) <= now)
-    moved = 0
+    moved = sweep_amendments(session, now=now)
     for slot, request in session.exec(lapsed.with_for_update(of=SlotRow, skip_locked=True)).all():
         end_claim(session, request, slot, Event.LAPSED, now=now)
         moved += 1
@@ -154,15 +178,15 @@ def sweep(session: Session, *, now: datetime) -> int:
 def held_slot(
     session: Session, claim_id: OpaqueId, reader_id: OpaqueId, *, now: datetime
 ) -> tuple[SlotRow, ReadRequestRow]:
-    """Return the slot that this reader holds by this claim now.
+    """Return the slot that this reader holds by this claim now, or whose signed report this reader has opened again.
 
     Raises:
         ConflictError: `stale-fence` if the claim has ended.
         InvalidInputError: `not-found` if the claim is not this reader's.
     """
     sweep(session, now=now)
-    slot, request = _own_slot(session, claim_id, reader_id)
-    if State(slot.state) not in HELD:
+    slot, request = own_slot(session, claim_id, reader_id)
+    if State(slot.state) not in HELD and not amending(slot, now):
         raise ConflictError(Code.STALE_FENCE, "This claim has ended: its report is signed or the read was withdrawn.")
     return slot, request
 
@@ -190,15 +214,6 @@ def wanted(session: Session, request: ReadRequestRow, number: int | None = None)
         excluded=organisations_of(session, earlier) if decides else frozenset(),
         widened=waiting is not None and waiting.escalation > 0,
     )
-
-
-def _own_slot(session: Session, claim_id: OpaqueId, reader_id: OpaqueId) -> tuple[SlotRow, ReadRequestRow]:
-    """Return the claim's slot, if the claim is this reader's; a stranger's claim looks absent."""
-    row = session.get(ClaimRow, claim_id)
-    if row is None or row.reader_id != reader_id:
-        raise InvalidInputError(Code.NOT_FOUND, "There is no claim with this id.")
-    slot = slot_of(session, claim_id)
-    return slot, request_of(session, slot.request_id)
 
 
 def _refuse_unless_eligible(session: Session, one: Wanted, reader_id: OpaqueId, now: datetime) -> None:

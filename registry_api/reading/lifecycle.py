@@ -70,6 +70,7 @@ class Event(StrEnum):
     WARNED = "warned"
     BREACHED = "breached"
     ALARMED = "alarmed"
+    REOPENED = "reopened"
 
 
 HELD = frozenset({State.CLAIMED, State.READING, State.NEEDS_INFO, State.PRELIMINARY})
@@ -80,6 +81,9 @@ UNSIGNED = HELD | {State.OPEN}
 
 UNACKNOWLEDGED = frozenset({State.SIGNED, State.DELIVERY_FAILED, State.DELIVERED})
 """States in which the hospital has not taken note of a signed report."""
+
+AMENDABLE = frozenset({State.DELIVERED, State.CLOSED})
+"""States in which the reader may open a signed report again; the hospital has it then."""
 
 SIGNED_AND_AFTER = frozenset({State.SIGNED, State.DELIVERY_FAILED, State.DELIVERED, State.CLOSED})
 """States in which the slot's report bears a signature."""
@@ -104,14 +108,14 @@ TABLE: dict[tuple[State, Event], State] = {
     (State.SIGNED, Event.DELIVERY_FAILED): State.DELIVERY_FAILED,
     (State.DELIVERY_FAILED, Event.DELIVERED): State.DELIVERED,
     (State.DELIVERED, Event.ACKNOWLEDGED): State.CLOSED,
-    (State.DELIVERED, Event.AMENDED): State.SIGNED,
-    (State.CLOSED, Event.AMENDED): State.SIGNED,
+    **{(state, Event.AMENDED): State.SIGNED for state in AMENDABLE},
     **{(held, Event.RELEASED): State.OPEN for held in HELD},
     **{(held, Event.LAPSED): State.OPEN for held in HELD},
     **{(held, Event.WITHDRAWN): State.WITHDRAWN for held in HELD},
     **{(held, Event.REASSIGNED): State.OPEN for held in HELD},
     **{(state, event): state for state in UNSIGNED for event in (Event.WIDENED, Event.WARNED, Event.BREACHED)},
     **{(state, Event.ALARMED): state for state in UNACKNOWLEDGED},
+    **{(state, Event.REOPENED): state for state in AMENDABLE},
 }
 """Every step that is allowed; every other pair is refused."""
 
@@ -194,6 +198,9 @@ ESCALATE_AT = (0.5, 0.8, 1.0)
 
 ESCALATIONS = (Event.WIDENED, Event.WARNED, Event.BREACHED)
 """What happens at each of them: offered to the pool; group lead and hospital are told; the hospital is alarmed."""
+
+AMEND_WITHIN = timedelta(hours=2)
+"""So long after opening a signed report again the reader may look at the study, hand in a version and sign it."""
 
 DELIVER_WITHIN = timedelta(minutes=10)
 """A signed report that the node has not confirmed by then counts as not delivered; the notice to it is repeated all the same."""

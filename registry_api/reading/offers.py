@@ -73,6 +73,8 @@ class SlotView(View):
     lease_until: datetime | None = None
     reader_id: OpaqueId | None = None
     """Who holds or held it; the coordinator alone sees it."""
+    amend_until: datetime | None = None
+    """Until when its reader may amend the signed report."""
     result: ResultView | None = None
 
 
@@ -248,6 +250,7 @@ def _slot_view(session: Session, slot: SlotRow, reader_id: OpaqueId | None) -> S
         fence=slot.fence,
         lease_until=slot.lease_until if State(slot.state) in HELD else None,
         reader_id=slot.reader_id if reader_id is None else None,
+        amend_until=slot.amend_until,
         result=_result(receipt) if receipt else None,
     )
 

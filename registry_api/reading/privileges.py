@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, or_, select
 
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
@@ -10,6 +10,7 @@ from protocol.reading import ReaderPrivilege
 from protocol.shape import OpaqueId, SiteId
 from registry_api.people.roles import Role
 from registry_api.people.tables import PersonRow
+from registry_api.reading.amendments import end_amendment
 from registry_api.reading.lifecycle import HELD, Event
 from registry_api.reading.slots import end_claim
 from registry_api.reading.tables import PrivilegeRow, ReadRequestRow, SlotRow
@@ -36,16 +37,19 @@ def accept_privilege(session: Session, site: SiteId, parcel: ReaderPrivilege, no
 
 
 def _give_back(session: Session, site: SiteId, reader_id: OpaqueId, now: datetime) -> None:
-    """Release every slot of this hospital that the reader holds; its node hears that the claims have ended."""
+    """Release every slot of this hospital that the reader holds or amends; its node hears that the claims have ended."""
     query = (
         select(SlotRow, ReadRequestRow)
         .join(ReadRequestRow, col(ReadRequestRow.request_id) == SlotRow.request_id)
         .where(
             ReadRequestRow.site == site,
             SlotRow.reader_id == reader_id,
-            col(SlotRow.state).in_([state.value for state in HELD]),
+            or_(col(SlotRow.state).in_([state.value for state in HELD]), col(SlotRow.amend_until).is_not(None)),
         )
         .with_for_update(of=SlotRow)
     )
     for slot, request in session.exec(query).all():
-        end_claim(session, request, slot, Event.RELEASED, now=now)
+        if slot.amend_until is not None:
+            end_amendment(session, request, slot)
+        else:
+            end_claim(session, request, slot, Event.RELEASED, now=now)

@@ -15,6 +15,7 @@ from protocol.reading import (
     ReportReceipt,
 )
 from protocol.shape import SiteId
+from registry_api.reading.amendments import amending
 from registry_api.reading.claims import sweep
 from registry_api.reading.lifecycle import HELD, SIGNED_AND_AFTER, Event, Purpose, State, due_at, expires_at
 from registry_api.reading.slots import (
@@ -63,7 +64,7 @@ def accept_opened(session: Session, site: SiteId, parcel: ReadOpened, now: datet
 
 
 def accept_receipt(session: Session, site: SiteId, parcel: ReportReceipt, now: datetime) -> None:
-    """Note hash and codes of a report that the hospital holds.
+    """Note hash and codes of a report that the hospital holds. Of one that was opened again the signed version counts on.
 
     Raises:
         ConflictError: `stale-fence` or `illegal-transition`; `already-exists` if this version came with another hash.
@@ -75,7 +76,8 @@ def accept_receipt(session: Session, site: SiteId, parcel: ReportReceipt, now: d
         return
     request, slot = claimed(session, site, parcel.request_id, parcel.claim_id, now)
     fenced(slot, parcel.fence)
-    move(session, slot, Event.SUBMITTED, priority=request.priority, now=now)
+    if not amending(slot, now):
+        move(session, slot, Event.SUBMITTED, priority=request.priority, now=now)
     session.add(
         ReceiptRow(
             claim_id=parcel.claim_id,
@@ -96,8 +98,8 @@ def accept_delivered(session: Session, site: SiteId, parcel: ReadDelivered, now:
         ConflictError: `illegal-transition` if nothing was signed.
     """
     request, slot = claimed(session, site, parcel.request_id, parcel.claim_id, now)
-    receipt = latest_receipt(session, parcel.claim_id)
-    if receipt is None or receipt.signed_at is None or receipt.report_sha256 != parcel.report_sha256:
+    receipt = latest_receipt(session, parcel.claim_id, signed=True)
+    if receipt is None or receipt.report_sha256 != parcel.report_sha256:
         raise RefusedError(Code.SIGNATURE_INVALID, "What the node delivered is not the report that was signed.")
     if State(slot.state) not in {State.DELIVERED, State.CLOSED}:
         move(session, slot, Event.DELIVERED, priority=request.priority, now=now)

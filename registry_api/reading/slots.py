@@ -94,6 +94,20 @@ def open_slot(session: Session, request: ReadRequestRow, purpose: Purpose, *, no
     return slot
 
 
+def own_slot(session: Session, claim_id: OpaqueId, reader_id: OpaqueId) -> tuple[SlotRow, ReadRequestRow]:
+    """Return the claim's slot and request, if the claim is this reader's; a stranger's claim looks absent.
+
+    Raises:
+        ConflictError: `stale-fence` if somebody else has claimed the slot since, or the claim lapsed.
+        InvalidInputError: `not-found` if it is not this reader's.
+    """
+    row = session.get(ClaimRow, claim_id)
+    if row is None or row.reader_id != reader_id:
+        raise InvalidInputError(Code.NOT_FOUND, "There is no claim with this id.")
+    slot = slot_of(session, claim_id)
+    return slot, request_of(session, slot.request_id)
+
+
 def fenced(slot: SlotRow, fence: int) -> SlotRow:
     """Return `slot` if `fence` is the fence of its present claim.
 

@@ -155,6 +155,8 @@ class SlotRow(SQLModel, table=True):
     deliver_by: datetime | None = Field(default=None, sa_type=UtcDateTime, index=True)
     alarm_at: datetime | None = Field(default=None, sa_type=UtcDateTime, index=True)
     """When the next escalation, a failed delivery, an unacknowledged critical result is due; None while it is not."""
+    amend_until: datetime | None = Field(default=None, sa_type=UtcDateTime, index=True)
+    """Until when the reader may amend the signed report; None while it is not open for that."""
 
 
 class ClaimRow(SQLModel, table=True):

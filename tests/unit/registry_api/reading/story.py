@@ -69,6 +69,10 @@ class Story:
                 session, claim.claim_id, reader, fence=fence or claim.fence, report_sha256=sha256, now=self.now
             )
 
+    def amends(self, claim: Claim, reader: str, *, fence: int | None = None) -> Claim:
+        with self.database.writing() as session:
+            return claims.amend(session, claim.claim_id, reader, fence=fence or claim.fence, now=self.now)
+
     def heartbeat(self, claim: Claim, reader: str) -> Claim:
         with self.database.writing() as session:
             return claims.heartbeat(session, claim.claim_id, reader, now=self.now)

@@ -85,6 +85,8 @@ preliminary      breached         preliminary
 signed           alarmed          signed
 delivery-failed  alarmed          delivery-failed
 delivered        alarmed          delivered
+delivered        reopened         delivered
+closed           reopened         closed
 """
 """Written down from exchange section 5.2, apart from the code."""
 
@@ -106,7 +108,7 @@ def test_every_pair_is_allowed_or_refused(state: State, event: Event) -> None:
 
 def test_the_table_holds_nothing_else() -> None:
     assert TABLE == EXPECTED
-    assert len(list(product(State, Event))) == 12 * 20
+    assert len(list(product(State, Event))) == 12 * 21
 
 
 @pytest.mark.parametrize("event", [*ESCALATIONS, Event.ALARMED])
@@ -119,7 +121,8 @@ def test_what_only_makes_known_changes_no_state(event: Event) -> None:
 
 
 def test_only_an_amendment_leaves_a_final_state() -> None:
-    assert {event for state, event in TABLE if state in FINAL} == {Event.AMENDED}
+    assert {event for state, event in TABLE if state in FINAL} == {Event.AMENDED, Event.REOPENED}
+    assert {event for (state, event), after in TABLE.items() if state in FINAL and after is not state} == {Event.AMENDED}
 
 
 def test_every_state_can_be_reached_from_draft() -> None:

@@ -38,12 +38,14 @@ ALLOWED: dict[tuple[str, str], frozenset[Role]] = {
     ("POST", "/v1/claims/{claim_id}/grants"): READERS,
     ("POST", "/v1/claims/{claim_id}:release"): READERS,
     ("POST", "/v1/claims/{claim_id}:sign"): READERS,
+    ("POST", "/v1/claims/{claim_id}:amend"): READERS,
     ("DELETE", "/v1/grants/{jti}"): BOTH,
     ("GET", "/worklist"): BOTH,
     ("POST", "/worklist/claim"): READERS,
     ("POST", "/worklist/release"): READERS,
     ("POST", "/worklist/open"): READERS,
     ("POST", "/worklist/sign"): READERS,
+    ("POST", "/worklist/amend"): READERS,
     ("POST", "/worklist/reassign"): COORDINATORS,
 }
 JKT = "j" * 43
