@@ -15,6 +15,7 @@ from protocol.reading import (
     AmendmentOpened,
     ClaimEnded,
     ClaimMade,
+    DiscrepancyOpened,
     GrantRenewed,
     GrantRevoked,
     InfoAnswered,
@@ -57,6 +58,7 @@ Notice = Annotated[
     | ReadConcluded
     | ReadAlarm
     | AmendmentOpened
+    | DiscrepancyOpened
     | ReleaseAnnounced,
     Field(discriminator="kind"),
 ]

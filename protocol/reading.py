@@ -238,12 +238,22 @@ class AmendmentOpened(Shape):
     fence: Annotated[int, Field(ge=1)]
 
 
+class DiscrepancyOpened(Shape):
+    """A peer reviewer disagrees with the report under this claim so far that it matters (RADPEER 3 or 4)."""
+
+    kind: Literal["discrepancy-opened"] = "discrepancy-opened"
+    request_id: OpaqueId
+    claim_id: OpaqueId
+    score: Annotated[int, Field(ge=3, le=4)]
+
+
 class AlarmReason(StrEnum):
     """Why a hospital is alarmed about a read of its own."""
 
     LATE = "late"
     OVERDUE = "overdue"
     CRITICAL = "critical-unacknowledged"
+    DISCREPANCY = "discrepancy"
 
 
 class ReadAlarm(Shape):

@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
-from registry_api.api import counts, enrolment, exports, models, problems, quality, readers, reads
+from registry_api.api import counts, enrolment, exports, models, problems, quality, readers, reads, reviews
 from registry_api.api.rim import Rim
 from registry_api.pages import counts as counts_page
 from registry_api.pages import entrance, worklist
@@ -23,6 +23,7 @@ def create_app(runtime: Runtime) -> FastAPI:
         counts,
         exports,
         quality,
+        reviews,  # before the reads: no request is called `statistics`
         reads,
         readers,
         entrance,

@@ -106,6 +106,12 @@ class ModelsSettings(Section):
     directory: Path = Path("registry-models")
 
 
+class ReadingSettings(Section):
+    """Of how many results in a hundred, drawn at random, a peer review is asked for."""
+
+    peer_review_percent: Annotated[int, Field(ge=0, le=100)] = 5
+
+
 class WitnessSettings(Section):
     """When `directory` is set, every byte received from outside is also written there, for leak audits."""
 
@@ -125,6 +131,7 @@ class RegistrySettings(Section):
     database: DatabaseSettings = DatabaseSettings()
     disclosure: DisclosureSettings = DisclosureSettings()
     models: ModelsSettings = ModelsSettings()
+    reading: ReadingSettings = ReadingSettings()
     witness: WitnessSettings = WitnessSettings()
 
     def within(self, path: Path) -> Path:

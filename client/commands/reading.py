@@ -132,7 +132,8 @@ def report(
         kept = [_report(one, names) for one in staff.reports.of_request(request_id)]
         said = [_message(one) for one in staff.messages.of_request(request_id)]
         result = _result(staff.book.result(request_id))
-        document = _request(request) | {"result": result, "reports": kept, "messages": said}
+        disputed = [{"claim_id": one, "score": score} for one, score in staff.book.discrepancies(request_id).items()]
+        document = _request(request) | {"result": result, "reports": kept, "messages": said, "discrepancies": disputed}
         say_json(document) if as_json else _tell_reports(document)
 
 
@@ -324,5 +325,7 @@ def _tell_reports(document: dict[str, Any]) -> None:
             f"  {one['rsna_class']}, CO-RADS {one['corads']}, zone score {one['severity_score']}/24{', CRITICAL' * one['critical']}"
         )
         remark(f"  {one['impression']}")
+    for one in document["discrepancies"]:
+        remark(f"a peer reviewer disagrees with the report under claim {one['claim_id']}: score {one['score']} of 4")
     for one in document["messages"]:
         remark(f"{one['side']}, question {one['question']} under claim {one['claim_id']}: {one['text']}")

@@ -15,6 +15,7 @@ from protocol.reading import (
     AmendmentOpened,
     ClaimEnded,
     ClaimMade,
+    DiscrepancyOpened,
     Priority,
     ReadAlarm,
     ReadConcluded,
@@ -59,6 +60,11 @@ CREATE TABLE IF NOT EXISTS read_alarms (
     reason TEXT NOT NULL,
     raised_s INTEGER NOT NULL,
     PRIMARY KEY (request_id, reason)
+) STRICT;
+CREATE TABLE IF NOT EXISTS read_discrepancies (
+    claim_id TEXT PRIMARY KEY REFERENCES read_claims,
+    score INTEGER NOT NULL,
+    heard_s INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS read_results (
     request_id TEXT PRIMARY KEY REFERENCES read_requests,
@@ -244,6 +250,11 @@ class Book:
                 f"UPDATE read_requests SET {column} = coalesce({column}, ?) WHERE request_id = ?",  # noqa: S608 - a column of the table above
                 (self.now_s(), request_id),
             )
+            if what == "acknowledged":
+                self.connection.execute(
+                    "DELETE FROM read_alarms WHERE request_id = ? AND reason = ?",
+                    (request_id, AlarmReason.DISCREPANCY.value),
+                )
 
     def claim_made(self, notice: ClaimMade) -> None:
         """Note a claim; a request that this node does not know is left alone."""
@@ -296,8 +307,33 @@ class Book:
                 (notice.reason.value, self.now_s(), notice.request_id),
             )
 
+    def disputed(self, notice: DiscrepancyOpened) -> None:
+        """Note that a peer reviewer disagrees with a report of ours; it alarms until the hospital acknowledges the read again."""
+        with transaction(self.connection):
+            fresh = self.connection.execute(
+                "INSERT OR IGNORE INTO read_discrepancies SELECT claim_id, ?, ? FROM read_claims"
+                " WHERE claim_id = ? AND request_id = ?",
+                (notice.score, self.now_s(), notice.claim_id, notice.request_id),
+            )
+            if fresh.rowcount:
+                self.connection.execute(
+                    "INSERT OR IGNORE INTO read_alarms VALUES (?, ?, ?)",
+                    (notice.request_id, AlarmReason.DISCREPANCY.value, self.now_s()),
+                )
+
+    def discrepancies(self, request_id: OpaqueId) -> dict[OpaqueId, int]:
+        """Return the peer review's score of each report of a request that it disagrees with, by claim."""
+        rows = self.connection.execute(
+            "SELECT claim_id, score FROM read_discrepancies JOIN read_claims USING (claim_id) WHERE request_id = ?",
+            (request_id,),
+        )
+        return {row["claim_id"]: row["score"] for row in rows}
+
     def alarms(self, request: Request) -> list[AlarmReason]:
-        """Return what is alarming about a request now: lateness until it is signed, a critical result until it is acknowledged."""
+        """Return what is alarming about a request now.
+
+        Lateness until it is signed; a critical result and a discrepancy until they are acknowledged.
+        """
         rows = self.connection.execute(
             "SELECT reason FROM read_alarms WHERE request_id = ? ORDER BY raised_s, reason", (request.request_id,)
         )
@@ -343,6 +379,7 @@ _ALARM_ENDS: dict[AlarmReason, frozenset[Stage]] = {
     AlarmReason.LATE: _SIGNED | _OVER,
     AlarmReason.OVERDUE: _SIGNED | _OVER,
     AlarmReason.CRITICAL: _OVER,
+    AlarmReason.DISCREPANCY: frozenset({Stage.WITHDRAWN}),
 }
 """The stages in which an alarm is over."""
 

@@ -11,7 +11,7 @@ from client.gateway.grant import read_grant
 from client.gateway.reports import Reports
 from client.gateway.sessions import Sessions
 from client.store.records import SignedScores
-from protocol.reading import GrantRenewed, ReadAlarm, ReportSigned
+from protocol.reading import DiscrepancyOpened, GrantRenewed, ReadAlarm, ReportSigned
 from protocol.shape import SiteId
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,10 @@ def receivers(
         book.alarmed(notice)
         log.warning("read.alarm", extra={"request": notice.request_id, "reason": notice.reason.value})
 
+    def disputed(notice: DiscrepancyOpened) -> None:
+        book.disputed(notice)
+        log.warning("read.disputed", extra={"request": notice.request_id, "score": notice.score})
+
     return {
         "claim-made": book.claim_made,
         "claim-ended": book.claim_ended,
@@ -50,6 +54,7 @@ def receivers(
         "read-concluded": book.concluded,
         "read-alarm": alarmed,
         "amendment-opened": book.reopened,
+        "discrepancy-opened": disputed,
     }
 
 

@@ -23,6 +23,7 @@ from registry_api.reading.grants import GrantSigner, make_grant, renew_grant, re
 from registry_api.reading.lifecycle import State
 from registry_api.reading.offers import ReadView, all_reads, one_read, open_reads
 from registry_api.reading.reassignment import reassign
+from registry_api.reading.reviews import draw
 from registry_api.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ def _sweep_once(runtime: Runtime) -> None:
     with runtime.database.writing() as session:
         claims.sweep(session, now=runtime.clock())
         escalate(session, now=runtime.clock())
+        draw(session, percent=runtime.settings.reading.peer_review_percent, now=runtime.clock())
 
 
 router = APIRouter(prefix="/v1", lifespan=_sweeping)

@@ -18,6 +18,7 @@ from registry_api.reading.lifecycle import AMENDABLE, HELD, UNSIGNED, State
 from registry_api.reading.offers import ReadView, SlotView, all_reads, open_reads, own_reads
 from registry_api.reading.readers import keys_of
 from registry_api.reading.reassignment import reassign
+from registry_api.reading.reviews import review
 
 router = APIRouter(prefix="/worklist")
 
@@ -36,6 +37,15 @@ NEXT_STEP: dict[State, str] = {
     State.CLOSED: "The hospital took note.",
 }
 """What a reader reads beside a read of theirs."""
+
+
+SCORE_WORDS = {
+    1: "I agree",
+    2: "I differ; an understandable miss",
+    3: "I differ; it should be seen most of the time",
+    4: "I differ; it should be seen almost every time",
+}
+"""RADPEER's scores in words."""
 
 
 @router.get("", response_class=HTMLResponse)
@@ -59,6 +69,7 @@ def read_worklist(
         keys=keys_of(session, caller.person_id),
         gateways=_gateways(session),
         next_step=NEXT_STEP,
+        scores=SCORE_WORDS,
     )
 
 
@@ -112,6 +123,20 @@ def amend_read(
 ) -> RedirectResponse:
     """Open a signed report again."""
     claims.amend(session, claim_id, caller.person_id, fence=fence, now=runtime.clock())
+    return _back()
+
+
+@router.post("/review")
+def review_read(
+    runtime: RuntimeDep,
+    session: SessionDep,
+    caller: ReaderCaller,
+    claim_id: FormId,
+    fence: Fence,
+    score: Annotated[int, Form(ge=1, le=4)],
+) -> RedirectResponse:
+    """Score the result that the caller peer reviews."""
+    review(session, claim_id, caller.person_id, fence=fence, score=score, now=runtime.clock())
     return _back()
 
 

@@ -22,23 +22,32 @@ class Conclusion:
     agreed: bool
 
 
-def settle(session: Session, request: ReadRequestRow, *, now: datetime) -> None:
+def settle(session: Session, request: ReadRequestRow, *, now: datetime, first: bool = True) -> None:
     """After a signature: compare the reads of a double read, and ask for a third one if they disagree.
 
+    A result by a `first` signature takes part in the draw for peer review; an amendment does not once more.
     The request's row is locked first, so that of two readers who sign at the same moment one sees the other's signature.
     """
     if request.reads_required == 1:
+        _enter_the_draw(session, request, now, first=first)
         return
     lock = select(ReadRequestRow).where(ReadRequestRow.request_id == request.request_id)
     session.exec(lock.with_for_update(key_share=True)).one()
     slots = counted_slots(session, request)
     found = conclude(session, slots)
     if found is not None and found.slot.claim_id is not None:
+        _enter_the_draw(session, request, now, first=first)
         notice = ReadConcluded(request_id=request.request_id, claim_id=found.slot.claim_id, agreed=found.agreed)
         tell(session, request.site, notice)
     elif len(slots) == request.reads_required and disagreement(session, slots):
         open_slot(session, request, Purpose.ADJUDICATION, now=now)
         tell(session, request.site, AdjudicationOpened(request_id=request.request_id))
+
+
+def _enter_the_draw(session: Session, request: ReadRequestRow, now: datetime, *, first: bool) -> None:
+    if first:
+        request.undrawn_since = now
+        session.add(request)
 
 
 def counted_slots(session: Session, request: ReadRequestRow) -> list[SlotRow]:

@@ -15,9 +15,7 @@ from registry_api.reading.slots import fenced, own_slot, record, tell
 from registry_api.reading.tables import ReadRequestRow, SlotRow
 
 
-def open_amendment(
-    session: Session, claim_id: OpaqueId, reader_id: OpaqueId, *, fence: int, now: datetime
-) -> SlotRow:
+def open_amendment(session: Session, claim_id: OpaqueId, reader_id: OpaqueId, *, fence: int, now: datetime) -> SlotRow:
     """Open the reader's signed report again and tell the hospital's node. What is signed counts until a new version is.
 
     Raises:

@@ -153,7 +153,7 @@ def sign(
     state = move(session, slot, event, priority=request.priority, now=now)
     slot.amend_until = None
     slot.alarm_at = now + ACKNOWLEDGE_WITHIN if receipt.critical else None
-    settle(session, request, now=now)
+    settle(session, request, now=now, first=event is Event.SIGNED)
     notice = ReportSigned(request_id=slot.request_id, claim_id=claim_id, fence=fence, report_sha256=report_sha256)
     tell(session, request.site, notice)
     return state
@@ -198,20 +198,21 @@ def wanted(session: Session, request: ReadRequestRow, number: int | None = None)
     ).all()
     earlier = frozenset(slot.reader_id for slot in slots if slot.reader_id)
     waiting = next((slot for slot in slots if State(slot.state) is State.OPEN and number in {None, slot.number}), None)
-    decides = waiting is not None and waiting.purpose == Purpose.ADJUDICATION.value
+    purpose = Purpose(waiting.purpose) if waiting is not None else Purpose.READ
+    review = purpose is Purpose.REVIEW
     return Wanted(
         request_id=request.request_id,
         site=request.site,
         jurisdiction=request.jurisdiction,
         language=request.language,
-        priority=Priority(request.priority),
+        priority=Priority.ROUTINE if review else Priority(request.priority),
         posted_at=request.posted_at,
-        due_at=request.due_at,
+        due_at=waiting.due_at if waiting is not None and review else request.due_at,
         earlier_readers=earlier,
         subspecialty=Subspecialty(request.subspecialty) if request.subspecialty else None,
-        ggo_percent=request.ggo_percent,
-        uncertainty_percent=request.uncertainty_percent,
-        excluded=organisations_of(session, earlier) if decides else frozenset(),
+        ggo_percent=0 if review else request.ggo_percent,
+        uncertainty_percent=0 if review else request.uncertainty_percent,
+        excluded=organisations_of(session, earlier) if purpose is not Purpose.READ else frozenset(),
         widened=waiting is not None and waiting.escalation > 0,
     )
 

@@ -19,6 +19,7 @@ from protocol.reading import GRANT_SECONDS_MAX, GrantClaims, GrantRenewed, Grant
 from protocol.shape import OpaqueId, SiteId, Thumbprint
 from registry_api.enrolment.tables import SiteRow
 from registry_api.reading.claims import held_slot
+from registry_api.reading.lifecycle import Purpose
 from registry_api.reading.matching import licensed
 from registry_api.reading.readers import profile, remember_key
 from registry_api.reading.slots import request_of, tell
@@ -66,7 +67,7 @@ def make_grant(  # noqa: PLR0913 - who, under which claim, by which key, how muc
     now: datetime,
     scope: GrantScope = GrantScope.REPORT,
 ) -> Issued:
-    """Make a grant under a live claim.
+    """Make a grant under a live claim. Who peer reviews may look and not report.
 
     Raises:
         ConflictError: `stale-fence` if the claim has ended.
@@ -84,7 +85,7 @@ def make_grant(  # noqa: PLR0913 - who, under which claim, by which key, how muc
         claim_id=claim_id,
         request_id=slot.request_id,
         fence=slot.fence,
-        scope=scope,
+        scope=GrantScope.VIEW if slot.purpose == Purpose.REVIEW.value else scope,
         cnf_jkt=jkt,
         iat=issued_s,
         nbf=issued_s,

@@ -41,6 +41,7 @@ class Purpose(StrEnum):
 
     READ = "read"
     ADJUDICATION = "adjudication"
+    REVIEW = "review"
 
 
 COUNTED = frozenset({Purpose.READ, Purpose.ADJUDICATION})
@@ -71,6 +72,7 @@ class Event(StrEnum):
     BREACHED = "breached"
     ALARMED = "alarmed"
     REOPENED = "reopened"
+    REVIEWED = "reviewed"
 
 
 HELD = frozenset({State.CLAIMED, State.READING, State.NEEDS_INFO, State.PRELIMINARY})
@@ -101,6 +103,7 @@ TABLE: dict[tuple[State, Event], State] = {
     (State.READING, Event.ASKED): State.NEEDS_INFO,
     (State.READING, Event.SUBMITTED): State.PRELIMINARY,
     (State.NEEDS_INFO, Event.ANSWERED): State.READING,
+    (State.READING, Event.REVIEWED): State.CLOSED,
     (State.PRELIMINARY, Event.SUBMITTED): State.PRELIMINARY,
     (State.PRELIMINARY, Event.ASKED): State.NEEDS_INFO,
     (State.PRELIMINARY, Event.SIGNED): State.SIGNED,
@@ -198,6 +201,9 @@ ESCALATE_AT = (0.5, 0.8, 1.0)
 
 ESCALATIONS = (Event.WIDENED, Event.WARNED, Event.BREACHED)
 """What happens at each of them: offered to the pool; group lead and hospital are told; the hospital is alarmed."""
+
+REVIEW_WITHIN = timedelta(days=14)
+"""How long a peer review waits for somebody; nobody waits for it."""
 
 AMEND_WITHIN = timedelta(hours=2)
 """So long after opening a signed report again the reader may look at the study, hand in a version and sign it."""

@@ -45,7 +45,7 @@ REASONS: dict[Obstacle, str] = {
     Obstacle.SAME_HOSPITAL: "The read must come from outside your own hospital.",
     Obstacle.CONFLICT: "You declared a conflict of interest with this hospital.",
     Obstacle.EARLIER_READER: "You read another slot of this request; the second reader must be someone else.",
-    Obstacle.SAME_ORGANISATION: "Two reads disagree; who decides must be of another organisation than both readers.",
+    Obstacle.SAME_ORGANISATION: "This takes a reader of another organisation than those who read it before.",
     Obstacle.NOT_WIDENED: "The hospital's own readers have it first; it comes to the pool when half of the time is gone.",
 }
 

@@ -116,7 +116,8 @@ class ReadView(View):
     result_slot: int | None = None
     differences: tuple[Difference, ...] = ()
     opinions: tuple[OpinionView, ...] = ()
-    """Both reads that disagree, in no order of their own: for who decides between them, and the coordinator."""
+    """Both reads that disagree, in no order of their own: for who decides between them, and the coordinator. For who peer reviews,
+    the one result that is reviewed."""
     events: tuple[EventView, ...] = ()
 
 
@@ -214,24 +215,31 @@ def _escalation(slots: Sequence[SlotRow]) -> Event | None:
 def _compared(
     session: Session, row: ReadRequestRow, slots: Sequence[SlotRow], reader_id: OpaqueId | None
 ) -> dict[str, Any]:
-    """Return how the reads of a double read compare, for who may know: the coordinator, and who decides between them."""
+    """Return how the reads of a double read compare, for who may know: the coordinator, and who decides between them.
+
+    Who peer reviews sees the codes of the result.
+    """
+    counted = [slot for slot in slots if slot.purpose in COUNTED]
+    if any(slot.purpose == Purpose.REVIEW.value and slot.reader_id == reader_id for slot in slots):
+        result = conclude(session, counted)
+        return {"opinions": _opinions(session, [result.slot]) if result is not None else ()}
     if row.reads_required == 1:
         return {}
     decides = any(slot.purpose == Purpose.ADJUDICATION.value and slot.reader_id == reader_id for slot in slots)
     if reader_id is not None and not decides:
         return {}
     apart = disagreement(session, slots)
-    compared: dict[str, Any] = {"differences": apart, "opinions": _opinions(session, slots) if apart else ()}
-    result = conclude(session, [slot for slot in slots if slot.purpose in COUNTED])
+    reads = [slot for slot in slots if slot.purpose == Purpose.READ.value]
+    compared: dict[str, Any] = {"differences": apart, "opinions": _opinions(session, reads) if apart else ()}
+    result = conclude(session, counted)
     if reader_id is None and result is not None:
         compared |= {"agreed": result.agreed, "result_slot": result.slot.number}
     return compared
 
 
 def _opinions(session: Session, slots: Sequence[SlotRow]) -> tuple[OpinionView, ...]:
-    """Return the codes of both reads, sorted by themselves so that their order says nothing of who read first."""
-    reads = [slot for slot in slots if slot.purpose == Purpose.READ.value]
-    receipts = [receipt for slot in reads if (receipt := signed_receipt(session, slot)) is not None]
+    """Return the codes of signed reads, sorted by themselves so that their order says nothing of who read first."""
+    receipts = [receipt for slot in slots if (receipt := signed_receipt(session, slot)) is not None]
     fields = set(OpinionView.model_fields)
     opinions = [OpinionView.model_validate(receipt.model_dump(include=fields)) for receipt in receipts]
     return tuple(sorted(opinions, key=OpinionView.model_dump_json))

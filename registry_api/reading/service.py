@@ -17,7 +17,7 @@ from protocol.reading import (
 from protocol.shape import SiteId
 from registry_api.reading.amendments import amending
 from registry_api.reading.claims import sweep
-from registry_api.reading.lifecycle import HELD, SIGNED_AND_AFTER, Event, Purpose, State, due_at, expires_at
+from registry_api.reading.lifecycle import COUNTED, HELD, SIGNED_AND_AFTER, Event, Purpose, State, due_at, expires_at
 from registry_api.reading.slots import (
     end_claim,
     fenced,
@@ -76,6 +76,8 @@ def accept_receipt(session: Session, site: SiteId, parcel: ReportReceipt, now: d
         return
     request, slot = claimed(session, site, parcel.request_id, parcel.claim_id, now)
     fenced(slot, parcel.fence)
+    if slot.purpose == Purpose.REVIEW.value:
+        raise ConflictError(Code.ILLEGAL_TRANSITION, "A peer review ends with a score; no report comes of it.")
     if not amending(slot, now):
         move(session, slot, Event.SUBMITTED, priority=request.priority, now=now)
     session.add(
@@ -113,7 +115,7 @@ def accept_acknowledged(session: Session, site: SiteId, parcel: ReadAcknowledged
     """
     request = request_of(session, parcel.request_id, site=site)
     for slot in slots_of(session, parcel.request_id):
-        if State(slot.state) is not State.CLOSED:
+        if slot.purpose in COUNTED and State(slot.state) is not State.CLOSED:
             move(session, slot, Event.ACKNOWLEDGED, priority=request.priority, now=now)
 
 
@@ -125,7 +127,7 @@ def accept_withdrawn(session: Session, site: SiteId, parcel: ReadWithdrawn, now:
     """
     request = request_of(session, parcel.request_id, site=site)
     slots = slots_of(session, parcel.request_id)
-    unsigned = [slot for slot in slots if State(slot.state) not in SIGNED_AND_AFTER]
+    unsigned = [slot for slot in slots if slot.purpose in COUNTED and State(slot.state) not in SIGNED_AND_AFTER]
     if not unsigned:
         raise ConflictError(
             Code.ILLEGAL_TRANSITION, "Every read of this request is signed; it cannot be withdrawn any more."

@@ -13,9 +13,11 @@ from registry_api.link.outbox import send_notice
 from registry_api.reading.abandonment import restrict_if_abandoned
 from registry_api.reading.clocks import SlaClock, pause_max
 from registry_api.reading.lifecycle import (
+    COUNTED,
     DELIVER_WITHIN,
     ESCALATE_AT,
     HELD,
+    REVIEW_WITHIN,
     UNACKNOWLEDGED,
     UNSIGNED,
     Event,
@@ -74,7 +76,10 @@ def latest_receipt(session: Session, claim_id: OpaqueId, *, signed: bool = False
 
 
 def open_slot(session: Session, request: ReadRequestRow, purpose: Purpose, *, now: datetime) -> SlotRow:
-    """Add an open slot to the request, with the time that its priority gives. The request is due with its last slot."""
+    """Add an open slot to the request, with the time that its priority gives. The request is due with its last slot.
+
+    Nobody waits for a peer review: it has a long time of its own, and neither the request nor any alarm depends on it.
+    """
     priority = Priority(request.priority)
     highest = session.exec(select(func.max(SlotRow.number)).where(SlotRow.request_id == request.request_id)).one()
     slot = SlotRow(
@@ -83,11 +88,11 @@ def open_slot(session: Session, request: ReadRequestRow, purpose: Purpose, *, no
         purpose=purpose.value,
         state=advance(State.DRAFT, Event.POSTED).value,
         opened_at=now,
-        due_at=due_at(priority, now),
-        expires_at=expires_at(priority, now),
+        due_at=now + REVIEW_WITHIN if purpose is Purpose.REVIEW else due_at(priority, now),
+        expires_at=now + REVIEW_WITHIN if purpose is Purpose.REVIEW else expires_at(priority, now),
     )
     slot.escalate_at = next_escalation(slot, priority)
-    request.due_at, request.expires_at = max(request.due_at, slot.due_at), max(request.expires_at, slot.expires_at)
+    _wait_for(request, slot)
     session.add(slot)
     session.flush()
     record(session, slot.request_id, slot.number, event=Event.POSTED, state=State.OPEN, now=now)
@@ -149,8 +154,8 @@ def _set_timers(slot: SlotRow, state: State, now: datetime) -> None:
 
 
 def next_escalation(slot: SlotRow, priority: Priority) -> datetime | None:
-    """Return when the slot escalates next; None after the last time."""
-    left = ESCALATE_AT[slot.escalation :]
+    """Return when the slot escalates next; None after the last time, and for a peer review."""
+    left = ESCALATE_AT[slot.escalation :] if slot.purpose in COUNTED else ()
     return clock_of(slot, priority).moment(left[0]) if left else None
 
 
@@ -178,8 +183,14 @@ def _pause_or_go_on(session: Session, slot: SlotRow, state: State, now: datetime
     slot.due_at, slot.expires_at = (moment + timedelta(seconds=seconds) for moment in (slot.due_at, slot.expires_at))
     slot.paused_at, slot.paused_seconds = None, slot.paused_seconds + seconds
     slot.escalate_at = next_escalation(slot, priority)
-    request.due_at, request.expires_at = max(request.due_at, slot.due_at), max(request.expires_at, slot.expires_at)
+    _wait_for(request, slot)
     session.add(request)
+
+
+def _wait_for(request: ReadRequestRow, slot: SlotRow) -> None:
+    """Make the request due no sooner than a slot that its result waits for."""
+    if slot.purpose in COUNTED:
+        request.due_at, request.expires_at = max(request.due_at, slot.due_at), max(request.expires_at, slot.expires_at)
 
 
 def record(session: Session, request_id: OpaqueId, number: int, *, event: Event, state: State, now: datetime) -> None:

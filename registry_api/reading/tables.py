@@ -126,6 +126,20 @@ class ReadRequestRow(SQLModel, table=True):
     expires_at: datetime = Field(sa_type=UtcDateTime)
     subspecialty: str | None = None
     uncertainty_percent: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    undrawn_since: datetime | None = Field(default=None, sa_type=UtcDateTime, index=True)
+    """Since when the request has a result and nobody has drawn yet whether it is peer reviewed; None before and after."""
+
+
+class PeerReviewRow(SQLModel, table=True):
+    """What one reader said of another's report, from 1 (agrees) to 4 (should not have been missed)."""
+
+    __tablename__ = "peer_reviews"
+
+    claim_id: str = Field(primary_key=True, foreign_key="read_claims.claim_id")
+    request_id: str = Field(foreign_key="read_requests.request_id", index=True)
+    reviewed_claim_id: str = Field(foreign_key="read_claims.claim_id", index=True)
+    score: int
+    reviewed_at: datetime = Field(sa_type=UtcDateTime)
 
 
 class SlotRow(SQLModel, table=True):

@@ -32,6 +32,7 @@ def make_centre_home(home: Path, *, http_port: int = 8443, link_port: int = 8444
         f'[http]\nport = {http_port}\norigin = "https://localhost:{http_port}"\n'
         f'[link]\nport = {link_port}\naddress = "localhost:{link_port}"\n'
         f'[witness]\ndirectory = "{witness}"\n'
+        "[reading]\npeer_review_percent = 0\n"  # tests that want a draw draw
     )
     return home
 

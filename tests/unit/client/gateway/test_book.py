@@ -27,6 +27,7 @@ from protocol.reading import (
     AlarmReason,
     ClaimEnded,
     ClaimMade,
+    DiscrepancyOpened,
     GrantRevoked,
     Priority,
     ReadAcknowledged,
@@ -370,11 +371,12 @@ def test_a_double_read_that_disagrees_waits_for_the_third_report(gateway: Gatewa
         gateway.book.connection.execute(
             "INSERT INTO reports VALUES (?, 1, x'00', ?, 0, 0, 1, 1)", (claim_id, claim_id * 2)
         )
+    gateway.book.connection.execute("UPDATE read_claims SET ended_s = 1")
     assert stage(gateway) is Stage.DELIVERED
     hands = receivers(gateway.book, gateway.sessions, gateway.reports, keeping([]))
     for _ in range(2):
         hands["adjudication-opened"](AdjudicationOpened(request_id=REQUEST))
-    assert stage(gateway) is Stage.PRELIMINARY
+    assert stage(gateway) is Stage.OPEN
     with pytest.raises(ConflictError):
         acknowledge_read(gateway.book, gateway.gate, REQUEST)
     assert gateway.book.request(REQUEST).reads_required == 3
@@ -416,3 +418,19 @@ def test_alarms_are_shown_until_they_are_over(gateway: GatewayUnderTest) -> None
     assert shown() == [AlarmReason.CRITICAL]
     acknowledge_read(gateway.book, gateway.gate, REQUEST)
     assert shown() == []
+
+
+def test_a_discrepancy_alarms_until_it_is_acknowledged(gateway: GatewayUnderTest) -> None:
+    gateway.reports.sign(signature(reported(gateway)))
+    acknowledge_read(gateway.book, gateway.gate, REQUEST)
+    hands = receivers(gateway.book, gateway.sessions, gateway.reports, keeping([]))
+    told = DiscrepancyOpened(request_id=REQUEST, claim_id=CLAIM, score=3)
+    for _ in range(2):
+        hands["discrepancy-opened"](told)
+    assert gateway.book.alarms(gateway.book.request(REQUEST)) == [AlarmReason.DISCREPANCY]
+    assert gateway.book.discrepancies(REQUEST) == {CLAIM: 3}
+    acknowledge_read(gateway.book, gateway.gate, REQUEST)
+    hands["discrepancy-opened"](told)
+    assert gateway.book.alarms(gateway.book.request(REQUEST)) == [], "the same word a second time alarms nobody"
+    hands["discrepancy-opened"](told.model_copy(update={"claim_id": OTHER}))
+    assert gateway.book.discrepancies(REQUEST) == {CLAIM: 3}

@@ -21,7 +21,7 @@ from protocol.reading import (
 )
 from registry_api.database import Database
 from registry_api.link.tables import NoticeRow
-from registry_api.reading import claims, escalation, questions, reassignment, service
+from registry_api.reading import claims, escalation, questions, reassignment, reviews, service
 from registry_api.reading.claims import Claim
 from registry_api.reading.lifecycle import State
 from registry_api.reading.privileges import accept_privilege
@@ -72,6 +72,14 @@ class Story:
     def amends(self, claim: Claim, reader: str, *, fence: int | None = None) -> Claim:
         with self.database.writing() as session:
             return claims.amend(session, claim.claim_id, reader, fence=fence or claim.fence, now=self.now)
+
+    def draws(self, percent: int = 100) -> int:
+        with self.database.writing() as session:
+            return reviews.draw(session, percent=percent, now=self.now)
+
+    def scores(self, claim: Claim, reviewer: str, score: int, *, fence: int | None = None) -> None:
+        with self.database.writing() as session:
+            reviews.review(session, claim.claim_id, reviewer, fence=fence or claim.fence, score=score, now=self.now)
 
     def heartbeat(self, claim: Claim, reader: str) -> Claim:
         with self.database.writing() as session:

@@ -87,6 +87,7 @@ delivery-failed  alarmed          delivery-failed
 delivered        alarmed          delivered
 delivered        reopened         delivered
 closed           reopened         closed
+reading          reviewed         closed
 """
 """Written down from exchange section 5.2, apart from the code."""
 
@@ -108,7 +109,7 @@ def test_every_pair_is_allowed_or_refused(state: State, event: Event) -> None:
 
 def test_the_table_holds_nothing_else() -> None:
     assert TABLE == EXPECTED
-    assert len(list(product(State, Event))) == 12 * 21
+    assert len(list(product(State, Event))) == 12 * 22
 
 
 @pytest.mark.parametrize("event", [*ESCALATIONS, Event.ALARMED])
@@ -122,7 +123,9 @@ def test_what_only_makes_known_changes_no_state(event: Event) -> None:
 
 def test_only_an_amendment_leaves_a_final_state() -> None:
     assert {event for state, event in TABLE if state in FINAL} == {Event.AMENDED, Event.REOPENED}
-    assert {event for (state, event), after in TABLE.items() if state in FINAL and after is not state} == {Event.AMENDED}
+    assert {event for (state, event), after in TABLE.items() if state in FINAL and after is not state} == {
+        Event.AMENDED
+    }
 
 
 def test_every_state_can_be_reached_from_draft() -> None:
@@ -149,8 +152,9 @@ def test_no_history_signs_without_a_report_or_closes_without_delivery(events: li
     if Event.SIGNED in taken:
         assert Event.SUBMITTED in taken[: taken.index(Event.SIGNED)]
     if state is State.CLOSED:
-        assert taken[-1] is Event.ACKNOWLEDGED
-        assert Event.DELIVERED in taken
+        closing = [event for event in taken if event is not Event.REOPENED][-1]
+        assert closing in {Event.ACKNOWLEDGED, Event.REVIEWED}
+        assert closing is Event.REVIEWED or Event.DELIVERED in taken
 
 
 @pytest.mark.parametrize(

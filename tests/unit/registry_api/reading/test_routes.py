@@ -13,11 +13,12 @@ from fastapi.routing import APIRoute
 from joserfc import jws
 
 from protocol.reading import ReadPost
-from registry_api.api import reads
+from registry_api.api import reads, reviews
 from registry_api.main import create_app
 from registry_api.pages import worklist
 from registry_api.people.roles import Role
 from registry_api.reading.claims import claim, sweep
+from registry_api.reading.reviews import draw
 from registry_api.reading.tables import SlotRow
 from tests.fakes.asgi_client import AsgiClient
 from tests.fakes.centre_home import SERVICE_TOKEN
@@ -40,17 +41,25 @@ ALLOWED: dict[tuple[str, str], frozenset[Role]] = {
     ("POST", "/v1/claims/{claim_id}:sign"): READERS,
     ("POST", "/v1/claims/{claim_id}:amend"): READERS,
     ("DELETE", "/v1/grants/{jti}"): BOTH,
+    ("POST", "/v1/peer-reviews"): READERS,
+    ("GET", "/v1/reads/statistics"): frozenset({Role.READER, Role.HOSPITAL, Role.COORDINATOR}),
     ("GET", "/worklist"): BOTH,
     ("POST", "/worklist/claim"): READERS,
     ("POST", "/worklist/release"): READERS,
     ("POST", "/worklist/open"): READERS,
     ("POST", "/worklist/sign"): READERS,
     ("POST", "/worklist/amend"): READERS,
+    ("POST", "/worklist/review"): READERS,
     ("POST", "/worklist/reassign"): COORDINATORS,
 }
 JKT = "j" * 43
 ID = "a" * 32
-BODIES: dict[str, dict[str, object]] = {"grants": {"jkt": JKT}, "sign": {"report_sha256": HASH}, "reassign": {}}
+BODIES: dict[str, dict[str, object]] = {
+    "grants": {"jkt": JKT},
+    "sign": {"report_sha256": HASH},
+    "reassign": {},
+    "peer-reviews": {"claim_id": ID, "score": 1},
+}
 FORM = {
     "request_id": ID,
     "claim_id": ID,
@@ -59,6 +68,7 @@ FORM = {
     "report_sha256": HASH,
     "number": "1",
     "reader_id": ID,
+    "score": "1",
 }
 
 
@@ -109,7 +119,7 @@ class Hold:
 
 
 def test_every_route_is_declared() -> None:
-    found = [route for router in (reads.router, worklist.router) for route in router.routes]
+    found = [route for router in (reads.router, reviews.router, worklist.router) for route in router.routes]
     assert {(method, r.path) for r in found if isinstance(r, APIRoute) for method in r.methods} == set(ALLOWED)
 
 
@@ -324,3 +334,70 @@ def test_the_sweep_looks_at_clocks_too(registry: Registry, reader: Reader, post:
     reads._sweep_once(registry.runtime)
     with registry.runtime.database.reading() as session:
         assert session.get_one(SlotRow, (REQUEST, 1)).escalation == 1
+
+
+def test_a_peer_review_by_program_and_what_becomes_of_it(
+    client: AsgiClient, registry: Registry, reader: Reader, post: Callable[..., ReadPost]
+) -> None:
+    arrives(registry, post())
+    made = client.post(f"/v1/reads/{REQUEST}/claims", headers=reader.headers).json()
+    held = Hold(made["claim_id"], REQUEST, made["fence"])
+    for parcel in (opened(held), receipt(held)):  # type: ignore[arg-type]
+        arrives(registry, parcel)
+    signing = {"headers": reader.headers | {"If-Match": "1"}, "json": {"report_sha256": HASH}}
+    client.post(f"/v1/claims/{held.claim_id}:sign", **signing)
+    arrives(registry, delivered(held))  # type: ignore[arg-type]
+    with registry.runtime.database.writing() as session:
+        draw(session, percent=100, now=registry.clock())
+    reviewer = make_reader(registry)
+    claimed = client.post(f"/v1/reads/{REQUEST}/claims", headers=reviewer.headers).json()
+    arrives(registry, opened(Hold(claimed["claim_id"], REQUEST, claimed["fence"])))  # type: ignore[arg-type]
+    headers = reviewer.headers | {"If-Match": "1"}
+    for score, status in ((0, 422), (5, 422), (4, 201), (4, 409)):
+        answer = client.post(
+            "/v1/peer-reviews", headers=headers, json={"claim_id": claimed["claim_id"], "score": score}
+        )
+        assert answer.status_code == status, answer.text
+    registry.clock.pass_(seconds=1)
+    own = client.get("/v1/reads/statistics?days=7", headers=reader.headers).json()
+    assert (own["overall"]["turnaround"]["reads"], own["overall"]["reviews"]["4"]) == (1, 1)
+    assert own["hospitals"] == {}
+    site = registry.add(Role.HOSPITAL, site="northport").api_key
+    seen = client.get("/v1/reads/statistics", headers={"Authorization": f"Bearer {site}"}).json()
+    assert seen["overall"]["turnaround"]["reads"] == 1
+    coordinator = registry.add(Role.COORDINATOR).api_key
+    whole = client.get("/v1/reads/statistics", headers={"Authorization": f"Bearer {coordinator}"}).json()
+    assert list(whole["hospitals"]) == ["northport"]
+    assert client.get("/v1/reads/statistics?days=0", headers=reader.headers).status_code == 422
+
+
+def test_a_person_reviews_and_amends_by_the_pages_forms(
+    client: AsgiClient, registry: Registry, reader: Reader, post: Callable[..., ReadPost]
+) -> None:
+    arrives(registry, post())
+    made = client.post(f"/v1/reads/{REQUEST}/claims", headers=reader.headers).json()
+    held = Hold(made["claim_id"], REQUEST, made["fence"])
+    for parcel in (opened(held), receipt(held)):  # type: ignore[arg-type]
+        arrives(registry, parcel)
+    signing = {"headers": reader.headers | {"If-Match": "1"}, "json": {"report_sha256": HASH}}
+    client.post(f"/v1/claims/{held.claim_id}:sign", **signing)
+    arrives(registry, delivered(held))  # type: ignore[arg-type]
+    fields = {"csrf": logged_in(client, reader), "claim_id": held.claim_id, "fence": 1}
+    assert "Amend the report" in client.get("/worklist").text
+    assert client.post("/worklist/amend", data=fields).status_code == 303
+    page = client.get("/worklist").text
+    assert "Leave it as signed" in page
+    assert "Sign this report" not in page
+    arrives(registry, receipt(held, version=2, report_sha256="5e" * 32))  # type: ignore[arg-type]
+    assert "Sign this report" in client.get("/worklist").text
+    assert client.post("/worklist/release", data=fields).status_code == 303
+    with registry.runtime.database.writing() as session:
+        draw(session, percent=100, now=registry.clock())
+    reviewer = make_reader(registry)
+    claimed = client.post(f"/v1/reads/{REQUEST}/claims", headers=reviewer.headers).json()
+    arrives(registry, opened(Hold(claimed["claim_id"], REQUEST, claimed["fence"])))  # type: ignore[arg-type]
+    csrf = logged_in(client, reviewer)
+    page = client.get("/worklist").text
+    assert "Under review: typical, CO-RADS 5, zone score 9/24." in page
+    scored = {"csrf": csrf, "claim_id": claimed["claim_id"], "fence": claimed["fence"], "score": 2}
+    assert client.post("/worklist/review", data=scored).status_code == 303
