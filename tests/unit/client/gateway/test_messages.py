@@ -156,3 +156,10 @@ def test_messages_survive_the_process(looking: GatewayUnderTest) -> None:
     path = looking.book.connection.execute("PRAGMA database_list").fetchone()["file"]
     looking.book.connection = connect(Path(path))
     assert [one.text for one in Messages(looking.book, looking.gate).of_claim(CLAIM)] == [WORDS]
+
+
+def test_the_page_has_a_place_to_ask(looking: GatewayUnderTest) -> None:
+    text = looking.ask("GET", f"/view/{REQUEST}").text
+    assert 'id="ask"' in text
+    assert "/static/messages.js" in text
+    assert looking.ask("GET", "/static/messages.js").status_code == 200
