@@ -1,5 +1,6 @@
 """Pixels go from hospital to reader through a relay that cannot read them, and nothing else goes through it."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -11,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from client.gate.keys import make_tunnel_key, tunnel_public
+from client.gate.keys import gateway_pin, make_tunnel_key, tunnel_public
+from client.gate.outside import Seen, look_from_outside
 from client.gate.ssh import CONFIG, Ends, write_config
 from protocol.enrolment import RelayPin
 from server.relay.files import KEYS, SSHD, stock_program
 from tests.fakes.connect_proxy import ConnectProxy
-from tests.fakes.relay import AS_NOBODY, GATEWAY_PORT, NAME, PORT, REGISTRY_PORT, RELAY_PORT, wait_until
+from tests.fakes.relay import AS_NOBODY, GATEWAY_PORT, NAME, PORT, REGISTRY_PORT, RELAY_PORT, serve, wait_until
 from tests.integration.relay.conftest import (
     FIREWALL,
     HOSPITAL,
@@ -26,6 +28,7 @@ from tests.integration.relay.conftest import (
     RELAY_INSIDE,
     RELAY_OUTSIDE,
     Capture,
+    Gateway,
     Village,
 )
 
@@ -192,6 +195,24 @@ def test_a_relay_with_another_key_is_not_spoken_to(village: Village, tmp_path: P
     said = attempt(village, tmp_path, forward=OWN, pin=pin)
     assert "Host key verification failed" in said
     assert "Offering public key" not in said
+
+
+def test_a_relay_that_opens_tls_itself_is_refused_by_readers_and_noticed_by_the_node(village: Village) -> None:
+    """Whatever stands in the way: its certificate is not the hospital's."""
+    pki, reader = village.centre / "pki", village.reader()
+    chain = (pki / "registry.pem", pki / "registry.key")
+    server = serve(village.wires, "relay", 444, chain, Gateway, host=RELAY_OUTSIDE)
+    try:
+        with pytest.raises(ssl.SSLCertVerificationError):
+            reader.open(port=444)
+        with village.wires.inside("reader"):
+            seen = asyncio.run(look_from_outside(f"https://{RELAY_OUTSIDE}:444", gateway_pin(village.keys)))
+            ours = asyncio.run(look_from_outside(f"https://{RELAY_OUTSIDE}:443", gateway_pin(village.keys)))
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert seen is Seen.ANOTHER
+    assert ours is Seen.NOBODY  # an address names no hospital, so the relay leads nowhere
 
 
 def test_a_site_that_is_shut_out_is_cut_off_within_seconds_and_comes_back_when_it_is_let_in(village: Village) -> None:
