@@ -5,8 +5,8 @@ from starlette.staticfiles import StaticFiles
 
 from registry_api.api import counts, enrolment, exports, models, problems, quality, readers, reads, reviews
 from registry_api.api.rim import Rim
+from registry_api.pages import availability, entrance, worklist
 from registry_api.pages import counts as counts_page
-from registry_api.pages import entrance, worklist
 from registry_api.pages import quality as quality_page
 from registry_api.pages.render import STATIC
 from registry_api.runtime import Runtime
@@ -30,6 +30,7 @@ def create_app(runtime: Runtime) -> FastAPI:
         counts_page,
         quality_page,
         worklist,
+        availability,
     ):
         app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

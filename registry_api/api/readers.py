@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from protocol.codes import Code
@@ -13,6 +13,7 @@ from protocol.shape import OpaqueId, RegionCode, SiteId
 from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
 from registry_api.people.roles import Role
 from registry_api.reading import availability
+from registry_api.reading.assignments import match
 from registry_api.reading.availability import Availability
 from registry_api.reading.credentials import (
     Credential,
@@ -22,6 +23,7 @@ from registry_api.reading.credentials import (
     license_reader,
     train_reader,
 )
+from registry_api.reading.load import loads, month_of
 from registry_api.reading.shifts import Declaration, Presence, Shift
 
 router = APIRouter(prefix="/v1")
@@ -97,6 +99,23 @@ class AvailabilityView(BaseModel):
     shifts: tuple[ShiftBody, ...]
 
 
+class MatchedView(BaseModel):
+    """What one run of the matcher came to: set aside, left waiting, readers looked at."""
+
+    assigned: int
+    waiting: int
+    readers: int
+
+
+class GroupLoadView(BaseModel):
+    """One group's month; the group without a name are the readers who read alone."""
+
+    group: str
+    readers: int
+    reads: dict[OpaqueId, int]
+    gini: float
+
+
 @router.get("/credentials")
 def list_credentials(session: SessionDep, caller: ReaderOrCoordinator) -> list[CredentialView]:
     """List the caller's own credentials, verified or not; the coordinator gets everybody's."""
@@ -126,6 +145,23 @@ def create_credential(
         license_reader(session, wish.reader_id, jurisdiction=wish.jurisdiction, language=wish.language, term=term)
     if wish.subspecialty is not None:
         train_reader(session, wish.reader_id, subspecialty=wish.subspecialty, term=term)
+
+
+@router.post("/reads/matches", dependencies=[require(Role.COORDINATOR)])
+def create_matches(runtime: RuntimeDep, session: SessionDep) -> MatchedView:
+    """Set aside what waits for the readers who are there; each claims what is theirs before its time is over."""
+    found = match(session, now=runtime.clock())
+    return MatchedView(assigned=len(found.made), waiting=found.waiting, readers=found.readers)
+
+
+@router.get("/readers/load", dependencies=[require(Role.COORDINATOR)])
+def read_load(session: SessionDep, month: Annotated[str, Query(max_length=7)]) -> list[GroupLoadView]:
+    """Return how evenly each group shared a month's reads: by reader, with the Gini coefficient."""
+    begins, ends = month_of(month)
+    return [
+        GroupLoadView(group=one.group, readers=len(one.reads), reads=one.reads, gini=round(one.gini, 3))
+        for one in loads(session, begins=begins, ends=ends)
+    ]
 
 
 @router.get("/readers/{reader_id}/availability")

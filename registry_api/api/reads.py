@@ -16,14 +16,15 @@ from protocol.reading import GrantScope
 from protocol.shape import OpaqueId, Sha256, Thumbprint
 from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
 from registry_api.people.roles import Role
-from registry_api.reading import claims
+from registry_api.reading import claims, turns
 from registry_api.reading.claims import Claim
 from registry_api.reading.escalation import escalate
 from registry_api.reading.grants import GrantSigner, make_grant, renew_grant, revoke_grant
 from registry_api.reading.lifecycle import State
-from registry_api.reading.offers import ReadView, all_reads, one_read, open_reads
+from registry_api.reading.offers import ReadView, all_reads, offered, one_read, open_reads
 from registry_api.reading.reassignment import reassign
 from registry_api.reading.reviews import draw
+from registry_api.reading.turns import SkipReason
 from registry_api.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -84,6 +85,13 @@ class Reassignment(BaseModel):
     reader_id: OpaqueId | None = None
 
 
+class Skip(BaseModel):
+    """Why the next case is left to others."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    reason: SkipReason
+
+
 class ClaimAnswer(BaseModel):
     """A claim as its holder sees it; `fence` is also the ETag."""
 
@@ -92,6 +100,13 @@ class ClaimAnswer(BaseModel):
     fence: int
     state: State
     lease_until: datetime | None
+
+
+class NextAnswer(BaseModel):
+    """The reader's next case, None if nothing waits for them."""
+
+    read: ReadView | None
+    skips_left: int
 
 
 class GrantAnswer(BaseModel):
@@ -132,6 +147,27 @@ def list_reads(
     return open_reads(session, caller.person_id, now=runtime.clock(), eligible_only=eligible is not None)
 
 
+@router.get("/reads/next")
+def read_next(runtime: RuntimeDep, session: SessionDep, caller: ReaderCaller) -> NextAnswer:
+    """Return the reader's next case, if there is one, and how often the reader may still leave one to others."""
+    now = runtime.clock()
+    first = turns.next_case(session, caller.person_id, now=now)
+    read = offered(session, first, caller.person_id) if first is not None else None
+    return NextAnswer(read=read, skips_left=turns.skips_left(session, caller.person_id))
+
+
+@router.post("/reads/{request_id}:skip", status_code=204)
+def skip_read(
+    runtime: RuntimeDep,
+    session: SessionDep,
+    caller: ReaderCaller,
+    request_id: Annotated[OpaqueId, Path()],
+    wish: Skip,
+) -> None:
+    """Leave the next case to others, with the reason."""
+    turns.skip(session, request_id, caller.person_id, reason=wish.reason, now=runtime.clock())
+
+
 @router.get("/reads/{request_id}")
 def read_one(
     runtime: RuntimeDep,
@@ -151,9 +187,10 @@ def create_claim(
     caller: ReaderCaller,
     request_id: Annotated[OpaqueId, Path()],
     response: Response,
+    reason: SkipReason = SkipReason.CHOSE_ANOTHER,
 ) -> ClaimAnswer:
-    """Claim an open slot; of any number of readers at once, one gets it."""
-    return _answer(claims.claim(session, request_id, caller.person_id, now=runtime.clock()), response)
+    """Claim an open slot; of any number of readers at once, one gets it. `reason` says why it is not the next case, if it is not."""
+    return _answer(turns.take(session, request_id, caller.person_id, now=runtime.clock(), reason=reason), response)
 
 
 @router.post("/reads/{request_id}/slots/{number}:reassign", dependencies=[require(Role.COORDINATOR)])

@@ -13,6 +13,7 @@ from registry_api.commands.network import AsJson
 from registry_api.commands.output import matching, opened, say, show_key
 from registry_api.people.roles import Role
 from registry_api.people.service import add_agreement, add_reader, end_agreement, list_agreements
+from registry_api.reading.assignments import match
 from registry_api.reading.credentials import (
     Credential,
     Evidence,
@@ -22,6 +23,7 @@ from registry_api.reading.credentials import (
     train_reader,
 )
 from registry_api.reading.groups import set_group
+from registry_api.reading.load import loads, month_of
 from registry_api.reading.readers import profile, set_capacity
 from registry_api.runtime import utc_now
 
@@ -173,6 +175,47 @@ def show_one(context: typer.Context, reader: ReaderId, *, as_json: AsJson = Fals
     }
     lines = [f"{key:<14}{value}" for key, value in content.items() if key != "credentials"]
     lines += [f"credential    {'  '.join(f'{key} {value}' for key, value in one.items())}" for one in credentials]
+    say(content, as_json=as_json, lines=lines)
+
+
+@readers.command("match")
+def match_all(
+    context: typer.Context,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be set aside for whom.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Set aside what waits for the readers who are there. They still claim it; until its time is over nobody else can."""
+    with opened(context) as (_, database), database.writing() as session:
+        found = match(session, now=utc_now(), keep=not dry_run)
+    content = {
+        "assigned": [{"request_id": one.request_id, "reader": one.reader_id} for one in found.made],
+        "waiting": found.waiting,
+        "readers": found.readers,
+    }
+    lines = [f"{one.request_id}  {one.reader_id}" for one in found.made]
+    lines.append(f"{len(found.made)} set aside, {found.waiting} wait on, {found.readers} readers.")
+    say(content, as_json=as_json, lines=lines)
+
+
+@readers.command("load")
+def show_load(
+    context: typer.Context,
+    *,
+    month: Annotated[str, typer.Option(help="Such as 2026-03.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show how evenly each group shared the reads signed in a month: the Gini coefficient, 0 for all alike."""
+    begins, ends = month_of(month)
+    with opened(context) as (_, database), database.reading() as session:
+        found = loads(session, begins=begins, ends=ends)
+    content = [
+        {"group": one.group, "readers": len(one.reads), "reads": one.reads, "gini": round(one.gini, 3)} for one in found
+    ]
+    lines = [
+        f"{one.group or '(alone)':<24} {len(one.reads):>4} readers {sum(one.reads.values()):>6} reads  Gini {one.gini:.3f}"
+        for one in found
+    ]
     say(content, as_json=as_json, lines=lines)
 
 

@@ -12,18 +12,22 @@ from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
 from registry_api.enrolment.tables import SiteRow
 from registry_api.pages.render import page
 from registry_api.people.roles import Role
-from registry_api.reading import claims
+from registry_api.reading import claims, turns
 from registry_api.reading.grants import GrantSigner, make_grant
 from registry_api.reading.lifecycle import AMENDABLE, HELD, UNSIGNED, State
-from registry_api.reading.offers import ReadView, SlotView, all_reads, open_reads, own_reads
+from registry_api.reading.offers import ReadView, SlotView, all_reads, offered, offers, own_reads
 from registry_api.reading.readers import keys_of
 from registry_api.reading.reassignment import reassign
 from registry_api.reading.reviews import review
+from registry_api.reading.turns import SkipReason
 
 router = APIRouter(prefix="/worklist")
 
 ReaderCaller = Annotated[Caller, require(Role.READER)]
 FormId = Annotated[OpaqueId, Form()]
+SHOWN = 50
+"""How many of what waits the page shows of each kind; the first ones in order."""
+
 Fence = Annotated[int, Form(ge=1)]
 
 NEXT_STEP: dict[State, str] = {
@@ -56,7 +60,8 @@ def read_worklist(
     if caller.role is Role.COORDINATOR:
         return page("reads.html", caller=caller, reads=all_reads(session), unsigned=UNSIGNED, held=HELD)
     now = runtime.clock()
-    offered = open_reads(session, caller.person_id, now=now, eligible_only=False)
+    waiting = offers(session, caller.person_id, now=now, shown=SHOWN)
+    first = turns.next_case(session, caller.person_id, now=now)
     return page(
         "worklist.html",
         caller=caller,
@@ -64,8 +69,10 @@ def read_worklist(
         mine=_own(session, caller.person_id),
         held=HELD,
         amendable=AMENDABLE,
-        eligible=[view for view in offered if view.eligible],
-        others=[view for view in offered if not view.eligible],
+        first=offered(session, first, caller.person_id) if first is not None else None,
+        skips_left=turns.skips_left(session, caller.person_id),
+        skip_reasons=turns.SENTENCES,
+        waiting=waiting,
         keys=keys_of(session, caller.person_id),
         gateways=_gateways(session),
         next_step=NEXT_STEP,
@@ -75,8 +82,21 @@ def read_worklist(
 
 @router.post("/claim")
 def claim_read(runtime: RuntimeDep, session: SessionDep, caller: ReaderCaller, request_id: FormId) -> RedirectResponse:
-    """Claim a read."""
-    claims.claim(session, request_id, caller.person_id, now=runtime.clock())
+    """Claim a read; another than the next one counts as a skip."""
+    turns.take(session, request_id, caller.person_id, now=runtime.clock())
+    return _back()
+
+
+@router.post("/skip")
+def skip_read(
+    runtime: RuntimeDep,
+    session: SessionDep,
+    caller: ReaderCaller,
+    request_id: FormId,
+    reason: Annotated[SkipReason, Form()],
+) -> RedirectResponse:
+    """Leave the next case to others."""
+    turns.skip(session, request_id, caller.person_id, reason=reason, now=runtime.clock())
     return _back()
 
 

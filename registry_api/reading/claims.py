@@ -10,13 +10,13 @@ from sqlmodel import Session, col, func, select
 
 from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError, RefusedError
-from protocol.reading import ClaimMade, Priority, ReportSigned, Subspecialty
+from protocol.reading import ClaimMade, Priority, ReportSigned
 from protocol.shape import OpaqueId, Sha256
 from registry_api.reading.adjudication import settle
 from registry_api.reading.amendments import amending, end_amendment, open_amendment, sweep_amendments
-from registry_api.reading.groups import organisations_of
-from registry_api.reading.lifecycle import ACKNOWLEDGE_WITHIN, HELD, Event, Purpose, State, advance, lease_until
-from registry_api.reading.matching import REASONS, Obstacle, Wanted, licensed, obstacles
+from registry_api.reading.lifecycle import ACKNOWLEDGE_WITHIN, HELD, Event, State, advance, lease_until
+from registry_api.reading.matching import REASONS, Obstacle, ReaderProfile, Wanted, licensed, obstacles
+from registry_api.reading.queue import wanted
 from registry_api.reading.readers import profile, wait_turn
 from registry_api.reading.slots import (
     close_claim,
@@ -56,8 +56,20 @@ def claim(
     """
     sweep(session, now=now)
     wait_turn(session, reader_id)
+    return claim_for(session, request_id, profile(session, reader_id), now=now, number=number)
+
+
+def claim_for(
+    session: Session, request_id: OpaqueId, reader: ReaderProfile, *, now: datetime, number: int | None = None
+) -> Claim:
+    """Claim for a reader who waited for their turn and was looked up since; leases were looked at before.
+
+    Raises:
+        InvalidInputError, RefusedError, ConflictError: As `claim`.
+    """
+    reader_id = reader.reader_id
     request = request_of(session, request_id)
-    _refuse_unless_eligible(session, wanted(session, request, number), reader_id, now)
+    _refuse_unless_eligible(wanted(session, request, number), reader, now)
     claim_id = secrets.token_hex(16)
     lease = lease_until(State.CLAIMED, Priority(request.priority), now)
     taking = {"claim_id": claim_id, "reader_id": reader_id, "lease_until": lease}
@@ -191,34 +203,8 @@ def held_slot(
     return slot, request
 
 
-def wanted(session: Session, request: ReadRequestRow, number: int | None = None) -> Wanted:
-    """Return the request as matching needs it: as what its first open slot, or the open slot of this number, waits for."""
-    slots = session.exec(
-        select(SlotRow).where(SlotRow.request_id == request.request_id).order_by(col(SlotRow.number))
-    ).all()
-    earlier = frozenset(slot.reader_id for slot in slots if slot.reader_id)
-    waiting = next((slot for slot in slots if State(slot.state) is State.OPEN and number in {None, slot.number}), None)
-    purpose = Purpose(waiting.purpose) if waiting is not None else Purpose.READ
-    review = purpose is Purpose.REVIEW
-    return Wanted(
-        request_id=request.request_id,
-        site=request.site,
-        jurisdiction=request.jurisdiction,
-        language=request.language,
-        priority=Priority.ROUTINE if review else Priority(request.priority),
-        posted_at=request.posted_at,
-        due_at=waiting.due_at if waiting is not None and review else request.due_at,
-        earlier_readers=earlier,
-        subspecialty=Subspecialty(request.subspecialty) if request.subspecialty else None,
-        ggo_percent=0 if review else request.ggo_percent,
-        uncertainty_percent=0 if review else request.uncertainty_percent,
-        excluded=organisations_of(session, earlier) if purpose is not Purpose.READ else frozenset(),
-        widened=waiting is not None and waiting.escalation > 0,
-    )
-
-
-def _refuse_unless_eligible(session: Session, one: Wanted, reader_id: OpaqueId, now: datetime) -> None:
-    found = obstacles(profile(session, reader_id), one, now=now)
+def _refuse_unless_eligible(one: Wanted, reader: ReaderProfile, now: datetime) -> None:
+    found = obstacles(reader, one, now=now)
     if Obstacle.NO_AGREEMENT in found:
         raise InvalidInputError(Code.NOT_FOUND, "There is no read request with this id that you may claim.")
     if found:

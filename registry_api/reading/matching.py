@@ -27,6 +27,7 @@ class Obstacle(StrEnum):
     SAME_HOSPITAL = "same-hospital"
     CONFLICT = "conflict"
     EARLIER_READER = "earlier-reader"
+    ASSIGNED = "assigned"
     SAME_ORGANISATION = "same-organisation"
     NOT_WIDENED = "not-widened"
 
@@ -45,6 +46,7 @@ REASONS: dict[Obstacle, str] = {
     Obstacle.SAME_HOSPITAL: "The read must come from outside your own hospital.",
     Obstacle.CONFLICT: "You declared a conflict of interest with this hospital.",
     Obstacle.EARLIER_READER: "You read another slot of this request; the second reader must be someone else.",
+    Obstacle.ASSIGNED: "It is assigned to another reader for the time being.",
     Obstacle.SAME_ORGANISATION: "This takes a reader of another organisation than those who read it before.",
     Obstacle.NOT_WIDENED: "The hospital's own readers have it first; it comes to the pool when half of the time is gone.",
 }
@@ -115,7 +117,7 @@ class Wanted:
     """A request as far as matching needs it.
 
     `earlier_readers` hold or finished another slot of it; readers of an `excluded` organisation are not independent of them. Who reads
-    for the hospital only out of a pool is offered it once it is `widened`.
+    for the hospital only out of a pool is offered it once it is `widened`. `assigned` says for whom the matcher set it aside, and until when.
     """
 
     request_id: OpaqueId
@@ -131,6 +133,8 @@ class Wanted:
     ggo_percent: int = 0
     uncertainty_percent: int = 0
     widened: bool = False
+    open_slots: int = 1
+    assigned: tuple[tuple[OpaqueId, datetime], ...] = ()
 
 
 def obstacles(reader: ReaderProfile, wanted: Wanted, *, now: datetime) -> tuple[Obstacle, ...]:
@@ -146,10 +150,16 @@ def obstacles(reader: ReaderProfile, wanted: Wanted, *, now: datetime) -> tuple[
         (wanted.site == reader.home_site, Obstacle.SAME_HOSPITAL),
         (wanted.site in reader.conflicts, Obstacle.CONFLICT),
         (reader.reader_id in wanted.earlier_readers, Obstacle.EARLIER_READER),
+        (_set_aside(reader, wanted, now), Obstacle.ASSIGNED),
         (bool(reader.organisations & wanted.excluded), Obstacle.SAME_ORGANISATION),
         (wanted.site in reader.pools and not wanted.widened, Obstacle.NOT_WIDENED),
     )
     return tuple(obstacle for holds, obstacle in checks if holds)
+
+
+def assigned_at(wanted: Wanted, moment: datetime) -> frozenset[OpaqueId]:
+    """Return for whom the request is set aside at `moment`."""
+    return frozenset(reader_id for reader_id, until in wanted.assigned if moment < until)
 
 
 def licensed(reader: ReaderProfile, jurisdiction: RegionCode, moment: datetime) -> bool:
@@ -196,6 +206,12 @@ def _licence_checks(reader: ReaderProfile, wanted: Wanted, now: datetime) -> tup
 def _presence_checks(reader: ReaderProfile, now: datetime) -> tuple[tuple[bool, Obstacle], ...]:
     there = presence(reader.shifts, reader.declared, now)
     return (there is Presence.AWAY, Obstacle.AWAY), (there is Presence.OFF_SHIFT, Obstacle.OFF_SHIFT)
+
+
+def _set_aside(reader: ReaderProfile, wanted: Wanted, moment: datetime) -> bool:
+    """Every open slot of the request is set aside for somebody else."""
+    readers = assigned_at(wanted, moment) - wanted.earlier_readers
+    return len(readers) >= wanted.open_slots and reader.reader_id not in readers
 
 
 def _at_capacity(reader: ReaderProfile, priority: Priority, now: datetime) -> bool:

@@ -84,9 +84,14 @@ def profile(session: Session, reader_id: OpaqueId) -> ReaderProfile:
 
 def profiles(session: Session, reader_id: OpaqueId | None = None) -> list[ReaderProfile]:
     """Return one reader (a list of one, or an empty one), or with None every reader of the network, by id."""
-    query = select(PersonRow.id).where(PersonRow.role == Role.READER.value, col(PersonRow.disabled_at).is_(None))
+    query: Any = (
+        select(PersonRow.id, ReaderRow)
+        .join(ReaderRow, col(ReaderRow.reader_id) == PersonRow.id, isouter=True)
+        .where(PersonRow.role == Role.READER.value, col(PersonRow.disabled_at).is_(None))
+    )
     query = query if reader_id is None else query.where(PersonRow.id == reader_id)
-    known = list(session.exec(query.order_by(col(PersonRow.id))))
+    rows = session.exec(query.order_by(col(PersonRow.id)))
+    known = [(one, row or ReaderRow(reader_id=one)) for one, row in rows]
     return _Files(session, reader_id).profiles(known) if known else []
 
 
@@ -97,9 +102,8 @@ class _Files:
         self._session = session
         self._only = reader_id
 
-    def profiles(self, reader_ids: Iterable[OpaqueId]) -> list[ReaderProfile]:
-        """Return the profiles of these readers."""
-        rows = {row.reader_id: row for row in self._session.exec(self._mine(select(ReaderRow), ReaderRow))}
+    def profiles(self, readers: Iterable[tuple[OpaqueId, ReaderRow]]) -> list[ReaderProfile]:
+        """Return the profiles of these readers, each given with its row."""
         licences, unverified, languages = self._credentials()
         trainings = self._by_reader(TrainingRow, _training)
         agreements = self._by_reader(AgreementRow, lambda row: row)
@@ -108,8 +112,7 @@ class _Files:
         shifts = self._by_reader(ShiftRow, shift_of)
         held = self._held()
         made = []
-        for one in reader_ids:
-            row = rows.get(one) or ReaderRow(reader_id=one)
+        for one, row in readers:
             made.append(
                 ReaderProfile(
                     reader_id=one,

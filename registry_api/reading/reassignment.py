@@ -10,6 +10,7 @@ from protocol.shape import OpaqueId
 from registry_api.reading import claims
 from registry_api.reading.claims import Claim
 from registry_api.reading.lifecycle import HELD, Event, State
+from registry_api.reading.queue import forget_assignments
 from registry_api.reading.slots import end_claim, request_of, slots_of
 
 
@@ -37,4 +38,5 @@ def reassign(
             Code.ILLEGAL_TRANSITION,
             f"A slot that is {slot.state} cannot be taken from anybody. Name who shall read it.",
         )
+    forget_assignments(session, request_id)
     return claims.claim(session, request_id, reader_id, now=now, number=number) if reader_id is not None else None

@@ -193,6 +193,30 @@ class ClaimRow(SQLModel, table=True):
     """The event that ended it: released, lapsed, reassigned, withdrawn or signed; `unanswered` if it lapsed while the hospital was asked."""
 
 
+class SkipRow(SQLModel, table=True):
+    """A reader's next case that the reader left to others, and why."""
+
+    __tablename__ = "read_skips"
+    __table_args__ = (Index("read_skips_by_reader", "reader_id", "at"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    reader_id: str = Field(foreign_key="people.id")
+    request_id: str = Field(foreign_key="read_requests.request_id")
+    reason: str
+    at: datetime = Field(sa_type=UtcDateTime)
+
+
+class AssignmentRow(SQLModel, table=True):
+    """A request that the matcher set aside for one reader until a time. It claims nothing: the reader does."""
+
+    __tablename__ = "read_assignments"
+
+    request_id: str = Field(primary_key=True, foreign_key="read_requests.request_id")
+    reader_id: str = Field(primary_key=True, foreign_key="people.id", index=True)
+    made_at: datetime = Field(sa_type=UtcDateTime)
+    until: datetime = Field(sa_type=UtcDateTime)
+
+
 class GrantRow(SQLModel, table=True):
     """A grant that the centre made; the token itself is not kept."""
 

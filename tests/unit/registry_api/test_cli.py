@@ -163,6 +163,15 @@ def test_readers_and_agreements(registry: Registry, home: Path) -> None:
     assert run_json(home, "agreements", "list") == []
 
 
+def test_the_matcher_and_the_months_load(registry: Registry, home: Path) -> None:
+    reader = registry.add(Role.READER).person_id
+    assert run_json(home, "readers", "match", "--dry-run") == {"assigned": [], "waiting": 0, "readers": 1}
+    assert "0 set aside, 0 wait on, 1 readers." in run(home, "readers", "match")
+    (alone,) = run_json(home, "readers", "load", "--month", "2026-03")
+    assert alone == {"group": "", "readers": 1, "reads": {reader: 0}, "gini": 0.0}
+    assert "1 readers" in run(home, "readers", "load", "--month", "2026-03")
+
+
 def test_a_release_is_built_once_and_exported(registry: Registry, home: Path, tmp_path: Path) -> None:
     for site in ("north-a", "north-b"):
         registry.enrol(site)

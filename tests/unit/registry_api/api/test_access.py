@@ -44,7 +44,7 @@ ALLOWED: dict[tuple[str, str], frozenset[str]] = {
     ("GET", "/quality"): frozenset({Role.HOSPITAL}),
 }
 READING = (
-    "/v1/reads", "/v1/claims", "/v1/grants", "/v1/receipts", "/v1/readers", "/v1/credentials", "/worklist",
+    "/v1/reads", "/v1/claims", "/v1/grants", "/v1/receipts", "/v1/readers", "/v1/credentials", "/worklist", "/availability",
     "/v1/peer-reviews", "/v1/events", "/v1/fhir", "/v1/dicom-web",
 )  # fmt: skip
 """Routes of the reading exchange have a table of their own, beside their tests."""

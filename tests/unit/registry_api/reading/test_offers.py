@@ -11,6 +11,7 @@ from registry_api.reading.matching import Obstacle
 from registry_api.reading.offers import ReadView, all_reads, one_read, open_reads, own_reads
 from tests.unit.registry_api.reading.conftest import REQUEST
 from tests.unit.registry_api.reading.story import HASH, Story, opened, receipt
+from tests.unit.registry_api.reading.test_eligibility import counted
 
 Post = Callable[..., ReadPost]
 AddReader = Callable[..., str]
@@ -89,3 +90,16 @@ def test_the_coordinator_sees_states_and_the_whole_log(story: Story, post: Post,
     ]  # fmt: skip
     assert (view.state, view.task_status) == (State.READING, "in-progress")
     assert [one.request_id for one in story.look(all_reads)] == [REQUEST]
+
+
+def test_the_queries_do_not_grow_with_what_waits(story: Story, post: Post, add_reader: AddReader) -> None:
+    reader = add_reader()
+    sent = []
+    for number in range(12):
+        story.arrives(post(f"{number:032x}", reads_required=1 + number % 2))
+        if number in {1, 11}:
+            with counted(story.database) as statements:
+                assert len(offers(story, reader, eligible_only=False)) == number + 1
+                story.look(all_reads)
+            sent.append(len(statements))
+    assert sent[0] == sent[1]

@@ -32,6 +32,8 @@ COORDINATORS = frozenset({Role.COORDINATOR})
 BOTH = frozenset({Role.READER, Role.COORDINATOR})
 ALLOWED: dict[tuple[str, str], frozenset[Role]] = {
     ("GET", "/v1/reads"): BOTH,
+    ("GET", "/v1/reads/next"): READERS,
+    ("POST", "/v1/reads/{request_id}:skip"): READERS,
     ("GET", "/v1/reads/{request_id}"): BOTH,
     ("POST", "/v1/reads/{request_id}/claims"): READERS,
     ("POST", "/v1/reads/{request_id}/slots/{number}:reassign"): COORDINATORS,
@@ -50,6 +52,7 @@ ALLOWED: dict[tuple[str, str], frozenset[Role]] = {
     ("POST", "/worklist/sign"): READERS,
     ("POST", "/worklist/amend"): READERS,
     ("POST", "/worklist/review"): READERS,
+    ("POST", "/worklist/skip"): READERS,
     ("POST", "/worklist/reassign"): COORDINATORS,
 }
 JKT = "j" * 43
@@ -58,6 +61,7 @@ BODIES: dict[str, dict[str, object]] = {
     "grants": {"jkt": JKT},
     "sign": {"report_sha256": HASH},
     "reassign": {},
+    "skip": {"reason": "no-time"},
     "peer-reviews": {"claim_id": ID, "score": 1},
 }
 FORM = {
@@ -68,6 +72,7 @@ FORM = {
     "report_sha256": HASH,
     "number": "1",
     "reader_id": ID,
+    "reason": "no-time",
     "score": "1",
 }
 
