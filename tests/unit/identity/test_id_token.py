@@ -9,7 +9,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 
-from client.staff.id_token import ALGORITHMS, Expected, UnknownKeyError, read_id_token
+from identity.id_token import ALGORITHMS, Expected, UnknownKeyError, read_id_token
 from protocol.codes import Code
 from tests.fakes.oidc_provider import bare
 from tests.fakes.outcomes import code_of

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from client.staff.id_token import refused
+from identity.id_token import refused
 
 _PATIENCE = timedelta(minutes=10)
 _MOST = 200

@@ -79,7 +79,7 @@ def read_id_token(token: str, keys: Sequence[dict[str, Any]], expected: Expected
 
 def refused(why: str) -> RefusedError:
     """Return the refusal of a log-in at the provider."""
-    return RefusedError(Code.UNAUTHENTICATED, f"The hospital's log-in does not hold: {why}. Start again.")
+    return RefusedError(Code.UNAUTHENTICATED, f"The identity provider's log-in does not hold: {why}. Start again.")
 
 
 def _verified(token: str, keys: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -112,7 +112,8 @@ def _key_of(header: dict[str, Any], algorithm: str, keys: Sequence[dict[str, Any
     ]
     if len(fitting) != 1:
         raise UnknownKeyError(
-            Code.UNAUTHENTICATED, "The hospital's log-in does not hold: its token is by an unknown key. Start again."
+            Code.UNAUTHENTICATED,
+            "The identity provider's log-in does not hold: its token is by an unknown key. Start again.",
         )
     if algorithm == "ES256":
         return ECKey.import_key({name: fitting[0][name] for name in ("kty", "crv", "x", "y")})
