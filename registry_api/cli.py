@@ -13,7 +13,7 @@ from protocol.errors import FederationError
 from registry_api.commands.counts import release
 from registry_api.commands.network import invite, sites
 from registry_api.commands.output import home_of, opened
-from registry_api.commands.people import people
+from registry_api.commands.people import keys, people
 from registry_api.commands.readers import agreements, readers
 from registry_api.commands.units import units
 
@@ -28,6 +28,7 @@ for name, group in {
     "sites": sites,
     "units": units,
     "people": people,
+    "keys": keys,
     "readers": readers,
     "agreements": agreements,
     "release": release,

@@ -3,8 +3,10 @@
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
-from registry_api.api import counts, enrolment, exports, models, problems, quality, readers, reads, reviews
+from registry_api.api import alerts, counts, enrolment, exports, models, problems, quality, readers, reads, reviews
+from registry_api.api.quick import Quick
 from registry_api.api.rim import Rim
+from registry_api.pages import alerts as alerts_page
 from registry_api.pages import availability, entrance, worklist
 from registry_api.pages import counts as counts_page
 from registry_api.pages import quality as quality_page
@@ -14,7 +16,13 @@ from registry_api.runtime import Runtime
 
 def create_app(runtime: Runtime) -> FastAPI:
     """Return the application that serves `runtime`."""
-    app = FastAPI(title="Acinus registry", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json")
+    app = FastAPI(
+        title="Acinus registry",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/v1/openapi.json",
+        responses=problems.DOCUMENTED,
+    )
     app.state.runtime = runtime
     problems.install(app)
     for routes in (
@@ -22,12 +30,14 @@ def create_app(runtime: Runtime) -> FastAPI:
         models,
         counts,
         exports,
+        alerts,
         quality,
         reviews,  # before the reads: no request is called `statistics`
         reads,
         readers,
         entrance,
         counts_page,
+        alerts_page,
         quality_page,
         worklist,
         availability,
@@ -35,4 +45,5 @@ def create_app(runtime: Runtime) -> FastAPI:
         app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(Rim, runtime=runtime)
+    app.add_middleware(Quick, runtime=runtime)
     return app

@@ -1,6 +1,7 @@
 """The registry's composition root: settings in, wired objects out. It alone reads keys and opens the database."""
 
 import base64
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,12 +13,16 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from pydantic import ValidationError
 
+from identity.provider import Provider
 from protocol.codes import Code
 from protocol.errors import UnavailableError
+from registry_api.alerts.sending import Carrier, Mailbox
 from registry_api.database import Database, open_engine
 from registry_api.enrolment.authority import Authority
 from registry_api.enrolment.relay import Relay
 from registry_api.people.attempts import Attempts
+from registry_api.people.pace import Pace
+from registry_api.people.readlog import ReadLog
 from registry_api.people.service import secret_sha256
 from registry_api.promoted.shelf import Shelf
 from registry_api.releases.archive import Archive
@@ -44,6 +49,9 @@ class Runtime:
     shelf: Shelf
     witness: Witness | None
     clock: Clock
+    read_log: ReadLog
+    pace: Pace
+    provider: Provider | None = None
     relay: Relay | None = None
     attempts: Attempts = field(default_factory=Attempts)
     archive: Archive = field(default_factory=Archive)
@@ -65,9 +73,10 @@ def build_runtime(home: Path, *, clock: Clock = utc_now) -> Runtime:
     settings = load_settings(home)
     secrets = settings.secrets
     token_file = settings.within(secrets.service_token)
+    database = open_database(settings)
     return Runtime(
         settings=settings,
-        database=open_database(settings),
+        database=database,
         authority=load_authority(settings),
         grant_key=load_signing_key(settings.within(secrets.grant)),
         counts_key=load_signing_key(settings.within(secrets.counts)),
@@ -76,8 +85,40 @@ def build_runtime(home: Path, *, clock: Clock = utc_now) -> Runtime:
         shelf=Shelf(settings.within(settings.models.directory)),
         witness=Witness(settings.within(Path(settings.witness.directory))) if settings.witness.directory else None,
         clock=clock,
+        read_log=ReadLog(database, clock),
+        pace=Pace(settings.limits.requests_per_minute),
+        provider=_open_provider(settings, clock),
         relay=load_relay(settings),
     )
+
+
+def _open_provider(settings: RegistrySettings, clock: Clock) -> Provider | None:
+    """Return the identity provider, if the settings name one."""
+    if not settings.oidc.issuer:
+        return None
+    return Provider(settings.oidc, home=settings.home, origin=settings.http.origin, clock=clock)
+
+
+def alert_carrier(runtime: Runtime) -> Carrier:
+    """Return what delivers the registry's alerts.
+
+    Raises:
+        UnavailableError: `missing-certificate` if a file of the settings cannot be read.
+    """
+    settings = runtime.settings
+    alerts = settings.alerts
+    ca_file = settings.within(Path(alerts.ca_file)) if alerts.ca_file else None
+    try:
+        trust = ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise _unusable(ca_file or Path(), "is no PEM certificate") from error
+    password = ""
+    if alerts.smtp_password_file:
+        password = read_secret(settings.within(Path(alerts.smtp_password_file))).decode().strip()
+    mailbox = Mailbox(
+        alerts.smtp_host, alerts.smtp_port, alerts.smtp_sender, alerts.smtp_tls, alerts.smtp_user, password
+    )  # fmt: skip
+    return Carrier(settings.http.origin, runtime.counts_key, trust, mailbox if alerts.smtp_host else None)
 
 
 def open_database(settings: RegistrySettings) -> Database:

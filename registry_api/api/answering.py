@@ -8,9 +8,12 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import Response
 
+from registry_api.api.access import Caller
 from registry_api.api.asking import Asked
+from registry_api.people.readlog import Reading
 from registry_api.releases.archive import Entry
 from registry_api.releases.query import Question
+from registry_api.runtime import Runtime
 
 FORM = "1"
 """Counted up when the same release is written otherwise than before, so that no caller keeps the old bytes."""
@@ -37,6 +40,10 @@ def answer_with(
         name: A file name, for a download.
     """
     tag = _tag_of(asked, extra)
+    what = asked.request.url.path.rpartition("/")[2]
+    asked.request.state.reading = note_reading(
+        asked.runtime, asked.caller, what=what, release=asked.entry.number, question=spelt(asked.question)
+    )
     headers = {
         "ETag": f'"{tag}"',
         "Cache-Control": f"private, max-age={_PINNED_SECONDS}, immutable" if asked.pinned else f"private, max-age={_FRESH_SECONDS}",
@@ -48,6 +55,22 @@ def answer_with(
         return Response(status_code=304, headers=headers)
     body = asked.runtime.kept.get(tag, render)
     return Response(body, media_type=media_type, headers=headers)
+
+
+def note_reading(runtime: Runtime, caller: Caller, *, what: str, release: int, question: str = "") -> Reading:
+    """Write down who reads what, so that hospitals can see it; what cannot be written down is not answered.
+
+    Raises:
+        UnavailableError: `disk-full`.
+    """
+    return runtime.read_log.note(caller.person_id, what=what, release=release, question=question)
+
+
+def spelt(question: Question) -> str:
+    """Return the question in words for the log, such as `region,severity severity=mild`."""
+    names = ["region" if question.regional else "country", *question.dimensions]
+    wanted = [f"{name}={'|'.join(sorted(values))}" for name, values in sorted(question.wanted.items())]
+    return " ".join([",".join(names), *wanted])
 
 
 def _tag_of(asked: Asked, extra: Mapping[str, object]) -> str:

@@ -11,14 +11,14 @@ from sqlmodel import Session
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
-from registry_api.people.roles import Role
+from registry_api.people.roles import Role, Scope
 from registry_api.releases.archive import Entry
 from registry_api.releases.cube import DIMENSIONS
 from registry_api.releases.query import COUNTRY, REGION, WEEK, Question, ask
 from registry_api.releases.weeks import monday_of
 from registry_api.runtime import Runtime
 
-Asker = Annotated[Caller, require(Role.MINISTRY, Role.COORDINATOR, Role.AUDITOR)]
+Asker = Annotated[Caller, require(Role.MINISTRY, Role.COORDINATOR, Role.AUDITOR, scope=Scope.COUNTS)]
 NAMES = (WEEK, COUNTRY, REGION, *DIMENSIONS)
 PAGE_MOST = 10_000
 
@@ -35,7 +35,28 @@ _OWN_PARAMETERS = {
 _VALUE_MAX = 40
 
 
-def question_of(request: Request, by: Annotated[str, Query(max_length=200)] = "week,region,severity") -> Question:
+ASKING: dict[str, Any] = {
+    "responses": {304: {"description": "The caller has it: `If-None-Match` names its ETag."}},
+    "openapi_extra": {
+        "parameters": [
+            {
+                "name": name,
+                "in": "query",
+                "required": False,
+                "description": f"Only these values of {name}; several may be named.",
+                "schema": {
+                    "type": "array",
+                    "items": {"type": "string", **({"enum": list(DIMENSIONS[name])} if name in DIMENSIONS else {})},
+                },
+            }
+            for name in NAMES
+        ]
+    },
+}
+"""What the document of the API says of every route that takes a question."""
+
+
+async def question_of(request: Request, by: Annotated[str, Query(max_length=200)] = "week,region,severity") -> Question:
     """Return the question in the query string: `by` and, for each dimension, the values wanted.
 
     Raises:
@@ -123,7 +144,7 @@ class Paging:
         return {"total": len(items), "offset": self.offset, "next": following}
 
 
-def paging_of(
+async def paging_of(
     limit: Annotated[int, Query(ge=1, le=PAGE_MOST)] = 2000, offset: Annotated[int, Query(ge=0, le=10**9)] = 0
 ) -> Paging:
     """Return the part that the query string asks for."""

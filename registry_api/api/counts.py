@@ -8,8 +8,9 @@ from fastapi.responses import Response
 
 from protocol.codes import Code
 from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
-from registry_api.api.answering import answer_with, as_bytes, summary
+from registry_api.api.answering import answer_with, as_bytes, note_reading, summary
 from registry_api.api.asking import (
+    ASKING,
     PAGE_MOST,
     Asked,
     AskedOfNewest,
@@ -19,7 +20,7 @@ from registry_api.api.asking import (
     ReleaseNumber,
     checked_week,
 )
-from registry_api.people.roles import Role
+from registry_api.people.roles import Role, Scope
 from registry_api.releases.archive import Entry
 from registry_api.releases.comparison import Comparison, compare
 from registry_api.releases.cube import ALONE, DIMENSIONS, MOST_DIMENSIONS
@@ -29,6 +30,7 @@ from registry_api.releases.document import Document
 from registry_api.releases.export import as_json, as_reporting, shown
 from registry_api.releases.query import COUNTRY, REGION, WEEK, QuestionError, Table, may_see, reporting_of
 from registry_api.releases.series import Series, last_weeks, series
+from registry_api.runtime import raw_key
 
 router = APIRouter(prefix="/v1/registry")
 
@@ -47,6 +49,7 @@ def read_dimensions(runtime: RuntimeDep, _: Asker) -> dict[str, Any]:
         "most_dimensions": MOST_DIMENSIONS,
         "alone": sorted(ALONE),
         "page_most": PAGE_MOST,
+        "verify_key": raw_key(runtime.counts_key.public_key()),
         "rule": rule_content(runtime.settings.disclosure.model_dump()),
     }
 
@@ -80,15 +83,16 @@ def read_body(
     number: ReleaseNumber,
     runtime: RuntimeDep,
     session: SessionDep,
-    _: Annotated[Caller, require(Role.COORDINATOR, Role.AUDITOR)],
+    caller: Annotated[Caller, require(Role.COORDINATOR, Role.AUDITOR, scope=Scope.COUNTS)],
 ) -> Response:
     """Return the signed bytes themselves. They hold every country, so a ministry does not get them."""
     row = runtime.archive.row(session, number)
+    note_reading(runtime, caller, what="body.json", release=number)
     headers = {"Cache-Control": "private, max-age=31536000, immutable", "ETag": f'"{row.sha256}"'}
     return Response(row.body, media_type="application/json", headers=headers)
 
 
-@router.get("/counts")
+@router.get("/counts", **ASKING)
 def read_counts(asked: AskedOfNewest, paging: PagingDep) -> Response:
     """Return the cells asked for. Each is a number on the grid, or null with `status` and `bound`."""
 
@@ -105,7 +109,7 @@ def read_counts(asked: AskedOfNewest, paging: PagingDep) -> Response:
     return _answer(asked, render, limit=paging.limit, offset=paging.offset)
 
 
-@router.get("/series")
+@router.get("/series", **ASKING)
 def read_series(asked: AskedOfNewest, paging: PagingDep, weeks: Weeks = 12, until: Week = None) -> Response:
     """Return a row per place and category with a cell for each of the last `weeks` up to `until`, the newest week by default.
 
@@ -127,7 +131,7 @@ def read_series(asked: AskedOfNewest, paging: PagingDep, weeks: Weeks = 12, unti
     return _answer(asked, render, weeks=weeks, until=last, limit=paging.limit, offset=paging.offset)
 
 
-@router.get("/comparison")
+@router.get("/comparison", **ASKING)
 def read_comparison(asked: AskedOfNewest, paging: PagingDep, weeks: WeeksBefore = 4) -> Response:
     """Hold one `week`, the newest by default, against the week before and against the mean of the `weeks` before.
 
@@ -151,7 +155,7 @@ def read_comparison(asked: AskedOfNewest, paging: PagingDep, weeks: WeeksBefore 
     return _answer(asked, render, weeks=weeks, limit=paging.limit, offset=paging.offset)
 
 
-@router.get("/distribution")
+@router.get("/distribution", **ASKING)
 def read_distribution(asked: AskedOfNewest, paging: PagingDep) -> Response:
     """Return how the studies of each week and place spread over the one dimension in `by`, such as `by=week,region,ggo`."""
     if len(asked.question.dimensions) != 1:
@@ -170,7 +174,7 @@ def read_distribution(asked: AskedOfNewest, paging: PagingDep) -> Response:
     return _answer(asked, render, limit=paging.limit, offset=paging.offset)
 
 
-@router.get("/releases/{number}/changes")  # noqa: FAST003 — `Asked.named` reads the number
+@router.get("/releases/{number}/changes", **ASKING)  # noqa: FAST003 — `Asked.named` reads the number
 def read_changes(asked: AskedOfNumber) -> Response:
     """Return what the release says otherwise than the one before it, cell by cell; the first release changes nothing."""
     archive, session = asked.runtime.archive, asked.session
@@ -231,7 +235,6 @@ def _comparison_content(one: Comparison) -> dict[str, Any]:
         "percent": one.change.percent,
         "least": one.change.least,
         "most": one.change.most,
-        "certain": one.change.certain,
     }
     measured = {"mean": one.mean, "percent_of_mean": one.percent_of_mean, "change": change}
     return {"region": one.place, **dict(one.categories), **shown(one.cell), "before": shown(one.before), **measured}

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from registry_api.api.answering import answer_with
-from registry_api.api.asking import Asked, AskedOfNumber
+from registry_api.api.asking import ASKING, Asked, AskedOfNumber
 from registry_api.releases.document import Document
 from registry_api.releases.export import as_csv, as_dhis2
 from registry_api.releases.fhir import FhirVersion, as_measure_report
@@ -17,7 +17,19 @@ from registry_api.releases.query import Answer, answers
 router = APIRouter(prefix="/v1/registry/releases/{number}")
 
 
-@router.get("/export.csv")
+class CsvResponse(Response):
+    """Names the media type in the document of the API."""
+
+    media_type = "text/csv"
+
+
+class FhirResponse(Response):
+    """Names the media type in the document of the API."""
+
+    media_type = "application/fhir+json"
+
+
+@router.get("/export.csv", response_class=CsvResponse, **ASKING)
 def read_csv(asked: AskedOfNumber) -> Response:
     """Return the cells as CSV."""
     return _export(
@@ -36,7 +48,7 @@ class Dhis2Part(StrEnum):
     LEFT_OUT = "left-out"
 
 
-@router.get("/dhis2.json")
+@router.get("/dhis2.json", **ASKING)
 def read_dhis2(asked: AskedOfNumber, part: Dhis2Part = Dhis2Part.BOTH) -> Response:
     """Return the cells as DHIS2 data values, and those that DHIS2 cannot hold beside them or as a side file."""
 
@@ -48,7 +60,7 @@ def read_dhis2(asked: AskedOfNumber, part: Dhis2Part = Dhis2Part.BOTH) -> Respon
     return _export(asked, render, media_type="application/json", name=name, part=part)
 
 
-@router.get("/measurereport.json")
+@router.get("/measurereport.json", response_class=FhirResponse, **ASKING)
 def read_measure_report(asked: AskedOfNumber, fhir: FhirVersion = FhirVersion.R5) -> Response:
     """Return the cells as a Bundle of FHIR MeasureReports, in R5 or R4B."""
     return _export(

@@ -7,11 +7,13 @@ import typer
 from protocol.shape import RegionCode, SiteId
 from registry_api.commands.network import AsJson
 from registry_api.commands.output import matching, opened, say, show_key
-from registry_api.people.roles import Role
+from registry_api.people.keys import add_key, list_keys, revoke_key
+from registry_api.people.roles import Role, Scope
 from registry_api.people.service import add_person, disable_person, list_people
 from registry_api.runtime import utc_now
 
 people = typer.Typer(help="People and their programs.", no_args_is_help=True)
+keys = typer.Typer(help="Further API keys, for one program each.", no_args_is_help=True)
 
 
 @people.command("add")
@@ -63,3 +65,47 @@ def remove(context: typer.Context, person_id: str, *, as_json: AsJson = False) -
     with opened(context) as (_, database), database.writing() as session:
         disable_person(session, person_id, now=utc_now())
     say({"id": person_id, "active": False}, as_json=as_json, lines=["Removed."])
+
+
+@keys.command("add")
+def add_one_key(
+    context: typer.Context,
+    person_id: str,
+    *,
+    label: Annotated[str, typer.Option(help="What the program is called.")],
+    scope: Annotated[list[Scope], typer.Option(help="What the key opens; may be said several times.")],
+    days: Annotated[
+        int | None, typer.Option(min=1, max=3660, help="How long it lives; until revoked if not given.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key for a program of a person and print it, this once."""
+    with opened(context) as (_, database), database.writing() as session:
+        made = add_key(session, person_id, label=label, scopes=scope, days=days, now=utc_now())
+    content = {"id": made.key_id, "scopes": sorted(scope), "api_key": made.api_key}
+    lines = [f"id       {made.key_id}", f"API key  {made.api_key}", "The key is shown this once; hand it over safely."]
+    say(content, as_json=as_json, lines=lines)
+
+
+@keys.command("list")
+def show_keys(
+    context: typer.Context,
+    *,
+    person: Annotated[str | None, typer.Option(help="Whose; everybody's if not given.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the keys by their beginnings."""
+    with opened(context) as (_, database), database.reading() as session:
+        rows = list_keys(session, person)
+    names = ("id", "person_id", "label", "prefix", "scopes", "created_at", "expires_at", "revoked_at")
+    content = [row.model_dump(mode="json", include=set(names)) for row in rows]
+    lines = [f"{row.id}  {row.prefix}…  {'revoked' if row.revoked_at else row.scopes:<24} {row.label}" for row in rows]
+    say(content, as_json=as_json, lines=lines or ["No further key yet."])
+
+
+@keys.command("revoke")
+def end_key(context: typer.Context, key_id: str, *, as_json: AsJson = False) -> None:
+    """End a key."""
+    with opened(context) as (_, database), database.writing() as session:
+        revoke_key(session, key_id, now=utc_now())
+    say({"id": key_id, "active": False}, as_json=as_json, lines=["Revoked."])

@@ -11,6 +11,7 @@ from sqlmodel import Session
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from registry_api.api.access import Caller, RuntimeDep, SessionDep
+from registry_api.api.answering import note_reading
 from registry_api.api.asking import Asker, ReleaseNumber
 from registry_api.pages.figures import FIGURES, View
 from registry_api.pages.render import page
@@ -95,7 +96,9 @@ def read_page(
     view = wish.view(runtime.archive.open(session, entry), caller)
     if view is None:
         return page("registry_empty.html", caller=caller)
-    return _page(caller, entry, view, by if by in DIMENSIONS else "severity")
+    dimension = by if by in DIMENSIONS else "severity"
+    note_reading(runtime, caller, what="page", release=entry.number, question=f"{view.place} {dimension}")
+    return _page(caller, entry, view, dimension)
 
 
 @router.get("/registry/releases/{number}/{name}.svg")
@@ -116,6 +119,7 @@ def read_chart(
     figure = FIGURES[name](view) if view is not None and name in FIGURES else None
     if view is None or figure is None:
         raise InvalidInputError(Code.NOT_FOUND, f"There is no such chart. There are: {', '.join(FIGURES)}.")
+    note_reading(runtime, caller, what=f"{name}.svg", release=number, question=view.place)
     file = f"{name}-{view.place}-{view.week}-release-{number}.svg"
     return Response(
         str(figure.chart), media_type="image/svg+xml", headers={"Content-Disposition": f'attachment; filename="{file}"'}

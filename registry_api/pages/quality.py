@@ -4,12 +4,14 @@ from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
 from registry_api.api.access import RuntimeDep, SessionDep
-from registry_api.api.quality import WEEKS_SHOWN, Hospital, own_quality
+from registry_api.api.quality import DAYS_SHOWN, WEEKS_SHOWN, Hospital, own_quality, readings_seen
 from registry_api.cases.quality import FIELDS
 from registry_api.pages.language import gettext as _
 from registry_api.pages.render import page
 
 router = APIRouter()
+
+_READINGS_SHOWN = 40
 
 FIELD_TITLES = {
     "age_band": lambda: _("Age"),
@@ -33,6 +35,8 @@ def read_page(runtime: RuntimeDep, session: SessionDep, caller: Hospital) -> HTM
         weeks=list(reversed(quality.weeks)),
         titles={name: FIELD_TITLES[name]() for name in FIELDS},
         percent=percent,
+        readings=readings_seen(runtime, session, caller, DAYS_SHOWN)[:_READINGS_SHOWN],
+        days=DAYS_SHOWN,
     )
 
 

@@ -51,18 +51,7 @@ def add_person(
     """
     if not name.strip() or len(name) > _NAME_MAX:
         raise InvalidInputError(Code.BAD_REQUEST, f"Give a name of 1 to {_NAME_MAX} characters.")
-    if role is Role.SERVICE:
-        raise InvalidInputError(Code.BAD_REQUEST, "The service role is the centre's own token; no person can have it.")
-    if role is Role.MINISTRY and region is None:
-        raise InvalidInputError(
-            Code.BAD_REQUEST, "A ministry needs --region: the country or region whose counts it sees."
-        )
-    if (site is not None) != (role is Role.HOSPITAL):
-        raise InvalidInputError(Code.BAD_REQUEST, "Role hospital needs --site, and no other role has one.")
-    if site is not None:
-        _require_site(session, site)
-    if region is not None:
-        _require_published(session, region)
+    check_person(session, role, region=region, site=site)
     added = NewPerson(person_id=secrets.token_hex(16), api_key=KEY_PREFIX + secrets.token_urlsafe(32))
     row = PersonRow(
         id=added.person_id,
@@ -76,6 +65,27 @@ def add_person(
     session.add(row)
     session.flush()
     return added
+
+
+def check_person(session: Session, role: Role, *, region: str | None, site: str | None) -> None:
+    """Hold role, place and hospital of a person against one another.
+
+    Raises:
+        InvalidInputError: `bad-request` if a ministry has no region, the role is `service`, or a site is given to any role but
+            `hospital`, which needs one; `not-found` if there is no such site.
+    """
+    if role is Role.SERVICE:
+        raise InvalidInputError(Code.BAD_REQUEST, "The service role is the centre's own token; no person can have it.")
+    if role is Role.MINISTRY and region is None:
+        raise InvalidInputError(
+            Code.BAD_REQUEST, "A ministry needs --region: the country or region whose counts it sees."
+        )
+    if (site is not None) != (role is Role.HOSPITAL):
+        raise InvalidInputError(Code.BAD_REQUEST, "Role hospital needs --site, and no other role has one.")
+    if site is not None:
+        _require_site(session, site)
+    if region is not None:
+        _require_published(session, region)
 
 
 def _require_site(session: Session, site: str) -> None:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from protocol.enrolment import decode_invite
 from protocol.errors import UnavailableError
 from registry_api import cli
+from registry_api.people.keys import caller_by_key
 from registry_api.people.roles import Role
 from registry_api.people.service import person_by_key
 from registry_api.reading.tables import ReaderRow
@@ -94,6 +95,22 @@ def test_a_hospital_says_what_it_expects_and_gets_a_key_of_its_own(registry: Reg
         person = person_by_key(session, added["api_key"])
     assert person is not None
     assert (person.role, person.site) == (Role.HOSPITAL, "northport")
+
+
+def test_a_program_gets_a_key_of_its_own_that_is_ended_by_itself(registry: Registry, home: Path, attempt) -> None:
+    person = run_json(home, "people", "add", "Ministry of Health", "--role", "ministry", "--region", "XA")["id"]
+    made = run_json(
+        home, "keys", "add", person, "--label", "import", "--scope", "counts", "--scope", "alerts", "--days", "30"
+    )
+    assert made["scopes"] == ["alerts", "counts"]
+    [listed] = run_json(home, "keys", "list", "--person", person)
+    assert made["api_key"].startswith(listed["prefix"])
+    assert made["api_key"] not in run(home, "keys", "list")
+    with registry.runtime.database.reading() as session:
+        assert caller_by_key(session, made["api_key"], now=registry.clock()) is not None
+    run(home, "keys", "revoke", made["id"])
+    assert "revoked" in run(home, "keys", "list")
+    assert attempt(home, "keys", "add", person, "--label", "x", "--scope", "quality").returncode == 2
 
 
 def test_people_get_keys_that_work_and_lose_them(registry: Registry, home: Path) -> None:

@@ -186,7 +186,7 @@ def test_a_chart_that_is_not_there_is_not_found(counted: Registry, client: AsgiC
     assert answer.status_code == 404
 
 
-@pytest.mark.parametrize("path", ["/", "/login", "/registry", "/nowhere"])
+@pytest.mark.parametrize("path", ["/", "/login", "/registry", "/alerts", "/nowhere"])
 def test_pages_have_no_inline_script_or_style_and_lead_nowhere_else(
     counted: Registry, client: AsgiClient, bearer, path: str
 ) -> None:
@@ -220,10 +220,10 @@ def test_the_menu_shows_what_the_role_may_open(client: AsgiClient, bearer) -> No
         head = client.get("/", headers=bearer(role)).text.partition("<main")[0]
         return set(re.findall(r'href="(/\w+)"', head))
 
-    assert menu(Role.MINISTRY) == {"/registry"}
+    assert menu(Role.MINISTRY) == {"/registry", "/alerts"}
     assert menu(Role.READER) == {"/worklist"}
     assert menu(Role.HOSPITAL) == {"/quality"}
-    assert menu(Role.COORDINATOR) == {"/registry", "/worklist"}
+    assert menu(Role.COORDINATOR) == {"/registry", "/alerts", "/worklist"}
 
 
 def test_a_failed_login_says_so_and_keeps_the_way_back(client: AsgiClient) -> None:
