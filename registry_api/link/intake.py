@@ -66,14 +66,14 @@ def take(database: Database, site: str, *, envelope_id: str, body: bytes, now: d
 
 def _store(database: Database, site: str, envelope_id: str, body: bytes, now: datetime) -> None:
     """Run the parcel's receiver once for this id, whichever of two simultaneous tries comes first."""
-    if _ENVELOPE_ID.fullmatch(envelope_id) is None:
+    if not is_envelope_id(envelope_id):
         raise InvalidInputError(Code.BAD_SHAPE, "An envelope's id is 32 hex digits.")
     try:
         with database.writing() as session:
             _store_once(
                 session,
                 site,
-                ParcelRow(site=site, envelope_id=envelope_id, body_sha256=_sha256(body), accepted_at=now),
+                ParcelRow(site=site, envelope_id=envelope_id, body_sha256=sha256_of(body), accepted_at=now),
                 body,
             )
     except IntegrityError:
@@ -94,5 +94,11 @@ def _store_once(session: Session, site: str, row: ParcelRow, body: bytes) -> Non
     RECEIVERS[parcel.kind](session, site, parcel, row.accepted_at)
 
 
-def _sha256(body: bytes) -> str:
+def is_envelope_id(text: str) -> bool:
+    """Say whether it is 32 hex digits."""
+    return _ENVELOPE_ID.fullmatch(text) is not None
+
+
+def sha256_of(body: bytes) -> str:
+    """Return the hash that a parcel is known again by."""
     return hashlib.sha256(body).hexdigest()

@@ -25,7 +25,7 @@ from protocol.link_pb2_grpc import LinkServicer
 from registry_api.enrolment.renewal import Shown, renew, take_up
 from registry_api.enrolment.sites import admitted
 from registry_api.link.courier import Courier, Stream
-from registry_api.link.intake import take
+from registry_api.link.gathering import Gathering, Sent
 from registry_api.link.outbox import mark_received
 from registry_api.promoted.tables import PromotedRow
 from registry_api.runtime import Runtime
@@ -49,6 +49,7 @@ class RegistryLink(LinkServicer):
     def __init__(self, runtime: Runtime, courier: Courier) -> None:
         self._runtime = runtime
         self._courier = courier
+        self._gathering = Gathering(runtime.database, runtime.clock)
 
     async def Open(self, request_iterator: AsyncIterator[NodeFrame], context: Context) -> AsyncIterator[CentreFrame]:  # noqa: N802 — the name in link.proto
         """Take parcels and send verdicts and notices, until either side ends."""
@@ -148,17 +149,17 @@ class RegistryLink(LinkServicer):
     async def _answer(self, frame: NodeFrame, stream: Stream) -> None:
         kind = frame.WhichOneof("content")
         if kind == "parcel":
-            await stream.send(CentreFrame(verdict=await asyncio.to_thread(self._take, frame, stream.site)))
+            await stream.send(CentreFrame(verdict=await self._take(frame, stream.site)))
         elif kind == "received":
             await asyncio.to_thread(self._received, stream.site, frame.received)
             stream.received(frame.received)
         elif kind == "heartbeat":
             await stream.send(CentreFrame(heartbeat=Heartbeat()))
 
-    def _take(self, frame: NodeFrame, site: str) -> Verdict:
+    async def _take(self, frame: NodeFrame, site: str) -> Verdict:
         """Return the verdict; it exists only once the parcel is on the disk or refused for good."""
         parcel = frame.parcel
-        outcome = take(self._runtime.database, site, envelope_id=parcel.id, body=parcel.body, now=self._runtime.clock())
+        outcome = await self._gathering.take(Sent(site, parcel.id, parcel.body))
         log.info("link.parcel", extra={"site": site, "accepted": outcome.accepted, "code": outcome.code})
         return Verdict(id=parcel.id, accepted=outcome.accepted, code=outcome.code)
 

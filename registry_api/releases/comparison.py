@@ -21,11 +21,6 @@ class Change:
     least: int
     most: int
 
-    @property
-    def certain(self) -> bool:
-        """Say whether the true counts changed in that direction whatever the rounding hides."""
-        return self.least > 0 or self.most < 0
-
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
