@@ -1,8 +1,11 @@
 """The pages in a real browser: a ministry logs in by form and reads its counts, on a desk and on a phone."""
 
+import base64
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from selenium import webdriver
@@ -72,7 +75,19 @@ def fill(program: Program) -> str:
     return key
 
 
-def test_a_ministry_reads_its_counts(program: Program, browser) -> None:
+def picture(page: webdriver.Chrome, width: int, folder: Path) -> None:
+    """Keep what the page looks like: in the folder that `ACINUS_ARTEFACTS` names, else beside the test's other files."""
+    folder = Path(os.environ.get("ACINUS_ARTEFACTS", folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    height = page.execute_script("return document.documentElement.scrollHeight")
+    clip = {"x": 0, "y": 0, "width": width, "height": min(height, 8000), "scale": 1}
+    taken = page.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
+    file = folder / f"registry-{width}.png"
+    file.write_bytes(base64.b64decode(taken["data"]))
+    assert file.stat().st_size > 20_000
+
+
+def test_a_ministry_reads_its_counts(program: Program, browser, tmp_path: Path) -> None:
     key = fill(program)
     for width in (1280, 390):
         page = browser(width)
@@ -88,6 +103,7 @@ def test_a_ministry_reads_its_counts(program: Program, browser) -> None:
             page.find_elements(By.CSS_SELECTOR, "svg.chart")
         )
         assert page.execute_async_script(PICTURE) == [[True, 720 * 3, 250 * 3]]
+        picture(page, width, tmp_path)
         page.find_element(By.LINK_TEXT, "Français").click()
         WebDriverWait(page, 10).until(lambda one: one.find_element(By.TAG_NAME, "h1").text == "Scanners thoraciques")
         assert page.get_log("browser") == [], "the page asked for something it may not have"
