@@ -58,6 +58,11 @@ ALLOWED: dict[tuple[str, str], frozenset[str]] = {
     ("POST", "/alerts/add"): frozenset({Role.MINISTRY, Role.COORDINATOR}),
     ("POST", "/alerts/remove"): frozenset({Role.MINISTRY, Role.COORDINATOR}),
     ("GET", "/quality"): frozenset({Role.HOSPITAL}),
+    ("GET", "/availability"): frozenset({Role.READER}),
+    ("POST", "/availability/declare"): frozenset({Role.READER}),
+    ("POST", "/availability/shifts"): frozenset({Role.READER}),
+    ("POST", "/availability/shifts/remove"): frozenset({Role.READER}),
+    ("POST", "/availability/conflicts"): frozenset({Role.READER}),
 }
 HIDDEN = {("GET", "/v1/openapi.json"): EVERYONE}
 """Served, and not in the document of the API itself."""
