@@ -6,6 +6,8 @@ import ssl
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +52,9 @@ from protocol.errors import UnavailableError
 from protocol.release import ReleaseAnnounced
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from client.deidentify.pseudonyms import Pseudonyms
 
 log = logging.getLogger(__name__)
@@ -232,14 +237,28 @@ async def _link(settings: NodeSettings, stop: threading.Event, woken: threading.
 
 def notice_receivers(settings: NodeSettings) -> dict[str, Callable[[Any], None]]:
     """Return who takes which kind of notice; built in the thread that will call them."""
+    from client.gateway.documents import Documents
     from client.gateway.grant import pinned_key
+    from client.gateway.masks import Corrections
     from client.gateway.notices import receivers, renewal_receiver
 
     centre = load_centre(settings.trust)
-    book, _, sessions, reports = open_reads(settings)
-    keep_scores = open_store(settings).labels.keep_scores
+    book, keys, sessions, reports = open_reads(settings)
+    store = open_store(settings)
+    corrections = Corrections(book, store.folder)
+    documents = Documents(reports, store, lambda jkt: key.name if (key := keys.find(jkt)) else None, centre.site)
+
+    def classes(claim_id: str) -> None:
+        from client.infer.readings import classify
+
+        result = reports.result(claim_id)
+        if result is not None and result.report.content.interpretable:
+            content = result.report.content
+            classify(store, result.study_key, content.rsna_class, content.corads)
+
+    also = (partial(corrections.hand_to, store.drawn), documents.write, classes)
     return {
-        **receivers(book, sessions, reports, keep_scores),
+        **receivers(book, sessions, reports, store.labels.keep_scores, also),
         "grant-renewed": renewal_receiver(book, sessions, key=pinned_key(centre.grant_key), site=centre.site),
         "release-announced": _release_receiver(settings),
     }
@@ -363,13 +382,21 @@ def _run_gateway(settings: NodeSettings, stop: threading.Event) -> None:
     from client.gateway.app import create_app
     from client.gateway.desk import Desk
     from client.gateway.grant import pinned_key
+    from client.gateway.masks import Corrections
     from client.gateway.messages import Messages
     from client.gateway.serve import serve
     from client.gateway.viewer import find_bundle
 
     centre = load_centre(settings.trust)
-    gate = open_gate(settings)
+    gate, store = open_gate(settings), open_store(settings)
     book, _, sessions, reports = open_reads(settings)
+
+    def segment(study_key: str, labels: "NDArray[np.uint8]", author: str) -> bytes:
+        from client.infer.corrected import corrected_segmentation
+
+        with closing(open_store(settings)) as own:  # called in a thread of its own
+            return corrected_segmentation(own, study_key, labels, author)
+
     desk = Desk(
         site=centre.site,
         origin=settings.gateway.origin,
@@ -378,7 +405,9 @@ def _run_gateway(settings: NodeSettings, stop: threading.Event) -> None:
         sessions=sessions,
         reports=reports,
         messages=Messages(book, gate),
-        findings=open_store(settings),
+        corrections=Corrections(book, store.folder),
+        segment=segment,
+        findings=store,
         audit=gate.audit.append,
         viewer=lambda: find_bundle(settings.home),
     )

@@ -1,7 +1,9 @@
 """`acinus-node read`: what the hospital's staff do with reads. The gateway does the rest."""
 
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +14,7 @@ from protocol.reading import Priority, Subspecialty
 if TYPE_CHECKING:  # each command loads what it works with, and no other command waits for that
     from client.gate.gate import Gate
     from client.gate.policy import SitePolicy
-    from client.gateway.book import Book, Request, Result
+    from client.gateway.book import Book, Prior, Request, Result
     from client.gateway.keys import ReaderKeys
     from client.gateway.messages import Message, Messages
     from client.gateway.privileges import Privilege, Privileges
@@ -66,7 +68,7 @@ class _Staff:
         return load_policy(self.settings.policy)
 
 
-def post(
+def post(  # noqa: PLR0913, PLR0917 - a command line's options are its parameters
     context: typer.Context,
     study_key: Annotated[str, typer.Argument(metavar="STUDY_KEY", help="As `status --studies` and `ingest` show it.")],
     priority: Annotated[Priority, typer.Option(help="How soon the read is needed.")] = Priority.ROUTINE,
@@ -75,6 +77,10 @@ def post(
     ] = None,
     subspecialty: Annotated[
         Subspecialty | None, typer.Option(help="Ask for a reader trained in it; without it, any radiologist.")
+    ] = None,
+    prior: Annotated[
+        str | None,
+        typer.Option(metavar="STUDY_KEY", help="An earlier study of the patient to show beside it, or `latest`."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -85,9 +91,10 @@ def post(
         staff = _staff(context)
         wish = staff.policy().reading
         wish = wish if reads is None else wish.model_copy(update={"reads": reads})
+        shown = _prior(staff, study_key, prior) if prior is not None else None
         request = post_read(
             staff.book, staff.gate, staff.store, study_key=study_key, wish=wish, priority=priority,
-            subspecialty=subspecialty,
+            subspecialty=subspecialty, prior=shown,
         )  # fmt: skip
         _say(_request(request), as_json=as_json)
 
@@ -118,6 +125,10 @@ def report(
     acknowledge: Annotated[
         bool, typer.Option("--acknowledge", help="Take note of the final report: the read closes.")
     ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Copy final reports there: DICOM SR, FHIR, HL7 v2. They name the patient."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show every version of the reports on a read; the text exists nowhere but here."""
@@ -134,7 +145,21 @@ def report(
         result = _result(staff.book.result(request_id))
         disputed = [{"claim_id": one, "score": score} for one, score in staff.book.discrepancies(request_id).items()]
         document = _request(request) | {"result": result, "reports": kept, "messages": said, "discrepancies": disputed}
+        if out is not None:
+            document["files"] = _copied(staff, request_id, out)
         say_json(document) if as_json else _tell_reports(document)
+
+
+def _copied(staff: _Staff, request_id: str, out: Path) -> list[str]:
+    from client.gateway.documents import Documents
+    from client.store.files import disk_faults
+
+    documents = Documents(staff.reports, staff.store, lambda _: None, staff.settings.site.name)
+    claims = {kept.report.claim_id for kept in staff.reports.of_request(request_id)}
+    files = [one for claim in sorted(claims) for one in documents.files(claim)]
+    with disk_faults("The folder"):
+        out.mkdir(parents=True, exist_ok=True)
+        return [shutil.copyfile(file, out / file.name).name for file in files]
 
 
 def answer(
@@ -251,6 +276,13 @@ def _staff(context: typer.Context) -> _Staff:
         messages=Messages(book, gate),
         store=StudyStore(connection, settings),
     )
+
+
+def _prior(staff: _Staff, study_key: str, wanted: str) -> "Prior":
+    from client.gateway.priors import choose
+    from client.infer.earlier import earlier_studies
+
+    return choose(earlier_studies(staff.store, study_key), wanted)
 
 
 def _now() -> datetime:

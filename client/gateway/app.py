@@ -15,24 +15,19 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 from starlette.staticfiles import StaticFiles
 
-from client.gateway import dicomweb, grant, pages, rim
+from client.gateway import dicomweb, grant, pages, rim, writing
 from client.gateway.asking import absent, desk_of, session_for, session_of
 from client.gateway.desk import Desk
-from client.gateway.messages import Message, MessageCreate, Side
-from client.gateway.report import Report, ReportCreate
-from client.gateway.reports import Kept
 from client.gateway.sending import VolumeName, send_volume
-from client.gateway.sessions import Session
-from protocol.reading import GrantClaims, ReportStatus
-from protocol.shape import OpaqueId, Sha256
+from protocol.reading import GrantClaims
+from protocol.shape import OpaqueId
 
 _PATIENCE_STEP_SECONDS = 0.25
 
 RequestId = Annotated[OpaqueId, Path()]
-ClaimId = Annotated[OpaqueId, Path()]
 
 router = APIRouter()
-_ROOMS = (router, dicomweb.router)
+_ROOMS = (router, writing.router, dicomweb.router)
 
 
 class SessionCreate(BaseModel):
@@ -40,28 +35,6 @@ class SessionCreate(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     token: str
-
-
-class ReportAnswer(BaseModel):
-    """What the reader needs to sign the report at the centre."""
-
-    request_id: OpaqueId
-    claim_id: OpaqueId
-    fence: int
-    version: int
-    status: ReportStatus
-    report_sha256: Sha256
-    severity_score: int
-    report: Report
-
-
-class MessageAnswer(BaseModel):
-    """A question of the reader, or the hospital's answer to it."""
-
-    question: int
-    side: Side
-    text: str
-    written_at: str
 
 
 def routes() -> list[str]:
@@ -154,7 +127,8 @@ async def show_view(request: Request, request_id: RequestId) -> HTMLResponse:
     """Show the viewer with the report form."""
     desk, session = desk_of(request), session_for(request, request_id)
     desk.viewer()
-    return pages.view_page(desk.site, session, desk.findings.finding(session.claim.study_key))
+    finding, prior = desk.findings.finding(session.claim.study_key), desk.book.prior(request_id)
+    return pages.view_page(desk.site, session, finding, prior)
 
 
 @router.get("/vol/{request_id}/{name}")
@@ -166,56 +140,22 @@ async def read_volume(request: Request, request_id: RequestId, name: VolumeName)
     return answer
 
 
-@router.post("/reports/{claim_id}", status_code=201)
-async def create_report(request: Request, claim_id: ClaimId, content: ReportCreate) -> ReportAnswer:
-    """Keep the next version of the report; the centre gets its hash and codes."""
-    desk, session = desk_of(request), session_of(request)
-    rim.refuse_foreign_page(request, desk)
-    _refuse_other_claim(session, claim_id)
-    session.refuse_mere_viewer()
-    finding = desk.findings.finding(session.claim.study_key)
-    release = finding.model_release if finding is not None else None
-    return _answer(desk.reports.submit(session, content, model_release=release), session)
-
-
-@router.get("/reports/{claim_id}")
-async def read_report(request: Request, claim_id: ClaimId) -> ReportAnswer:
-    """Return the reader's own latest version."""
-    desk, session = desk_of(request), session_of(request)
-    _refuse_other_claim(session, claim_id)
-    kept = desk.reports.of_claim(claim_id)
-    if not kept:
+@router.get("/prior/{request_id}/{name}")
+async def read_prior(request: Request, request_id: RequestId, name: VolumeName) -> Response:
+    """Send a volume of the earlier study that the hospital chose to show with this read; without one it looks absent."""
+    desk, session = desk_of(request), session_for(request, request_id)
+    prior = desk.book.prior(session.claim.request_id)
+    if prior is None:
         raise absent()
-    return _answer(kept[0], session)
-
-
-@router.post("/messages/{claim_id}", status_code=201)
-async def create_message(request: Request, claim_id: ClaimId, content: MessageCreate) -> MessageAnswer:
-    """Ask the hospital something; the words go no further. Until it answers, the clock of the read stands still."""
-    desk, session = desk_of(request), session_of(request)
-    rim.refuse_foreign_page(request, desk)
-    _refuse_other_claim(session, claim_id)
-    session.refuse_mere_viewer()
-    return _message(desk.messages.ask(session.claim, content.text))
-
-
-@router.get("/messages/{claim_id}")
-async def read_messages(request: Request, claim_id: ClaimId) -> list[MessageAnswer]:
-    """Return what the reader asked under this claim, and what the hospital answered."""
-    desk, session = desk_of(request), session_of(request)
-    _refuse_other_claim(session, claim_id)
-    return [_message(one) for one in desk.messages.of_claim(claim_id)]
+    answer = await send_volume(desk, prior.study_key, name)
+    desk.reports.note_opened(session_for(request, request_id).claim)
+    return answer
 
 
 @router.get("/viewer/niivue.umd.js")
 async def read_viewer(request: Request) -> FileResponse:
     """Return NiiVue's ready-made bundle."""
     return FileResponse(desk_of(request).viewer(), media_type="text/javascript")
-
-
-def _refuse_other_claim(session: Session, claim_id: OpaqueId) -> None:
-    if session.claim.claim_id != claim_id:
-        raise absent()
 
 
 def _with_cookie(answer: Response, desk: Desk, cookie: str, *, lasts_s: int) -> Response:
@@ -229,24 +169,6 @@ async def _wait_for_claim(desk: Desk, claims: GrantClaims) -> None:
     while not desk.sessions.knows(claims.claim_id) and waited < desk.patience_seconds:
         await asyncio.sleep(_PATIENCE_STEP_SECONDS)
         waited += _PATIENCE_STEP_SECONDS
-
-
-def _answer(kept: Kept, session: Session) -> ReportAnswer:
-    return ReportAnswer(
-        request_id=kept.report.request_id,
-        claim_id=kept.report.claim_id,
-        fence=session.claim.fence,
-        version=kept.report.version,
-        status=kept.status,
-        report_sha256=kept.report_sha256,
-        severity_score=kept.report.severity_score,
-        report=kept.report,
-    )
-
-
-def _message(one: Message) -> MessageAnswer:
-    written_at = one.written_at.strftime("%Y-%m-%dT%H:%M:%SZ")
-    return MessageAnswer(question=one.question, side=one.side, text=one.text, written_at=written_at)
 
 
 def _moment(seconds: int) -> str:

@@ -37,6 +37,11 @@ CREATE TABLE IF NOT EXISTS read_requests (
     withdrawn_s INTEGER,
     acknowledged_s INTEGER
 ) STRICT;
+CREATE TABLE IF NOT EXISTS read_priors (
+    request_id TEXT PRIMARY KEY REFERENCES read_requests,
+    study_key TEXT NOT NULL,
+    days_before INTEGER NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS read_claims (
     claim_id TEXT PRIMARY KEY,
     request_id TEXT NOT NULL REFERENCES read_requests,
@@ -118,6 +123,11 @@ CREATE TABLE IF NOT EXISTS grant_renewals (
     jkt TEXT NOT NULL,
     expires_s INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS read_masks (
+    claim_id TEXT PRIMARY KEY REFERENCES read_claims,
+    sha256 TEXT NOT NULL,
+    sent_s INTEGER NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS reports (
     claim_id TEXT NOT NULL REFERENCES read_claims,
     version INTEGER NOT NULL,
@@ -162,6 +172,14 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Prior:
+    """An earlier study of the same patient that the hospital shows with a read, and by how many days it is earlier."""
+
+    study_key: str
+    days_before: int
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """Whose report is the result of a double read, and whether both readers agreed by themselves."""
 
@@ -193,8 +211,8 @@ class Book:
         """Return the time in whole seconds since 1970."""
         return int(self._clock().timestamp())
 
-    def post(self, post: ReadPost, *, study_key: str) -> None:
-        """Write down a request before it is sent.
+    def post(self, post: ReadPost, *, study_key: str, prior: Prior | None = None) -> None:
+        """Write down a request before it is sent, with the earlier study that its readers may see too.
 
         Raises:
             ConflictError: `already-exists` if a read of this study is under way.
@@ -214,6 +232,10 @@ class Book:
                     self.now_s(),
                 ),
             )
+            if prior is not None:
+                self.connection.execute(
+                    "INSERT INTO read_priors VALUES (?, ?, ?)", (post.request_id, prior.study_key, prior.days_before)
+                )
 
     def unsent(self) -> list[ReadPost]:
         """Return the requests that were written down but, because the node stopped, perhaps not sent."""
@@ -223,7 +245,15 @@ class Book:
     def forget(self, request_id: OpaqueId) -> None:
         """Take back a request that the gate did not let out."""
         with transaction(self.connection):
-            self.connection.execute("DELETE FROM read_requests WHERE request_id = ?", (request_id,))
+            for table in ("read_priors", "read_requests"):
+                self.connection.execute(f"DELETE FROM {table} WHERE request_id = ?", (request_id,))  # noqa: S608 - a name of this module
+
+    def prior(self, request_id: OpaqueId) -> Prior | None:
+        """Return the earlier study that the hospital shows with a read, if it chose one."""
+        row = self.connection.execute(
+            "SELECT study_key, days_before FROM read_priors WHERE request_id = ?", (request_id,)
+        ).fetchone()
+        return Prior(row["study_key"], int(row["days_before"])) if row is not None else None
 
     def requests(self) -> list[Request]:
         """Return every request, the newest first."""

@@ -9,6 +9,7 @@ from typing import Protocol
 from joserfc.jwk import OKPKey
 
 from client.gateway.book import Book
+from client.gateway.masks import Corrections, SegmentMaker
 from client.gateway.messages import Messages
 from client.gateway.reports import Reports
 from client.gateway.sessions import Sessions
@@ -42,6 +43,8 @@ class Desk:
     sessions: Sessions
     reports: Reports
     messages: Messages
+    corrections: Corrections
+    segment: SegmentMaker
     findings: Findings
     audit: Auditor
     viewer: Callable[[], Path]

@@ -20,7 +20,8 @@ def forget_reports(connection: sqlite3.Connection, study_key: str) -> None:
         UnavailableError: `disk-full`.
     """
     with transaction(connection):
-        for table in ("reports", "read_messages"):
+        connection.execute("DELETE FROM read_priors WHERE study_key = ?", (study_key,))
+        for table in ("reports", "read_messages", "read_masks"):
             connection.execute(
                 f"DELETE FROM {table} WHERE claim_id IN (SELECT claim_id FROM read_claims JOIN read_requests USING (request_id)"  # noqa: S608 - names of this module
                 " WHERE study_key = ?)",

@@ -37,6 +37,17 @@ class Kept:
     delivered: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Final:
+    """A signed report and its study. Times are seconds since 1970, UTC."""
+
+    report: Report
+    report_sha256: Sha256
+    study_key: str
+    written_s: int
+    signed_s: int
+
+
 class Reports:
     """Keeps reports and tells the centre their hashes and codes."""
 
@@ -79,7 +90,7 @@ class Reports:
                 "INSERT INTO reports (claim_id, version, body, report_sha256, submitted_s) VALUES (?, ?, ?, ?, ?)",
                 (claim.claim_id, report.version, body, sha256_of(body), self._book.now_s()),
             )
-        self._send_receipt(report, claim.fence)
+        self._send_receipt(report, sha256_of(body), claim.fence)
         return Kept(report, sha256_of(body), ReportStatus.PRELIMINARY, delivered=False)
 
     def of_claim(self, claim_id: OpaqueId) -> list[Kept]:
@@ -123,20 +134,35 @@ class Reports:
         self._deliver()
         return True
 
-    def scores(self, claim_id: OpaqueId) -> SignedScores | None:
-        """Return what the final report of a claim says of the zones; `None` while no report is final."""
+    def final(self, claim_id: OpaqueId) -> Final | None:
+        """Return the final report of a claim; `None` while no report is final."""
         row = self._book.connection.execute(
-            "SELECT body, submitted_s, final_s, study_key FROM reports JOIN read_claims USING (claim_id)"
+            "SELECT body, report_sha256, submitted_s, final_s, study_key FROM reports JOIN read_claims USING (claim_id)"
             " JOIN read_requests USING (request_id) WHERE claim_id = ? AND final_s IS NOT NULL ORDER BY version DESC LIMIT 1",
             (claim_id,),
         ).fetchone()
         if row is None:
             return None
         report = Report.model_validate_json(row["body"])
+        return Final(report, row["report_sha256"], row["study_key"], row["submitted_s"], row["final_s"])
+
+    def scores(self, claim_id: OpaqueId) -> SignedScores | None:
+        """Return what the final report of a claim says of the zones; `None` while none is final, and of a study that cannot be read."""
+        final = self.final(claim_id)
+        if final is None or not final.report.content.interpretable:
+            return None
         return SignedScores(
-            study_key=row["study_key"], reader_id=report.reader_id, points=report.content.zones.points,
-            reported_at=row["submitted_s"] + 1.0, signed_at=row["final_s"],
+            study_key=final.study_key, reader_id=final.report.reader_id, points=final.report.content.zones.points,
+            reported_at=final.written_s + 1.0, signed_at=final.signed_s,
         )  # fmt: skip
+
+    def result(self, claim_id: OpaqueId) -> Final | None:
+        """Return the final report of a claim if it is the result of its request: of a double read, only once that is concluded."""
+        final = self.final(claim_id)
+        if final is None or self._book.request(final.report.request_id).reads_required == 1:
+            return final
+        result = self._book.result(final.report.request_id)
+        return final if result is not None and result.claim_id == claim_id else None
 
     def catch_up(self) -> None:
         """Send what was written down but not sent before the node stopped; the centre takes a second copy in good part."""
@@ -144,11 +170,11 @@ class Reports:
             self._send(post)
             self._book.mark(post.request_id, what="sent")
         rows = self._book.connection.execute(
-            "SELECT body, fence FROM reports JOIN read_claims USING (claim_id) WHERE receipt_s IS NULL AND ended_s IS NULL"
+            "SELECT body, report_sha256, fence FROM reports JOIN read_claims USING (claim_id) WHERE receipt_s IS NULL AND ended_s IS NULL"
             " ORDER BY submitted_s, version"
         ).fetchall()
         for row in rows:
-            self._send_receipt(Report.model_validate_json(row["body"]), row["fence"])
+            self._send_receipt(Report.model_validate_json(row["body"]), row["report_sha256"], row["fence"])
         self._deliver()
 
     def _next_version(self, claim_id: OpaqueId) -> int:
@@ -163,7 +189,7 @@ class Reports:
             )
         return (row["last"] or 0) + 1
 
-    def _send_receipt(self, report: Report, fence: int) -> None:
+    def _send_receipt(self, report: Report, report_sha256: Sha256, fence: int) -> None:
         self._send(
             ReportReceipt(
                 request_id=report.request_id,
@@ -171,7 +197,7 @@ class Reports:
                 fence=fence,
                 version=report.version,
                 status=ReportStatus.AMENDED if self._was_final(report.claim_id) else ReportStatus.PRELIMINARY,
-                report_sha256=sha256_of(report.encode()),
+                report_sha256=report_sha256,
                 coded=report.content.coded,
             )
         )

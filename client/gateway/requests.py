@@ -5,7 +5,7 @@ import math
 import secrets
 
 from client.gate.policy import ReadingPolicy
-from client.gateway.book import Book, Request, Stage
+from client.gateway.book import Book, Prior, Request, Stage
 from client.gateway.reports import WayOut, send
 from client.gateway.volume import extent
 from client.store.records import Finding
@@ -29,8 +29,19 @@ def post_read(  # noqa: PLR0913 - where to write it, the way out, and what is as
     wish: ReadingPolicy,
     priority: Priority,
     subspecialty: Subspecialty | None = None,
+    prior: Prior | None = None,
 ) -> Request:
-    """Ask the network for a read of a measured study; `subspecialty` asks for a reader trained in it.
+    """Ask the network for a read of a measured study.
+
+    Args:
+        book: Where it is written down.
+        gate: Where it asks to leave.
+        store: The studies.
+        study_key: Of the study.
+        wish: Under which law, in which language, by how many readers.
+        priority: How soon.
+        subspecialty: Asks for a reader trained in it.
+        prior: The earlier study of the patient that the readers may see too; the centre does not learn of it.
 
     Raises:
         InvalidInputError: `not-found` if there is no such study, or it is not measured.
@@ -60,7 +71,7 @@ def post_read(  # noqa: PLR0913 - where to write it, the way out, and what is as
         subspecialty=subspecialty,
         uncertainty_percent=_uncertainty(finding),
     )
-    book.post(post, study_key=study_key)
+    book.post(post, study_key=study_key, prior=prior)
     try:
         send(gate, post)
     except FederationError:

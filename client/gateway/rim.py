@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from client.gateway.desk import Desk
+from client.gateway.masks import PACKED_MOST
 from client.gateway.pages import error_page
 from protocol.codes import MEANINGS, Code
 from protocol.errors import FederationError, RefusedError
@@ -20,6 +21,9 @@ from protocol.errors import FederationError, RefusedError
 log = logging.getLogger(__name__)
 
 BODY_MAX = 64 * 1024
+_BODY_OF_MASKS = "/masks/"
+"""Below which a packed mask may come."""
+
 STATUS = {Code.UNAUTHENTICATED: 401, Code.NOT_FOUND: 404}
 """Where HTTP has a closer status than the family's own."""
 
@@ -44,8 +48,10 @@ _AUDITED = {
     "/session": "gateway.session",
     "/view/{request_id}": "gateway.view",
     "/vol/{request_id}/{name}": "gateway.volume",
+    "/prior/{request_id}/{name}": "gateway.prior",
     "/reports/{claim_id}": "gateway.report",
     "/messages/{claim_id}": "gateway.message",
+    "/masks/{claim_id}": "gateway.mask",
 }
 """Routes that touch a study, below which all of DICOMweb is one. Pages and scripts that are the same for everybody are not worth a row."""
 
@@ -53,7 +59,7 @@ _DICOMWEB = "/dicom-web/"
 
 _OPAQUE = re.compile(r"[0-9a-f]{32}")
 _REFUSAL = "acinus.refusal"
-_TOO_LARGE = "The request is too large; a report is far smaller."
+_TOO_LARGE = "The request is too large; a report or a mask is far smaller."
 
 
 def event_of(route: str) -> str | None:
@@ -109,12 +115,13 @@ class _Exchange:
         self._desk, self._headers = desk, headers
         self._scope, self._receive, self._send = scope, receive, send
         self._received = 0
+        self._most = PACKED_MOST if scope["path"].startswith(_BODY_OF_MASKS) else BODY_MAX
         self.started = False
 
     async def run(self, app: ASGIApp) -> None:
         """Let `app` answer, unless the body is said to be too large."""
         length = Headers(scope=self._scope).get("content-length", "0")
-        if length.isdecimal() and int(length) <= BODY_MAX:
+        if length.isdecimal() and int(length) <= self._most:
             await app(self._scope, self._read, self._answer)
         else:
             await self.reply(_answer(Request(self._scope), Code.BAD_REQUEST.value, 413, _TOO_LARGE))
@@ -126,7 +133,7 @@ class _Exchange:
     async def _read(self) -> Message:
         message = await self._receive()
         self._received += len(message.get("body", b""))
-        if self._received > BODY_MAX:
+        if self._received > self._most:
             raise HTTPException(413)
         return message
 

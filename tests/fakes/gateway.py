@@ -22,6 +22,7 @@ from client.gateway.book import SCHEMA, Book
 from client.gateway.desk import Desk
 from client.gateway.grant import token_hash
 from client.gateway.keys import ReaderKeys
+from client.gateway.masks import Corrections
 from client.gateway.messages import Messages
 from client.gateway.reports import Reports
 from client.gateway.sessions import Sessions
@@ -146,7 +147,8 @@ class GatewayUnderTest:
         self.messages = Messages(self.book, self.gate)
         self.desk = Desk(
             site=SITE, origin=origin, grant_key=self.centre.key, book=self.book, sessions=self.sessions, reports=self.reports,
-            messages=self.messages, findings=OneStudy(self.studies), audit=lambda *row: self.audit.append(row), viewer=lambda: find_bundle(home),
+            messages=self.messages, findings=OneStudy(self.studies), corrections=Corrections(self.book, OneStudy(self.studies).folder),
+            segment=lambda _study, labels, author: author.encode() + labels.tobytes(), audit=lambda *row: self.audit.append(row), viewer=lambda: find_bundle(home),
             patience_seconds=patience_seconds,
         )  # fmt: skip
         self.app: FastAPI = create_app(self.desk)

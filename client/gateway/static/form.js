@@ -22,6 +22,12 @@ function checkCorads() {
   form.elements.corads.setCustomValidity(proven ? "CO-RADS 6 needs a positive PCR." : "");
 }
 
+/** A study that cannot be interpreted has no class: CO-RADS 0 says so. */
+function checkQuality() {
+  const unreadable = form.elements.quality.value === "0" && form.elements.corads.value !== "0";
+  if (unreadable) form.elements.corads.setCustomValidity("A study that cannot be interpreted is CO-RADS 0.");
+}
+
 function showEdited() {
   const differs = form.elements.agrees.value === "no";
   document.getElementById("edited").hidden = !differs;
@@ -42,9 +48,18 @@ function review() {
   };
 }
 
+/** What may be left unsaid: an empty choice is not sent. */
+function chosen() {
+  const names = ["bsti", "distribution", "laterality", "effusion", "comparison", "alternative", "incidental"];
+  return Object.fromEntries(names.map((name) => [name, form.elements[name].value]).filter(([, value]) => value !== ""));
+}
+
 function report() {
   const { right, left } = zones();
   return {
+    ...chosen(),
+    quality: Number(form.elements.quality.value),
+    signs: [...form.querySelectorAll("[name=signs]:checked")].map((box) => box.value),
     rsna_class: form.elements.rsna_class.value,
     corads: Number(form.elements.corads.value),
     pcr: form.elements.pcr.value,
@@ -97,6 +112,7 @@ async function send(event) {
 form.addEventListener("input", () => {
   showTotal();
   checkCorads();
+  checkQuality();
   showEdited();
 });
 form.addEventListener("submit", send);

@@ -1,8 +1,9 @@
 // One canvas with a study on it: radiological convention, layouts, windows, overlay; a finer copy takes the place of a coarse one.
 
+import { withFewPrograms } from "./programs.js";
+import { refreshSlowly } from "./slowly.js";
 import { ctImage, maskImage, unpacked } from "./volumes.js";
 
-const OVERLAY = 1;
 const { AXIAL, CORONAL, SAGITTAL } = niivue.SLICE_TYPE;
 const LAYOUTS = {
   // where each plane stands: left, top, width, height as shares of the canvas
@@ -13,29 +14,14 @@ const LAYOUTS = {
 };
 const ACROSS = { axial: 2, coronal: 1, sagittal: 0, multiplanar: 2 }; // along which voxel axis one scrolls
 
-/** NiiVue prepares three-dimensional rendering with each volume, by two passes over all voxels. We show planes only: let them be empty. */
-function skipGradients(viewer) {
-  const { gl } = viewer;
-  for (const shader of [viewer.blurShader, viewer.sobelFirstOrderShader]) {
-    const use = shader.use.bind(shader);
-    shader.use = (context) => {
-      use(context);
-      gl.enable(gl.RASTERIZER_DISCARD);
-    };
-  }
-  const useRender = viewer.renderShader.use.bind(viewer.renderShader);
-  viewer.renderShader.use = (context) => {
-    gl.disable(gl.RASTERIZER_DISCARD);
-    useRender(context);
-  };
-}
-
 export class Stage {
   constructor(canvas) {
     this.canvas = canvas;
     this.layout = "multiplanar";
     this.window = [-1350, 150];
     this.opacity = 0.45;
+    this.overlayHidden = false;
+    this.busy = false;
     this.onPlace = () => {};
     this.viewer = new niivue.Niivue({
       isRadiologicalConvention: true,
@@ -58,8 +44,9 @@ export class Stage {
   }
 
   async attach() {
-    await this.viewer.attachToCanvas(this.canvas);
-    skipGradients(this.viewer);
+    const antialias = navigator.hardwareConcurrency > 6; // as NiiVue decides
+    const gl = this.canvas.getContext("webgl2", { alpha: true, antialias }); // the one that NiiVue then gets
+    await withFewPrograms(gl, () => this.viewer.attachToCanvas(this.canvas));
     this.viewer.onLocationChange = ({ vox, values }) => this.onPlace(vox, values);
   }
 
@@ -70,44 +57,67 @@ export class Stage {
       unpacked(`${folder}/ct${suffix}.nii.gz`, onShare),
       unpacked(`${folder}/mask${suffix}.nii.gz`),
     ]);
-    this.show(await ctImage(ct, this.window), await maskImage(mask, this.opacity));
+    const images = [await ctImage(ct, this.window), await maskImage(mask)];
+    if (this.viewer.volumes.length) await this.replace(...images);
+    else this.begin(...images);
+    this.viewer.moveCrosshairInVox(0, 0, 0); // draws, and says where we are
     return mask;
   }
 
-  show(ct, mask) {
+  begin(ct, mask) {
+    this.hold(ct, mask);
+    this.viewer.overlayAlphaShader = this.opacity;
+    this.viewer.updateGLVolume();
+    this.setLayout(this.layout);
+  }
+
+  async replace(ct, mask) {
     const { viewer } = this;
-    const first = viewer.volumes.length === 0;
-    const place = first ? null : viewer.frac2mm(viewer.scene.crosshairPos);
-    const zoom = [...viewer.scene.pan2Dxyzmm];
-    ct.cal_min = this.window[0];
-    ct.cal_max = this.window[1];
-    mask.opacity = this.opacity;
+    const place = this.place;
+    [ct.cal_min, ct.cal_max] = this.window;
+    this.hold(ct, mask);
+    viewer.scene.crosshairPos = viewer.mm2frac(place);
+    this.busy = true;
+    await refreshSlowly(viewer, ct, 0);
+    await refreshSlowly(viewer, mask, 1);
+    this.busy = false;
+    if (ct.cal_min !== this.window[0] || ct.cal_max !== this.window[1]) this.setWindow(this.window); // chosen meanwhile
+  }
+
+  hold(ct, mask) {
+    const { viewer } = this;
     viewer.volumes = [ct, mask];
     viewer.back = ct;
     viewer.overlays = [mask];
-    viewer.updateGLVolume();
-    if (first) this.setLayout(this.layout);
-    else viewer.scene.crosshairPos = viewer.mm2frac(place.slice(0, 3));
-    viewer.scene.pan2Dxyzmm = zoom;
-    viewer.moveCrosshairInVox(0, 0, 0); // draws, and says where we are
   }
 
   setLayout(name) {
     this.layout = name;
+    if (this.viewer.volumes.length === 0) return; // it takes effect with the first volume
     this.viewer.setCustomLayout(LAYOUTS[name].map(([sliceType, ...position]) => ({ sliceType, position })));
   }
 
   setWindow(bounds) {
     this.window = bounds;
     const [ct] = this.viewer.volumes;
-    if (!ct) return;
+    if (!ct || this.busy) return; // it takes effect with the volume that is on its way
     [ct.cal_min, ct.cal_max] = bounds;
-    this.viewer.updateGLVolume();
+    this.viewer.refreshLayers(ct, 0); // the overlay does not change with the window
+    this.viewer.drawScene();
   }
 
   setOpacity(opacity) {
     this.opacity = opacity;
-    if (this.viewer.volumes.length > OVERLAY) this.viewer.setOpacity(OVERLAY, opacity);
+    this.viewer.overlayAlphaShader = this.overlayHidden ? 0 : opacity; // of the drawing, not of the volume: it costs nothing
+    if (this.viewer.volumes.length === 0) return;
+    if (this.overlayHidden) this.viewer.setDrawOpacity(opacity); // the drawing stands in its place
+    else this.viewer.drawScene();
+  }
+
+  /** Let a drawing stand in place of the machine's mask. */
+  hideOverlay(hidden) {
+    this.overlayHidden = hidden;
+    this.setOpacity(this.opacity);
   }
 
   setTool(name) {
@@ -130,6 +140,19 @@ export class Stage {
     const move = [0, 0, 0];
     move[ACROSS[this.layout]] = slices;
     this.viewer.moveCrosshairInVox(...move);
+  }
+
+  /** Where the cross-hairs are, in millimetres: right, anterior, superior. */
+  get place() {
+    const { viewer } = this;
+    return viewer.volumes.length ? [...viewer.frac2mm(viewer.scene.crosshairPos)].slice(0, 3) : null;
+  }
+
+  moveMillimetres(by) {
+    const { viewer } = this;
+    const to = this.place.map((mm, axis) => mm + by[axis]);
+    viewer.scene.crosshairPos = viewer.mm2frac(to).map((share) => Math.min(1, Math.max(0, share)));
+    viewer.moveCrosshairInVox(0, 0, 0);
   }
 
   get slices() {

@@ -1,10 +1,17 @@
 // The viewer page: a coarse study first, the full one behind it; tools by pointer and by keyboard.
 
+import { Brush } from "./brush.js";
+import { correctWith } from "./correct.js";
+import { Prior } from "./prior.js";
+import { nextFrame } from "./slowly.js";
 import { Stage } from "./stage.js";
 
 const desk = document.getElementById("desk");
 export const stage = new Stage(document.getElementById("canvas"));
 const volumes = `/vol/${desk.dataset.request}`;
+const pane = document.getElementById("prior");
+export const prior = pane ? new Prior(stage, pane, `/prior/${desk.dataset.request}`) : null;
+export const brush = document.getElementById("correct") ? new Brush(stage, desk.dataset.claim) : null;
 const FAR = 1e6; // slices: to the end of every stack
 
 const KEYS = {
@@ -18,6 +25,9 @@ const KEYS = {
   o: () => document.getElementById("overlay").click(),
   d: () => document.getElementById("measure").click(),
   c: () => stage.clearMeasurements(),
+  x: () => document.getElementById("correct")?.click(),
+  u: () => brush?.begun && brush.undo(),
+  p: () => document.getElementById("beside")?.click(),
   "+": () => changeOpacity(10),
   "-": () => changeOpacity(-10),
   "?": () => document.getElementById("keys").togglePopover(),
@@ -34,10 +44,15 @@ function opacityNow() {
   return shown ? Number(document.getElementById("opacity").value) / 100 : 0;
 }
 
+function showOpacity() {
+  stage.setOpacity(opacityNow());
+  prior?.follow("opacity");
+}
+
 function changeOpacity(percent) {
   const range = document.getElementById("opacity");
   range.value = Number(range.value) + percent;
-  stage.setOpacity(opacityNow());
+  showOpacity();
 }
 
 function press(attribute, value) {
@@ -48,12 +63,19 @@ function press(attribute, value) {
 
 function setLayout(name) {
   stage.setLayout(name);
+  prior?.follow("layout");
   press("layout", name);
 }
 
 function setWindow(bounds) {
   stage.setWindow(bounds.split(",").map(Number));
+  prior?.follow("window");
   press("window", bounds);
+}
+
+function togglePrior(event) {
+  prior.toggle();
+  event.currentTarget.setAttribute("aria-pressed", String(prior.shown));
 }
 
 function toggleMeasure(event) {
@@ -68,13 +90,18 @@ function onKey(event) {
   const typing = event.target.closest("input:not([type=checkbox]):not([type=radio]), textarea, select");
   if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
   const wish = event.type === "keydown" ? KEYS[event.key] : undefined;
-  if (event.target === stage.canvas || wish) event.stopPropagation();
+  if (event.target.tagName === "CANVAS" || wish) event.stopPropagation();
   if (!wish || stage.slices === 0) return;
   event.preventDefault();
   wish();
 }
 
+let last = null;
+
 function showPlace(vox, values) {
+  const now = stage.place;
+  if (last) prior?.move(now.map((mm, axis) => mm - last[axis]));
+  last = now;
   const fine = desk.dataset.state === "shown" ? "" : " · preview";
   document.getElementById("place").textContent =
     `slice ${vox[2] + 1} of ${stage.viewer.volumes[0].dims[3]} · ${Math.round(values[0].value)} HU${fine}`;
@@ -87,10 +114,12 @@ function listen() {
   for (const button of document.querySelectorAll("[data-window]")) {
     button.addEventListener("click", () => setWindow(button.dataset.window));
   }
-  document.getElementById("overlay").addEventListener("change", () => stage.setOpacity(opacityNow()));
-  document.getElementById("opacity").addEventListener("input", () => stage.setOpacity(opacityNow()));
+  document.getElementById("overlay").addEventListener("change", showOpacity);
+  document.getElementById("opacity").addEventListener("input", showOpacity);
   document.getElementById("measure").addEventListener("click", toggleMeasure);
   document.getElementById("clear").addEventListener("click", () => stage.clearMeasurements());
+  document.getElementById("beside")?.addEventListener("click", togglePrior);
+  document.getElementById("linked")?.addEventListener("change", (event) => { prior.linked = event.target.checked; });
   for (const kind of ["keydown", "keyup"]) document.addEventListener(kind, onKey, true);
 }
 
@@ -99,11 +128,6 @@ const progress = document.getElementById("progress");
 
 function showShare(share) {
   progress.value = 100 * share;
-}
-
-/** Let the browser draw what stands before something that takes a while. */
-function nextFrame() {
-  return new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
 }
 
 try {
@@ -116,10 +140,14 @@ try {
   document.getElementById("loading-text").textContent = "A preview. The full study is on its way …";
   desk.dataset.state = "preview";
   await nextFrame();
-  await stage.load(volumes, { coarse: false, onShare: showShare });
+  const mask = await stage.load(volumes, { coarse: false, onShare: showShare });
   performance.mark("full");
   loading.hidden = true;
   desk.dataset.state = "shown";
+  if (brush) {
+    brush.own = mask;
+    correctWith(brush);
+  }
   stage.step(0); // the place says no longer that this is a preview
 } catch (error) {
   document.getElementById("loading-text").textContent = `The study cannot be shown whole: ${error.message ?? "the viewer failed"}`;

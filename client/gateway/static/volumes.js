@@ -69,8 +69,8 @@ export function ctImage(buffer, [low, high]) {
 }
 
 /** Return an image of labels, laid over the other. */
-export async function maskImage(buffer, opacity) {
-  const image = await niivue.NVImage.loadFromUrl({ url: buffer, name: "mask.nii", opacity, cal_min: 0, cal_max: 2 });
+export async function maskImage(buffer) {
+  const image = await niivue.NVImage.loadFromUrl({ url: buffer, name: "mask.nii", cal_min: 0, cal_max: 2 });
   image.setColormapLabel(LABELS);
   return image;
 }

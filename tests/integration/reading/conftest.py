@@ -25,6 +25,7 @@ from client.gateway.book import SCHEMA, Book
 from client.gateway.desk import Desk
 from client.gateway.grant import pinned_key
 from client.gateway.keys import ReaderKeys
+from client.gateway.masks import Corrections
 from client.gateway.messages import Messages
 from client.gateway.notices import receivers
 from client.gateway.reports import Reports
@@ -73,7 +74,8 @@ class Node:
         self.reports = Reports(self.book, self.gate)
         self.desk = Desk(
             site=SITE, origin=origin, grant_key=pinned_key(grant_key), book=self.book, sessions=self.sessions,
-            reports=self.reports, messages=Messages(self.book, self.gate), findings=OneStudy(home / "store" / "studies"), audit=self.gate.audit.append,
+            reports=self.reports, messages=Messages(self.book, self.gate), findings=OneStudy(home / "store" / "studies"),
+            corrections=Corrections(self.book, OneStudy(home / "store" / "studies").folder), segment=lambda _study, labels, author: author.encode() + labels.tobytes(), audit=self.gate.audit.append,
             viewer=partial(find_bundle, home),
         )  # fmt: skip
 

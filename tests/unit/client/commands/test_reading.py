@@ -227,3 +227,26 @@ def test_the_books_are_those_of_the_gateway(home: Path) -> None:
     book = Book(connection, lambda: pytest.fail("no clock is needed to look"))
     assert book.requests() == []
     assert ReaderKeys(connection, lambda: pytest.fail("no clock is needed to look")).find(JKT) is not None
+
+
+def test_an_earlier_study_is_shown_only_if_it_is_one_of_the_same_patient(home: Path) -> None:
+    for wanted in ("latest", "7" * 32):
+        refused = read(home, "post", STUDY, "--prior", wanted)
+        assert (refused["exit"], refused["code"]) == (2, "not-found")
+    assert read(home, "list")["requests"] == []
+
+
+def test_final_reports_are_copied_out(home: Path, tmp_path: Path) -> None:
+    request_id = read(home, "post", STUDY)["request_id"]
+    gateway = GatewayUnderTest.__new__(GatewayUnderTest)
+    gateway.stand_on(home)
+    gateway.book.claim_made(ClaimMade(request_id=request_id, claim_id=CLAIM, reader_id=READER, fence=1))
+    gateway.keys.approve(gateway.reader.jkt, name="Dr Elsewhere")
+    gateway.enter(gateway.grant(request_id=request_id))
+    gateway.ask("GET", f"/vol/{request_id}/ct.nii.gz")
+    sha256 = gateway.ask("POST", f"/reports/{CLAIM}", json=REPORT).json()["report_sha256"]
+    gateway.reports.sign(ReportSigned(request_id=request_id, claim_id=CLAIM, fence=1, report_sha256=sha256))
+    (home / "store" / "studies" / STUDY / f"reader-{CLAIM}.oru.hl7").write_text("MSH|", encoding="utf-8")
+    out = tmp_path / "reports"
+    assert read(home, "report", request_id, "--out", str(out))["files"] == [f"reader-{CLAIM}.oru.hl7"]
+    assert (out / f"reader-{CLAIM}.oru.hl7").read_text(encoding="utf-8") == "MSH|"
