@@ -16,6 +16,7 @@ from registry_api.commands.output import home_of, opened
 from registry_api.commands.people import keys, people
 from registry_api.commands.readers import agreements, readers
 from registry_api.commands.units import units
+from registry_api.commands.webhooks import webhooks
 
 app = typer.Typer(
     help="The registry: hospitals, case records, protected counts, reads.",
@@ -31,6 +32,7 @@ for name, group in {
     "keys": keys,
     "readers": readers,
     "agreements": agreements,
+    "webhooks": webhooks,
     "release": release,
 }.items():
     app.add_typer(group, name=name)

@@ -3,7 +3,20 @@
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
-from registry_api.api import alerts, counts, enrolment, exports, models, problems, quality, readers, reads, reviews
+from registry_api.api import (
+    alerts,
+    counts,
+    enrolment,
+    events,
+    exports,
+    facade,
+    models,
+    problems,
+    quality,
+    readers,
+    reads,
+    reviews,
+)
 from registry_api.api.quick import Quick
 from registry_api.api.rim import Rim
 from registry_api.pages import alerts as alerts_page
@@ -35,6 +48,8 @@ def create_app(runtime: Runtime) -> FastAPI:
         reviews,  # before the reads: no request is called `statistics`
         reads,
         readers,
+        events,
+        facade,
         entrance,
         counts_page,
         alerts_page,

@@ -2,6 +2,7 @@
 
 import base64
 import ssl
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -55,6 +56,8 @@ class Runtime:
     relay: Relay | None = None
     attempts: Attempts = field(default_factory=Attempts)
     archive: Archive = field(default_factory=Archive)
+    followers: Counter[str] = field(default_factory=Counter)
+    """How many streams of events each person has open in this process."""
     kept: Kept = field(default_factory=Kept)
 
 

@@ -171,9 +171,10 @@ class ModelsSettings(Section):
 
 
 class ReadingSettings(Section):
-    """Of how many results in a hundred, drawn at random, a peer review is asked for."""
+    """Of how many results in a hundred a peer review is asked for, and whose certificates the programs behind webhooks have."""
 
     peer_review_percent: Annotated[int, Field(ge=0, le=100)] = 5
+    webhook_authority: Path | None = None
 
 
 class WitnessSettings(Section):

@@ -24,12 +24,12 @@ def open_amendment(session: Session, claim_id: OpaqueId, reader_id: OpaqueId, *,
     """
     slot, request = own_slot(session, claim_id, reader_id)
     fenced(slot, fence)
-    state = advance(State(slot.state), Event.REOPENED)
+    advance(State(slot.state), Event.REOPENED)
     reader = profile(session, reader_id)
     if request.site not in reader.agreements or not licensed(reader, request.jurisdiction, now):
         raise RefusedError(Code.FORBIDDEN, "Your licence there or your agreement with the hospital is no longer valid.")
     if not amending(slot, now):
-        record(session, slot.request_id, slot.number, event=Event.REOPENED, state=state, now=now)
+        record(session, slot, Event.REOPENED, now=now)
     slot.amend_until = now + AMEND_WITHIN
     session.add(slot)
     tell(session, request.site, AmendmentOpened(request_id=slot.request_id, claim_id=claim_id, fence=fence))

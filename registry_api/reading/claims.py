@@ -77,7 +77,8 @@ def claim_for(
     session.add(
         ClaimRow(claim_id=claim_id, request_id=request_id, number=taken, reader_id=reader_id, fence=fence, made_at=now)
     )
-    record(session, request_id, taken, event=Event.CLAIMED, state=State.CLAIMED, now=now)
+    slot = session.get_one(SlotRow, (request_id, taken), populate_existing=True)
+    record(session, slot, Event.CLAIMED, now=now)
     tell(
         session,
         request.site,

@@ -68,8 +68,8 @@ def _escalate_one(session: Session, slot: SlotRow, request: ReadRequestRow, now:
 
 def _say(session: Session, slot: SlotRow, request: ReadRequestRow, event: Event, now: datetime) -> None:
     """Log an event that changes neither state nor lease, and tell the hospital where it should know."""
-    state = advance(State(slot.state), event)
+    advance(State(slot.state), event)
     session.add(slot)
-    record(session, slot.request_id, slot.number, event=event, state=state, now=now)
+    record(session, slot, event, now=now)
     if event in ALARMS:
         tell(session, request.site, ReadAlarm(request_id=request.request_id, reason=ALARMS[event]))

@@ -12,7 +12,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 from protocol.case import AgeBand, Sex
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
-from protocol.reading import Priority
+from protocol.reading import Priority, ReportStatus
 from protocol.shape import OpaqueId, SiteId
 from registry_api.reading.adjudication import conclude, disagreement, signed_receipt
 from registry_api.reading.comparison import Difference
@@ -58,6 +58,8 @@ class ResultView(View):
     """The coded part of a report and its hash."""
 
     version: int
+    status: ReportStatus
+    """As the hospital sent it; a signature makes `preliminary` final."""
     report_sha256: str
     rsna_class: str
     corads: int

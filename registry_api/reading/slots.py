@@ -95,7 +95,7 @@ def open_slot(session: Session, request: ReadRequestRow, purpose: Purpose, *, no
     _wait_for(request, slot)
     session.add(slot)
     session.flush()
-    record(session, slot.request_id, slot.number, event=Event.POSTED, state=State.OPEN, now=now)
+    record(session, slot, Event.POSTED, now=now)
     return slot
 
 
@@ -130,7 +130,7 @@ def move(session: Session, slot: SlotRow, event: Event, *, priority: str, now: d
     Raises:
         ConflictError: `illegal-transition` if the table does not allow the step.
     """
-    before = State(slot.state)
+    before, claim_id = State(slot.state), slot.claim_id
     state = advance(before, event)
     if State.NEEDS_INFO in {before, state}:
         _pause_or_go_on(session, slot, state, now)
@@ -140,7 +140,7 @@ def move(session: Session, slot: SlotRow, event: Event, *, priority: str, now: d
     if state in {State.OPEN, State.WITHDRAWN}:
         slot.claim_id = slot.reader_id = None
     session.add(slot)
-    record(session, slot.request_id, slot.number, event=event, state=state, now=now)
+    record(session, slot, event, now=now, claim_id=claim_id)
     return state
 
 
@@ -193,9 +193,18 @@ def _wait_for(request: ReadRequestRow, slot: SlotRow) -> None:
         request.due_at, request.expires_at = max(request.due_at, slot.due_at), max(request.expires_at, slot.expires_at)
 
 
-def record(session: Session, request_id: OpaqueId, number: int, *, event: Event, state: State, now: datetime) -> None:
-    """Write one line into the log of events."""
-    session.add(ReadEventRow(request_id=request_id, number=number, event=event.value, state=state.value, at=now))
+def record(session: Session, slot: SlotRow, event: Event, *, now: datetime, claim_id: OpaqueId | None = None) -> None:
+    """Write one line into the log of events: the state that the slot is in now, and its claim, or the one that has just ended."""
+    session.add(
+        ReadEventRow(
+            request_id=slot.request_id,
+            number=slot.number,
+            event=event.value,
+            state=slot.state,
+            claim_id=claim_id or slot.claim_id,
+            at=now,
+        )
+    )
 
 
 def end_claim(session: Session, request: ReadRequestRow, slot: SlotRow, event: Event, *, now: datetime) -> None:

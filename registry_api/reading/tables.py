@@ -257,4 +257,36 @@ class ReadEventRow(SQLModel, table=True):
     number: int
     event: str
     state: str
+    claim_id: str | None = None
+    """Under which claim it happened; None while nobody held the slot."""
     at: datetime = Field(sa_type=UtcDateTime)
+
+
+class WebhookRow(SQLModel, table=True):
+    """Where the events that a person may see are posted. `cursor` is the last event that was looked at for it."""
+
+    __tablename__ = "webhooks"
+
+    id: str = Field(primary_key=True)
+    person_id: str = Field(foreign_key="people.id", index=True)
+    url: str
+    cursor: int
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class WebhookDeliveryRow(SQLModel, table=True):
+    """One event for one webhook: delivered, dead, or to be tried at `next_at`."""
+
+    __tablename__ = "webhook_deliveries"
+
+    id: int | None = Field(default=None, primary_key=True)
+    webhook_id: str = Field(foreign_key="webhooks.id", index=True)
+    event_id: int = Field(foreign_key="read_events.id")
+    body: bytes
+    attempts: int = 0
+    outcome: str | None = None
+    """What the last attempt met: a status, or `unreachable`."""
+    next_at: datetime | None = Field(default=None, sa_type=UtcDateTime, index=True)
+    delivered_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    dead_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

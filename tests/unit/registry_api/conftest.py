@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from protocol.case import CaseRecord
 from protocol.enrolment import EnrolRequest
+from registry_api.api import events
 from registry_api.cases.service import accept_case
 from registry_api.enrolment.invites import create_invite
 from registry_api.enrolment.sites import enrol
@@ -150,6 +151,14 @@ def published(tmp_path_factory: pytest.TempPathFactory, centre_files: Path) -> "
     with AsgiClient(create_app(built.runtime), base_url=ORIGIN) as opened:
         yield built, opened
     built.runtime.database.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _short_streams() -> Iterator[None]:
+    """Streams of events end where they would wait, so that whoever asks for every route gets every answer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(events, "STREAM_SECONDS", 0.0)
+        yield
 
 
 @pytest.fixture

@@ -301,3 +301,16 @@ def test_a_reader_joins_a_group_and_leaves_it(registry: Registry, home: Path, at
         row = session.get_one(ReaderRow, reader)
     assert (row.reading_group, row.leads) == (None, False)
     assert attempt(home, "readers", "group", "0" * 32, "Night readers").returncode == 2
+
+
+def test_webhooks_are_made_listed_and_removed(registry: Registry, home: Path, attempt) -> None:
+    person = registry.add(Role.COORDINATOR).person_id
+    made = run_json(home, "webhooks", "add", "https://ris.example/acinus", "--person", person)
+    assert made["secret"].startswith("whsec_")
+    assert run_json(home, "webhooks", "secret", made["id"])["secret"] == made["secret"]
+    (shown,) = run_json(home, "webhooks", "list")
+    assert (shown["url"], shown["person"], shown["dead"]) == ("https://ris.example/acinus", person, [])
+    assert run_json(home, "webhooks", "redeliver", made["id"])["deliveries"] == 0
+    assert "Removed" in run(home, "webhooks", "remove", made["id"])
+    assert run_json(home, "webhooks", "list") == []
+    assert attempt(home, "webhooks", "add", "http://ris.example/", "--person", person).returncode == 2

@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from joserfc import jws
 
 from protocol.reading import ReadPost
-from registry_api.api import reads, reviews
+from registry_api.api import events, facade, reads, reviews
 from registry_api.main import create_app
 from registry_api.pages import worklist
 from registry_api.people.roles import Role
@@ -30,6 +30,7 @@ from tests.unit.registry_api.reading.story import ACCEPT, HASH, acknowledged, de
 READERS = frozenset({Role.READER})
 COORDINATORS = frozenset({Role.COORDINATOR})
 BOTH = frozenset({Role.READER, Role.COORDINATOR})
+SEEING = frozenset({Role.READER, Role.HOSPITAL, Role.COORDINATOR})
 ALLOWED: dict[tuple[str, str], frozenset[Role]] = {
     ("GET", "/v1/reads"): BOTH,
     ("GET", "/v1/reads/next"): READERS,
@@ -44,7 +45,13 @@ ALLOWED: dict[tuple[str, str], frozenset[Role]] = {
     ("POST", "/v1/claims/{claim_id}:amend"): READERS,
     ("DELETE", "/v1/grants/{jti}"): BOTH,
     ("POST", "/v1/peer-reviews"): READERS,
-    ("GET", "/v1/reads/statistics"): frozenset({Role.READER, Role.HOSPITAL, Role.COORDINATOR}),
+    ("GET", "/v1/fhir/metadata"): SEEING,
+    ("GET", "/v1/fhir/{kind}"): SEEING,
+    ("GET", "/v1/fhir/{kind}/{resource_id}"): SEEING,
+    ("GET", "/v1/dicom-web/workitems"): SEEING,
+    ("GET", "/v1/dicom-web/workitems/{uid}"): SEEING,
+    ("GET", "/v1/events"): SEEING,
+    ("GET", "/v1/reads/statistics"): SEEING,
     ("GET", "/worklist"): BOTH,
     ("POST", "/worklist/claim"): READERS,
     ("POST", "/worklist/release"): READERS,
@@ -124,7 +131,7 @@ class Hold:
 
 
 def test_every_route_is_declared() -> None:
-    found = [route for router in (reads.router, reviews.router, worklist.router) for route in router.routes]
+    found = [route for part in (reads, reviews, events, facade, worklist) for route in part.router.routes]
     assert {(method, r.path) for r in found if isinstance(r, APIRoute) for method in r.methods} == set(ALLOWED)
 
 
@@ -167,11 +174,13 @@ def test_every_role_gets_what_is_declared(
     headers = {} if role == "nobody" else {"Authorization": f"Bearer {SERVICE_TOKEN}"}
     if role not in {"nobody", Role.SERVICE}:
         headers = bearer(Role(role))
-    path = re.sub(r"\{\w+\}", ID, path.replace("{number}", "1"))
+    path = path.replace("{number}", "1").replace("{kind}", "Task").replace("{uid}", "2.25.1")
+    path = re.sub(r"\{\w+\}", ID, path)
     body = BODIES.get(re.sub(r".*[/:]", "", path), {})
     content = {"data": FORM} if path.startswith("/worklist") else {"json": body}
     extra = {} if method in {"GET", "DELETE"} else content
-    answer = client.request(method, path, headers=headers | {"If-Match": '"1"'}, **extra)
+    query = {"params": {"follow": "false"}} if path == "/v1/events" else {}
+    answer = client.request(method, path, headers=headers | {"If-Match": '"1"'}, **extra, **query)
     if role == "nobody":
         assert answer.status_code in {401, 303}
     elif role in ALLOWED[cell]:
