@@ -265,9 +265,10 @@ def open_ledger(settings: NodeSettings) -> "BudgetLedger":
 
 def open_shelf(settings: NodeSettings) -> "ReleaseShelf":
     """Return the model releases on this node."""
-    from client.infer.releases import ReleaseShelf, pinned_release_key
+    from client.gate.lists import ReleaseList
+    from client.infer.releases import ReleaseShelf
 
-    return ReleaseShelf(settings.models, pinned_release_key(settings.trust))
+    return ReleaseShelf(settings.models, ReleaseList(settings.trust).holds)
 
 
 def open_trainer(settings: NodeSettings, gate_: Gate) -> "SiteTrainer":

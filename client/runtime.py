@@ -211,6 +211,7 @@ def _run_link(settings: NodeSettings, stop: threading.Event) -> None:
 async def _link(settings: NodeSettings, stop: threading.Event, woken: threading.Event) -> None:
     from client.gate.forward import forward
     from client.gate.link import LinkClient
+    from client.gate.listing import keep_listed
     from client.gate.renew import Renewer
 
     centre = load_centre(settings.trust)
@@ -224,6 +225,7 @@ async def _link(settings: NodeSettings, stop: threading.Event, woken: threading.
         group.create_task(_ended_with(stop, ended))
         group.create_task(client.run(centre.link_address, lambda: load_identity(settings.trust, settings.keys), ended))
         group.create_task(renewer.run(ended))
+        group.create_task(keep_listed(settings.trust, settings.keys, ended))
         group.create_task(
             forward(
                 settings.flower.forward_port,
@@ -270,11 +272,13 @@ def _release_receiver(settings: NodeSettings) -> Callable[[ReleaseAnnounced], No
 
     def take(notice: ReleaseAnnounced) -> None:
         from client.gate.fetch import fetch_weights
+        from client.gate.listing import fetch_lists
 
         manifest = notice.signed.manifest
         if shelf.current() == manifest.name:
             return
         identity = load_identity(settings.trust, settings.keys)
+        fetch_lists(settings.trust, centre.link_address, identity)
         weights = fetch_weights(
             centre.link_address, identity, sha256=manifest.weights_sha256, size=manifest.weights_bytes
         )

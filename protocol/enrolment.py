@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints, ValidationError
 from protocol.codes import Code
 from protocol.errors import RefusedError
 from protocol.reading import Origin
+from protocol.release import METADATA_CHARACTERS_MAX
 from protocol.shape import RegionCode, Sha256, Shape, SiteId, canonical_json
 
 Pem = Annotated[str, StringConstraints(pattern=r"^-----BEGIN [A-Z ]+-----[A-Za-z0-9+/=\s-]+$", max_length=20_000)]
@@ -75,7 +76,8 @@ class EnrolReply(Shape):
     region: RegionCode
     certificate_pem: Pem
     ca_pem: Pem
-    release_key: RawKey
+    release_root: Annotated[str, StringConstraints(max_length=METADATA_CHARACTERS_MAX)]
+    """Who may say which releases count: the newest root of The Update Framework's lists."""
     grant_key: RawKey
     link_address: Address
     fleet_address: Address

@@ -13,6 +13,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from pydantic import ValidationError
+from tuf.api.metadata import Metadata, Root
+from tuf.api.serialization import DeserializationError
 
 from identity.provider import Provider
 from protocol.codes import Code
@@ -45,7 +47,8 @@ class Runtime:
     authority: Authority
     grant_key: ed25519.Ed25519PrivateKey
     counts_key: ed25519.Ed25519PrivateKey
-    release_public: ed25519.Ed25519PublicKey
+    release_root: bytes
+    """The first root of the lists of releases (The Update Framework)."""
     service_token_sha256: str
     shelf: Shelf
     witness: Witness | None
@@ -83,7 +86,7 @@ def build_runtime(home: Path, *, clock: Clock = utc_now) -> Runtime:
         authority=load_authority(settings),
         grant_key=load_signing_key(settings.within(secrets.grant)),
         counts_key=load_signing_key(settings.within(secrets.counts)),
-        release_public=load_verifying_key(settings.within(secrets.release_public)),
+        release_root=load_root(settings.within(secrets.release_root)),
         service_token_sha256=secret_sha256(read_secret(token_file).decode().strip()),
         shelf=Shelf(settings.within(settings.models.directory)),
         witness=Witness(settings.within(Path(settings.witness.directory))) if settings.witness.directory else None,
@@ -184,19 +187,19 @@ def load_signing_key(path: Path) -> ed25519.Ed25519PrivateKey:
     return key
 
 
-def load_verifying_key(path: Path) -> ed25519.Ed25519PublicKey:
-    """Return the Ed25519 public key in a PEM file.
+def load_root(path: Path) -> bytes:
+    """Return the root of the lists of releases in a file.
 
     Raises:
-        UnavailableError: `missing-certificate` if it cannot be read.
+        UnavailableError: `missing-certificate` if it cannot be read or is none.
     """
+    content = read_secret(path)
     try:
-        key = serialization.load_pem_public_key(read_secret(path))
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise _unusable(path, "is no PEM public key") from error
-    if not isinstance(key, ed25519.Ed25519PublicKey):
-        raise _unusable(path, "is no Ed25519 key")
-    return key
+        if Metadata[Root].from_bytes(content).signed.type != Root.type:
+            raise _unusable(path, "holds another list than a root")
+    except DeserializationError as error:
+        raise _unusable(path, "is no root of lists of releases") from error
+    return content
 
 
 def raw_key(key: ed25519.Ed25519PublicKey) -> str:

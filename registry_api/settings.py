@@ -76,7 +76,8 @@ class SecretsSettings(Section):
 
     grant: Path = Path("secrets/grant.key")
     counts: Path = Path("secrets/counts.key")
-    release_public: Path = Path("secrets/release.pub")
+    release_root: Path = Path("catalogue/metadata/1.root.json")
+    """No secret, but what is trusted: who may say which releases count."""
     service_token: Path = Path("secrets/service.token")
 
 

@@ -27,6 +27,8 @@ catalogue = typer.Typer(help="Signed model releases.", no_args_is_help=True)
 app.add_typer(catalogue, name="catalogue")
 relay = typer.Typer(help="The way from readers to hospitals that have no open port.", no_args_is_help=True)
 app.add_typer(relay, name="relay")
+keys = typer.Typer(help="The keys that say which releases count.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -61,7 +63,8 @@ def init(
         if as_json:
             say_json({"ok": True, "home": str(home.resolve())})
         remark(
-            f"A centre is in {home}. Keep a copy of its pki and secrets; `acinus-centre --home {home} run` starts it."
+            f"A centre is in {home}. Keep a copy of its pki and secrets, and carry the three keys of {home}/secrets/roots to three safes: two "
+            f"of them replace every other key of the catalogue. `acinus-centre --home {home} run` starts it."
         )
 
 
@@ -250,6 +253,51 @@ def run_relay(context: typer.Context) -> None:
     start_logging(settings.logs, "relay")
     remark(f"The relay answers on port {settings.relay.port}. Ctrl-C ends it.")
     Relay(settings, open_registry(settings)).run(until_signalled())
+
+
+@keys.command("replace")
+def replace_signing_keys(
+    context: typer.Context,
+    root_key: Annotated[list[Path], typer.Option(help="A root key from its safe; give two of the three.")],
+    new_roots: Annotated[
+        Path | None, typer.Option(help="A new folder for three new root keys, if one was lost or stolen.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make new keys for releases and their lists: after a loss, a theft, or a few years. Nodes follow by themselves."""
+    from server.keychange import replace_keys
+
+    with answering(as_json=as_json):
+        replace_keys(settings_of(context), root_key, new_roots=new_roots)
+        if as_json:
+            say_json({"ok": True})
+        remark(
+            "The keys are replaced. Carry the root keys back to their safes, and what was used here off this machine."
+        )
+
+
+@keys.command("show")
+def show_keys(context: typer.Context, as_json: AsJson = False) -> None:
+    """Say until when root and lists are good, and how many root keys lie on this machine."""
+    from server.home import ROOTS
+    from server.runtime import open_repository
+
+    with answering(as_json=as_json):
+        settings = settings_of(context)
+        until = open_repository(settings).good_until()
+        here = sorted(path.name for path in settings.within(Path("secrets") / ROOTS).glob("*.key"))
+        if as_json:
+            say_json(
+                {
+                    "ok": True,
+                    "good_until": {role: f"{moment:%Y-%m-%dT%H:%M:%SZ}" for role, moment in until.items()},
+                    "root_keys_here": here,
+                }
+            )
+            return
+        for role, moment in until.items():
+            typer.echo(f"{role:10} good until {moment:%Y-%m-%d}")
+        typer.echo(f"root keys  {', '.join(here) or 'none'} on this machine")
 
 
 def settings_of(context: typer.Context) -> CentreSettings:

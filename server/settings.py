@@ -71,9 +71,10 @@ class CatalogueSettings(Section):
 
 
 class SigningSettings(Section):
-    """The key (Ed25519) that signs releases."""
+    """The keys (Ed25519) that say which releases count, and that this is still so."""
 
     release_key: Path = Path("secrets/release.key")
+    online_key: Path = Path("secrets/online.key")
 
 
 class EvaluationSettings(Section):

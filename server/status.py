@@ -19,10 +19,11 @@ from server.home import SERVERS, SIGNING_KEYS
 from server.parts import RUNNING, program, read_parts
 from server.relay.files import STOCK, stock_program
 from server.relay.run import relay_state
-from server.runtime import open_catalogue, open_fleet, open_registry
+from server.runtime import open_catalogue, open_fleet, open_registry, open_repository
 from server.settings import CentreSettings
 
 _SOON = timedelta(days=30)
+_LONG = timedelta(days=90)
 _REMEDIES = (
     "Start the centre anew: it renews what its own authority has signed.",
     "Plan a new network authority: every site must enrol again.",
@@ -96,6 +97,7 @@ def examine(settings: CentreSettings, now: datetime) -> list[Finding]:
         *_programs(),
         *_relay(settings),
         _space(settings.home),
+        _lists(settings, now),
         _attempt("the catalogue verifies", lambda: _verify_catalogue(settings)),
     ]
 
@@ -148,6 +150,22 @@ def _find(name: str, package: str) -> None:
 def _space(home: Path) -> Finding:
     free = shutil.disk_usage(home).free
     return Finding("2 GiB of disk are free", free >= _LEAST_FREE_BYTES, f"{home} has {free // 1024**2} MiB left.")
+
+
+def _lists(settings: CentreSettings, now: datetime) -> Finding:
+    """Say whether root and lists of the releases are good for long enough; the week of the timestamp is the running centre's to renew."""
+    what = "the lists of releases are signed, and for three months at least"
+    try:
+        until = open_repository(settings).good_until()
+    except FederationError as error:
+        return Finding(what, well=False, advice=str(error))
+    first = min((moment - now, role) for role, moment in until.items() if role != "timestamp")
+    remedy = (
+        "Run `acinus-centre keys replace` with two root keys."
+        if first[1] == "root"
+        else "Start the centre: it signs them anew."
+    )
+    return Finding(what, first[0] > _LONG, f"{first[1]} ends on {until[first[1]]:%Y-%m-%d}. {remedy}")
 
 
 def _verify_catalogue(settings: CentreSettings) -> None:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from client.gate.certificate import check_certificate
 from client.gate.keys import gateway_pin, make_tunnel_key, public_key, signing_request, supernode_public, tunnel_public
+from client.gate.lists import check_root
 from client.gate.trust import Centre, keep_reply
 from protocol.codes import Code
 from protocol.enrolment import EnrolReply, EnrolRequest, Invite
@@ -149,6 +150,7 @@ def _check(reply: EnrolReply, invite: Invite, ca_pem: str, keys: Path) -> None:
         raise _wrong_answer() from error
     if not same_network or reply.site != invite.site:
         raise _wrong_answer()
+    check_root(reply.release_root)
 
 
 def _wrong_answer() -> RefusedError:

@@ -10,6 +10,7 @@ from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
 from registry_api.enrolment.relay import pin_for
 from registry_api.enrolment.sites import enrol, list_sites
 from registry_api.people.roles import Role
+from registry_api.promoted.lists import newest_root
 from registry_api.promoted.service import greet
 from registry_api.runtime import raw_key
 
@@ -27,7 +28,7 @@ def create_enrolment(request: EnrolRequest, runtime: RuntimeDep, session: Sessio
         region=site.region,
         certificate_pem=issued.pem,
         ca_pem=runtime.authority.pem,
-        release_key=raw_key(runtime.release_public),
+        release_root=newest_root(session, runtime.release_root),
         grant_key=raw_key(runtime.grant_key.public_key()),
         link_address=runtime.settings.link.address,
         fleet_address=runtime.settings.fleet.address,

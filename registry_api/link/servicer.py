@@ -15,6 +15,7 @@ from protocol.link_pb2 import (
     Certificate,
     Chunk,
     Heartbeat,
+    ListRequest,
     NodeFrame,
     SigningRequest,
     TakenUp,
@@ -27,6 +28,7 @@ from registry_api.enrolment.sites import admitted
 from registry_api.link.courier import Courier, Stream
 from registry_api.link.gathering import Gathering, Sent
 from registry_api.link.outbox import mark_received
+from registry_api.promoted.lists import read_list
 from registry_api.promoted.tables import PromotedRow
 from registry_api.runtime import Runtime
 
@@ -74,6 +76,14 @@ class RegistryLink(LinkServicer):
         chunks = self._runtime.shelf.chunks(request.sha256)
         while (data := await asyncio.to_thread(next, chunks, None)) is not None:
             yield Chunk(data=data)
+
+    async def FetchList(self, request: ListRequest, context: Context) -> AsyncIterator[Chunk]:  # noqa: N802 — the name in link.proto
+        """Send one file of the lists of releases."""
+        await self._admit(context)
+        text = await asyncio.to_thread(self._list, request.name)
+        if text is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, Code.NOT_FOUND.value)
+        yield Chunk(data=text.encode())
 
     async def Renew(self, request: SigningRequest, context: Context) -> Certificate:  # noqa: N802 — the name in link.proto
         """Answer a signing request for the node's own key with a further certificate."""
@@ -127,6 +137,10 @@ class RegistryLink(LinkServicer):
     def _admitted(self, site: str, serial: str) -> bool:
         with self._runtime.database.reading() as session:
             return admitted(session, site, serial, now=self._runtime.clock())
+
+    def _list(self, name: str) -> str | None:
+        with self._runtime.database.reading() as session:
+            return read_list(session, name)
 
     def _promoted(self, sha256: str) -> bool:
         with self._runtime.database.reading() as session:

@@ -123,6 +123,7 @@ def copied(centre_files: Path, folder: Path) -> Path:
     folder.mkdir()
     for name in ("pki", "secrets"):
         (folder / name).symlink_to(centre_files / name)
+    shutil.copytree(centre_files / "catalogue", folder / "catalogue")
     for name in ("registry.toml", "registry.db"):
         shutil.copy(centre_files / name, folder / name)
     return folder

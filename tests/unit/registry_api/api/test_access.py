@@ -36,6 +36,7 @@ ALLOWED: dict[tuple[str, str], frozenset[str]] = {
     ("GET", "/v1/health"): EVERYONE,
     ("GET", "/v1/sites"): frozenset({Role.SERVICE, Role.COORDINATOR}),
     ("POST", "/v1/models"): frozenset({Role.SERVICE}),
+    ("PUT", "/v1/models/lists"): frozenset({Role.SERVICE}),
     ("GET", "/v1/models/standings"): frozenset({Role.SERVICE}),
     ("GET", "/v1/registry/dimensions"): COUNTS,
     ("GET", "/v1/registry/releases"): COUNTS,

@@ -72,7 +72,7 @@ def test_enrolment_answers_with_everything_a_node_pins(registry: Registry, clien
     certificate = x509.load_pem_x509_certificate(reply.certificate_pem.encode())
     certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(reply.ca_pem.encode()))
     assert client.get("/v1/ca.pem").text == reply.ca_pem
-    assert reply.release_key != reply.grant_key
+    assert reply.release_root.encode() == registry.runtime.release_root
 
 
 def test_a_used_and_an_unknown_invite_have_their_codes(registry: Registry, client: AsgiClient) -> None:
