@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0018_release_lists"
-down_revision = "0017_alerts"
+revision = "0019_release_lists"
+down_revision = "0018_events"
 branch_labels = None
 depends_on = None
 
