@@ -9,6 +9,7 @@ from client.console.ward import Read, Ward
 _SAID = ("pcr", "bsti", "distribution", "laterality", "signs", "effusion", "comparison", "alternative", "incidental")
 """What a reader may leave out; shown where it is said."""
 
+_TITLES = {"pcr": "PCR", "bsti": "BSTI"}
 _QUALITY = ("cannot be interpreted", "limited", "good")
 
 
@@ -49,7 +50,7 @@ def _seen_report(kept: Any, readers: Mapping[str, str]) -> dict[str, Any]:
     report, content = kept.report, kept.report.content
     words = content.model_dump(mode="json", exclude_none=True)
     said = {
-        name.replace("_", " "): ", ".join(words[name]) if isinstance(words[name], list) else words[name]
+        _TITLES.get(name, name.capitalize()): ", ".join(words[name]) if isinstance(words[name], list) else words[name]
         for name in _SAID
         if words.get(name)
     }

@@ -4,7 +4,7 @@
 // with these two steps only written down; then they are done in slabs, with a frame for everybody else between them.
 
 const OWN = WebGL2RenderingContext.prototype;
-const SLAB = 8; // slices of one step
+const SLAB = 16; // slices of one step
 const HOOKED = ["texSubImage3D", "uniform1f", "framebufferTextureLayer", "drawArrays", "deleteTexture"];
 const COLOURS = 1; // texture units, as NiiVue numbers them
 const SOURCE = 9;

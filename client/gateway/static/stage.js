@@ -57,6 +57,7 @@ export class Stage {
       unpacked(`${folder}/ct${suffix}.nii.gz`, onShare),
       unpacked(`${folder}/mask${suffix}.nii.gz`),
     ]);
+    performance.mark(coarse ? "coarse arrived" : "full arrived");
     const images = [await ctImage(ct, this.window), await maskImage(mask)];
     if (this.viewer.volumes.length) await this.replace(...images);
     else this.begin(...images);
