@@ -17,6 +17,7 @@ from registry_api.api import (
     reads,
     reviews,
 )
+from registry_api.api.gate import Gate
 from registry_api.api.quick import Quick
 from registry_api.api.rim import Rim
 from registry_api.pages import alerts as alerts_page
@@ -37,6 +38,7 @@ def create_app(runtime: Runtime) -> FastAPI:
         responses=problems.DOCUMENTED,
     )
     app.state.runtime = runtime
+    app.state.gate = Gate(single_writer=runtime.database.single_writer)
     problems.install(app)
     for routes in (
         enrolment,

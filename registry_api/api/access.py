@@ -1,7 +1,7 @@
 """Who is calling, what they may do, and the transaction their request runs in."""
 
 import hmac
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -10,6 +10,7 @@ from sqlmodel import Session
 
 from protocol.codes import Code
 from protocol.errors import RefusedError, UnavailableError
+from registry_api.api.gate import Gate
 from registry_api.people.keys import caller_by_key
 from registry_api.people.roles import Role, Scope
 from registry_api.people.service import person_by_cookie, secret_sha256
@@ -47,7 +48,17 @@ def runtime_of(request: Request) -> Runtime:
     return runtime
 
 
-def _session_of(request: Request) -> Iterator[Session]:
+async def _turn_of(request: Request) -> AsyncIterator[None]:
+    """Wait until the database has room for one request more."""
+    gate: Gate = request.app.state.gate
+    async with gate.turn(writes=request.method not in SAFE_METHODS):
+        yield
+
+
+def _session_of(
+    request: Request,
+    _turn: Annotated[None, Depends(_turn_of, scope="function")],
+) -> Iterator[Session]:
     """One transaction per request: stored before the answer goes out, or undone if the route raises."""
     database = runtime_of(request).database
     with database.reading() if request.method in SAFE_METHODS else database.writing() as session:

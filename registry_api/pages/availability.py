@@ -16,6 +16,7 @@ from registry_api.pages.render import page
 from registry_api.people.roles import Role
 from registry_api.reading import availability
 from registry_api.reading.credentials import credentials_of
+from registry_api.reading.matching import capacity_at
 from registry_api.reading.readers import profile
 from registry_api.reading.shifts import Declaration, Presence, Shift, zone_of
 
@@ -70,6 +71,7 @@ def read_page(runtime: RuntimeDep, session: SessionDep, caller: ReaderCaller) ->
         presence=PRESENCE[found.presence],
         days=DAYS,
         reader=reader,
+        capacity=capacity_at(reader, now),
         credentials=credentials_of(session, caller.person_id),
         sites=_sites(session),
     )

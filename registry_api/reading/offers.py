@@ -28,7 +28,7 @@ from registry_api.reading.lifecycle import (
     request_state,
 )
 from registry_api.reading.matching import REASONS, Obstacle, Wanted, obstacles
-from registry_api.reading.order import in_order
+from registry_api.reading.order import in_order, triaged
 from registry_api.reading.queue import in_hand, slots_of_all, waiting, wanted
 from registry_api.reading.readers import profile
 from registry_api.reading.tables import ReadEventRow, ReadRequestRow, ReceiptRow, SlotRow
@@ -125,6 +125,8 @@ class ReadView(View):
     slices: int | None = None
     megabytes: int | None = None
     ggo_percent: int | None = None
+    read_as: Priority | None = None
+    """The priority by which it is ordered: the hospital's, or a higher one that the measurement calls for."""
     slots: tuple[SlotView, ...] = ()
     escalation: Event | None = None
     """How far the wait for a signature has escalated: widened, warned or breached."""
@@ -268,6 +270,7 @@ def _view(
         state=state,
         task_status=FHIR_TASK[state],
         escalation=_escalation(slots),
+        read_as=None if found else _read_as(row),
         eligible=not found,
         obstacles=found,
         reasons=tuple(REASONS[one] for one in found),
@@ -275,6 +278,10 @@ def _view(
         **_compared(session, row, slots, reader_id),
         events=_events(session, row.request_id, slots, reader_id) if with_events else (),
     )
+
+
+def _read_as(row: ReadRequestRow) -> Priority:
+    return triaged(Priority(row.priority), ggo_percent=row.ggo_percent, uncertainty_percent=row.uncertainty_percent)
 
 
 def _escalation(slots: Sequence[SlotRow]) -> Event | None:

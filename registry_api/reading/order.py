@@ -19,12 +19,13 @@ _NOTHING_HELD: Mapping[SiteId, int] = {}
 
 def effective_priority(wanted: Wanted) -> Priority:
     """Return the priority by which a request is ordered: what the hospital asked for, or what triage makes of it if that is sooner."""
-    raised = [
-        priority
-        for priority, ggo, uncertainty in TRIAGE
-        if wanted.ggo_percent >= ggo or wanted.uncertainty_percent >= uncertainty
-    ]
-    return min((wanted.priority, *raised), key=RANKS.__getitem__)
+    return triaged(wanted.priority, ggo_percent=wanted.ggo_percent, uncertainty_percent=wanted.uncertainty_percent)
+
+
+def triaged(priority: Priority, *, ggo_percent: int, uncertainty_percent: int) -> Priority:
+    """Return `priority`, or the higher one to which so much ground glass or doubt raises it; never a lower one."""
+    raised = [one for one, ggo, doubt in TRIAGE if ggo_percent >= ggo or uncertainty_percent >= doubt]
+    return min((priority, *raised), key=RANKS.__getitem__)
 
 
 def in_order(requests: Iterable[Wanted], in_hand: Mapping[SiteId, int] = _NOTHING_HELD) -> list[Wanted]:

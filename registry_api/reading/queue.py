@@ -4,9 +4,11 @@ from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import bindparam
 from sqlmodel import Session, col, delete, func, select
 
 from protocol.reading import Priority, Subspecialty
@@ -42,6 +44,30 @@ class _Slot:
 
 def waiting(session: Session, *, sites: Collection[SiteId] | None = None) -> list[Wanted]:
     """Return every request (of these hospitals) with an open slot as its first open slot waits, in no order of their own."""
+    values = {} if sites is None else {"sites": list(sites)}
+    rows = session.execute(_first_open_slots(sites is not None), values).all()
+    earlier, assigned = _earlier_readers(session), assignments(session)
+    deciding = [one.request_id for one in rows if one.purpose != Purpose.READ.value]
+    members = _members(session, frozenset().union(*(earlier.get(one, frozenset()) for one in deciding)))
+    excluded = {
+        one: frozenset().union(*(members[reader_id] for reader_id in earlier.get(one, frozenset()))) for one in deciding
+    }
+    return [
+        wanted_of(
+            one,
+            _Slot(Purpose(one.purpose), one.slot_due_at, one.escalation),
+            earlier_readers=earlier.get(one.request_id, frozenset()),
+            excluded=excluded.get(one.request_id, frozenset()),
+            open_slots=one.open_slots,
+            assigned=assigned.get(one.request_id, ()),
+        )
+        for one in rows
+    ]
+
+
+@cache
+def _first_open_slots(some_sites: bool) -> Any:
+    """Return the statement that finds the first open slot of each request. It is made once: that costs as much as running it."""
     first = (
         select(
             col(SlotRow.request_id).label("request_id"),
@@ -64,24 +90,7 @@ def waiting(session: Session, *, sites: Collection[SiteId] | None = None) -> lis
         .join(SlotRow, col(SlotRow.request_id) == ReadRequestRow.request_id)
         .join(first, (first.c.request_id == SlotRow.request_id) & (first.c.number == SlotRow.number))
     )
-    rows = session.execute(query if sites is None else query.where(col(ReadRequestRow.site).in_(sites))).all()
-    earlier, assigned = _earlier_readers(session), assignments(session)
-    deciding = [one.request_id for one in rows if one.purpose != Purpose.READ.value]
-    members = _members(session, frozenset().union(*(earlier.get(one, frozenset()) for one in deciding)))
-    excluded = {
-        one: frozenset().union(*(members[reader_id] for reader_id in earlier.get(one, frozenset()))) for one in deciding
-    }
-    return [
-        wanted_of(
-            one,
-            _Slot(Purpose(one.purpose), one.slot_due_at, one.escalation),
-            earlier_readers=earlier.get(one.request_id, frozenset()),
-            excluded=excluded.get(one.request_id, frozenset()),
-            open_slots=one.open_slots,
-            assigned=assigned.get(one.request_id, ()),
-        )
-        for one in rows
-    ]
+    return query.where(col(ReadRequestRow.site).in_(bindparam("sites", expanding=True))) if some_sites else query
 
 
 def wanted(session: Session, request: ReadRequestRow, number: int | None = None) -> Wanted:
@@ -116,13 +125,7 @@ def assignments(
 
 def in_hand(session: Session) -> dict[SiteId, int]:
     """Return how many reads of each hospital readers hold now."""
-    query = (
-        select(ReadRequestRow.site, func.count())
-        .join(SlotRow, col(SlotRow.request_id) == ReadRequestRow.request_id)
-        .where(col(SlotRow.state).in_([state.value for state in HELD]))
-        .group_by(col(ReadRequestRow.site))
-    )
-    return dict(session.exec(query).all())
+    return dict(session.exec(_held_by_site()).all())
 
 
 def forget_assignments(session: Session, request_id: OpaqueId) -> None:
@@ -175,11 +178,25 @@ def _members(session: Session, reader_ids: Collection[OpaqueId]) -> dict[OpaqueI
 
 def _earlier_readers(session: Session) -> dict[OpaqueId, frozenset[OpaqueId]]:
     """Return who holds or finished a slot of each request that has another slot open."""
-    open_ids = select(SlotRow.request_id).where(SlotRow.state == State.OPEN.value)
-    query = select(SlotRow.request_id, SlotRow.reader_id).where(
-        col(SlotRow.reader_id).is_not(None), col(SlotRow.request_id).in_(open_ids)
-    )
     found: defaultdict[OpaqueId, set[OpaqueId]] = defaultdict(set)
-    for request_id, reader_id in session.exec(query):
+    for request_id, reader_id in session.exec(_readers_of_open()):
         found[request_id].add(reader_id or "")
     return {one: frozenset(readers) for one, readers in found.items()}
+
+
+@cache
+def _readers_of_open() -> Any:
+    open_ids = select(SlotRow.request_id).where(SlotRow.state == State.OPEN.value)
+    return select(SlotRow.request_id, SlotRow.reader_id).where(
+        col(SlotRow.reader_id).is_not(None), col(SlotRow.request_id).in_(open_ids)
+    )
+
+
+@cache
+def _held_by_site() -> Any:
+    return (
+        select(ReadRequestRow.site, func.count())
+        .join(SlotRow, col(SlotRow.request_id) == ReadRequestRow.request_id)
+        .where(col(SlotRow.state).in_([state.value for state in HELD]))
+        .group_by(col(ReadRequestRow.site))
+    )

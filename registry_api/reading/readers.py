@@ -2,8 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from functools import cache, partial
 from typing import Any, TypeVar
 
+from sqlalchemy import bindparam
 from sqlmodel import Session, col, func, select
 
 from protocol.codes import Code
@@ -139,24 +141,23 @@ class _Files:
             )
         return made
 
-    def _mine(self, query: Any, table: Any) -> Any:
-        return query if self._only is None else query.where(table.reader_id == self._only)
+    def _rows(self, made: Callable[[bool], Any]) -> Any:
+        """Return what a statement finds, of the one reader or of everybody."""
+        values = None if self._only is None else {"reader_id": self._only}
+        return self._session.exec(made(self._only is not None), params=values)
 
     def _by_reader(self, table: Any, made: Callable[[Any], T]) -> Grouped[T]:
         found: Grouped[T] = defaultdict(list)
-        for row in self._session.exec(self._mine(select(table), table)):
+        for row in self._rows(partial(_all_of, table)):
             found[row.reader_id].append(made(row))
         return found
 
     def _credentials(self) -> tuple[Grouped[Licence], Grouped[str], Grouped[str]]:
         """Return verified licences with their terms, jurisdictions of unverified ones, and the languages."""
-        query = select(CredentialRow, CredentialTermRow).join(
-            CredentialTermRow, col(CredentialTermRow.credential_id) == CredentialRow.id, isouter=True
-        )
         licences: Grouped[Licence] = defaultdict(list)
         unverified: Grouped[str] = defaultdict(list)
         languages: Grouped[str] = defaultdict(list)
-        for row, term in self._session.exec(self._mine(query, CredentialRow)):
+        for row, term in self._rows(_all_credentials):
             languages[row.reader_id].append(row.language)
             if term is None:
                 unverified[row.reader_id].append(row.jurisdiction)
@@ -166,16 +167,41 @@ class _Files:
 
     def _held(self) -> defaultdict[OpaqueId, dict[str, int]]:
         """Count the slots that each reader holds, by priority."""
-        query = (
-            select(SlotRow.reader_id, ReadRequestRow.priority, func.count())
-            .join(ReadRequestRow, col(SlotRow.request_id) == ReadRequestRow.request_id)
-            .where(col(SlotRow.state).in_([state.value for state in HELD]))
-            .group_by(col(SlotRow.reader_id), col(ReadRequestRow.priority))
-        )
         found: defaultdict[OpaqueId, dict[str, int]] = defaultdict(dict)
-        for reader_id, priority, count in self._session.exec(self._mine(query, SlotRow)):
+        for reader_id, priority, count in self._rows(_all_held):
             found[reader_id or ""][priority] = count
         return found
+
+
+# Each statement is made once: making one costs as much as running it, and a claim asks for all of them.
+
+
+@cache
+def _all_of(table: Any, one: bool) -> Any:
+    return _of_one(select(table), table, one=one)
+
+
+@cache
+def _all_credentials(one: bool) -> Any:
+    query = select(CredentialRow, CredentialTermRow).join(
+        CredentialTermRow, col(CredentialTermRow.credential_id) == CredentialRow.id, isouter=True
+    )
+    return _of_one(query, CredentialRow, one=one)
+
+
+@cache
+def _all_held(one: bool) -> Any:
+    query = (
+        select(SlotRow.reader_id, ReadRequestRow.priority, func.count())
+        .join(ReadRequestRow, col(SlotRow.request_id) == ReadRequestRow.request_id)
+        .where(col(SlotRow.state).in_([state.value for state in HELD]))
+        .group_by(col(SlotRow.reader_id), col(ReadRequestRow.priority))
+    )
+    return _of_one(query, SlotRow, one=one)
+
+
+def _of_one(query: Any, table: Any, *, one: bool) -> Any:
+    return query.where(table.reader_id == bindparam("reader_id")) if one else query
 
 
 def shift_of(row: ShiftRow) -> Shift:

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from protocol.reading import Priority
 from protocol.shape import OpaqueId, SiteId
-from registry_api.reading.matching import ReaderProfile, Wanted, capacity_at, licensed, obstacles
+from registry_api.reading.matching import Obstacle, ReaderProfile, Wanted, capacity_at, licensed, obstacles, trained
 from registry_api.reading.order import effective_priority, in_order
 from registry_api.reading.shifts import Presence, current, presence
 
@@ -52,6 +52,9 @@ class Weights:
 
 
 WEIGHTS = Weights()
+
+_OF_THE_KIND = frozenset({Obstacle.LANGUAGE, Obstacle.SUBSPECIALTY, Obstacle.AT_CAPACITY})
+"""What may differ between requests of one hospital and jurisdiction. Readers who have no room at all are not looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,7 @@ class Table:
         self.readers = {one.profile.reader_id: one for one in _present(batch, now, weights)}
         self._worth = _worths(batch, now, weights)
         self._able: dict[Kind, list[Able]] = {}
+        self._admissible: dict[tuple[object, ...], list[tuple[_Reader, Able]]] = {}
         self._by_site: defaultdict[SiteId, list[_Reader]] = defaultdict(list)
         for reader in sorted(self.readers.values(), key=lambda one: (one.cost, one.profile.reader_id)):
             for site in reader.profile.privileges & reader.profile.agreements:
@@ -111,11 +115,13 @@ class Table:
         """Return who may read requests of this kind, the cheapest first; `fits` looks at the rest of the request."""
         kind = kind_of(wanted)
         if kind not in self._able:
-            alike = replace(wanted, due_at=self._now, earlier_readers=frozenset(), assigned=())
+            stat = wanted.priority is Priority.STAT
             self._able[kind] = [
-                (reader.profile.reader_id, self._licence_end(reader.profile, wanted))
-                for reader in self._by_site[wanted.site]
-                if not obstacles(reader.profile, alike, now=self._now)
+                who
+                for reader, who in self._admitted(wanted)
+                if wanted.language in reader.profile.languages
+                and trained(reader.profile, wanted.subspecialty, self._now)
+                and (reader.room_stat > 0 or not stat)
             ]
         return self._able[kind]
 
@@ -145,6 +151,18 @@ class Table:
         """Return what it is worth that the request takes this place."""
         late = place.after_shift or place.done > wanted.due_at
         return self._worth[wanted.request_id] - place.cost - self._weights.late * late
+
+    def _admitted(self, wanted: Wanted) -> list[tuple[_Reader, Able]]:
+        """Return whom nothing but language, subspecialty and stat reads could keep from requests of this hospital and law."""
+        where = (wanted.site, wanted.jurisdiction, wanted.excluded, wanted.widened)
+        if where not in self._admissible:
+            alike = replace(wanted, due_at=self._now, earlier_readers=frozenset(), assigned=())
+            self._admissible[where] = [
+                (reader, (reader.profile.reader_id, self._licence_end(reader.profile, wanted)))
+                for reader in self._by_site[wanted.site]
+                if _OF_THE_KIND.issuperset(obstacles(reader.profile, alike, now=self._now))
+            ]
+        return self._admissible[where]
 
     def _licence_end(self, profile: ReaderProfile, wanted: Wanted) -> datetime:
         running = (one for one in profile.licences if one.covers(wanted.jurisdiction) and one.valid_at(self._now))

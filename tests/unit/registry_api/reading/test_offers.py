@@ -103,3 +103,13 @@ def test_the_queries_do_not_grow_with_what_waits(story: Story, post: Post, add_r
                 story.look(all_reads)
             sent.append(len(statements))
     assert sent[0] == sent[1]
+
+
+def test_what_a_measurement_raises_says_as_what_it_is_read(story: Story, post: Post, add_reader: AddReader) -> None:
+    reader = add_reader()
+    story.arrives(post("1" * 32))
+    story.arrives(post("2" * 32, ggo_percent=61))
+    shown = offers(story, reader, eligible_only=True)
+    assert [(view.priority, view.read_as) for view in shown] == [("routine", "stat"), ("routine", "routine")]
+    stranger = offers(story, add_reader(sites=()), eligible_only=False)
+    assert [view.read_as for view in stranger] == [None, None]
