@@ -163,3 +163,11 @@ def test_the_page_has_a_place_to_ask(looking: GatewayUnderTest) -> None:
     assert 'id="ask"' in text
     assert "/static/messages.js" in text
     assert looking.ask("GET", "/static/messages.js").status_code == 200
+
+
+def test_who_may_only_look_asks_nothing(gateway: GatewayUnderTest) -> None:
+    assert gateway.enter(gateway.grant(scope="view")).status_code == 201
+    gateway.ask("GET", f"/vol/{REQUEST}/ct.nii.gz")
+    answer = gateway.ask("POST", f"/messages/{CLAIM}", json={"text": WORDS})
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    assert gateway.messages.of_claim(CLAIM) == []
