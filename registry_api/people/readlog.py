@@ -40,12 +40,19 @@ class Reading:
 
 
 class ReadLog:
-    """Notes what is read. That something was read is stored before the answer; how often it was read again, a little later."""
+    """Notes what is read. That something was read is stored before the answer; how often it was read again, a little later.
+
+    `database` must have connections of its own: a request that waits here holds one of the registry's, and many such would wait for each other.
+    """
 
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database, self._clock = database, clock
         self._lock = Lock()
         self._again: Counter[Reading] = Counter()
+
+    def close(self) -> None:
+        """Give the log's own connections back."""
+        self._database.close()
 
     def again(self, reading: Reading) -> bool:
         """Count a reading of which the line is stored; False if it is not known to be, or is of another day."""

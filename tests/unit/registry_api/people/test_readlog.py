@@ -1,13 +1,17 @@
 """Who read what: on the disk before the first answer, counted after that, and shown to the hospitals whose records are in it."""
 
+import asyncio
+
+import httpx
 import pytest
 
 from protocol.codes import Code
 from protocol.errors import UnavailableError
+from registry_api.main import create_app
 from registry_api.people.readlog import readings
 from registry_api.people.roles import Role
 from tests.fakes.asgi_client import AsgiClient
-from tests.unit.registry_api.conftest import Registry
+from tests.unit.registry_api.conftest import ORIGIN, Registry
 
 LOG, COUNTS = "/v1/registry/read-log", "/v1/registry/counts"
 
@@ -105,3 +109,16 @@ def test_only_as_many_days_are_shown_as_are_asked_for(counted: Registry, client:
     counted.clock.pass_(days=2)
     client.get(f"{COUNTS}?by=region", headers=headers)
     assert [len(client.get(f"{LOG}?days={days}", headers=headers).json()) for days in (1, 2, 3)] == [1, 1, 2]
+
+
+def test_many_first_readings_at_once_do_not_wait_for_each_other(counted: Registry) -> None:
+    """More than the database has connections: each request holds one while its line is written."""
+    headers = counted.key_of(Role.MINISTRY)
+    transport = httpx.ASGITransport(create_app(counted.runtime))
+
+    async def ask_all() -> list[int]:
+        async with httpx.AsyncClient(transport=transport, base_url=ORIGIN, headers=headers) as client:
+            answers = await asyncio.gather(*(client.get(f"{COUNTS}?limit={number}") for number in range(1, 41)))
+        return [answer.status_code for answer in answers]
+
+    assert asyncio.run(asyncio.wait_for(ask_all(), 25)) == [200] * 40
