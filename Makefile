@@ -23,6 +23,9 @@ demo: setup      ## a whole network on this machine (DATA=DIR adds real studies,
 test: setup      ## everything but gpu and nightly tests, a small end-to-end story included
 	OMP_NUM_THREADS=1 $(PY) -m pytest -m "not gpu and not nightly" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
+nightly: setup   ## the tests of more than a minute each; CI runs them too
+	OMP_NUM_THREADS=1 $(PY) -m pytest -m "nightly and not gpu" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
 lint: setup      ## style, types, architecture
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
@@ -50,4 +53,4 @@ fab: setup       ## the Flower bundle's hash and what it holds
 lock: setup      ## hashes of every wheel in use, no addresses
 	$(PY) -m deploy.lock
 
-.PHONY: help setup demo test lint check fmt bench docs stubs fab lock
+.PHONY: help setup demo test nightly lint check fmt bench docs stubs fab lock

@@ -15,7 +15,7 @@ from client.settings import NodeSettings
 from protocol.codes import Code
 from protocol.errors import ConflictError
 
-PARTS = ("receiver", "worker", "link", "supernode", "runner", "gateway", "console", "stow", "pacs", "context")
+PARTS = ("receiver", "worker", "link", "supernode", "runner", "gateway", "console", "stow", "pacs", "context", "tunnel")
 BEFORE_ENROLMENT = frozenset({"receiver", "worker", "console", "stow", "pacs", "context"})
 """What serves the hospital alone and needs no centre."""
 
@@ -42,6 +42,7 @@ def parts_of(settings: NodeSettings) -> tuple[str, ...]:
     off = {
         "stow": not settings.stow.enabled,
         "context": not (settings.hl7.enabled or settings.fhir.enabled),
+        "tunnel": not settings.relay.address,
         "pacs": not settings.pull.rules and settings.pacs.send == "off",
     }
     return tuple(name for name in PARTS if not off.get(name, False))

@@ -28,12 +28,14 @@ from client.store.context import ContextStore
 from client.store.database import connect
 from client.store.monitoring import MonitorBook
 from client.store.studies import StudyStore
+from protocol.codes import Code
 from protocol.errors import InvalidInputError, UnavailableError
 
 if TYPE_CHECKING:
     from client.context.desk import ContextDesk
     from client.deidentify.pseudonyms import Pseudonyms
     from client.deidentify.ring import KeyRing
+    from client.gate.ssh import Ends
     from client.gateway.book import Book
     from client.gateway.keys import ReaderKeys
     from client.gateway.reports import Reports
@@ -263,9 +265,10 @@ def open_ledger(settings: NodeSettings) -> "BudgetLedger":
 
 def open_shelf(settings: NodeSettings) -> "ReleaseShelf":
     """Return the model releases on this node."""
-    from client.infer.releases import ReleaseShelf, pinned_release_key
+    from client.gate.lists import ReleaseList
+    from client.infer.releases import ReleaseShelf
 
-    return ReleaseShelf(settings.models, pinned_release_key(settings.trust))
+    return ReleaseShelf(settings.models, ReleaseList(settings.trust).holds)
 
 
 def open_trainer(settings: NodeSettings, gate_: Gate) -> "SiteTrainer":
@@ -395,6 +398,51 @@ def open_secure_trainer(settings: NodeSettings, trainer: "SiteTrainer") -> "Secu
     )
 
 
+def tunnel_ends(settings: NodeSettings) -> "Ends":
+    """Return both ends of the tunnel to the relay.
+
+    Raises:
+        UnavailableError: `missing-certificate` if enrolment pinned no relay, or the key of the tunnel is missing.
+    """
+    from client.gate.keys import tunnel_public
+    from client.gate.ssh import Ends
+
+    pin = load_centre(settings.trust).relay
+    if pin is None:
+        raise UnavailableError(
+            Code.MISSING_CERTIFICATE,
+            "The centre named no relay when this node enrolled. Ask the coordinator whether there is one, and enrol anew.",
+        )
+    tunnel_public(settings.keys)
+    host = "127.0.0.1" if settings.gateway.host in {"0.0.0.0", "::"} else settings.gateway.host  # noqa: S104 - read, not listened on
+    return Ends(relay=settings.relay.address, pin=pin, gateway=f"{host}:{settings.gateway.port}", keys=settings.keys)
+
+
+def is_impersonated(settings: NodeSettings) -> bool:
+    """Say whether readers who come by the relay were last shown another key than the gateway's; never without a relay."""
+    from client.gate.outside import Seen
+    from client.gate.tunnel import TunnelBook
+
+    return bool(settings.relay.address) and TunnelBook(settings.home, utc_now).read().seen is Seen.ANOTHER
+
+
+def tunnel_state(settings: NodeSettings) -> dict[str, Any] | None:
+    """Return how the tunnel to the relay is, for `status`; `None` where none is set up."""
+    from client.gate.tunnel import TunnelBook
+
+    if not settings.relay.address:
+        return None
+    state = TunnelBook(settings.home, utc_now).read()
+    return {
+        "relay": settings.relay.address,
+        "connected": state.connected and is_running(settings.home),
+        "since": state.since,
+        "code": state.code,
+        "seen": state.seen,
+        "looked": state.looked,
+    }
+
+
 def policy_source(settings: NodeSettings) -> Callable[[], SitePolicy]:
     """Return a function that reads the site's policy anew each time."""
     return lambda: load_policy(settings.policy)
@@ -409,7 +457,7 @@ def open_reads(settings: NodeSettings) -> "tuple[Book, ReaderKeys, Sessions, Rep
 
     book = Book(connect(settings.database, SCHEMA), utc_now)
     keys = ReaderKeys(book.connection, utc_now)
-    sessions = Sessions(book, keys, open_contact(settings).last_heard)
+    sessions = Sessions(book, keys, open_contact(settings).last_heard, lambda: is_impersonated(settings))
     return book, keys, sessions, Reports(book, open_gate(settings))
 
 
@@ -438,6 +486,7 @@ def status_of(settings: NodeSettings) -> dict[str, Any]:
         "model_release": open_shelf(settings).current(),
         "release": release_state(settings),
         "pacs": pacs_state(settings),
+        "tunnel": tunnel_state(settings),
     }
 
 

@@ -6,6 +6,8 @@ import ssl
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +42,7 @@ from client.rooms import (
     open_surroundings,
     open_trainer,
     policy_source,
+    tunnel_ends,
     utc_now,
 )
 from client.settings import NodeSettings
@@ -49,6 +52,9 @@ from protocol.errors import UnavailableError
 from protocol.release import ReleaseAnnounced
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from client.deidentify.pseudonyms import Pseudonyms
 
 log = logging.getLogger(__name__)
@@ -205,6 +211,7 @@ def _run_link(settings: NodeSettings, stop: threading.Event) -> None:
 async def _link(settings: NodeSettings, stop: threading.Event, woken: threading.Event) -> None:
     from client.gate.forward import forward
     from client.gate.link import LinkClient
+    from client.gate.listing import keep_listed
     from client.gate.renew import Renewer
 
     centre = load_centre(settings.trust)
@@ -214,15 +221,11 @@ async def _link(settings: NodeSettings, stop: threading.Event, woken: threading.
         settings.trust, settings.keys, open_renewals(settings), clock=utc_now, renewed=client.connect_anew
     )
 
-    async def watch() -> None:
-        while not stop.is_set():  # noqa: ASYNC110 - set by a signal or another thread, so it is no asyncio.Event
-            await asyncio.sleep(0.1)
-        ended.set()
-
     async with asyncio.TaskGroup() as group:
-        group.create_task(watch())
+        group.create_task(_ended_with(stop, ended))
         group.create_task(client.run(centre.link_address, lambda: load_identity(settings.trust, settings.keys), ended))
         group.create_task(renewer.run(ended))
+        group.create_task(keep_listed(settings.trust, settings.keys, ended))
         group.create_task(
             forward(
                 settings.flower.forward_port,
@@ -236,11 +239,31 @@ async def _link(settings: NodeSettings, stop: threading.Event, woken: threading.
 
 def notice_receivers(settings: NodeSettings) -> dict[str, Callable[[Any], None]]:
     """Return who takes which kind of notice; built in the thread that will call them."""
-    from client.gateway.notices import receivers
+    from client.gateway.documents import Documents
+    from client.gateway.grant import pinned_key
+    from client.gateway.masks import Corrections
+    from client.gateway.notices import receivers, renewal_receiver
 
-    book, _, sessions, reports = open_reads(settings)
-    keep_scores = open_store(settings).labels.keep_scores
-    return {**receivers(book, sessions, reports, keep_scores), "release-announced": _release_receiver(settings)}
+    centre = load_centre(settings.trust)
+    book, keys, sessions, reports = open_reads(settings)
+    store = open_store(settings)
+    corrections = Corrections(book, store.folder)
+    documents = Documents(reports, store, lambda jkt: key.name if (key := keys.find(jkt)) else None, centre.site)
+
+    def classes(claim_id: str) -> None:
+        from client.infer.readings import classify
+
+        result = reports.result(claim_id)
+        if result is not None and result.report.content.interpretable:
+            content = result.report.content
+            classify(store, result.study_key, content.rsna_class, content.corads)
+
+    also = (partial(corrections.hand_to, store.drawn), documents.write, classes)
+    return {
+        **receivers(book, sessions, reports, store.labels.keep_scores, also),
+        "grant-renewed": renewal_receiver(book, sessions, key=pinned_key(centre.grant_key), site=centre.site),
+        "release-announced": _release_receiver(settings),
+    }
 
 
 def _release_receiver(settings: NodeSettings) -> Callable[[ReleaseAnnounced], None]:
@@ -249,11 +272,13 @@ def _release_receiver(settings: NodeSettings) -> Callable[[ReleaseAnnounced], No
 
     def take(notice: ReleaseAnnounced) -> None:
         from client.gate.fetch import fetch_weights
+        from client.gate.listing import fetch_lists
 
         manifest = notice.signed.manifest
         if shelf.current() == manifest.name:
             return
         identity = load_identity(settings.trust, settings.keys)
+        fetch_lists(settings.trust, centre.link_address, identity)
         weights = fetch_weights(
             centre.link_address, identity, sha256=manifest.weights_sha256, size=manifest.weights_bytes
         )
@@ -284,6 +309,48 @@ def supernode_command(settings: NodeSettings) -> list[str]:
         "--host", "127.0.0.1",
         "--port", str(flower.runtime_port),
     ]  # fmt: skip
+
+
+def _run_tunnel(settings: NodeSettings, stop: threading.Event) -> None:
+    """Keep the tunnel to the relay, and look at the gateway from outside, in one event loop.
+
+    Raises:
+        UnavailableError: `missing-certificate` if enrolment pinned no relay, or the key of the tunnel is missing.
+    """
+    asyncio.run(_tunnel(settings, stop))
+
+
+async def _tunnel(settings: NodeSettings, stop: threading.Event) -> None:
+    from client.gate.keys import gateway_pin
+    from client.gate.outside import look_from_outside
+    from client.gate.ssh import write_config
+    from client.gate.tunnel import Tunnel, TunnelBook, watch_outside
+
+    book, ended = TunnelBook(settings.home, utc_now), asyncio.Event()
+    tunnel = Tunnel(lambda: write_config(settings.home / "tunnel", tunnel_ends(settings)), book)
+    minutes, origin = settings.relay.check_minutes, settings.gateway.origin
+    tasks = [
+        asyncio.create_task(_ended_with(stop, ended)),
+        asyncio.create_task(tunnel.run(ended)),
+        asyncio.create_task(
+            watch_outside(
+                lambda: look_from_outside(origin, gateway_pin(settings.keys)), book, minutes=minutes, stop=ended
+            )
+        ),
+    ]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _ended_with(stop: threading.Event, ended: asyncio.Event) -> None:
+    """Set `ended` when `stop` is set, which happens by a signal or in another thread."""
+    while not stop.is_set():  # noqa: ASYNC110 - see above: it is no asyncio.Event
+        await asyncio.sleep(0.1)
+    ended.set()
 
 
 def _run_runner(settings: NodeSettings, stop: threading.Event) -> None:
@@ -319,11 +386,21 @@ def _run_gateway(settings: NodeSettings, stop: threading.Event) -> None:
     from client.gateway.app import create_app
     from client.gateway.desk import Desk
     from client.gateway.grant import pinned_key
+    from client.gateway.masks import Corrections
+    from client.gateway.messages import Messages
     from client.gateway.serve import serve
     from client.gateway.viewer import find_bundle
 
     centre = load_centre(settings.trust)
+    gate, store = open_gate(settings), open_store(settings)
     book, _, sessions, reports = open_reads(settings)
+
+    def segment(study_key: str, labels: "NDArray[np.uint8]", author: str) -> bytes:
+        from client.infer.corrected import corrected_segmentation
+
+        with closing(open_store(settings)) as own:  # called in a thread of its own
+            return corrected_segmentation(own, study_key, labels, author)
+
     desk = Desk(
         site=centre.site,
         origin=settings.gateway.origin,
@@ -331,8 +408,11 @@ def _run_gateway(settings: NodeSettings, stop: threading.Event) -> None:
         book=book,
         sessions=sessions,
         reports=reports,
-        findings=open_store(settings),
-        audit=open_gate(settings).audit.append,
+        messages=Messages(book, gate),
+        corrections=Corrections(book, store.folder),
+        segment=segment,
+        findings=store,
+        audit=gate.audit.append,
         viewer=lambda: find_bundle(settings.home),
     )
     serve(
@@ -376,6 +456,7 @@ _PARTS: dict[str, Part] = {
     "stow": _run_stow,
     "pacs": _run_pacs,
     "context": _run_context,
+    "tunnel": _run_tunnel,
 }
 
 

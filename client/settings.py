@@ -208,6 +208,13 @@ class NetworkSettings(Section):
     proxy: Annotated[str, AfterValidator(_checked_proxy)] = ""
 
 
+class RelaySettings(Section):
+    """The relay by which readers reach this hospital without an open port; none without an `address`. Its key was pinned at enrolment."""
+
+    address: Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9.-]{1,253}:\d{1,5})?$")] = ""
+    check_minutes: Annotated[int, Field(ge=1, le=1440)] = 10
+
+
 class FlowerSettings(Section):
     """Loopback ports between the stock SuperNode, our runner and our forwarder."""
 
@@ -302,6 +309,7 @@ class NodeSettings(Section):
     console: ConsoleSettings = ConsoleSettings()
     oidc: OidcSettings = OidcSettings()
     network: NetworkSettings = NetworkSettings()
+    relay: RelaySettings = RelaySettings()
     flower: FlowerSettings = FlowerSettings()
     compute: ComputeSettings = ComputeSettings()
     stow: StowSettings = StowSettings()

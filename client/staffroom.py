@@ -30,6 +30,10 @@ from protocol.errors import RefusedError
 if TYPE_CHECKING:
     from client.console.proposals import Proposals
     from client.console.ward import Spent, Ward
+    from client.gateway.book import Book
+    from client.gateway.counter import Counter
+    from client.gateway.keys import ReaderKeys
+    from client.gateway.reports import Reports
     from client.receive.intake import Taken
     from client.staff.accounts import Accounts
     from client.staff.entrance import Entrance
@@ -137,7 +141,7 @@ def open_ward(
     from client.store.search import Search
 
     accounts = open_accounts(settings, clock, cost)
-    book, keys, _, _ = open_reads(settings)
+    book, keys, _, reports = open_reads(settings)
     return Ward(
         name=settings.site.name,
         port=settings.console.port,
@@ -152,6 +156,7 @@ def open_ward(
         proposals=open_proposals(settings, accounts, clock),
         keys=keys,
         reads=book.requests,
+        counter=open_counter(settings, book, keys, reports),
         spent=open_spending(settings),
         policy=policy_source(settings),
         status=lambda: status_of(settings),
@@ -160,6 +165,25 @@ def open_ward(
         say=lambda study_key, row: open_context_desk(settings).hear_staff(study_key, row),
         known=open_context(settings).conclusion,
         delete=lambda study_key, patient: delete_study(settings, study_key, of_patient=patient),
+    )
+
+
+def open_counter(settings: NodeSettings, book: "Book", keys: "ReaderKeys", reports: "Reports") -> "Counter":
+    """Return what staff do with reads, on the connection of the book."""
+    from client.gateway.counter import Counter
+    from client.gateway.messages import Messages
+    from client.infer.earlier import earlier_studies
+
+    gate, store = open_gate(settings), open_store(settings)
+    return Counter(
+        book=book,
+        gate=gate,
+        reports=reports,
+        messages=Messages(book, gate),
+        keys=keys,
+        store=store,
+        policy=policy_source(settings),
+        earlier=lambda study_key: earlier_studies(store, study_key),
     )
 
 

@@ -14,7 +14,7 @@ from protocol.codes import MEANINGS
 from protocol.errors import FAMILIES
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("protocol", "models", "strategies", "client", "server", "registry_api", "deploy", "bench")
+PACKAGES = ("protocol", "identity", "models", "strategies", "client", "server", "registry_api", "deploy", "bench")
 BEGIN, END = "<!-- written by `make docs`: begin -->", "<!-- written by `make docs`: end -->"
 
 

@@ -7,7 +7,7 @@ r"""A whole read without a browser: for reading groups that have a viewer and a 
 
 `thumbprint` makes the key if there is none and prints what the hospital must approve (`acinus-node read approve-reader`).
 `read` claims a read, opens it at the hospital, fetches volume and mask, hands in the report and signs it. It uses nothing of Acinus
-but the two HTTPS interfaces of docs/reference/reading.md; httpx and joserfc are all it needs.
+but the two HTTPS interfaces of docs/reference/reading.md; httpx, joserfc and cryptography are all it needs.
 """
 
 import argparse
@@ -19,11 +19,14 @@ import ssl
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
@@ -104,6 +107,9 @@ class Hospital:
     def __init__(self, grant: dict[str, Any], ca: Path, key: ECKey) -> None:
         self._http = client(grant["gateway"], ca, {})
         self._request_id = grant["request_id"]
+        if grant.get("gateway_pin"):
+            self._http.event_hooks = {"response": [only_with_key(grant["gateway_pin"])]}
+            self._http.get("/")  # nothing is sent but this before the key was compared
         shown = proof(key, method="POST", url=f"{grant['gateway']}/session", token=grant["token"])
         answer(self._http.post("/session", json={"token": grant["token"]}, headers={"DPoP": shown}))
 
@@ -125,6 +131,22 @@ def client(origin: str, ca: Path, headers: dict[str, str]) -> httpx.Client:
     """Return a client that trusts this CA and no other."""
     trust = ssl.create_default_context(cafile=str(ca))
     return httpx.Client(base_url=origin, verify=trust, timeout=CALL_SECONDS, headers=headers, trust_env=False)
+
+
+def only_with_key(pin: str) -> Callable[[httpx.Response], None]:
+    """Return what ends the program when an answer comes from a server of another public key than the hospital's own.
+
+    A certificate can be had for the hospital's name by whoever stands between; the hospital's key cannot.
+    """
+
+    def compare(response: httpx.Response) -> None:
+        shown = response.extensions["network_stream"].get_extra_info("ssl_object").getpeercert(True)  # noqa: FBT003 - takes no name
+        key = x509.load_der_x509_certificate(shown).public_key()
+        public = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+        if base64.urlsafe_b64encode(hashlib.sha256(public).digest()).decode().rstrip("=") != pin:
+            raise SystemExit("Another key is shown than the hospital's. Somebody stands between; tell the hospital.")
+
+    return compare
 
 
 def answer(response: httpx.Response) -> Any:

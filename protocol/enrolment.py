@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints, ValidationError
 from protocol.codes import Code
 from protocol.errors import RefusedError
 from protocol.reading import Origin
+from protocol.release import METADATA_CHARACTERS_MAX
 from protocol.shape import RegionCode, Sha256, Shape, SiteId, canonical_json
 
 Pem = Annotated[str, StringConstraints(pattern=r"^-----BEGIN [A-Z ]+-----[A-Za-z0-9+/=\s-]+$", max_length=20_000)]
@@ -18,10 +19,28 @@ Pem = Annotated[str, StringConstraints(pattern=r"^-----BEGIN [A-Z ]+-----[A-Za-z
 SshPublicKey = Annotated[str, StringConstraints(pattern=r"^ecdsa-sha2-nistp384 [A-Za-z0-9+/=]+$", max_length=400)]
 """An OpenSSH public key on P-384, without its comment."""
 
+TunnelKey = Annotated[str, StringConstraints(pattern=r"^ssh-ed25519 AAAA[A-Za-z0-9+/]{64}$")]
+"""An OpenSSH public key, Ed25519, without its comment: of a node's tunnel, or of the relay."""
+
+KeyPin = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{43}$")]
+"""SHA-256 of a TLS server's public key (its SubjectPublicKeyInfo, as in RFC 7469), base64url without padding."""
+
+TunnelPort = Annotated[int, Field(ge=1024, le=65_535)]
+"""A port on the relay's loopback that is one site's own: where its tunnel ends."""
+
 RawKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{43}$")]
 """An Ed25519 public key, 32 bytes, base64url without padding."""
 
 Address = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,253}:\d{1,5}$")]
+
+
+class RelayPin(Shape):
+    """How a node reaches the relay, and by what it knows it. `login` is the account that the tunnel server runs under."""
+
+    address: Address
+    login: Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,30}$")]
+    host_key: TunnelKey
+    port: TunnelPort
 
 
 class Invite(Shape):
@@ -37,29 +56,36 @@ class Invite(Shape):
 
 
 class EnrolRequest(Shape):
-    """What a node sends to be enrolled: public keys only."""
+    """What a node sends to be enrolled: public keys only.
+
+    `tunnel_key` opens its tunnel at the relay. `gateway_pin` is of its gateway's certificate, for all who talk to the gateway.
+    """
 
     token: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{43}$")]
     csr_pem: Pem
     supernode_key: SshPublicKey
     gateway_origin: Origin
+    tunnel_key: TunnelKey | None = None
+    gateway_pin: KeyPin | None = None
 
 
 class EnrolReply(Shape):
-    """What the centre answers: the node's certificate, and the keys and addresses to pin."""
+    """What the centre answers: the node's certificate, and the keys and addresses to pin. `relay` is absent where the network has none."""
 
     site: SiteId
     region: RegionCode
     certificate_pem: Pem
     ca_pem: Pem
-    release_key: RawKey
+    release_root: Annotated[str, StringConstraints(max_length=METADATA_CHARACTERS_MAX)]
+    """Who may say which releases count: the newest root of The Update Framework's lists."""
     grant_key: RawKey
     link_address: Address
     fleet_address: Address
+    relay: RelayPin | None = None
 
 
 class SiteEntry(Shape):
-    """A site as the federation side of the centre needs it.
+    """A site as the federation side of the centre and the relay need it.
 
     `certificate_serials` are those that hold; the first is the one that its node should be using.
     """
@@ -69,6 +95,10 @@ class SiteEntry(Shape):
     supernode_key: SshPublicKey | None
     active: bool
     certificate_serials: tuple[Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16,40}$")], ...] = Field(default=())
+    gateway_origin: Origin | None = None
+    gateway_pin: KeyPin | None = None
+    tunnel_key: TunnelKey | None = None
+    tunnel_port: TunnelPort | None = None
 
 
 def encode_invite(invite: Invite) -> str:

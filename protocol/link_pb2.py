@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13protocol/link.proto\x12\x0e\x61\x63inus.link.v1\"\x86\x01\n\tNodeFrame\x12*\n\x06parcel\x18\x01 \x01(\x0b\x32\x18.acinus.link.v1.EnvelopeH\x00\x12\x12\n\x08received\x18\x02 \x01(\tH\x00\x12.\n\theartbeat\x18\x03 \x01(\x0b\x32\x19.acinus.link.v1.HeartbeatH\x00\x42\t\n\x07\x63ontent\"\xa0\x01\n\x0b\x43\x65ntreFrame\x12*\n\x06notice\x18\x01 \x01(\x0b\x32\x18.acinus.link.v1.EnvelopeH\x00\x12*\n\x07verdict\x18\x02 \x01(\x0b\x32\x17.acinus.link.v1.VerdictH\x00\x12.\n\theartbeat\x18\x03 \x01(\x0b\x32\x19.acinus.link.v1.HeartbeatH\x00\x42\t\n\x07\x63ontent\"$\n\x08\x45nvelope\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04\x62ody\x18\x02 \x01(\x0c\"5\n\x07Verdict\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\"\x0b\n\tHeartbeat\" \n\x0eWeightsRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\"\x15\n\x05\x43hunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\x1d\n\x0eSigningRequest\x12\x0b\n\x03pem\x18\x01 \x01(\t\"\x1a\n\x0b\x43\x65rtificate\x12\x0b\n\x03pem\x18\x01 \x01(\t\"\t\n\x07TakenUp2\x95\x02\n\x04Link\x12\x42\n\x04Open\x12\x19.acinus.link.v1.NodeFrame\x1a\x1b.acinus.link.v1.CentreFrame(\x01\x30\x01\x12G\n\x0c\x46\x65tchWeights\x12\x1e.acinus.link.v1.WeightsRequest\x1a\x15.acinus.link.v1.Chunk0\x01\x12\x44\n\x05Renew\x12\x1e.acinus.link.v1.SigningRequest\x1a\x1b.acinus.link.v1.Certificate\x12:\n\x06TakeUp\x12\x17.acinus.link.v1.TakenUp\x1a\x17.acinus.link.v1.TakenUpb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13protocol/link.proto\x12\x0e\x61\x63inus.link.v1\"\x86\x01\n\tNodeFrame\x12*\n\x06parcel\x18\x01 \x01(\x0b\x32\x18.acinus.link.v1.EnvelopeH\x00\x12\x12\n\x08received\x18\x02 \x01(\tH\x00\x12.\n\theartbeat\x18\x03 \x01(\x0b\x32\x19.acinus.link.v1.HeartbeatH\x00\x42\t\n\x07\x63ontent\"\xa0\x01\n\x0b\x43\x65ntreFrame\x12*\n\x06notice\x18\x01 \x01(\x0b\x32\x18.acinus.link.v1.EnvelopeH\x00\x12*\n\x07verdict\x18\x02 \x01(\x0b\x32\x17.acinus.link.v1.VerdictH\x00\x12.\n\theartbeat\x18\x03 \x01(\x0b\x32\x19.acinus.link.v1.HeartbeatH\x00\x42\t\n\x07\x63ontent\"$\n\x08\x45nvelope\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04\x62ody\x18\x02 \x01(\x0c\"5\n\x07Verdict\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\"\x0b\n\tHeartbeat\" \n\x0eWeightsRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\"\x1b\n\x0bListRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x15\n\x05\x43hunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\x1d\n\x0eSigningRequest\x12\x0b\n\x03pem\x18\x01 \x01(\t\"\x1a\n\x0b\x43\x65rtificate\x12\x0b\n\x03pem\x18\x01 \x01(\t\"\t\n\x07TakenUp2\xd8\x02\n\x04Link\x12\x42\n\x04Open\x12\x19.acinus.link.v1.NodeFrame\x1a\x1b.acinus.link.v1.CentreFrame(\x01\x30\x01\x12G\n\x0c\x46\x65tchWeights\x12\x1e.acinus.link.v1.WeightsRequest\x1a\x15.acinus.link.v1.Chunk0\x01\x12\x41\n\tFetchList\x12\x1b.acinus.link.v1.ListRequest\x1a\x15.acinus.link.v1.Chunk0\x01\x12\x44\n\x05Renew\x12\x1e.acinus.link.v1.SigningRequest\x1a\x1b.acinus.link.v1.Certificate\x12:\n\x06TakeUp\x12\x17.acinus.link.v1.TakenUp\x1a\x17.acinus.link.v1.TakenUpb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,14 +43,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HEARTBEAT']._serialized_end=443
   _globals['_WEIGHTSREQUEST']._serialized_start=445
   _globals['_WEIGHTSREQUEST']._serialized_end=477
-  _globals['_CHUNK']._serialized_start=479
-  _globals['_CHUNK']._serialized_end=500
-  _globals['_SIGNINGREQUEST']._serialized_start=502
-  _globals['_SIGNINGREQUEST']._serialized_end=531
-  _globals['_CERTIFICATE']._serialized_start=533
-  _globals['_CERTIFICATE']._serialized_end=559
-  _globals['_TAKENUP']._serialized_start=561
-  _globals['_TAKENUP']._serialized_end=570
-  _globals['_LINK']._serialized_start=573
-  _globals['_LINK']._serialized_end=850
+  _globals['_LISTREQUEST']._serialized_start=479
+  _globals['_LISTREQUEST']._serialized_end=506
+  _globals['_CHUNK']._serialized_start=508
+  _globals['_CHUNK']._serialized_end=529
+  _globals['_SIGNINGREQUEST']._serialized_start=531
+  _globals['_SIGNINGREQUEST']._serialized_end=560
+  _globals['_CERTIFICATE']._serialized_start=562
+  _globals['_CERTIFICATE']._serialized_end=588
+  _globals['_TAKENUP']._serialized_start=590
+  _globals['_TAKENUP']._serialized_end=599
+  _globals['_LINK']._serialized_start=602
+  _globals['_LINK']._serialized_end=946
 # @@protoc_insertion_point(module_scope)

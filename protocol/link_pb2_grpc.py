@@ -45,6 +45,11 @@ class LinkStub:
                 request_serializer=protocol_dot_link__pb2.WeightsRequest.SerializeToString,
                 response_deserializer=protocol_dot_link__pb2.Chunk.FromString,
                 _registered_method=True)
+        self.FetchList = channel.unary_stream(
+                '/acinus.link.v1.Link/FetchList',
+                request_serializer=protocol_dot_link__pb2.ListRequest.SerializeToString,
+                response_deserializer=protocol_dot_link__pb2.Chunk.FromString,
+                _registered_method=True)
         self.Renew = channel.unary_unary(
                 '/acinus.link.v1.Link/Renew',
                 request_serializer=protocol_dot_link__pb2.SigningRequest.SerializeToString,
@@ -69,6 +74,13 @@ class LinkServicer:
 
     def FetchWeights(self, request, context):
         """The weights of a release, by the SHA-256 in its signed manifest.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FetchList(self, request, context):
+        """One file of the signed lists of the releases that count (The Update Framework).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -99,6 +111,11 @@ def add_LinkServicer_to_server(servicer, server):
             'FetchWeights': grpc.unary_stream_rpc_method_handler(
                     servicer.FetchWeights,
                     request_deserializer=protocol_dot_link__pb2.WeightsRequest.FromString,
+                    response_serializer=protocol_dot_link__pb2.Chunk.SerializeToString,
+            ),
+            'FetchList': grpc.unary_stream_rpc_method_handler(
+                    servicer.FetchList,
+                    request_deserializer=protocol_dot_link__pb2.ListRequest.FromString,
                     response_serializer=protocol_dot_link__pb2.Chunk.SerializeToString,
             ),
             'Renew': grpc.unary_unary_rpc_method_handler(
@@ -166,6 +183,33 @@ class Link:
             target,
             '/acinus.link.v1.Link/FetchWeights',
             protocol_dot_link__pb2.WeightsRequest.SerializeToString,
+            protocol_dot_link__pb2.Chunk.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FetchList(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/acinus.link.v1.Link/FetchList',
+            protocol_dot_link__pb2.ListRequest.SerializeToString,
             protocol_dot_link__pb2.Chunk.FromString,
             options,
             channel_credentials,

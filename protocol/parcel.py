@@ -11,11 +11,20 @@ from protocol.case import CaseRecord
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from protocol.reading import (
+    AdjudicationOpened,
+    AmendmentOpened,
     ClaimEnded,
     ClaimMade,
+    DiscrepancyOpened,
+    GrantRenewed,
     GrantRevoked,
+    InfoAnswered,
+    InfoAsked,
     ReadAcknowledged,
+    ReadAlarm,
+    ReadConcluded,
     ReadDelivered,
+    ReaderPrivilege,
     ReadOpened,
     ReadPost,
     ReadWithdrawn,
@@ -29,15 +38,28 @@ Parcel = Annotated[
     CaseRecord
     | ReadPost
     | ReadOpened
+    | InfoAsked
+    | InfoAnswered
     | ReportReceipt
     | ReadDelivered
     | ReadAcknowledged
     | ReadWithdrawn
+    | ReaderPrivilege
     | ReleaseStanding,
     Field(discriminator="kind"),
 ]
 Notice = Annotated[
-    ClaimMade | ClaimEnded | GrantRevoked | ReportSigned | ReleaseAnnounced,
+    ClaimMade
+    | ClaimEnded
+    | GrantRenewed
+    | GrantRevoked
+    | ReportSigned
+    | AdjudicationOpened
+    | ReadConcluded
+    | ReadAlarm
+    | AmendmentOpened
+    | DiscrepancyOpened
+    | ReleaseAnnounced,
     Field(discriminator="kind"),
 ]
 

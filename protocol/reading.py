@@ -31,6 +31,16 @@ class ReportStatus(StrEnum):
     AMENDED = "amended"
 
 
+class Subspecialty(StrEnum):
+    """What a radiologist is trained in beyond general radiology, as far as a hospital may ask for it."""
+
+    THORACIC = "thoracic"
+    CARDIAC = "cardiac"
+    EMERGENCY = "emergency"
+    ONCOLOGIC = "oncologic"
+    PAEDIATRIC = "paediatric"
+
+
 class ReadPost(Shape):
     """A hospital asks for a read. The study stays behind; `request_id` means it only to the hospital."""
 
@@ -45,6 +55,20 @@ class ReadPost(Shape):
     jurisdiction: RegionCode
     language: Language = "en"
     reads_required: Annotated[int, Field(ge=1, le=2)] = 1
+    subspecialty: Subspecialty | None = None
+    """None: any radiologist."""
+    uncertainty_percent: Annotated[int, Field(ge=0, le=100)] = 0
+    """Width of the interval in which the measured opacity lies, in percentage points of lung."""
+
+
+class ReaderPrivilege(Shape):
+    """The hospital lets a reader of the network read for it, or no longer does. Nobody else can say so."""
+
+    kind: Literal["reader-privilege"] = "reader-privilege"
+    reader_id: OpaqueId
+    granted: bool
+    version: Annotated[int, Field(ge=1, le=1_000_000)]
+    """Counts what the hospital said of this reader; the highest counts, in whatever order they come."""
 
 
 class ReadOpened(Shape):
@@ -64,6 +88,26 @@ class CodedResult(Shape):
     severity_score: Annotated[int, Field(ge=0, le=24)]
     agrees_with_measurement: bool
     critical: bool = False
+
+
+class InfoAsked(Shape):
+    """The claim's reader asked the hospital something; the words stay between the two. Questions of a claim count from 1."""
+
+    kind: Literal["info-asked"] = "info-asked"
+    request_id: OpaqueId
+    claim_id: OpaqueId
+    fence: Annotated[int, Field(ge=1)]
+    question: Annotated[int, Field(ge=1, le=1000)]
+
+
+class InfoAnswered(Shape):
+    """The hospital answered that question."""
+
+    kind: Literal["info-answered"] = "info-answered"
+    request_id: OpaqueId
+    claim_id: OpaqueId
+    fence: Annotated[int, Field(ge=1)]
+    question: Annotated[int, Field(ge=1, le=1000)]
 
 
 class ReportReceipt(Shape):
@@ -102,6 +146,15 @@ class ReadWithdrawn(Shape):
     request_id: OpaqueId
 
 
+class GrantScope(StrEnum):
+    """What a grant lets its reader do at the gateway."""
+
+    VIEW = "view"
+    """Look at the study, and at nothing else."""
+    REPORT = "report"
+    """Look at it, report on it and correct its mask."""
+
+
 class GrantClaims(Shape):
     """What a grant says (a JWT signed by the centre, Ed25519; names of RFC 7519 and RFC 9449).
 
@@ -115,6 +168,7 @@ class GrantClaims(Shape):
     claim_id: OpaqueId
     request_id: OpaqueId
     fence: Annotated[int, Field(ge=1)]
+    scope: GrantScope
     cnf_jkt: Thumbprint
     iat: int
     nbf: int
@@ -148,6 +202,66 @@ class GrantRevoked(Shape):
 
     kind: Literal["grant-revoked"] = "grant-revoked"
     jti: OpaqueId
+
+
+class AdjudicationOpened(Shape):
+    """Two signed reads disagree; a third reader decides. Whatever the node waits for, it waits for one read more."""
+
+    kind: Literal["adjudication-opened"] = "adjudication-opened"
+    request_id: OpaqueId
+
+
+class ReadConcluded(Shape):
+    """Of a double read, the report under this claim is the result: both readers agreed, or the third one decided."""
+
+    kind: Literal["read-concluded"] = "read-concluded"
+    request_id: OpaqueId
+    claim_id: OpaqueId
+    agreed: bool
+
+
+class GrantRenewed(Shape):
+    """The centre's fresh grant for a reader who is still there. It opens nothing: a session that stands may go on until its `exp`."""
+
+    kind: Literal["grant-renewed"] = "grant-renewed"
+    token: Annotated[
+        str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$", max_length=4096)
+    ]
+
+
+class AmendmentOpened(Shape):
+    """The reader of a signed report amends it: under this claim the gateway lets the reader in again, until `ClaimEnded` or a signature."""
+
+    kind: Literal["amendment-opened"] = "amendment-opened"
+    request_id: OpaqueId
+    claim_id: OpaqueId
+    fence: Annotated[int, Field(ge=1)]
+
+
+class DiscrepancyOpened(Shape):
+    """A peer reviewer disagrees with the report under this claim so far that it matters (RADPEER 3 or 4)."""
+
+    kind: Literal["discrepancy-opened"] = "discrepancy-opened"
+    request_id: OpaqueId
+    claim_id: OpaqueId
+    score: Annotated[int, Field(ge=3, le=4)]
+
+
+class AlarmReason(StrEnum):
+    """Why a hospital is alarmed about a read of its own."""
+
+    LATE = "late"
+    OVERDUE = "overdue"
+    CRITICAL = "critical-unacknowledged"
+    DISCREPANCY = "discrepancy"
+
+
+class ReadAlarm(Shape):
+    """Most of the time is gone and the read is not signed, all of it is, or nobody took note of a critical result."""
+
+    kind: Literal["read-alarm"] = "read-alarm"
+    request_id: OpaqueId
+    reason: AlarmReason
 
 
 class ReportSigned(Shape):

@@ -7,6 +7,11 @@ from pydantic import Field, SerializerFunctionWrapHandler, StringConstraints, mo
 from protocol.evaluation import Evaluation
 from protocol.shape import Lineage, OpaqueId, ReleaseName, Sha256, Shape, Timestamp
 
+METADATA_CHARACTERS_MAX = 500_000
+"""Of one list; nodes read no longer ones."""
+
+TIMESTAMP = "timestamp.json"
+
 Architecture = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 """A network that the site's own wheel knows how to build (`models.net`)."""
 
@@ -55,6 +60,25 @@ class SignedManifest(Shape):
 
     manifest: Manifest
     signature: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{86}$")]
+
+
+MetadataName = Annotated[
+    str, StringConstraints(pattern=r"^(?:[1-9]\d{0,8}\.(?:root|targets|snapshot)|timestamp)\.json$")
+]
+"""A file of The Update Framework with consistent snapshots (specification 1.0.33, section 6.2)."""
+
+MetadataFiles = dict[MetadataName, Annotated[str, StringConstraints(max_length=METADATA_CHARACTERS_MAX)]]
+"""The centre's lists of the releases that count, and of who may sign them, by file name."""
+
+
+def metadata_name(role: str, version: int) -> MetadataName:
+    """Return the file name of one version of a list."""
+    return f"{version}.{role}.json"
+
+
+def manifest_path(name: ReleaseName) -> str:
+    """Return under which path the lists name a release: by the hash of its `Manifest` as canonical JSON."""
+    return f"{name}/manifest.json"
 
 
 class ReleaseAnnounced(Shape):

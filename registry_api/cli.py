@@ -13,8 +13,10 @@ from protocol.errors import FederationError
 from registry_api.commands.counts import release
 from registry_api.commands.network import invite, sites
 from registry_api.commands.output import home_of, opened
-from registry_api.commands.people import agreements, people, readers
+from registry_api.commands.people import keys, people
+from registry_api.commands.readers import agreements, readers
 from registry_api.commands.units import units
+from registry_api.commands.webhooks import webhooks
 
 app = typer.Typer(
     help="The registry: hospitals, case records, protected counts, reads.",
@@ -27,8 +29,10 @@ for name, group in {
     "sites": sites,
     "units": units,
     "people": people,
+    "keys": keys,
     "readers": readers,
     "agreements": agreements,
+    "webhooks": webhooks,
     "release": release,
 }.items():
     app.add_typer(group, name=name)

@@ -43,6 +43,8 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._writing = engine.execution_options(**{_WRITES: True})
+        self.single_writer = engine.dialect.name == "sqlite"
+        """Whether a writing transaction keeps every other one waiting."""
 
     @contextmanager
     def reading(self) -> Iterator[Session]:

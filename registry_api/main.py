@@ -3,10 +3,26 @@
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
-from registry_api.api import counts, enrolment, models, problems, quality, reads
+from registry_api.api import (
+    alerts,
+    counts,
+    enrolment,
+    events,
+    exports,
+    facade,
+    models,
+    problems,
+    quality,
+    readers,
+    reads,
+    reviews,
+)
+from registry_api.api.gate import Gate
+from registry_api.api.quick import Quick
 from registry_api.api.rim import Rim
+from registry_api.pages import alerts as alerts_page
+from registry_api.pages import availability, entrance, worklist
 from registry_api.pages import counts as counts_page
-from registry_api.pages import entrance, worklist
 from registry_api.pages import quality as quality_page
 from registry_api.pages.render import STATIC
 from registry_api.runtime import Runtime
@@ -14,11 +30,37 @@ from registry_api.runtime import Runtime
 
 def create_app(runtime: Runtime) -> FastAPI:
     """Return the application that serves `runtime`."""
-    app = FastAPI(title="Acinus registry", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json")
+    app = FastAPI(
+        title="Acinus registry",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/v1/openapi.json",
+        responses=problems.DOCUMENTED,
+    )
     app.state.runtime = runtime
+    app.state.gate = Gate(single_writer=runtime.database.single_writer)
     problems.install(app)
-    for routes in (enrolment, models, counts, quality, reads, entrance, counts_page, quality_page, worklist):
+    for routes in (
+        enrolment,
+        models,
+        counts,
+        exports,
+        alerts,
+        quality,
+        reviews,  # before the reads: no request is called `statistics`
+        reads,
+        readers,
+        events,
+        facade,
+        entrance,
+        counts_page,
+        alerts_page,
+        quality_page,
+        worklist,
+        availability,
+    ):
         app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(Rim, runtime=runtime)
+    app.add_middleware(Quick, runtime=runtime)
     return app

@@ -7,6 +7,7 @@ from alembic.config import Config
 from sqlalchemy import Engine, MetaData
 from sqlmodel import SQLModel
 
+from registry_api.alerts import tables as _alerts
 from registry_api.cases import tables as _cases
 from registry_api.enrolment import tables as _enrolment
 from registry_api.link import tables as _link
@@ -16,7 +17,7 @@ from registry_api.reading import tables as _reading
 from registry_api.releases import tables as _releases
 from registry_api.units import tables as _units
 
-AREAS = (_units, _enrolment, _people, _link, _cases, _releases, _promoted, _reading)
+AREAS = (_units, _enrolment, _people, _link, _cases, _releases, _promoted, _reading, _alerts)
 """The modules whose import puts their rows into the metadata; a new area is added here."""
 
 _MIGRATIONS = Path(__file__).with_name("migrations")

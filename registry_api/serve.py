@@ -59,6 +59,7 @@ async def _serve_both(runtime: Runtime, web: uvicorn.Server, listener: socket.so
     finally:
         carrying.cancel()
         await link.stop(_LINK_GRACE_SECONDS)
+        runtime.read_log.close()
         runtime.database.close()
         log.info("registry.stopped")
 

@@ -5,12 +5,14 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from protocol.codes import Code
 from protocol.enrolment import Address
 from protocol.errors import InvalidInputError
 from protocol.reading import Origin
+from protocol.shape import RegionCode, SiteId
+from registry_api.people.roles import Role
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
 
@@ -52,6 +54,15 @@ class FleetSettings(Section):
     address: Address = "localhost:8445"
 
 
+class RelaySettings(Section):
+    """The relay, as nodes are told of it at enrolment; none without an `address`. `login` is the account that it runs under."""
+
+    address: Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9.-]{1,253}:\d{1,5})?$")] = ""
+    login: Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,30}$")] = "acinus"
+    host_key: Path = Path("pki/relay.pub")
+    first_port: Annotated[int, Field(ge=1024, le=65_000)] = 20_000
+
+
 class AuthoritySettings(Section):
     """The network's certificate authority and how long a node's certificate lives."""
 
@@ -65,7 +76,8 @@ class SecretsSettings(Section):
 
     grant: Path = Path("secrets/grant.key")
     counts: Path = Path("secrets/counts.key")
-    release_public: Path = Path("secrets/release.pub")
+    release_root: Path = Path("catalogue/metadata/1.root.json")
+    """No secret, but what is trusted: who may say which releases count."""
     service_token: Path = Path("secrets/service.token")
 
 
@@ -91,10 +103,79 @@ class DisclosureSettings(Section):
         return self
 
 
+class LimitSettings(Section):
+    """How much one caller may ask."""
+
+    requests_per_minute: Annotated[int, Field(ge=10, le=1_000_000)] = 600
+
+
+class OidcGrant(Section):
+    """What people of a group may be at the registry."""
+
+    group: Annotated[str, Field(min_length=1, max_length=200)]
+    role: Role
+    region: RegionCode | None = None
+    site: SiteId | None = None
+
+
+class OidcSettings(Section):
+    """An identity provider at which people may log in; off without an issuer. File names count from the home."""
+
+    issuer: Annotated[str, StringConstraints(pattern=r"^(https://[^\s?#]+)?$")] = ""
+    client_id: Annotated[str, Field(max_length=200)] = ""
+    client_secret_file: str = ""
+    ca_file: str = ""
+    scopes: tuple[str, ...] = ("openid", "profile")
+    role_claim: str = "groups"
+    name_claim: str = "name"
+    grants: tuple[OidcGrant, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.issuer and (not self.client_id or "openid" not in self.scopes or not self.grants):
+            raise ValueError("an issuer wants a client_id, openid among the scopes, and grants")
+        if any(grant.role is Role.SERVICE for grant in self.grants):
+            raise ValueError("the service role is the centre's own token; nobody can be granted it")
+        return self
+
+
+class AlertSettings(Section):
+    """Where alerts may go, and through which mail server. Empty lists: nowhere. File names count from the home."""
+
+    mail_domains: tuple[str, ...] = ()
+    webhook_hosts: tuple[str, ...] = ()
+    ca_file: str = ""
+    smtp_host: str = ""
+    smtp_port: Port = 587
+    smtp_sender: str = ""
+    smtp_tls: bool = True
+    smtp_user: str = ""
+    smtp_password_file: str = ""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.smtp_host and "@" not in self.smtp_sender:
+            raise ValueError("smtp_host wants a smtp_sender")
+        if (
+            self.smtp_host
+            and not self.smtp_tls
+            and (self.smtp_user or self.smtp_host not in ("localhost", "127.0.0.1"))
+        ):
+            raise ValueError("without smtp_tls the mail server must be on this machine, and nobody logs in")
+        return self
+
+
 class ModelsSettings(Section):
     """Promoted weights, by hash."""
 
     directory: Path = Path("registry-models")
+
+
+class ReadingSettings(Section):
+    """Of how many results in a hundred a peer review is asked for, and whose certificates the programs behind webhooks have."""
+
+    peer_review_percent: Annotated[int, Field(ge=0, le=100)] = 5
+    webhook_authority: Path | None = None
 
 
 class WitnessSettings(Section):
@@ -110,11 +191,16 @@ class RegistrySettings(Section):
     http: HttpSettings = HttpSettings()
     link: LinkSettings = LinkSettings()
     fleet: FleetSettings = FleetSettings()
+    relay: RelaySettings = RelaySettings()
     authority: AuthoritySettings = AuthoritySettings()
     secrets: SecretsSettings = SecretsSettings()
     database: DatabaseSettings = DatabaseSettings()
     disclosure: DisclosureSettings = DisclosureSettings()
+    limits: LimitSettings = LimitSettings()
+    oidc: OidcSettings = OidcSettings()
+    alerts: AlertSettings = AlertSettings()
     models: ModelsSettings = ModelsSettings()
+    reading: ReadingSettings = ReadingSettings()
     witness: WitnessSettings = WitnessSettings()
 
     def within(self, path: Path) -> Path:

@@ -124,7 +124,7 @@ class Catalogue:
             created=self._clock().strftime("%Y-%m-%dT%H:%M:%SZ"),
             **provenance,
         )
-        signed = SignedManifest(manifest=manifest, signature=_encoded(self._key.sign(canonical_json(manifest))))
+        signed = self._signed(manifest)
         self._keep(signed, weights)
         return signed
 
@@ -189,9 +189,28 @@ class Catalogue:
         kept = {"architecture", "run_id", "rounds", "sites", "epsilon_max", "scores", "base_scores", "evaluation"}
         return self.add(self.weights(name), lineage=old.lineage, parent=name, **old.model_dump(include=kept))
 
+    def sign_again(self, key: Ed25519PrivateKey) -> None:
+        """Sign every manifest with the key that takes the place of the present one, and use it from now on. Twice changes nothing.
+
+        Raises:
+            RefusedError: `signature-invalid` if one is signed with neither.
+            UnavailableError: `disk-full`.
+        """
+        present, self._key = self._key, key
+        for name in self.names():
+            path = self._folder / name / MANIFEST
+            try:
+                self.signed(name)
+            except RefusedError:
+                manifest = Catalogue(self._folder, present, self._clock).signed(name).manifest
+                write_durably(path, canonical_json(self._signed(manifest)))
+
     def note_rollback(self, renewed: str) -> None:
         """Record that the promoted release was taken back; `renewed` stands where the one before it stood."""
         self._write_promotions([*self._promotions()[:-2], renewed])
+
+    def _signed(self, manifest: Manifest) -> SignedManifest:
+        return SignedManifest(manifest=manifest, signature=_encoded(self._key.sign(canonical_json(manifest))))
 
     def _verify(self, signed: SignedManifest) -> None:
         try:

@@ -25,6 +25,10 @@ app = typer.Typer(
 )
 catalogue = typer.Typer(help="Signed model releases.", no_args_is_help=True)
 app.add_typer(catalogue, name="catalogue")
+relay = typer.Typer(help="The way from readers to hospitals that have no open port.", no_args_is_help=True)
+app.add_typer(relay, name="relay")
+keys = typer.Typer(help="The keys that say which releases count.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -59,7 +63,8 @@ def init(
         if as_json:
             say_json({"ok": True, "home": str(home.resolve())})
         remark(
-            f"A centre is in {home}. Keep a copy of its pki and secrets; `acinus-centre --home {home} run` starts it."
+            f"A centre is in {home}. Keep a copy of its pki and secrets, and carry the three keys of {home}/secrets/roots to three safes: two "
+            f"of them replace every other key of the catalogue. `acinus-centre --home {home} run` starts it."
         )
 
 
@@ -101,6 +106,8 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
             typer.echo(f"{part:10} {state}")
         for site in document["sites"] or []:
             typer.echo(f"site {site['site']}: {'connected' if site['connected'] else 'not connected'}")
+        for line in relay_lines(document["relay"]):
+            typer.echo(line)
         said = ", ".join(f"{count} {word}" for word, count in (document["standings"] or {}).items() if count)
         typer.echo(
             f"bundle     {document['bundle_sha256']}\nrelease    {document['promoted']}{f' (sites: {said})' if said else ''}"
@@ -212,10 +219,101 @@ def roll_back_release(context: typer.Context, as_json: AsJson = False) -> None:
         remark(f"{name} is promoted; it holds the weights of the release before.")
 
 
+@relay.command("config")
+def write_relay(context: typer.Context, as_json: AsJson = False) -> None:
+    """Write HAProxy's and OpenSSH's configuration from the enrolled sites, for `relay run` or for a machine of the relay's own."""
+    from server.relay.files import write_config, write_plan
+    from server.relay.plan import plan_of
+    from server.runtime import open_registry
+
+    with answering(as_json=as_json):
+        settings = settings_of(context)
+        plan = plan_of(open_registry(settings).sites())
+        folder = write_config(settings)
+        write_plan(folder, plan)
+        host_key = settings.within(settings.relay.host_key).with_suffix(".pub").read_text(encoding="ascii").strip()
+        if as_json:
+            routes = {route.site: {"name": route.name, "port": route.port} for route in plan.routes}
+            say_json({
+                "ok": True, "folder": str(folder), "host_key": host_key, "routes": routes, "unrouted": plan.unrouted,
+            })  # fmt: skip
+        for site, why in plan.unrouted.items():
+            remark(f"{site} has no route: {why}.")
+        remark(f"{len(plan.routes)} routes are in {folder}; nodes know the relay by {host_key}")
+
+
+@relay.command("run")
+def run_relay(context: typer.Context) -> None:
+    """Run HAProxy and the tunnel server until interrupted; both follow the registry's list of sites within seconds."""
+    from server.logs import start_logging
+    from server.relay.run import Relay, until_signalled
+    from server.runtime import open_registry
+
+    settings = settings_of(context)
+    start_logging(settings.logs, "relay")
+    remark(f"The relay answers on port {settings.relay.port}. Ctrl-C ends it.")
+    Relay(settings, open_registry(settings)).run(until_signalled())
+
+
+@keys.command("replace")
+def replace_signing_keys(
+    context: typer.Context,
+    root_key: Annotated[list[Path], typer.Option(help="A root key from its safe; give two of the three.")],
+    new_roots: Annotated[
+        Path | None, typer.Option(help="A new folder for three new root keys, if one was lost or stolen.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make new keys for releases and their lists: after a loss, a theft, or a few years. Nodes follow by themselves."""
+    from server.keychange import replace_keys
+
+    with answering(as_json=as_json):
+        replace_keys(settings_of(context), root_key, new_roots=new_roots)
+        if as_json:
+            say_json({"ok": True})
+        remark(
+            "The keys are replaced. Carry the root keys back to their safes, and what was used here off this machine."
+        )
+
+
+@keys.command("show")
+def show_keys(context: typer.Context, as_json: AsJson = False) -> None:
+    """Say until when root and lists are good, and how many root keys lie on this machine."""
+    from server.home import ROOTS
+    from server.runtime import open_repository
+
+    with answering(as_json=as_json):
+        settings = settings_of(context)
+        until = open_repository(settings).good_until()
+        here = sorted(path.name for path in settings.within(Path("secrets") / ROOTS).glob("*.key"))
+        if as_json:
+            say_json(
+                {
+                    "ok": True,
+                    "good_until": {role: f"{moment:%Y-%m-%dT%H:%M:%SZ}" for role, moment in until.items()},
+                    "root_keys_here": here,
+                }
+            )
+            return
+        for role, moment in until.items():
+            typer.echo(f"{role:10} good until {moment:%Y-%m-%d}")
+        typer.echo(f"root keys  {', '.join(here) or 'none'} on this machine")
+
+
 def settings_of(context: typer.Context) -> CentreSettings:
     """Return the settings of the centre that stands before the verb (`acinus-centre --home DIR ...`)."""
     home: Path = context.obj
     return load_settings(home)
+
+
+def relay_lines(state: dict[str, Any] | None) -> list[str]:
+    """Return how the relay is, for a person; nothing where none runs."""
+    if state is None:
+        return []
+    down = [name for name, up in state["parts"].items() if not up]
+    lines = [f"relay      {'running' if not down else 'down: ' + ', '.join(down)}"]
+    lines += [f"tunnel {site}: {'open' if is_open else 'not open'}" for site, is_open in state["sites"].items()]
+    return lines + [f"no tunnel for {site}: {why}" for site, why in state["unrouted"].items()]
 
 
 def say_json(document: dict[str, Any]) -> None:

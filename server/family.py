@@ -42,8 +42,10 @@ def reap_adopted(own: Collection[int]) -> None:
         return
 
 
-def start_child(command: Sequence[str], *, environment: Mapping[str, str], log: Path) -> "subprocess.Popen[bytes]":
-    """Start a program in a process group of its own; what it says goes to `log`.
+def start_child(
+    command: Sequence[str], *, environment: Mapping[str, str], log: Path, folder: Path | None = None
+) -> "subprocess.Popen[bytes]":
+    """Start a program in a process group of its own, in `folder` if one is given; what it says goes to `log`.
 
     Raises:
         OSError: If there is no such program.
@@ -55,6 +57,7 @@ def start_child(command: Sequence[str], *, environment: Mapping[str, str], log: 
             stdout=output,
             stderr=subprocess.STDOUT,
             env=dict(environment),
+            cwd=folder,
             start_new_session=True,
             preexec_fn=_end_with_parent(),  # noqa: PLW1509 - the supervisor has one thread
         )

@@ -16,10 +16,14 @@ from protocol.errors import ConflictError, InvalidInputError, UnavailableError
 from server.authority import certificate_pem, issue_server, make_authority, private_pem, public_pem
 from server.catalogue import Catalogue, add_shipped
 from server.files import write_durably
+from server.relay.files import make_host_key
+from server.repository import METADATA, ROOT_KEYS, Keys, make_repository
 
 SERVERS = ("registry", "fleet", "superlink")
-SIGNING_KEYS = ("release", "grant", "counts")
-_FOLDERS = ("pki", "secrets", "catalogue", "registry-models", "superlink", "runs", "logs")
+SIGNING_KEYS = ("release", "online", "grant", "counts")
+ROOTS = "roots"
+"""Below `secrets`: the keys that name all others of the catalogue. They are there to be taken away."""
+_FOLDERS = ("pki", "secrets", f"secrets/{ROOTS}", "catalogue", "registry-models", "superlink", "runs", "logs")
 _HTTP, _LINK, _FLEET, _SUPERLINK = range(4)
 _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _LAST_PORT = 65_535
@@ -38,11 +42,16 @@ key = "pki/fleet.key"
 origin = "https://{host_name}:{http}"
 service_token = "secrets/service.token"
 
+[relay]                         # `acinus-centre relay run`: the way from readers to hospitals; see docs/how-to/relay.md
+host = "{bind}"
+port = 443
+
 [catalogue]
 directory = "catalogue"
 
 [signing]
-release_key = "secrets/release.key"
+release_key = "secrets/release.key"   # which releases count
+online_key = "secrets/online.key"     # that this is still so: signs once a day
 
 [witness]
 directory = ""                  # when set: what the fleet gateway receives is also written there, for leak audits
@@ -64,6 +73,10 @@ address = "{host_name}:{link}"
 [fleet]
 address = "{host_name}:{fleet}"
 
+[relay]
+address = ""                    # HOST:443 of the relay, told to nodes at enrolment; empty while there is none
+login = "acinus"                # the account under which the relay runs
+
 [authority]
 certificate = "pki/ca.pem"
 key = "pki/ca.key"
@@ -72,7 +85,7 @@ node_days = 30
 [secrets]
 grant = "secrets/grant.key"
 counts = "secrets/counts.key"
-release_public = "secrets/release.pub"
+release_root = "catalogue/metadata/1.root.json"  # who may say which releases count
 service_token = "secrets/service.token"
 
 [database]
@@ -150,8 +163,11 @@ def _furnish(folder: Path, plot: Plot, now: datetime) -> None:
     for name in _FOLDERS:
         (folder / name).mkdir(mode=0o700)
     _write_certificates(folder / "pki", plot, now)
-    release = _write_secrets(folder / "secrets")
-    add_shipped(Catalogue(folder / "catalogue", release, lambda: now))
+    make_host_key(folder / "pki" / "relay.key")
+    keys = _write_secrets(folder / "secrets")
+    roots = write_root_keys(folder / "secrets" / ROOTS)
+    shipped = add_shipped(Catalogue(folder / "catalogue", keys.release, lambda: now))
+    make_repository(folder / "catalogue" / METADATA, keys, roots, lambda: now).enlist(shipped, keys)
     words = {
         "bind": "127.0.0.1" if _is_loopback(plot.host_name) else "0.0.0.0",  # noqa: S104 - a centre with a name is there to be reached
         "host_name": plot.host_name,
@@ -175,14 +191,26 @@ def _write_certificates(folder: Path, plot: Plot, now: datetime) -> None:
         write_durably(folder / f"{part}.key", key)
 
 
-def _write_secrets(folder: Path) -> Ed25519PrivateKey:
-    """Write the signing keys and the service token; return the key that signs releases."""
+def write_root_keys(folder: Path) -> list[Ed25519PrivateKey]:
+    """Make the keys that name all others of the catalogue, and return them.
+
+    Raises:
+        UnavailableError: `disk-full`.
+    """
+    keys = [Ed25519PrivateKey.generate() for _ in range(ROOT_KEYS)]
+    for number, key in enumerate(keys, start=1):
+        write_durably(folder / f"root-{number}.key", private_pem(key))
+    return keys
+
+
+def _write_secrets(folder: Path) -> Keys:
+    """Write the signing keys and the service token; return those of the catalogue."""
     keys = {name: Ed25519PrivateKey.generate() for name in SIGNING_KEYS}
     for name, key in keys.items():
         write_durably(folder / f"{name}.key", private_pem(key))
         write_durably(folder / f"{name}.pub", public_pem(key))
     write_durably(folder / "service.token", secrets.token_urlsafe(32).encode())
-    return keys["release"]
+    return Keys(release=keys["release"], online=keys["online"])
 
 
 def _is_loopback(host_name: str) -> bool:

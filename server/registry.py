@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from protocol.codes import Code
 from protocol.enrolment import SiteEntry
 from protocol.errors import FederationError, UnavailableError, error_for
-from protocol.release import SignedManifest
+from protocol.release import MetadataFiles, SignedManifest
 from protocol.shape import canonical_json
 from protocol.standing import Standing
 
@@ -73,6 +73,10 @@ class Registry:
         """Hand a promoted release over; the registry announces it to every active node."""
         manifest = canonical_json(signed).decode()
         self._call("POST", "/v1/models", data={"manifest": manifest}, files={"weights": weights})
+
+    def publish_lists(self, files: MetadataFiles) -> None:
+        """Hand over the signed lists of the releases that count, for nodes to ask for."""
+        self._call("PUT", "/v1/models/lists", json=files)
 
     def close(self) -> None:
         """Close the connection."""

@@ -8,21 +8,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from protocol.codes import Code
 from protocol.errors import ConflictError, UnavailableError
+from protocol.release import SignedManifest
 from protocol.shape import ReleaseName
-from server.bundle import make_bundle
 from server.catalogue import Catalogue
 from server.files import unwritable
 from server.promotion import OverrideBook
 from server.registry import Registry
+from server.repository import METADATA, Keys, Repository
 from server.settings import CentreSettings
-from server.training import Trainer, phantom_measure
-from strategies.flower.fleet import Fleet
+
+if TYPE_CHECKING:
+    from server.training import Trainer
+    from strategies.flower.fleet import Fleet
 
 
 def utc_now() -> datetime:
@@ -36,14 +40,38 @@ def open_catalogue(settings: CentreSettings) -> Catalogue:
     Raises:
         UnavailableError: `missing-certificate` if the signing key cannot be read.
     """
-    path = settings.within(settings.signing.release_key)
+    key = load_key(settings.within(settings.signing.release_key))
+    return Catalogue(settings.within(settings.catalogue.directory), key, utc_now)
+
+
+def open_repository(settings: CentreSettings) -> Repository:
+    """Return the lists of the releases that count."""
+    return Repository(settings.within(settings.catalogue.directory) / METADATA, utc_now)
+
+
+def listing_keys(settings: CentreSettings) -> Keys:
+    """Return the keys that sign the lists.
+
+    Raises:
+        UnavailableError: `missing-certificate` if one cannot be read.
+    """
+    signing = settings.signing
+    return Keys(*(load_key(settings.within(path)) for path in (signing.release_key, signing.online_key)))
+
+
+def load_key(path: Path) -> Ed25519PrivateKey:
+    """Return the Ed25519 key in a PEM file.
+
+    Raises:
+        UnavailableError: `missing-certificate` if it cannot be read.
+    """
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise _missing(path) from error
     if not isinstance(key, Ed25519PrivateKey):
         raise _missing(path)
-    return Catalogue(settings.within(settings.catalogue.directory), key, utc_now)
+    return key
 
 
 def open_overrides(settings: CentreSettings) -> OverrideBook:
@@ -65,12 +93,14 @@ def open_registry(settings: CentreSettings) -> Registry:
     return Registry(settings.registry.origin, token, settings.within(settings.authority.certificate))
 
 
-def open_fleet(settings: CentreSettings) -> Fleet:
+def open_fleet(settings: CentreSettings) -> "Fleet":
     """Return the way to the SuperLink.
 
     Raises:
         UnavailableError: `missing-certificate` if the CA cannot be read.
     """
+    from strategies.flower.fleet import Fleet
+
     path = settings.within(settings.authority.certificate)
     try:
         return Fleet(settings.superlink_address, path.read_bytes())
@@ -78,8 +108,11 @@ def open_fleet(settings: CentreSettings) -> Fleet:
         raise _missing(path) from error
 
 
-def open_trainer(settings: CentreSettings) -> Trainer:
+def open_trainer(settings: CentreSettings) -> "Trainer":
     """Return what carries out a federated run; how it goes is told on standard error."""
+    from server.bundle import make_bundle
+    from server.training import Trainer, phantom_measure
+
     return Trainer(
         catalogue=open_catalogue(settings),
         fleet=open_fleet(settings),
@@ -131,7 +164,7 @@ def promote(settings: CentreSettings, name: ReleaseName, *, despite: Code | None
     catalogue.check_promotable(name, despite=despite)
     if despite is not None:
         open_overrides(settings).note(name, despite, getpass.getuser())
-    open_registry(settings).publish(signed, weights)
+    _publish(settings, signed, weights)
     catalogue.note_promotion(name)
 
 
@@ -142,10 +175,33 @@ def roll_back(settings: CentreSettings) -> str:
         FederationError: If there is none before, or the registry does not take it.
     """
     catalogue = open_catalogue(settings)
-    renewed = catalogue.renew(catalogue.before_promoted())
-    open_registry(settings).publish(renewed, catalogue.weights(renewed.manifest.name))
+    taken_back, renewed = catalogue.promoted(), catalogue.renew(catalogue.before_promoted())
+    _publish(settings, renewed, catalogue.weights(renewed.manifest.name), instead_of=taken_back)
     catalogue.note_rollback(renewed.manifest.name)
     return renewed.manifest.name
+
+
+def renew_lists(settings: CentreSettings) -> None:
+    """Sign anew that the lists of releases are the newest, and hand them to the registry.
+
+    Raises:
+        FederationError: If a key is missing, or the registry does not take them.
+    """
+    repository = open_repository(settings)
+    with repository.changing():
+        repository.refresh(listing_keys(settings))
+        open_registry(settings).publish_lists(repository.files())
+
+
+def _publish(
+    settings: CentreSettings, signed: SignedManifest, weights: bytes, *, instead_of: str | None = None
+) -> None:
+    """Let a release count and hand it to the registry, the lists first: nodes take only what is on them."""
+    repository, registry = open_repository(settings), open_registry(settings)
+    with repository.changing():
+        repository.enlist(signed, listing_keys(settings), instead_of=instead_of)
+        registry.publish_lists(repository.files())
+    registry.publish(signed, weights)
 
 
 def _missing(path: Path) -> UnavailableError:

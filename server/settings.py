@@ -48,6 +48,16 @@ class RegistrySettings(Section):
     service_token: Path = Path("secrets/service.token")
 
 
+class RelaySettings(Section):
+    """The relay: one public port for the hospitals' tunnels and for readers. `tunnel_port` is the tunnel server's, on loopback."""
+
+    host: str = "127.0.0.1"
+    port: Port = 443
+    tunnel_port: Port = 8447
+    host_key: Path = Path("pki/relay.key")
+    directory: Path = Path("relay")
+
+
 class AuthoritySettings(Section):
     """The network's certificate authority; its key is the registry's to use."""
 
@@ -61,9 +71,10 @@ class CatalogueSettings(Section):
 
 
 class SigningSettings(Section):
-    """The key (Ed25519) that signs releases."""
+    """The keys (Ed25519) that say which releases count, and that this is still so."""
 
     release_key: Path = Path("secrets/release.key")
+    online_key: Path = Path("secrets/online.key")
 
 
 class EvaluationSettings(Section):
@@ -85,6 +96,7 @@ class CentreSettings(Section):
     superlink: SuperlinkSettings = SuperlinkSettings()
     fleet: FleetSettings = FleetSettings()
     registry: RegistrySettings = RegistrySettings()
+    relay: RelaySettings = RelaySettings()
     authority: AuthoritySettings = AuthoritySettings()
     catalogue: CatalogueSettings = CatalogueSettings()
     signing: SigningSettings = SigningSettings()

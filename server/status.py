@@ -5,6 +5,7 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,13 @@ from server.bundle import make_bundle
 from server.catalogue import described
 from server.home import SERVERS, SIGNING_KEYS
 from server.parts import RUNNING, program, read_parts
-from server.runtime import open_catalogue, open_fleet, open_registry
+from server.relay.files import STOCK, stock_program
+from server.relay.run import relay_state
+from server.runtime import open_catalogue, open_fleet, open_registry, open_repository
 from server.settings import CentreSettings
 
 _SOON = timedelta(days=30)
+_LONG = timedelta(days=90)
 _REMEDIES = (
     "Start the centre anew: it renews what its own authority has signed.",
     "Plan a new network authority: every site must enrol again.",
@@ -39,6 +43,7 @@ def status_of(settings: CentreSettings) -> dict[str, Any]:
         "parts": {name: part.state for name, part in parts.items()},
         "pids": {name: part.pid for name, part in parts.items()},
         "sites": _sites(settings) if running else None,
+        "relay": relay_state(settings),
         "bundle_sha256": make_bundle().sha256,
         "releases": [described(catalogue.signed(name), promoted=name == promoted) for name in catalogue.names()],
         "promoted": promoted,
@@ -90,7 +95,9 @@ def examine(settings: CentreSettings, now: datetime) -> list[Finding]:
         *_certificates(settings, now),
         *_secrets(settings),
         *_programs(),
+        *_relay(settings),
         _space(settings.home),
+        _lists(settings, now),
         _attempt("the catalogue verifies", lambda: _verify_catalogue(settings)),
     ]
 
@@ -111,8 +118,11 @@ def _secrets(settings: CentreSettings) -> Iterator[Finding]:
     names = [f"secrets/{name}.key" for name in SIGNING_KEYS]
     for name in (*names, "secrets/service.token", "pki/ca.key", *(f"pki/{server}.key" for server in SERVERS)):
         path = settings.within(name)
-        closed = path.is_file() and not path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
-        yield Finding(f"{name} is there and closed to others", closed, f"Restore {path}, or `chmod 600` it.")
+        yield Finding(f"{name} is there and closed to others", _is_closed(path), f"Restore {path}, or `chmod 600` it.")
+
+
+def _is_closed(path: Path) -> bool:
+    return path.is_file() and not path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
 
 
 def _programs() -> Iterator[Finding]:
@@ -121,9 +131,41 @@ def _programs() -> Iterator[Finding]:
         yield Finding(f"{name} is installed", found, "Install the software with its extras: centre and web.")
 
 
+def _relay(settings: CentreSettings) -> Iterator[Finding]:
+    """Look at what the relay needs, where there is one."""
+    if not settings.within(settings.relay.directory).is_dir():
+        return
+    path = settings.within(settings.relay.host_key)
+    yield Finding(
+        "the relay's key is there and closed to others", _is_closed(path), f"Restore {path}, or `chmod 600` it."
+    )
+    for name, package in STOCK.items():
+        yield _attempt(f"{name} is installed", partial(_find, name, package))
+
+
+def _find(name: str, package: str) -> None:
+    stock_program(name, package)
+
+
 def _space(home: Path) -> Finding:
     free = shutil.disk_usage(home).free
     return Finding("2 GiB of disk are free", free >= _LEAST_FREE_BYTES, f"{home} has {free // 1024**2} MiB left.")
+
+
+def _lists(settings: CentreSettings, now: datetime) -> Finding:
+    """Say whether root and lists of the releases are good for long enough; the week of the timestamp is the running centre's to renew."""
+    what = "the lists of releases are signed, and for three months at least"
+    try:
+        until = open_repository(settings).good_until()
+    except FederationError as error:
+        return Finding(what, well=False, advice=str(error))
+    first = min((moment - now, role) for role, moment in until.items() if role != "timestamp")
+    remedy = (
+        "Run `acinus-centre keys replace` with two root keys."
+        if first[1] == "root"
+        else "Start the centre: it signs them anew."
+    )
+    return Finding(what, first[0] > _LONG, f"{first[1]} ends on {until[first[1]]:%Y-%m-%d}. {remedy}")
 
 
 def _verify_catalogue(settings: CentreSettings) -> None:

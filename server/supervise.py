@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -16,6 +17,7 @@ from protocol.codes import Code
 from protocol.errors import FederationError, UnavailableError, error_for
 from server.family import adopt_orphans, end_all, reap_adopted, start_child
 from server.files import unwritable
+from server.freshness import keep_fresh
 from server.parts import (
     FLEET,
     PARTS,
@@ -29,6 +31,7 @@ from server.parts import (
     only_supervisor,
     write_parts,
 )
+from server.runtime import renew_lists
 from server.settings import CentreSettings
 
 log = logging.getLogger(__name__)
@@ -90,6 +93,11 @@ class Supervisor:
                 end_all([part.child for part in self._parts], grace_seconds=GRACE_SECONDS)
                 write_parts(self._settings.home, {})
 
+    def _keep_fresh(self) -> None:
+        """Have the lists of releases signed from a thread of its own, which ends with the process."""
+        renew = partial(renew_lists, self._settings)
+        threading.Thread(target=keep_fresh, args=(renew, self._ended), name="freshness", daemon=True).start()
+
     def _end(self, number: int, _: FrameType | None) -> None:
         log.info("centre.ending", extra={"signal": signal.Signals(number).name})
         self._ended.set()
@@ -122,6 +130,7 @@ class Supervisor:
         write_parts(self._settings.home, {part.name: part.state for part in self._parts})
         if not self._said_ready and all(part.state.state == RUNNING for part in self._parts):
             self._said_ready = True
+            self._keep_fresh()
             sys.stderr.write(_ready_line(self._settings) + "\n")
 
     def _looked_at(self, part: _Part) -> _Part:

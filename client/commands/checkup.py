@@ -10,6 +10,7 @@ from client.commands.check import Check, Look, looked
 from client.commands.supervisor import can_listen, ports_of
 from client.gate.certificate import renewal_time
 from client.gate.keys import INSIDE_CERTIFICATE, load_certificate, supernode_public
+from client.gate.lists import ReleaseList
 from client.gate.policy_file import load_policy
 from client.gate.proxy import adopt_proxy
 from client.gate.trust import CERTIFICATE, NODE_KEY, is_enrolled, load_centre
@@ -37,7 +38,17 @@ def examine(home: Path) -> list[Check]:
         _encryption, _audit, _model, _device, _enrolment,
     ]  # fmt: skip
     if is_enrolled(settings.trust):
-        looks += [_certificate, outward.proxy, outward.registry, outward.centre_ports, outward.admission]
+        looks += [
+            _certificate,
+            _releases,
+            outward.proxy,
+            outward.registry,
+            outward.centre_ports,
+            outward.admission,
+            outward.relay,
+        ]
+        if settings.relay.address:
+            looks.append(outward.outside)
     return [Check("settings", f"{home}/node.toml is in order"), *(looked(look, settings) for look in looks)]
 
 
@@ -112,6 +123,19 @@ def _certificate(settings: NodeSettings) -> Check:
     if due + _RENEWAL_TAKES < datetime.now(UTC):
         return Check("certificate", f"{found.said}; due for renewal: `acinus-node run` does it by itself.", advice=True)
     return Check("certificate", f"{found.said}, renewed by itself from {due:%Y-%m-%d}")
+
+
+def _releases(settings: NodeSettings) -> Check:
+    """Say how old the centre's word is that there is no newer model release."""
+    until = ReleaseList(settings.trust).good_until()
+    if until is None:
+        return Check("releases", "no list of the centre's yet: a running node fetches it", advice=True)
+    if until <= datetime.now(UTC):
+        raise RefusedError(
+            Code.RELEASES_STALE,
+            f"the centre's list of releases expired on {until:%Y-%m-%d}: newer ones may be held back. Is the node running? Ask the coordinator.",
+        )
+    return Check("releases", f"the list is good until {until:%Y-%m-%d}")
 
 
 def _validity(name: str, path: Path, remedy: str) -> Check:

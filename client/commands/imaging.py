@@ -118,10 +118,11 @@ def deidentify(
 
 def _model_of(home: Path) -> "Callable[[], Model]":
     """Return how to load the release in use in `home`; the shipped weights where there is no node, or one that we may not read."""
-    from client.infer.releases import ReleaseShelf, pinned_release_key, shipped_model
+    from client.gate.lists import ReleaseList
+    from client.infer.releases import ReleaseShelf, shipped_model
 
     if os.access(home, os.R_OK | os.X_OK):
-        return ReleaseShelf(home / "models", pinned_release_key(home / "trust")).load
+        return ReleaseShelf(home / "models", ReleaseList(home / "trust").holds).load
     if os.path.lexists(home):
         remark(f"The node in {home} belongs to somebody else; the shipped weights measure.")
     return shipped_model

@@ -92,9 +92,13 @@ def enrol(
             decode_invite(word), keys=settings.keys, trust=settings.trust, gateway=settings.gateway.origin
         )
         log.info("node.enrolled", extra={"site": centre.site})
-        document = {"ok": True, "site": centre.site, "region": centre.region, "registry": centre.registry}
+        relay = centre.relay.address if centre.relay else None
+        document = {
+            "ok": True, "site": centre.site, "region": centre.region, "registry": centre.registry, "relay": relay,
+        }  # fmt: skip
         say_json(document) if as_json else remark(
             f"Enrolled as {centre.site} in {centre.region}. `acinus-node run` starts the node; a running node goes on by itself."
+            + (f' To be reached through the network\'s relay, set [relay] address = "{relay}".' if relay else "")
         )
 
 
@@ -248,6 +252,7 @@ def _tell_status(document: dict[str, Any]) -> None:
         *_certificate_lines(document["certificate"]),
         *_release_lines(document["release"]),
         *_pacs_lines(document["pacs"]),
+        *_tunnel_lines(document["tunnel"]),
         *(f"  {name:<10} {state}" for name, state in document["parts"].items()),
         *(_study_line(study) for study in document.get("by_study", ())),
     ]
@@ -287,6 +292,16 @@ def _pacs_lines(pacs: dict[str, Any] | None) -> list[str]:
     if pull is not None:
         said = f"{pull['complete']} complete, {pull['waiting']} waiting, {pull['parked']} parked"
         lines.append(f"          pulled {said}; last look {pull['polled'] or 'never'} {pull['code'] or ''}".rstrip())
+    return lines
+
+
+def _tunnel_lines(tunnel: dict[str, Any] | None) -> list[str]:
+    if tunnel is None:
+        return []
+    how = "open" if tunnel["connected"] else f"not open ({tunnel['code'] or 'the node does not run'})"
+    lines = [f"tunnel    {how} to {tunnel['relay']} since {tunnel['since'] or 'never'}"]
+    if tunnel["seen"] == "another":
+        lines.append("          READERS ARE SHOWN ANOTHER KEY THAN THE GATEWAY'S: see docs/how-to/relay.md")
     return lines
 
 

@@ -1,6 +1,7 @@
 """What `acinus-node doctor` asks of others, by the ways that the node itself takes: the PACS, the proxy, the registry, the centre's doors."""
 
 import asyncio
+import shutil
 import socket
 import ssl
 from datetime import UTC, datetime
@@ -8,11 +9,11 @@ from urllib.parse import urlsplit
 
 from client.commands.check import Check
 from client.gate.enrol import reach
-from client.gate.proxy import dial, proxy_for
+from client.gate.proxy import dial, dial_raw, proxy_for
 from client.gate.trust import CA, client_context, load_centre, load_identity
 from client.settings import NodeSettings
 from protocol.codes import Code
-from protocol.errors import UnavailableError
+from protocol.errors import RefusedError, UnavailableError
 
 _SKEW_SECONDS = 60
 _CONNECT_SECONDS = 5.0
@@ -117,6 +118,75 @@ def admission(settings: NodeSettings) -> Check:
     identity = load_identity(settings.trust, settings.keys)
     asyncio.run(take_up(load_centre(settings.trust).link_address, identity))
     return Check("admission", "the centre lets this node in")
+
+
+def relay(settings: NodeSettings) -> Check:
+    """Ask the relay for its tunnel server, by the way that the tunnel takes, and say how the tunnel is.
+
+    Raises:
+        UnavailableError: `node-fault` without an OpenSSH client; `missing-certificate` without a pinned relay; `peer-unreachable`.
+    """
+    from client.rooms import tunnel_ends, tunnel_state
+
+    address = settings.relay.address
+    if not address:
+        return Check("relay", "not used: [relay] address names none")
+    if shutil.which("ssh") is None:
+        raise UnavailableError(Code.NODE_FAULT, "ssh is missing. Install the OpenSSH client (openssh-client).")
+    tunnel_ends(settings)
+    host, _, port = address.rpartition(":")
+    asyncio.run(_greet(host, int(port)))
+    state = tunnel_state(settings)
+    if state is not None and state["connected"]:
+        return Check("relay", f"{address} answers; the tunnel is open since {state['since']}")
+    return Check("relay", f"{address} answers; the tunnel is not open: `acinus-node run` opens it", advice=True)
+
+
+def outside(settings: NodeSettings) -> Check:
+    """Look at the gateway as a reader does: the key that is shown there must be the hospital's own.
+
+    Raises:
+        RefusedError: `peer-untrusted` if it is another.
+    """
+    from client.gate.keys import gateway_pin
+    from client.gate.outside import Seen, look_from_outside
+
+    origin = settings.gateway.origin
+    seen = asyncio.run(look_from_outside(origin, gateway_pin(settings.keys)))
+    if seen is Seen.ANOTHER:
+        raise RefusedError(
+            Code.PEER_UNTRUSTED,
+            f"who answers at {origin} has another key than this hospital's gateway. Switch the tunnel off and find out who: "
+            "docs/how-to/relay.md. A proxy that opens TLS on this machine's own way out looks the same.",
+        )
+    if seen is Seen.NOBODY:
+        return Check("outside", f"nobody answers at {origin} yet", advice=True)
+    return Check("outside", f"readers at {origin} are shown this gateway's own key")
+
+
+async def _greet(host: str, port: int) -> None:
+    """Say an SSH greeting and wait for one (RFC 4253, section 4.2); what the relay holds is not asked for.
+
+    Raises:
+        UnavailableError: `peer-unreachable`, with what is in the way.
+    """
+    try:
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            reader, writer = await dial_raw(host, port)
+            try:
+                writer.write(b"SSH-2.0-acinus-doctor\r\n")
+                greeting = await reader.read(4)
+            finally:
+                writer.close()
+    except (OSError, TimeoutError) as error:
+        raise UnavailableError(
+            Code.PEER_UNREACHABLE, f"no connection to {host}:{port}. Let firewall and proxy pass it outwards."
+        ) from error
+    if greeting != b"SSH-":
+        raise UnavailableError(
+            Code.PEER_UNREACHABLE,
+            f"{host}:{port} lets this machine connect, but not speak SSH. The proxy or firewall must leave this address alone.",
+        )
 
 
 def _registry_address(settings: NodeSettings) -> tuple[str, int]:

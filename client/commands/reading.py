@@ -1,24 +1,29 @@
 """`acinus-node read`: what the hospital's staff do with reads. The gateway does the rest."""
 
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from client.commands.home import answering, home_of, remark, say_json
-from protocol.reading import Priority
+from protocol.reading import Priority, Subspecialty
 
 if TYPE_CHECKING:  # each command loads what it works with, and no other command waits for that
     from client.gate.gate import Gate
     from client.gate.policy import SitePolicy
-    from client.gateway.book import Book, Request
+    from client.gateway.book import Book, Prior, Request, Result
     from client.gateway.keys import ReaderKeys
+    from client.gateway.messages import Message, Messages
+    from client.gateway.privileges import Privilege, Privileges
     from client.gateway.reports import Kept, Reports
     from client.settings import NodeSettings
     from client.store.studies import StudyStore
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+ReaderId = Annotated[str, typer.Argument(metavar="READER_ID", help="As the reader sees it on the worklist.")]
 RequestId = Annotated[str, typer.Argument(metavar="REQUEST_ID", help="As `read list` shows it.")]
 
 # A thumbprint may begin with a minus sign, which must not make it an option.
@@ -34,9 +39,13 @@ def add_to(app: typer.Typer) -> None:
     read.command("list")(show_list)
     read.command("withdraw")(withdraw)
     read.command("report")(report)
+    read.command("answer")(answer)
     read.command("approve-reader", context_settings=_TAKES_THUMBPRINT)(approve_reader)
     read.command("revoke-reader", context_settings=_TAKES_THUMBPRINT)(revoke_reader)
     read.command("readers")(readers)
+    read.command("grant-privilege")(grant_privilege)
+    read.command("withdraw-privilege")(withdraw_privilege)
+    read.command("privileges")(privileges)
     app.add_typer(read, name="read")
 
 
@@ -47,8 +56,10 @@ class _Staff:
     settings: "NodeSettings"
     book: "Book"
     keys: "ReaderKeys"
+    privileges: "Privileges"
     gate: "Gate"
     reports: "Reports"
+    messages: "Messages"
     store: "StudyStore"
 
     def policy(self) -> "SitePolicy":
@@ -57,10 +68,20 @@ class _Staff:
         return load_policy(self.settings.policy)
 
 
-def post(
+def post(  # noqa: PLR0913, PLR0917 - a command line's options are its parameters
     context: typer.Context,
     study_key: Annotated[str, typer.Argument(metavar="STUDY_KEY", help="As `status --studies` and `ingest` show it.")],
     priority: Annotated[Priority, typer.Option(help="How soon the read is needed.")] = Priority.ROUTINE,
+    reads: Annotated[
+        int | None, typer.Option(min=1, max=2, help="Readers, blind to one another; else as the policy says.")
+    ] = None,
+    subspecialty: Annotated[
+        Subspecialty | None, typer.Option(help="Ask for a reader trained in it; without it, any radiologist.")
+    ] = None,
+    prior: Annotated[
+        str | None,
+        typer.Option(metavar="STUDY_KEY", help="An earlier study of the patient to show beside it, or `latest`."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Ask the network for a read of a measured study. The images stay here."""
@@ -69,14 +90,20 @@ def post(
     with answering(as_json=as_json):
         staff = _staff(context)
         wish = staff.policy().reading
-        request = post_read(staff.book, staff.gate, staff.store, study_key=study_key, wish=wish, priority=priority)
+        wish = wish if reads is None else wish.model_copy(update={"reads": reads})
+        shown = _prior(staff, study_key, prior) if prior is not None else None
+        request = post_read(
+            staff.book, staff.gate, staff.store, study_key=study_key, wish=wish, priority=priority,
+            subspecialty=subspecialty, prior=shown,
+        )  # fmt: skip
         _say(_request(request), as_json=as_json)
 
 
 def show_list(context: typer.Context, as_json: Json = False) -> None:
     """List the reads that this hospital posted, the newest first."""
     with answering(as_json=as_json):
-        requests = [_request(one) for one in _staff(context).book.requests()]
+        book = _staff(context).book
+        requests = [_request(one) | {"alarms": [why.value for why in book.alarms(one)]} for one in book.requests()]
         if as_json:
             say_json({"requests": requests})
         for one in requests if not as_json else ():
@@ -98,6 +125,10 @@ def report(
     acknowledge: Annotated[
         bool, typer.Option("--acknowledge", help="Take note of the final report: the read closes.")
     ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Copy final reports there: DICOM SR, FHIR, HL7 v2. They name the patient."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show every version of the reports on a read; the text exists nowhere but here."""
@@ -110,8 +141,40 @@ def report(
             request = acknowledge_read(staff.book, staff.gate, request_id)
         names = {key.jkt: key.name for key in staff.keys.all()}
         kept = [_report(one, names) for one in staff.reports.of_request(request_id)]
-        document = _request(request) | {"reports": kept}
+        said = [_message(one) for one in staff.messages.of_request(request_id)]
+        result = _result(staff.book.result(request_id))
+        disputed = [{"claim_id": one, "score": score} for one, score in staff.book.discrepancies(request_id).items()]
+        document = _request(request) | {"result": result, "reports": kept, "messages": said, "discrepancies": disputed}
+        if out is not None:
+            document["files"] = _copied(staff, request_id, out)
         say_json(document) if as_json else _tell_reports(document)
+
+
+def _copied(staff: _Staff, request_id: str, out: Path) -> list[str]:
+    from client.gateway.documents import Documents
+    from client.store.files import disk_faults
+
+    documents = Documents(staff.reports, staff.store, lambda _: None, staff.settings.site.name)
+    claims = {kept.report.claim_id for kept in staff.reports.of_request(request_id)}
+    files = [one for claim in sorted(claims) for one in documents.files(claim)]
+    with disk_faults("The folder"):
+        out.mkdir(parents=True, exist_ok=True)
+        return [shutil.copyfile(file, out / file.name).name for file in files]
+
+
+def answer(
+    context: typer.Context,
+    request_id: RequestId,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="For the reader; it goes nowhere else.")],
+    claim: Annotated[
+        str | None, typer.Option(metavar="CLAIM_ID", help="Whose question, where two readers wait for an answer.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Answer a reader's question. `read report` shows what was asked."""
+    with answering(as_json=as_json):
+        staff = _staff(context)
+        _say(_message(staff.messages.answer(request_id, text, claim_id=claim)), as_json=as_json)
 
 
 def approve_reader(
@@ -156,12 +219,41 @@ def readers(context: typer.Context, as_json: Json = False) -> None:
             remark(_line(key))
 
 
+def grant_privilege(
+    context: typer.Context,
+    reader_id: ReaderId,
+    name: Annotated[str, typer.Option(help="Who it is, as your staff know them.")] = "reader",
+    as_json: Json = False,
+) -> None:
+    """Let a reader of the network read for this hospital. The centre cannot: it only writes down what you say."""
+    with answering(as_json=as_json):
+        _say(_privilege(_staff(context).privileges.grant(reader_id, name=name)), as_json=as_json)
+
+
+def withdraw_privilege(context: typer.Context, reader_id: ReaderId, as_json: Json = False) -> None:
+    """Take a reader's privilege back; what they hold of this hospital goes back to the queue."""
+    with answering(as_json=as_json):
+        _say(_privilege(_staff(context).privileges.withdraw(reader_id)), as_json=as_json)
+
+
+def privileges(context: typer.Context, as_json: Json = False) -> None:
+    """List the readers who may read for this hospital."""
+    with answering(as_json=as_json):
+        held = [_privilege(one) for one in _staff(context).privileges.all()]
+        if as_json:
+            say_json({"privileges": held})
+        for one in held if not as_json else ():
+            remark(_line(one))
+
+
 def _staff(context: typer.Context) -> _Staff:
     from client.gate import gate as gates
     from client.gate.audit import HEAD_FILE
     from client.gate.policy_file import load_policy
     from client.gateway.book import SCHEMA, Book
     from client.gateway.keys import ReaderKeys
+    from client.gateway.messages import Messages
+    from client.gateway.privileges import Privileges
     from client.gateway.reports import Reports
     from client.settings import load_settings
     from client.store import tables
@@ -172,14 +264,25 @@ def _staff(context: typer.Context) -> _Staff:
     connection = connect(settings.database, tables.SCHEMA, gates.SCHEMA, SCHEMA)
     book = Book(connection, _now)
     gate = gates.Gate(connection, lambda: load_policy(settings.policy), _now, settings.home / HEAD_FILE)
+    privileges = Privileges(book, gate)
+    privileges.catch_up()
     return _Staff(
         settings=settings,
         book=book,
         keys=ReaderKeys(connection, _now),
+        privileges=privileges,
         gate=gate,
         reports=Reports(book, gate),
+        messages=Messages(book, gate),
         store=StudyStore(connection, settings),
     )
+
+
+def _prior(staff: _Staff, study_key: str, wanted: str) -> "Prior":
+    from client.gateway.priors import choose
+    from client.infer.earlier import earlier_studies
+
+    return choose(earlier_studies(staff.store, study_key), wanted)
 
 
 def _now() -> datetime:
@@ -194,6 +297,19 @@ def _request(request: "Request") -> dict[str, Any]:
         "priority": request.priority.value,
         "reads_required": request.reads_required,
         "posted_at": datetime.fromtimestamp(request.posted_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+
+
+def _result(result: "Result | None") -> dict[str, Any] | None:
+    return {"claim_id": result.claim_id, "agreed": result.agreed} if result is not None else None
+
+
+def _privilege(held: "Privilege") -> dict[str, Any]:
+    return {
+        "reader_id": held.reader_id,
+        "name": held.name,
+        "granted": held.granted,
+        "changed_at": held.changed_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
 
 
@@ -212,6 +328,16 @@ def _report(kept: "Kept", names: dict[str, str]) -> dict[str, Any]:
     }
 
 
+def _message(one: "Message") -> dict[str, Any]:
+    return {
+        "claim_id": one.claim_id,
+        "question": one.question,
+        "side": one.side.value,
+        "text": one.text,
+        "written_at": one.written_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+
+
 def _say(document: dict[str, Any], *, as_json: bool) -> None:
     say_json(document) if as_json else remark(_line(document))
 
@@ -222,9 +348,16 @@ def _line(document: dict[str, Any]) -> str:
 
 def _tell_reports(document: dict[str, Any]) -> None:
     remark(f"read {document['request_id']}: {document['state']}")
+    if document["result"] is not None:
+        how = "both readers agree" if document["result"]["agreed"] else "a third reader decided"
+        remark(f"result: the report under claim {document['result']['claim_id']}; {how}")
     for one in document["reports"]:
         remark(f"version {one['version']} ({one['status']}) by {one['reader']}, hash {one['report_sha256']}")
         remark(
             f"  {one['rsna_class']}, CO-RADS {one['corads']}, zone score {one['severity_score']}/24{', CRITICAL' * one['critical']}"
         )
         remark(f"  {one['impression']}")
+    for one in document["discrepancies"]:
+        remark(f"a peer reviewer disagrees with the report under claim {one['claim_id']}: score {one['score']} of 4")
+    for one in document["messages"]:
+        remark(f"{one['side']}, question {one['question']} under claim {one['claim_id']}: {one['text']}")

@@ -79,6 +79,7 @@ legal_basis = "public-health-law"  # the ground they are shared on: public-healt
 posts = true                       # whether staff may ask the network for a read
 jurisdiction = "XA"                # where the hospital is; readers must be licensed for it
 language = "en"                    # of the report
+reads = 1                          # readers of each study: 1, or 2 who read blind to one another
 """
 
 

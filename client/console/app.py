@@ -7,11 +7,11 @@ from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from starlette.staticfiles import StaticFiles
 
-from client.console import changes, doors, imaging, keeping, labelling, node, pages, people, rim
+from client.console import changes, doors, imaging, keeping, labelling, node, pages, people, reading, rim
 from client.console.rights import MATRIX, OPEN
 from client.console.ward import Ward
 
-_ROOMS = (doors, node, imaging, keeping, labelling, changes, people)
+_ROOMS = (doors, node, imaging, keeping, labelling, reading, changes, people)
 
 
 def create_app(ward: Ward) -> FastAPI:

@@ -7,7 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Path, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse, Response
 
-from client.console import rim, views
+from client.console import read_views, rim, views
+from client.console.rights import may
 from client.store.records import StudyState
 from client.store.results import PICTURE
 from client.store.search import SIZE, Order, StudyQuery
@@ -85,8 +86,10 @@ async def show_study(request: Request, study_key: StudyKey) -> HTMLResponse:
     """Show one study with its picture, its label and what may be done."""
     ward = rim.ward_of(request)
     row = views.study_row(ward.store.study(study_key), ward.store.finding(study_key))
+    asks = bool(row["measured"]) and may(rim.visitor_of(request).roles, "POST", "/studies/{study_key}/read")
     return rim.show(
         request, "study.html", here="studies", row=row, picture=views.has_picture(ward, study_key),
+        reads=read_views.reads_of(ward, study_key) if asks else [], priors=ward.counter.earlier(study_key) if asks else [],
         label=views.label_row(ward.labelling.of(study_key), views.labels_allowed(ward)), earlier=views.earlier_rows(ward, study_key), known=ward.known(study_key),
     )  # fmt: skip
 

@@ -106,7 +106,7 @@ RULES = {
 }
 """By key: which way is looser. The others say where the hospital is and on which ground it shares, not what it allows."""
 
-_NEITHER = {"sharing.legal_basis", "reading.jurisdiction", "reading.language"}
+_NEITHER = {"sharing.legal_basis", "reading.jurisdiction", "reading.language", "reading.reads"}
 
 
 def changes(before: SitePolicy, after: SitePolicy) -> list[Change]:

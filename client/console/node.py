@@ -1,14 +1,14 @@
-"""The node at a glance, its privacy ledger, its reads and readers, its place in the network."""
+"""The node at a glance, its privacy ledger, its place in the network."""
 
 from itertools import islice
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Query, Request
-from fastapi.responses import HTMLResponse, Response
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse
 
 from client.console import rim, views
 from client.console.rights import may
-from client.store.search import SIZE, Page, StudyQuery
+from client.store.search import SIZE, Page, StudyQuery, cut
 
 Number = Annotated[int, Query(ge=1, le=1_000_000)]
 
@@ -40,35 +40,7 @@ async def show_overview(request: Request) -> HTMLResponse:
 async def show_ledger(request: Request, page: Number = 1) -> HTMLResponse:
     """Show what training has cost and may still cost."""
     budget = views.budget(rim.ward_of(request))
-    return rim.show(request, "ledger.html", here="ledger", budget=budget, charges=_cut(budget["charges"], page))
-
-
-@router.get("/reads")
-async def show_reads(request: Request, page: Number = 1) -> HTMLResponse:
-    """Show reads, and the reader keys that this hospital approved."""
-    ward = rim.ward_of(request)
-    reads = _cut(views.read_rows(ward.reads()), page)
-    return rim.show(request, "reads.html", here="reads", reads=reads, keys=ward.keys.all())
-
-
-@router.post("/readers")
-async def approve_reader(
-    request: Request, thumbprint: Annotated[str, Form(max_length=100)], name: Annotated[str, Form(max_length=200)]
-) -> Response:
-    """Approve a reader's key."""
-    ward = rim.ward_of(request)
-    ward.keys.approve(thumbprint.strip(), name=name)
-    ward.note("reader.approved", rim.visitor_of(request))
-    return rim.go_to("/reads")
-
-
-@router.post("/readers/revoke")
-async def revoke_reader(request: Request, thumbprint: Annotated[str, Form(max_length=100)]) -> Response:
-    """Take an approval back."""
-    ward = rim.ward_of(request)
-    ward.keys.revoke(thumbprint.strip())
-    ward.note("reader.revoked", rim.visitor_of(request))
-    return rim.go_to("/reads")
+    return rim.show(request, "ledger.html", here="ledger", budget=budget, charges=cut(budget["charges"], page))
 
 
 @router.get("/network")
@@ -78,9 +50,3 @@ async def show_network(request: Request, page: Number = 1) -> HTMLResponse:
     start = (page - 1) * SIZE
     rows = Page(list(islice(ward.audit.newest(), start, start + SIZE)), page, ward.audit.last().number)
     return rim.show(request, "network.html", here="network", status_of=ward.status(), rows=rows)
-
-
-def _cut(rows: list[dict[str, object]], number: int) -> Page[dict[str, object]]:
-    """Return one page of rows that are all at hand."""
-    start = (number - 1) * SIZE
-    return Page(rows[start : start + SIZE], number, len(rows))

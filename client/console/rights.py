@@ -43,6 +43,11 @@ MATRIX: dict[tuple[str, str], frozenset[Role]] = {
     # Training and reading.
     ("GET", "/ledger"): _ALL,
     ("GET", "/reads"): frozenset({_R, _S}),
+    ("GET", "/reads/{request_id}"): frozenset({_R, _S}),
+    ("POST", "/studies/{study_key}/read"): frozenset({_R, _S}),
+    ("POST", "/reads/{request_id}/answer"): _DOCTORS,
+    ("POST", "/reads/{request_id}/acknowledge"): _DOCTORS,
+    ("POST", "/reads/{request_id}/withdraw"): frozenset({_R, _S}),
     ("POST", "/readers"): frozenset({_R, _S}),
     ("POST", "/readers/revoke"): frozenset({_R, _S}),
     ("GET", "/network"): frozenset({_A, _S}),

@@ -11,7 +11,7 @@ from client.console import advice
 from client.console.curve import curve
 from client.console.loosening import Change, changes
 from client.console.proposals import EXPIRED, REJECTED, STALE, Proposal, Seen
-from client.console.ward import Read, Spent, Ward
+from client.console.ward import Spent, Ward
 from client.gate.policy import SitePolicy
 from client.gate.policy_file import parse_policy
 from client.staff.roles import words_of
@@ -208,17 +208,6 @@ def _name(ward: Ward, account_id: str | None) -> str:
         return ward.accounts.get(account_id or "").name
     except InvalidInputError:
         return account_id or "nobody"
-
-
-def read_rows(reads: Iterable[Read]) -> list[dict[str, Any]]:
-    """Return the reads that this hospital posted."""
-    return [
-        {
-            "id": read.request_id, "study": read.study_key, "priority": str(read.priority), "stage": str(read.stage),
-            "posted": local(read.posted_s),
-        }
-        for read in reads
-    ]  # fmt: skip
 
 
 def budget(ward: Ward) -> dict[str, Any]:

@@ -73,6 +73,31 @@ class Read(Protocol):
         """Where it stands."""
 
 
+class Counter(Protocol):
+    """What staff do with reads (`client.gateway.counter`)."""
+
+    def post(self, study_key: str, *, priority: str, reads: int, prior: str) -> str:
+        """Ask for a read and return its id."""
+
+    def seen(self, request_id: str) -> Any:
+        """Return a read with its reports and messages."""
+
+    def alarming(self) -> Mapping[str, Sequence[str]]:
+        """Return the reads of which something is alarming now, each with what it is."""
+
+    def answer(self, request_id: str, text: str, claim_id: str | None) -> None:
+        """Answer a reader's question."""
+
+    def acknowledge(self, request_id: str) -> None:
+        """Take note of the final report."""
+
+    def withdraw(self, request_id: str) -> None:
+        """Take a read back."""
+
+    def earlier(self, study_key: str, /) -> Sequence[tuple[str, int]]:
+        """Return the patient's earlier studies, each with how many days earlier it is."""
+
+
 class Retaken(Protocol):
     """What became of an instance that was taken in again."""
 
@@ -112,6 +137,7 @@ class Ward:
     proposals: Proposals
     keys: ApprovedKeys
     reads: Callable[[], Iterable[Read]]
+    counter: Counter
     spent: Callable[[], Spent]
     policy: Callable[[], SitePolicy]
     status: Callable[[], dict[str, Any]]

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives import serialization
 from pydantic import ValidationError
 
 from client.gate.certificate import check_certificate
-from client.gate.keys import public_key, signing_request, supernode_public
+from client.gate.keys import gateway_pin, make_tunnel_key, public_key, signing_request, supernode_public, tunnel_public
+from client.gate.lists import check_root
 from client.gate.trust import Centre, keep_reply
 from protocol.codes import Code
 from protocol.enrolment import EnrolReply, EnrolRequest, Invite
@@ -36,11 +37,14 @@ def enrol(invite: Invite, *, keys: Path, trust: Path, gateway: Origin) -> Centre
         ConflictError: `invite-used`.
         UnavailableError: `peer-unreachable`, `missing-certificate` if a key of the node cannot be read, `disk-full`.
     """
+    make_tunnel_key(keys)  # a node that was made before there were relays has none
     request = EnrolRequest(
         token=invite.token,
         csr_pem=signing_request(keys),
         supernode_key=supernode_public(keys),
         gateway_origin=gateway,
+        tunnel_key=tunnel_public(keys),
+        gateway_pin=gateway_pin(keys),
     )
     ca_pem = fetch_ca(invite.registry, invite.ca_sha256)
     reply = _post(invite.registry, request, ca_pem)
@@ -146,6 +150,7 @@ def _check(reply: EnrolReply, invite: Invite, ca_pem: str, keys: Path) -> None:
         raise _wrong_answer() from error
     if not same_network or reply.site != invite.site:
         raise _wrong_answer()
+    check_root(reply.release_root)
 
 
 def _wrong_answer() -> RefusedError:

@@ -1,5 +1,7 @@
 """Makes a node's keys, and the hospital's own authority for its gateway. Private keys are written here and never leave."""
 
+import base64
+import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,13 +11,14 @@ from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from client.deidentify.pseudonyms import KEY_FILE, make_key
 from client.gate.trust import NODE_KEY
 from client.store.files import write_durably
 from protocol.codes import Code
+from protocol.enrolment import KeyPin
 from protocol.errors import UnavailableError
 from protocol.reading import Origin
 
@@ -24,6 +27,7 @@ GATEWAY_CERTIFICATE, GATEWAY_KEY, GATEWAY_CA, GATEWAY_CA_KEY = (
 )  # fmt: skip
 INSIDE_CERTIFICATE, INSIDE_KEY = "inside.pem", "inside.key"
 SUPERNODE_KEY, SUPERNODE_PUBLIC = "supernode", "supernode.pub"
+TUNNEL_KEY, TUNNEL_PUBLIC = "tunnel", "tunnel.pub"
 SUPEREXEC_SECRET = "superexec.secret"  # noqa: S105 - the name of a file
 CONSOLE_TOKEN = "console.token"  # noqa: S105 - the name of a file
 
@@ -51,6 +55,7 @@ def make_keys(folder: Path, *, site_name: str, gateway: Origin, now: datetime) -
     make_key(folder / KEY_FILE)
     write_durably(folder / NODE_KEY, _key_pem(ec.generate_private_key(ec.SECP256R1())))
     _make_supernode_key(folder)
+    make_tunnel_key(folder)
     make_gateway_certificate(folder, site_name=site_name, gateway=gateway, now=now)
     write_durably(folder / SUPEREXEC_SECRET, secrets.token_hex(32).encode())
     write_durably(folder / CONSOLE_TOKEN, secrets.token_urlsafe(24).encode() + b"\n")
@@ -71,6 +76,16 @@ def make_gateway_certificate(folder: Path, *, site_name: str, gateway: Origin, n
         leaf = _leaf(authority, origin, now)
         write_durably(folder / key, _key_pem(leaf.key))
         write_durably(folder / certificate, _pem(leaf.certificate) + _pem(authority.certificate))
+
+
+def make_tunnel_key(folder: Path) -> None:
+    """Write the key with which the node opens its tunnel at a relay, if there is none yet.
+
+    Raises:
+        UnavailableError: `disk-full`.
+    """
+    if not (folder / TUNNEL_KEY).exists():
+        _write_ssh_key(folder, TUNNEL_KEY, TUNNEL_PUBLIC, ed25519.Ed25519PrivateKey.generate())
 
 
 def signing_request(keys: Path) -> str:
@@ -98,7 +113,36 @@ def supernode_public(keys: Path) -> str:
     Raises:
         UnavailableError: `missing-certificate` if it cannot be read.
     """
-    path = keys / SUPERNODE_PUBLIC
+    return _ssh_public(keys / SUPERNODE_PUBLIC)
+
+
+def tunnel_public(keys: Path) -> str:
+    """Return the tunnel's public key in OpenSSH form, without a comment.
+
+    Raises:
+        UnavailableError: `missing-certificate` if it cannot be read.
+    """
+    return _ssh_public(keys / TUNNEL_PUBLIC)
+
+
+def gateway_pin(keys: Path) -> KeyPin:
+    """Return the pin of the gateway's certificate, whoever signed that: it changes with the key only.
+
+    Raises:
+        UnavailableError: `missing-certificate` if the certificate cannot be read.
+    """
+    return key_pin(load_certificate(keys / GATEWAY_CERTIFICATE))
+
+
+def key_pin(certificate: x509.Certificate) -> KeyPin:
+    """Return the pin of a certificate's key: SHA-256 of its SubjectPublicKeyInfo (RFC 7469, section 2.4)."""
+    key = certificate.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return base64.urlsafe_b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
+
+
+def _ssh_public(path: Path) -> str:
     try:
         return " ".join(path.read_text(encoding="ascii").split()[:2])
     except (OSError, UnicodeDecodeError) as error:
@@ -130,13 +174,19 @@ def _node_key(keys: Path) -> ec.EllipticCurvePrivateKey:
 
 def _make_supernode_key(folder: Path) -> None:
     """Flower reads a P-384 key in OpenSSH's own format, as `ssh-keygen -t ecdsa -b 384` writes it."""
-    key = ec.generate_private_key(ec.SECP384R1())
+    _write_ssh_key(folder, SUPERNODE_KEY, SUPERNODE_PUBLIC, ec.generate_private_key(ec.SECP384R1()))
+
+
+def _write_ssh_key(
+    folder: Path, name: str, public_name: str, key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+) -> None:
+    """Write both halves of a key in OpenSSH's own format; the public one first, so that a whole private one has its other half."""
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
     )
     public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    write_durably(folder / SUPERNODE_KEY, private)
-    write_durably(folder / SUPERNODE_PUBLIC, public + b"\n")
+    write_durably(folder / public_name, public + b"\n")
+    write_durably(folder / name, private)
 
 
 def _authority(site_name: str, now: datetime) -> Pair:

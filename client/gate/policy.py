@@ -67,11 +67,12 @@ class SharingPolicy(Section):
 
 
 class ReadingPolicy(Section):
-    """Whether reads may be posted, and under which law and language."""
+    """Whether reads may be posted, under which law and language, and by how many readers each is read."""
 
     posts: bool = False
     jurisdiction: RegionCode = "XA"
     language: Language = "en"
+    reads: Annotated[int, Field(ge=1, le=2)] = 1
 
 
 class SitePolicy(Section):

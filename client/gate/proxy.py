@@ -71,13 +71,30 @@ async def dial(host: str, port: int, context: ssl.SSLContext) -> Streams:
         UnavailableError: `peer-unreachable` if the proxy does not let us through.
         OSError: If nobody answers, or the certificate is not the one expected.
     """
+    if proxy_for(host) is None:
+        return await asyncio.open_connection(host, port, ssl=context, server_hostname=host)
+    reader, writer = await dial_raw(host, port)
+    try:
+        await writer.start_tls(context, server_hostname=host)
+    except BaseException:
+        writer.close()
+        raise
+    return reader, writer
+
+
+async def dial_raw(host: str, port: int) -> Streams:
+    """Open TCP to `host`, through the proxy where there is one.
+
+    Raises:
+        UnavailableError: `peer-unreachable` if the proxy does not let us through.
+        OSError: If nobody answers.
+    """
     proxy = proxy_for(host)
     if proxy is None:
-        return await asyncio.open_connection(host, port, ssl=context, server_hostname=host)
+        return await asyncio.open_connection(host, port)
     reader, writer = await asyncio.open_connection(proxy.host, proxy.port, limit=_HEAD_BYTES)
     try:
         await _connect(reader, writer, proxy, f"{host}:{port}")
-        await writer.start_tls(context, server_hostname=host)
     except BaseException:
         writer.close()
         raise

@@ -9,12 +9,14 @@ from pydantic import ValidationError
 
 from client.store.files import disk_faults, make_folder, settle_folder, write_durably
 from protocol.codes import Code
-from protocol.enrolment import Address, EnrolReply, RawKey
+from protocol.enrolment import Address, EnrolReply, RawKey, RelayPin
 from protocol.errors import UnavailableError
 from protocol.reading import Origin
 from protocol.shape import RegionCode, Shape, SiteId, canonical_json
 
 CERTIFICATE, CA, CENTRE = "node.pem", "ca.pem", "centre.json"
+ROOT = "root.json"
+"""Who may say which releases count: the root with which `client/gate/lists.py` begins."""
 NEXT = "node.next.pem"
 """A further certificate, until the centre has been shown it; then it takes the place of the present one."""
 NODE_KEY = "node.key"
@@ -26,10 +28,10 @@ class Centre(Shape):
     site: SiteId
     region: RegionCode
     registry: Origin
-    release_key: RawKey
     grant_key: RawKey
     link_address: Address
     fleet_address: Address
+    relay: RelayPin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def keep_reply(reply: EnrolReply, *, registry: Origin, trust: Path) -> Centre:
     Raises:
         UnavailableError: `disk-full`; what was there stays then.
     """
-    centre = Centre(registry=registry, **reply.model_dump(exclude={"certificate_pem", "ca_pem"}))
+    centre = Centre(registry=registry, **reply.model_dump(exclude={"certificate_pem", "ca_pem", "release_root"}))
     fresh, old = trust.with_name("trust.part"), trust.with_name("trust.old")
     with disk_faults():
         for leftover in (fresh, old):
@@ -101,6 +103,7 @@ def keep_reply(reply: EnrolReply, *, registry: Origin, trust: Path) -> Centre:
         make_folder(fresh)
         write_durably(fresh / CERTIFICATE, reply.certificate_pem.encode())
         write_durably(fresh / CA, reply.ca_pem.encode())
+        write_durably(fresh / ROOT, reply.release_root.encode())
         write_durably(fresh / CENTRE, canonical_json(centre))
         if trust.exists():
             trust.rename(old)

@@ -9,7 +9,18 @@ from enum import StrEnum
 from client.store.database import transaction
 from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError
-from protocol.reading import ClaimEnded, ClaimMade, Priority, ReadPost
+from protocol.reading import (
+    AdjudicationOpened,
+    AlarmReason,
+    AmendmentOpened,
+    ClaimEnded,
+    ClaimMade,
+    DiscrepancyOpened,
+    Priority,
+    ReadAlarm,
+    ReadConcluded,
+    ReadPost,
+)
 from protocol.shape import OpaqueId
 
 Clock = Callable[[], datetime]
@@ -26,6 +37,11 @@ CREATE TABLE IF NOT EXISTS read_requests (
     withdrawn_s INTEGER,
     acknowledged_s INTEGER
 ) STRICT;
+CREATE TABLE IF NOT EXISTS read_priors (
+    request_id TEXT PRIMARY KEY REFERENCES read_requests,
+    study_key TEXT NOT NULL,
+    days_before INTEGER NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS read_claims (
     claim_id TEXT PRIMARY KEY,
     request_id TEXT NOT NULL REFERENCES read_requests,
@@ -35,11 +51,44 @@ CREATE TABLE IF NOT EXISTS read_claims (
     opened_s INTEGER,
     ended_s INTEGER
 ) STRICT;
+CREATE TABLE IF NOT EXISTS read_messages (
+    claim_id TEXT NOT NULL REFERENCES read_claims,
+    question INTEGER NOT NULL,
+    side TEXT NOT NULL CHECK (side IN ('reader', 'hospital')),
+    words TEXT NOT NULL,
+    written_s INTEGER NOT NULL,
+    said_s INTEGER,
+    PRIMARY KEY (claim_id, question, side)
+) STRICT;
+CREATE TABLE IF NOT EXISTS read_alarms (
+    request_id TEXT NOT NULL REFERENCES read_requests,
+    reason TEXT NOT NULL,
+    raised_s INTEGER NOT NULL,
+    PRIMARY KEY (request_id, reason)
+) STRICT;
+CREATE TABLE IF NOT EXISTS read_discrepancies (
+    claim_id TEXT PRIMARY KEY REFERENCES read_claims,
+    score INTEGER NOT NULL,
+    heard_s INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS read_results (
+    request_id TEXT PRIMARY KEY REFERENCES read_requests,
+    claim_id TEXT NOT NULL,
+    agreed INTEGER NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS reader_keys (
     jkt TEXT PRIMARY KEY,
     name TEXT NOT NULL,
     approved_s INTEGER NOT NULL,
     revoked_s INTEGER
+) STRICT;
+CREATE TABLE IF NOT EXISTS reader_privileges (
+    reader_id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    granted INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    changed_s INTEGER NOT NULL,
+    sent_s INTEGER
 ) STRICT;
 CREATE TABLE IF NOT EXISTS grants_seen (
     jti TEXT PRIMARY KEY,
@@ -52,13 +101,32 @@ CREATE TABLE IF NOT EXISTS proofs_seen (
     seen_s INTEGER NOT NULL,
     PRIMARY KEY (jkt, jti)
 ) STRICT;
-CREATE TABLE IF NOT EXISTS reader_sessions (
+DROP TABLE IF EXISTS reader_sessions;
+CREATE TABLE IF NOT EXISTS gateway_sessions (
     cookie_sha256 TEXT PRIMARY KEY,
-    grant_jti TEXT NOT NULL REFERENCES grants_seen,
     claim_id TEXT NOT NULL REFERENCES read_claims,
     fence INTEGER NOT NULL,
     jkt TEXT NOT NULL,
+    ath TEXT NOT NULL,
+    scope TEXT NOT NULL,
     expires_s INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS session_grants (
+    cookie_sha256 TEXT NOT NULL REFERENCES gateway_sessions,
+    jti TEXT NOT NULL REFERENCES grants_seen,
+    PRIMARY KEY (cookie_sha256, jti)
+) STRICT;
+CREATE TABLE IF NOT EXISTS grant_renewals (
+    jti TEXT PRIMARY KEY,
+    claim_id TEXT NOT NULL,
+    fence INTEGER NOT NULL,
+    jkt TEXT NOT NULL,
+    expires_s INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS read_masks (
+    claim_id TEXT PRIMARY KEY REFERENCES read_claims,
+    sha256 TEXT NOT NULL,
+    sent_s INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS reports (
     claim_id TEXT NOT NULL REFERENCES read_claims,
@@ -72,7 +140,10 @@ CREATE TABLE IF NOT EXISTS reports (
     PRIMARY KEY (claim_id, version)
 ) STRICT;
 """
-"""Times are whole seconds since 1970, UTC: they are compared, and shown only by the command line."""
+"""Times are whole seconds since 1970, UTC: they are compared, and shown only by the command line.
+
+An earlier version kept its sessions in `reader_sessions`; a session lives ten minutes, so nothing of it is worth keeping.
+"""
 
 
 class Stage(StrEnum):
@@ -101,6 +172,22 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Prior:
+    """An earlier study of the same patient that the hospital shows with a read, and by how many days it is earlier."""
+
+    study_key: str
+    days_before: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Whose report is the result of a double read, and whether both readers agreed by themselves."""
+
+    claim_id: OpaqueId
+    agreed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimEntry:
     """A reader's hold on a request, as the centre told it."""
 
@@ -124,8 +211,8 @@ class Book:
         """Return the time in whole seconds since 1970."""
         return int(self._clock().timestamp())
 
-    def post(self, post: ReadPost, *, study_key: str) -> None:
-        """Write down a request before it is sent.
+    def post(self, post: ReadPost, *, study_key: str, prior: Prior | None = None) -> None:
+        """Write down a request before it is sent, with the earlier study that its readers may see too.
 
         Raises:
             ConflictError: `already-exists` if a read of this study is under way.
@@ -145,6 +232,10 @@ class Book:
                     self.now_s(),
                 ),
             )
+            if prior is not None:
+                self.connection.execute(
+                    "INSERT INTO read_priors VALUES (?, ?, ?)", (post.request_id, prior.study_key, prior.days_before)
+                )
 
     def unsent(self) -> list[ReadPost]:
         """Return the requests that were written down but, because the node stopped, perhaps not sent."""
@@ -154,7 +245,15 @@ class Book:
     def forget(self, request_id: OpaqueId) -> None:
         """Take back a request that the gate did not let out."""
         with transaction(self.connection):
-            self.connection.execute("DELETE FROM read_requests WHERE request_id = ?", (request_id,))
+            for table in ("read_priors", "read_requests"):
+                self.connection.execute(f"DELETE FROM {table} WHERE request_id = ?", (request_id,))  # noqa: S608 - a name of this module
+
+    def prior(self, request_id: OpaqueId) -> Prior | None:
+        """Return the earlier study that the hospital shows with a read, if it chose one."""
+        row = self.connection.execute(
+            "SELECT study_key, days_before FROM read_priors WHERE request_id = ?", (request_id,)
+        ).fetchone()
+        return Prior(row["study_key"], int(row["days_before"])) if row is not None else None
 
     def requests(self) -> list[Request]:
         """Return every request, the newest first."""
@@ -181,6 +280,11 @@ class Book:
                 f"UPDATE read_requests SET {column} = coalesce({column}, ?) WHERE request_id = ?",  # noqa: S608 - a column of the table above
                 (self.now_s(), request_id),
             )
+            if what == "acknowledged":
+                self.connection.execute(
+                    "DELETE FROM read_alarms WHERE request_id = ? AND reason = ?",
+                    (request_id, AlarmReason.DISCREPANCY.value),
+                )
 
     def claim_made(self, notice: ClaimMade) -> None:
         """Note a claim; a request that this node does not know is left alone."""
@@ -191,6 +295,15 @@ class Book:
                 (notice.claim_id, notice.reader_id, notice.fence, self.now_s(), notice.request_id),
             )
 
+    def reopened(self, notice: AmendmentOpened) -> None:
+        """Let the reader of a signed report in again under the same claim, to amend it."""
+        with transaction(self.connection):
+            self.connection.execute(
+                "UPDATE read_claims SET ended_s = NULL WHERE claim_id = ? AND request_id = ? AND fence = ?"
+                " AND EXISTS (SELECT 1 FROM reports p WHERE p.claim_id = read_claims.claim_id AND p.final_s IS NOT NULL)",
+                (notice.claim_id, notice.request_id, notice.fence),
+            )
+
     def claim_ended(self, notice: ClaimEnded) -> None:
         """Note that a claim is over: every grant and session under it is void from now on."""
         with transaction(self.connection):
@@ -198,6 +311,71 @@ class Book:
                 "UPDATE read_claims SET ended_s = coalesce(ended_s, ?) WHERE claim_id = ? AND request_id = ?",
                 (self.now_s(), notice.claim_id, notice.request_id),
             )
+
+    def adjudication_opened(self, notice: AdjudicationOpened) -> None:
+        """Wait for a third read: the two that came disagree."""
+        with transaction(self.connection):
+            self.connection.execute(
+                "UPDATE read_requests SET reads_required = ? WHERE request_id = ? AND reads_required = 2",
+                (_WITH_ADJUDICATION, notice.request_id),
+            )
+
+    def concluded(self, notice: ReadConcluded) -> None:
+        """Note whose report is the result. What comes later, after an amendment, counts."""
+        with transaction(self.connection):
+            self.connection.execute(
+                "INSERT INTO read_results SELECT request_id, ?, ? FROM read_requests WHERE request_id = ?"
+                " ON CONFLICT (request_id) DO UPDATE SET claim_id = excluded.claim_id, agreed = excluded.agreed",
+                (notice.claim_id, notice.agreed, notice.request_id),
+            )
+
+    def alarmed(self, notice: ReadAlarm) -> None:
+        """Note an alarm of the centre about a request of ours."""
+        with transaction(self.connection):
+            self.connection.execute(
+                "INSERT OR IGNORE INTO read_alarms SELECT request_id, ?, ? FROM read_requests WHERE request_id = ?",
+                (notice.reason.value, self.now_s(), notice.request_id),
+            )
+
+    def disputed(self, notice: DiscrepancyOpened) -> None:
+        """Note that a peer reviewer disagrees with a report of ours; it alarms until the hospital acknowledges the read again."""
+        with transaction(self.connection):
+            fresh = self.connection.execute(
+                "INSERT OR IGNORE INTO read_discrepancies SELECT claim_id, ?, ? FROM read_claims"
+                " WHERE claim_id = ? AND request_id = ?",
+                (notice.score, self.now_s(), notice.claim_id, notice.request_id),
+            )
+            if fresh.rowcount:
+                self.connection.execute(
+                    "INSERT OR IGNORE INTO read_alarms VALUES (?, ?, ?)",
+                    (notice.request_id, AlarmReason.DISCREPANCY.value, self.now_s()),
+                )
+
+    def discrepancies(self, request_id: OpaqueId) -> dict[OpaqueId, int]:
+        """Return the peer review's score of each report of a request that it disagrees with, by claim."""
+        rows = self.connection.execute(
+            "SELECT claim_id, score FROM read_discrepancies JOIN read_claims USING (claim_id) WHERE request_id = ?",
+            (request_id,),
+        )
+        return {row["claim_id"]: row["score"] for row in rows}
+
+    def alarms(self, request: Request) -> list[AlarmReason]:
+        """Return what is alarming about a request now.
+
+        Lateness until it is signed; a critical result and a discrepancy until they are acknowledged.
+        """
+        rows = self.connection.execute(
+            "SELECT reason FROM read_alarms WHERE request_id = ? ORDER BY raised_s, reason", (request.request_id,)
+        )
+        raised = [AlarmReason(row["reason"]) for row in rows]
+        return [one for one in raised if request.stage not in _ALARM_ENDS[one]]
+
+    def result(self, request_id: OpaqueId) -> Result | None:
+        """Return whose report is the result of a double read; None while there is none, and of a single read."""
+        row = self.connection.execute(
+            "SELECT claim_id, agreed FROM read_results WHERE request_id = ?", (request_id,)
+        ).fetchone()
+        return Result(row["claim_id"], agreed=bool(row["agreed"])) if row is not None else None
 
     def claim(self, claim_id: OpaqueId) -> ClaimEntry | None:
         """Return the claim, or None if the centre told of none with this id."""
@@ -225,15 +403,31 @@ class Book:
 
 _OVER = frozenset({Stage.CLOSED, Stage.WITHDRAWN})
 
+_SIGNED = frozenset({Stage.SIGNED, Stage.DELIVERED})
+
+_ALARM_ENDS: dict[AlarmReason, frozenset[Stage]] = {
+    AlarmReason.LATE: _SIGNED | _OVER,
+    AlarmReason.OVERDUE: _SIGNED | _OVER,
+    AlarmReason.CRITICAL: _OVER,
+    AlarmReason.DISCREPANCY: frozenset({Stage.WITHDRAWN}),
+}
+"""The stages in which an alarm is over."""
+
+_WITH_ADJUDICATION = 3
+"""Reads of a double read whose readers disagree."""
+
 _STAGE_FACTS = """
  (SELECT count(*) FROM read_claims c WHERE c.request_id = r.request_id AND c.ended_s IS NULL) AS claimed,
  (SELECT count(*) FROM read_claims c WHERE c.request_id = r.request_id AND c.ended_s IS NULL AND c.opened_s IS NOT NULL) AS opened,
  (SELECT count(DISTINCT p.claim_id) FROM reports p JOIN read_claims c USING (claim_id)
-   WHERE c.request_id = r.request_id AND c.ended_s IS NULL) AS preliminary,
- (SELECT count(*) FROM reports p JOIN read_claims c USING (claim_id)
+   WHERE c.request_id = r.request_id AND c.ended_s IS NULL
+   AND NOT EXISTS (SELECT 1 FROM reports q WHERE q.claim_id = p.claim_id AND q.final_s IS NOT NULL)) AS preliminary,
+ (SELECT count(DISTINCT p.claim_id) FROM reports p JOIN read_claims c USING (claim_id)
    WHERE c.request_id = r.request_id AND p.final_s IS NOT NULL) AS signed,
- (SELECT count(*) FROM reports p JOIN read_claims c USING (claim_id)
-   WHERE c.request_id = r.request_id AND p.delivered_s IS NOT NULL) AS delivered
+ (SELECT count(DISTINCT p.claim_id) FROM reports p JOIN read_claims c USING (claim_id)
+   WHERE c.request_id = r.request_id AND p.delivered_s IS NOT NULL
+   AND NOT EXISTS (SELECT 1 FROM reports q WHERE q.claim_id = p.claim_id AND q.final_s IS NOT NULL AND q.delivered_s IS NULL)
+ ) AS delivered
 """
 
 

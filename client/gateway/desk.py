@@ -1,15 +1,19 @@
 """All that the gateway's pages and routes work with. `client.runtime` builds it; tests build it from fakes."""
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from joserfc.jwk import OKPKey
 
 from client.gateway.book import Book
+from client.gateway.masks import Corrections, SegmentMaker
+from client.gateway.messages import Messages
 from client.gateway.reports import Reports
 from client.gateway.sessions import Sessions
+from client.gateway.voxels import VoxelShelf
 from client.store.records import Finding
 from protocol.reading import Origin
 from protocol.shape import SiteId
@@ -38,12 +42,18 @@ class Desk:
     book: Book
     sessions: Sessions
     reports: Reports
+    messages: Messages
+    corrections: Corrections
+    segment: SegmentMaker
     findings: Findings
     audit: Auditor
     viewer: Callable[[], Path]
     """Finds the viewer's script, or says where it is missing; asked each time that a page needs it."""
     patience_seconds: float = 5.0
     """How long a grant may be ahead of the centre's word of its claim."""
+    voxels: VoxelShelf = field(default_factory=VoxelShelf)
+    unpacking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a volume is unpacked in another thread: two requests for one study do the work once."""
 
     @property
     def cookie(self) -> str:

@@ -1,4 +1,4 @@
-"""Lets go of a study that is deleted: its reports go; requests and claims stay as bare ids, as the centre has them."""
+"""Lets go of a study that is deleted: reports and messages go; requests and claims stay as bare ids, as the centre has them."""
 
 import sqlite3
 
@@ -14,14 +14,16 @@ def is_under_way(book: Book, study_key: str) -> bool:
 
 
 def forget_reports(connection: sqlite3.Connection, study_key: str) -> None:
-    """Delete the reports on a study.
+    """Delete the reports on a study, and what readers and staff wrote to each other about it.
 
     Raises:
         UnavailableError: `disk-full`.
     """
     with transaction(connection):
-        connection.execute(
-            "DELETE FROM reports WHERE claim_id IN (SELECT claim_id FROM read_claims JOIN read_requests USING (request_id)"
-            " WHERE study_key = ?)",
-            (study_key,),
-        )
+        connection.execute("DELETE FROM read_priors WHERE study_key = ?", (study_key,))
+        for table in ("reports", "read_messages", "read_masks"):
+            connection.execute(
+                f"DELETE FROM {table} WHERE claim_id IN (SELECT claim_id FROM read_claims JOIN read_requests USING (request_id)"  # noqa: S608 - names of this module
+                " WHERE study_key = ?)",
+                (study_key,),
+            )

@@ -79,12 +79,12 @@ def read_grant(token: str, *, key: OKPKey, site: SiteId, now_s: int) -> GrantCla
     return claims
 
 
-def read_proof(proof: str, *, token: str, method: str, address: str, now_s: int) -> Proof:
+def read_proof(proof: str, *, ath: str, method: str, address: str, now_s: int) -> Proof:
     """Return whose proof this is, if it was made now, for this request and this grant.
 
     Args:
         proof: The `DPoP` header.
-        token: The grant that it goes with.
+        ath: Hash of the grant that it goes with (`token_hash`).
         method: The request's method, such as POST.
         address: The request's address without query and fragment.
         now_s: Seconds since 1970.
@@ -102,7 +102,7 @@ def read_proof(proof: str, *, token: str, method: str, address: str, now_s: int)
         (claims.htm == method, "its proof is for another method"),
         (claims.htu == address, "its proof is for another address"),
         (abs(claims.iat - now_s) <= PROOF_WINDOW_S, "its proof is too old or too new; check the clock"),
-        (claims.ath == token_hash(token), "its proof is for another grant"),
+        (claims.ath == ath, "its proof is for another grant"),
     )
     for holds, why in checks:
         if not holds:
@@ -144,7 +144,7 @@ def _claims(content: dict[str, Any]) -> GrantClaims:
     if not isinstance(confirmation, dict) or set(confirmation) != {"jkt"}:
         raise refused("it is bound to no key")
     try:
-        return GrantClaims.model_validate(content | {"cnf_jkt": confirmation["jkt"]}, strict=True)
+        return GrantClaims.model_validate_json(json.dumps(content | {"cnf_jkt": confirmation["jkt"]}), strict=True)
     except ValidationError as error:
         raise refused("it lacks something") from error
 

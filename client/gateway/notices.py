@@ -1,20 +1,29 @@
-"""What the link hands to the gateway's tables: claims made and ended, grants revoked, reports signed."""
+"""What the link hands to the gateway's tables: claims made and ended, grants revoked, reports signed and compared."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from joserfc.jwk import OKPKey
+
 from client.gateway.book import Book
+from client.gateway.grant import read_grant
 from client.gateway.reports import Reports
 from client.gateway.sessions import Sessions
 from client.store.records import SignedScores
-from protocol.reading import ReportSigned
+from protocol.errors import InvalidInputError
+from protocol.reading import DiscrepancyOpened, GrantRenewed, ReadAlarm, ReadConcluded, ReportSigned
+from protocol.shape import OpaqueId, SiteId
 
 log = logging.getLogger(__name__)
 
 
 def receivers(
-    book: Book, sessions: Sessions, reports: Reports, keep_scores: Callable[[SignedScores], bool]
+    book: Book,
+    sessions: Sessions,
+    reports: Reports,
+    keep_scores: Callable[[SignedScores], bool],
+    also: Sequence[Callable[[OpaqueId], object]] = (),
 ) -> dict[str, Callable[[Any], None]]:
     """Return the receiver of each kind of notice that concerns reads. Each may be called twice with the same notice.
 
@@ -23,6 +32,8 @@ def receivers(
         sessions: Of readers.
         reports: What readers wrote.
         keep_scores: Keeps a signed report's zone scores as a label of the study; returns whether they fit it.
+        also: What else is done once the report of a claim is final, and once a double read has its result: each is called with the claim,
+            perhaps more than once.
     """
 
     def report_signed(notice: ReportSigned) -> None:
@@ -32,10 +43,46 @@ def receivers(
         scores = reports.scores(notice.claim_id)
         if scores is not None:
             log.info("label.scored" if keep_scores(scores) else "label.outdated", extra={"study": scores.study_key})
+        _follow(also, notice.claim_id)
+
+    def concluded(notice: ReadConcluded) -> None:
+        book.concluded(notice)
+        _follow(also, notice.claim_id)
+
+    def alarmed(notice: ReadAlarm) -> None:
+        book.alarmed(notice)
+        log.warning("read.alarm", extra={"request": notice.request_id, "reason": notice.reason.value})
+
+    def disputed(notice: DiscrepancyOpened) -> None:
+        book.disputed(notice)
+        log.warning("read.disputed", extra={"request": notice.request_id, "score": notice.score})
 
     return {
         "claim-made": book.claim_made,
         "claim-ended": book.claim_ended,
         "grant-revoked": sessions.revoke,
         "report-signed": report_signed,
+        "adjudication-opened": book.adjudication_opened,
+        "read-concluded": concluded,
+        "read-alarm": alarmed,
+        "amendment-opened": book.reopened,
+        "discrepancy-opened": disputed,
     }
+
+
+def _follow(steps: Sequence[Callable[[OpaqueId], object]], claim_id: OpaqueId) -> None:
+    """Take every step; one that cannot be done does not keep the others."""
+    for step in steps:
+        try:
+            step(claim_id)
+        except InvalidInputError as error:
+            log.warning("read.step-refused", extra={"claim": claim_id, "code": error.code.value})
+
+
+def renewal_receiver(book: Book, sessions: Sessions, *, key: OKPKey, site: SiteId) -> Callable[[GrantRenewed], None]:
+    """Return the receiver of fresh grants. The link is trusted to bring them, not to make them: each is read like a reader's own."""
+
+    def grant_renewed(notice: GrantRenewed) -> None:
+        sessions.offer(read_grant(notice.token, key=key, site=site, now_s=book.now_s()))
+
+    return grant_renewed

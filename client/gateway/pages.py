@@ -7,9 +7,13 @@ from typing import Any
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from client.gateway.book import Prior
+from client.gateway.report import Bsti, Comparison, Distribution, Sides, Sign
 from client.gateway.sessions import Session
+from client.gateway.statements import QUALITY_WORDS
 from client.store.records import Finding
 from protocol.case import PcrStatus, RsnaClass
+from protocol.reading import GrantScope
 from protocol.shape import SiteId
 
 STATIC = Path(__file__).with_name("static")
@@ -53,7 +57,7 @@ def session_page(site: SiteId) -> HTMLResponse:
     return page("session.html", site=site)
 
 
-def view_page(site: SiteId, session: Session, finding: Finding | None) -> HTMLResponse:
+def view_page(site: SiteId, session: Session, finding: Finding | None, prior: Prior | None) -> HTMLResponse:
     """Return the viewer with the report form beside it."""
     return page(
         "view.html",
@@ -63,9 +67,17 @@ def view_page(site: SiteId, session: Session, finding: Finding | None) -> HTMLRe
         claim_id=session.claim.claim_id,
         expires_s=session.expires_s,
         measured=_measured(finding),
+        prior=prior,
+        writes=session.scope is GrantScope.REPORT,
         rsna=RSNA_WORDS,
         corads=CORADS_WORDS,
         pcr=list(PcrStatus),
+        bsti=list(Bsti),
+        distribution=list(Distribution),
+        sides=list(Sides),
+        signs=list(Sign),
+        comparison=list(Comparison),
+        quality=QUALITY_WORDS,
     )
 
 

@@ -5,16 +5,17 @@ centre; the text and the whole document stay at the hospital.
 """
 
 import hashlib
+from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from protocol.case import PcrStatus, RsnaClass
 from protocol.reading import CodedResult
 from protocol.shape import OpaqueId, Sha256, Thumbprint, canonical_json
 
 ZONE_POINTS_MAX = 4
-CORADS_PROVEN = 6
+CORADS_PROVEN, CORADS_UNINTERPRETABLE, UNINTERPRETABLE = 6, 0, 0
 
 ZonePoints = Annotated[int, Field(ge=0, le=ZONE_POINTS_MAX)]
 Percent = Annotated[float, Field(ge=0, le=100)]
@@ -68,22 +69,103 @@ class MeasurementReview(Section):
         return self
 
 
+class Bsti(StrEnum):
+    """The British Society of Thoracic Imaging's classes."""
+
+    CLASSIC = "classic"
+    PROBABLE = "probable"
+    INDETERMINATE = "indeterminate"
+    NON_COVID = "non-covid"
+
+
+class Distribution(StrEnum):
+    """Where in the lungs the opacity lies."""
+
+    NONE = "none"
+    PERIPHERAL = "peripheral"
+    CENTRAL = "central"
+    DIFFUSE = "diffuse"
+
+
+class Sides(StrEnum):
+    """Of the patient."""
+
+    NONE = "none"
+    RIGHT = "right"
+    LEFT = "left"
+    BOTH = "both"
+
+
+class Sign(StrEnum):
+    """What is seen, in the words of the Fleischner Society's glossary."""
+
+    GROUND_GLASS = "ground-glass"
+    CONSOLIDATION = "consolidation"
+    CRAZY_PAVING = "crazy-paving"
+    REVERSED_HALO = "reversed-halo"
+    AIR_BRONCHOGRAM = "air-bronchogram"
+    VASCULAR_ENLARGEMENT = "vascular-enlargement"
+    PARENCHYMAL_BANDS = "parenchymal-bands"
+    TREE_IN_BUD = "tree-in-bud"
+    CAVITATION = "cavitation"
+    NODULES = "nodules"
+    ENLARGED_NODES = "enlarged-nodes"
+
+
+class Comparison(StrEnum):
+    """Against an earlier study."""
+
+    NONE = "none"
+    UNCHANGED = "unchanged"
+    LESS = "less"
+    MORE = "more"
+
+
+Note = Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000)]
+
+
 class ReportCreate(Section):
     """What the reader sends. The severity score is computed from the zones, never typed."""
 
     rsna_class: RsnaClass
     corads: Annotated[int, Field(ge=0, le=6)]
     pcr: PcrStatus = PcrStatus.UNKNOWN
+    bsti: Bsti | None = None
     zones: Zones
     measurement: MeasurementReview
+    quality: Annotated[int, Field(ge=0, le=2)] = 2
+    """0 cannot be interpreted, 1 limited, 2 good."""
+    distribution: Distribution | None = None
+    laterality: Sides | None = None
+    signs: Annotated[tuple[Sign, ...], Field(max_length=len(Sign))] = ()
+    effusion: Sides | None = None
+    comparison: Comparison | None = None
+    alternative: Note = ""
+    incidental: Note = ""
     critical: bool = False
     impression: Impression
+
+    @field_validator("signs")
+    @classmethod
+    def _each_once(cls, signs: tuple[Sign, ...]) -> tuple[Sign, ...]:
+        return tuple(sign for sign in Sign if sign in signs)
 
     @model_validator(mode="after")
     def _proven_only_by_pcr(self) -> Self:
         if self.corads == CORADS_PROVEN and self.pcr is not PcrStatus.POSITIVE:
             raise ValueError("CO-RADS 6 needs a positive PCR")
         return self
+
+    @model_validator(mode="after")
+    def _uninterpretable_is_no_class(self) -> Self:
+        if self.quality == UNINTERPRETABLE and self.corads != CORADS_UNINTERPRETABLE:
+            raise ValueError("a study that cannot be interpreted is CO-RADS 0")
+        return self
+
+    @property
+    def interpretable(self) -> bool:
+        """Whether the study could be read at all: otherwise its scores teach nothing and its classes count for nothing."""
+        return self.quality != UNINTERPRETABLE and self.corads != CORADS_UNINTERPRETABLE
 
     @property
     def severity_score(self) -> int:
@@ -105,7 +187,7 @@ class ReportCreate(Section):
 class Report(Section):
     """A version of a report as the hospital keeps it; its hash is over this, in canonical JSON."""
 
-    schema_name: Literal["acinus-report-1"] = "acinus-report-1"
+    schema_name: Literal["acinus-report-1", "acinus-report-2"] = "acinus-report-2"
     request_id: OpaqueId
     claim_id: OpaqueId
     version: Annotated[int, Field(ge=1, le=1000)]

@@ -3,6 +3,7 @@
 Each step is written down first and sent after; a node that dies in between sends it when it starts again (`catch_up`).
 """
 
+import sqlite3
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,6 +35,17 @@ class Kept:
     report_sha256: Sha256
     status: ReportStatus
     delivered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """A signed report and its study. Times are seconds since 1970, UTC."""
+
+    report: Report
+    report_sha256: Sha256
+    study_key: str
+    written_s: int
+    signed_s: int
 
 
 class Reports:
@@ -78,7 +90,7 @@ class Reports:
                 "INSERT INTO reports (claim_id, version, body, report_sha256, submitted_s) VALUES (?, ?, ?, ?, ?)",
                 (claim.claim_id, report.version, body, sha256_of(body), self._book.now_s()),
             )
-        self._send_receipt(report, claim.fence)
+        self._send_receipt(report, sha256_of(body), claim.fence)
         return Kept(report, sha256_of(body), ReportStatus.PRELIMINARY, delivered=False)
 
     def of_claim(self, claim_id: OpaqueId) -> list[Kept]:
@@ -93,6 +105,8 @@ class Reports:
 
     def sign(self, notice: ReportSigned) -> bool:
         """Make the report with the signed hash final and tell the centre that the hospital has it.
+
+        An amended report asks to be acknowledged anew; the version before it stays, as every version does.
 
         Returns:
             False if this node holds no such report: nothing becomes final, nothing is said.
@@ -112,23 +126,43 @@ class Reports:
             self._book.connection.execute(
                 "UPDATE read_claims SET ended_s = coalesce(ended_s, ?) WHERE claim_id = ?", (now_s, notice.claim_id)
             )
+            self._book.connection.execute(
+                "UPDATE read_requests SET acknowledged_s = NULL WHERE request_id = ? AND acknowledged_s IS NOT NULL"
+                " AND EXISTS (SELECT 1 FROM reports WHERE claim_id = ? AND final_s IS NOT NULL AND delivered_s IS NULL)",
+                (notice.request_id, notice.claim_id),
+            )
         self._deliver()
         return True
 
-    def scores(self, claim_id: OpaqueId) -> SignedScores | None:
-        """Return what the final report of a claim says of the zones; `None` while no report is final."""
+    def final(self, claim_id: OpaqueId) -> Final | None:
+        """Return the final report of a claim; `None` while no report is final."""
         row = self._book.connection.execute(
-            "SELECT body, submitted_s, final_s, study_key FROM reports JOIN read_claims USING (claim_id)"
-            " JOIN read_requests USING (request_id) WHERE claim_id = ? AND final_s IS NOT NULL",
+            "SELECT body, report_sha256, submitted_s, final_s, study_key FROM reports JOIN read_claims USING (claim_id)"
+            " JOIN read_requests USING (request_id) WHERE claim_id = ? AND final_s IS NOT NULL ORDER BY version DESC LIMIT 1",
             (claim_id,),
         ).fetchone()
         if row is None:
             return None
         report = Report.model_validate_json(row["body"])
+        return Final(report, row["report_sha256"], row["study_key"], row["submitted_s"], row["final_s"])
+
+    def scores(self, claim_id: OpaqueId) -> SignedScores | None:
+        """Return what the final report of a claim says of the zones; `None` while none is final, and of a study that cannot be read."""
+        final = self.final(claim_id)
+        if final is None or not final.report.content.interpretable:
+            return None
         return SignedScores(
-            study_key=row["study_key"], reader_id=report.reader_id, points=report.content.zones.points,
-            reported_at=row["submitted_s"] + 1.0, signed_at=row["final_s"],
+            study_key=final.study_key, reader_id=final.report.reader_id, points=final.report.content.zones.points,
+            reported_at=final.written_s + 1.0, signed_at=final.signed_s,
         )  # fmt: skip
+
+    def result(self, claim_id: OpaqueId) -> Final | None:
+        """Return the final report of a claim if it is the result of its request: of a double read, only once that is concluded."""
+        final = self.final(claim_id)
+        if final is None or self._book.request(final.report.request_id).reads_required == 1:
+            return final
+        result = self._book.result(final.report.request_id)
+        return final if result is not None and result.claim_id == claim_id else None
 
     def catch_up(self) -> None:
         """Send what was written down but not sent before the node stopped; the centre takes a second copy in good part."""
@@ -136,34 +170,47 @@ class Reports:
             self._send(post)
             self._book.mark(post.request_id, what="sent")
         rows = self._book.connection.execute(
-            "SELECT body, fence FROM reports JOIN read_claims USING (claim_id) WHERE receipt_s IS NULL AND ended_s IS NULL"
+            "SELECT body, report_sha256, fence FROM reports JOIN read_claims USING (claim_id) WHERE receipt_s IS NULL AND ended_s IS NULL"
             " ORDER BY submitted_s, version"
         ).fetchall()
         for row in rows:
-            self._send_receipt(Report.model_validate_json(row["body"]), row["fence"])
+            self._send_receipt(Report.model_validate_json(row["body"]), row["report_sha256"], row["fence"])
         self._deliver()
 
     def _next_version(self, claim_id: OpaqueId) -> int:
         row = self._book.connection.execute(
-            "SELECT max(version) AS last, max(final_s) AS final_s FROM reports WHERE claim_id = ?", (claim_id,)
+            "SELECT ended_s, (SELECT max(version) FROM reports p WHERE p.claim_id = c.claim_id) AS last"
+            " FROM read_claims c WHERE claim_id = ?",
+            (claim_id,),
         ).fetchone()
-        if row["final_s"] is not None:
-            raise ConflictError(Code.ILLEGAL_TRANSITION, "This report is signed; it can no longer be changed.")
+        if row["ended_s"] is not None:
+            raise ConflictError(
+                Code.ILLEGAL_TRANSITION, "This report is signed. To amend it, open it again on the worklist."
+            )
         return (row["last"] or 0) + 1
 
-    def _send_receipt(self, report: Report, fence: int) -> None:
+    def _send_receipt(self, report: Report, report_sha256: Sha256, fence: int) -> None:
         self._send(
             ReportReceipt(
                 request_id=report.request_id,
                 claim_id=report.claim_id,
                 fence=fence,
                 version=report.version,
-                status=ReportStatus.PRELIMINARY,
-                report_sha256=sha256_of(report.encode()),
+                status=ReportStatus.AMENDED if self._was_final(report.claim_id) else ReportStatus.PRELIMINARY,
+                report_sha256=report_sha256,
                 coded=report.content.coded,
             )
         )
         self._stamp("receipt_s", report.claim_id, report.version)
+
+    def _was_final(self, claim_id: OpaqueId) -> bool:
+        """Say whether an earlier version of the claim's report was signed."""
+        return (
+            self._book.connection.execute(
+                "SELECT 1 FROM reports WHERE claim_id = ? AND final_s IS NOT NULL", (claim_id,)
+            ).fetchone()
+            is not None
+        )
 
     def _deliver(self) -> None:
         """Tell the centre of every final report that it was not told of yet."""
@@ -188,14 +235,14 @@ class Reports:
 
     def _kept(self, where: str, *values: str) -> list[Kept]:
         rows = self._book.connection.execute(
-            f"SELECT body, report_sha256, final_s, delivered_s FROM reports {where}",  # noqa: S608 - a constant of this module
+            f"SELECT reports.*, {_FIRST_FINAL} AS first_final FROM reports {where}",  # noqa: S608 - constants of this module
             values,
         )
         return [
             Kept(
                 report=Report.model_validate_json(row["body"]),
                 report_sha256=row["report_sha256"],
-                status=ReportStatus.PRELIMINARY if row["final_s"] is None else ReportStatus.FINAL,
+                status=_status(row),
                 delivered=row["delivered_s"] is not None,
             )
             for row in rows
@@ -203,6 +250,16 @@ class Reports:
 
     def _send(self, parcel: Parcel) -> None:
         send(self._gate, parcel)
+
+
+_FIRST_FINAL = "(SELECT min(version) FROM reports f WHERE f.claim_id = reports.claim_id AND f.final_s IS NOT NULL)"
+
+
+def _status(row: sqlite3.Row) -> ReportStatus:
+    """The first version that was signed is final, a later one amends it; what nobody signed is preliminary."""
+    if row["final_s"] is None:
+        return ReportStatus.PRELIMINARY
+    return ReportStatus.FINAL if row["version"] == row["first_final"] else ReportStatus.AMENDED
 
 
 def send(gate: WayOut, parcel: Parcel) -> None:

@@ -5,7 +5,7 @@ import math
 import secrets
 
 from client.gate.policy import ReadingPolicy
-from client.gateway.book import Book, Request, Stage
+from client.gateway.book import Book, Prior, Request, Stage
 from client.gateway.reports import WayOut, send
 from client.gateway.volume import extent
 from client.store.records import Finding
@@ -14,16 +14,34 @@ from client.store.studies import StudyStore
 from protocol.case import AgeBand, CaseRecord, Sex
 from protocol.codes import Code
 from protocol.errors import ConflictError, FederationError, InvalidInputError
-from protocol.reading import Priority, ReadAcknowledged, ReadPost, ReadWithdrawn
+from protocol.reading import Priority, ReadAcknowledged, ReadPost, ReadWithdrawn, Subspecialty
 from protocol.shape import OpaqueId
 
 _MEGABYTE = 1024 * 1024
 
 
-def post_read(
-    book: Book, gate: WayOut, store: StudyStore, *, study_key: str, wish: ReadingPolicy, priority: Priority
+def post_read(  # noqa: PLR0913 - where to write it, the way out, and what is asked for
+    book: Book,
+    gate: WayOut,
+    store: StudyStore,
+    *,
+    study_key: str,
+    wish: ReadingPolicy,
+    priority: Priority,
+    subspecialty: Subspecialty | None = None,
+    prior: Prior | None = None,
 ) -> Request:
     """Ask the network for a read of a measured study.
+
+    Args:
+        book: Where it is written down.
+        gate: Where it asks to leave.
+        store: The studies.
+        study_key: Of the study.
+        wish: Under which law, in which language, by how many readers.
+        priority: How soon.
+        subspecialty: Asks for a reader trained in it.
+        prior: The earlier study of the patient that the readers may see too; the centre does not learn of it.
 
     Raises:
         InvalidInputError: `not-found` if there is no such study, or it is not measured.
@@ -49,8 +67,11 @@ def post_read(
         ggo_percent=ggo_percent,
         jurisdiction=wish.jurisdiction,
         language=wish.language,
+        reads_required=wish.reads,
+        subspecialty=subspecialty,
+        uncertainty_percent=_uncertainty(finding),
     )
-    book.post(post, study_key=study_key)
+    book.post(post, study_key=study_key, prior=prior)
     try:
         send(gate, post)
     except FederationError:
@@ -66,6 +87,12 @@ def _coarse(finding: Finding) -> tuple[AgeBand, Sex, int]:
         record = CaseRecord.model_validate_json(finding.record)
         return record.age_band, record.sex, record.ggo_percent
     return AgeBand.UNKNOWN, Sex.UNKNOWN, round(100 * json.loads(finding.document)["ggo_fraction"])
+
+
+def _uncertainty(finding: Finding) -> int:
+    """Return how wide the interval of the measured opacity is, in percentage points of lung; 0 where it was not kept."""
+    low, high = json.loads(finding.document).get("opacity_interval", (0.0, 0.0))
+    return round(100 * (float(high) - float(low)))
 
 
 def withdraw_read(book: Book, gate: WayOut, request_id: OpaqueId) -> Request:

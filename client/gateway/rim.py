@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from client.gateway.desk import Desk
+from client.gateway.masks import PACKED_MOST
 from client.gateway.pages import error_page
 from protocol.codes import MEANINGS, Code
 from protocol.errors import FederationError, RefusedError
@@ -20,6 +21,9 @@ from protocol.errors import FederationError, RefusedError
 log = logging.getLogger(__name__)
 
 BODY_MAX = 64 * 1024
+_BODY_OF_MASKS = "/masks/"
+"""Below which a packed mask may come."""
+
 STATUS = {Code.UNAUTHENTICATED: 401, Code.NOT_FOUND: 404}
 """Where HTTP has a closer status than the family's own."""
 
@@ -44,13 +48,23 @@ _AUDITED = {
     "/session": "gateway.session",
     "/view/{request_id}": "gateway.view",
     "/vol/{request_id}/{name}": "gateway.volume",
+    "/prior/{request_id}/{name}": "gateway.prior",
     "/reports/{claim_id}": "gateway.report",
+    "/messages/{claim_id}": "gateway.message",
+    "/masks/{claim_id}": "gateway.mask",
 }
-"""Routes that touch a study. Pages and scripts that are the same for everybody are not worth a row."""
+"""Routes that touch a study, below which all of DICOMweb is one. Pages and scripts that are the same for everybody are not worth a row."""
+
+_DICOMWEB = "/dicom-web/"
 
 _OPAQUE = re.compile(r"[0-9a-f]{32}")
 _REFUSAL = "acinus.refusal"
-_TOO_LARGE = "The request is too large; a report is far smaller."
+_TOO_LARGE = "The request is too large; a report or a mask is far smaller."
+
+
+def event_of(route: str) -> str | None:
+    """Return under which name a request for this route stands in the audit chain; `None` if it touches no study."""
+    return "gateway.dicomweb" if route.startswith(_DICOMWEB) else _AUDITED.get(route)
 
 
 def install(app: FastAPI) -> None:
@@ -101,12 +115,13 @@ class _Exchange:
         self._desk, self._headers = desk, headers
         self._scope, self._receive, self._send = scope, receive, send
         self._received = 0
+        self._most = PACKED_MOST if scope["path"].startswith(_BODY_OF_MASKS) else BODY_MAX
         self.started = False
 
     async def run(self, app: ASGIApp) -> None:
         """Let `app` answer, unless the body is said to be too large."""
         length = Headers(scope=self._scope).get("content-length", "0")
-        if length.isdecimal() and int(length) <= BODY_MAX:
+        if length.isdecimal() and int(length) <= self._most:
             await app(self._scope, self._read, self._answer)
         else:
             await self.reply(_answer(Request(self._scope), Code.BAD_REQUEST.value, 413, _TOO_LARGE))
@@ -118,7 +133,7 @@ class _Exchange:
     async def _read(self) -> Message:
         message = await self._receive()
         self._received += len(message.get("body", b""))
-        if self._received > BODY_MAX:
+        if self._received > self._most:
             raise HTTPException(413)
         return message
 
@@ -134,7 +149,7 @@ class _Exchange:
     def _audit(self, status: int) -> None:
         """Append who asked for what and what became of it; a path that matches no route is not repeated."""
         scope, state = self._scope, self._scope.get("state", {})
-        event = _AUDITED.get(getattr(scope.get("route"), "path", ""))
+        event = event_of(getattr(scope.get("route"), "path", ""))
         if event is None or (event == "gateway.session" and scope["method"] == "GET"):
             return
         subject = next((v for v in scope.get("path_params", {}).values() if _OPAQUE.fullmatch(str(v))), "-")

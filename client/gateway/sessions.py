@@ -12,14 +12,29 @@ from client.gateway.keys import ReaderKeys
 from client.store.database import transaction
 from protocol.codes import Code
 from protocol.errors import RefusedError, UnavailableError
-from protocol.reading import GrantClaims, GrantRevoked
+from protocol.reading import GrantClaims, GrantRevoked, GrantScope
 from protocol.shape import OpaqueId, Thumbprint
 
 SILENCE_S = 300
 """Without word from the centre for so long, revocations could be on their way: no grant counts."""
 
+_SESSION = """
+SELECT s.*, (SELECT max(g.revoked_s) FROM session_grants b JOIN grants_seen g USING (jti) WHERE b.cookie_sha256 = s.cookie_sha256)
+    AS revoked_s
+FROM gateway_sessions s WHERE s.cookie_sha256 = ?
+"""
+_RENEWAL = """
+SELECT jti, expires_s FROM grant_renewals WHERE claim_id = ? AND fence = ? AND jkt = ? AND expires_s > ?
+    AND jti NOT IN (SELECT jti FROM grants_seen WHERE revoked_s IS NOT NULL)
+ORDER BY expires_s DESC LIMIT 1
+"""
+
 LastHeard = Callable[[], datetime | None]
 """When the link last had word from the centre; None if never, or if the centre has shut the node out since."""
+
+
+Impersonated = Callable[[], bool]
+"""Says whether readers outside were last shown another key than this gateway's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,30 +44,52 @@ class Session:
     claim: ClaimEntry
     jkt: Thumbprint
     reader_name: str
+    scope: GrantScope
+    ath: str
+    """Hash of the grant that opened it; a proof that prolongs the session is made for this grant."""
     expires_s: int
+
+    def refuse_mere_viewer(self) -> None:
+        """Let only those write who were given leave to.
+
+        Raises:
+            RefusedError: `forbidden`.
+        """
+        if self.scope is not GrantScope.REPORT:
+            raise RefusedError(Code.FORBIDDEN, "Your grant is for looking only. Ask the centre for one to report.")
 
 
 class Sessions:
     """Opens and looks up sessions. The cookie's value is kept as a hash only."""
 
-    def __init__(self, book: Book, keys: ReaderKeys, last_heard: LastHeard) -> None:
+    def __init__(
+        self, book: Book, keys: ReaderKeys, last_heard: LastHeard, impersonated: Impersonated = lambda: False
+    ) -> None:
         self._book = book
         self._keys = keys
         self._last_heard = last_heard
+        self._impersonated = impersonated
 
     def knows(self, claim_id: OpaqueId) -> bool:
         """Say whether the centre's word of this claim has arrived."""
         return self._book.claim(claim_id) is not None
 
-    def open(self, grant: GrantClaims, proof: Proof) -> str:
+    def open(self, grant: GrantClaims, proof: Proof, *, ath: str) -> str:
         """Use the grant up and return the session's cookie.
 
+        Args:
+            grant: What it says.
+            proof: Of the reader's key.
+            ath: The grant's hash.
+
         Raises:
-            RefusedError: `reader-not-approved` if the hospital has not approved the key; `grant-invalid` otherwise.
+            RefusedError: `reader-not-approved` if the hospital has not approved the key; `peer-untrusted` while somebody else answers
+                readers under the hospital's name; `grant-invalid` otherwise.
             UnavailableError: `peer-unreachable` if the centre was silent for too long.
         """
         if proof.jkt != grant.cnf_jkt:
             raise refused("it is bound to another key")
+        self._refuse_stranger()
         self._refuse_silence()
         self._approved(grant.cnf_jkt)
         cookie = secrets.token_urlsafe(32)
@@ -61,33 +98,77 @@ class Sessions:
             self._use_proof(proof)
             self._use_grant(grant)
             self._book.connection.execute(
-                "INSERT INTO reader_sessions VALUES (?, ?, ?, ?, ?, ?)",
-                (_sha256(cookie), grant.jti, grant.claim_id, grant.fence, grant.cnf_jkt, grant.exp),
+                "INSERT INTO gateway_sessions VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (_sha256(cookie), grant.claim_id, grant.fence, grant.cnf_jkt, ath, grant.scope.value, grant.exp),
             )
+            self._bind(cookie, grant.jti)
         return cookie
 
     def find(self, cookie: str | None) -> Session:
         """Return the session behind the cookie, if it holds now.
 
         Raises:
-            RefusedError: `unauthenticated` without a session; `grant-invalid` or `reader-not-approved` if it has ended.
+            RefusedError: `unauthenticated` without a session; `grant-invalid` or `reader-not-approved` if it has ended; `peer-untrusted`
+                while somebody else answers readers under the hospital's name.
             UnavailableError: `peer-unreachable` if the centre was silent for too long.
         """
-        row = self._book.connection.execute(
-            "SELECT s.*, g.revoked_s FROM reader_sessions s JOIN grants_seen g ON g.jti = s.grant_jti"
-            " WHERE s.cookie_sha256 = ?",
-            (_sha256(cookie or ""),),
-        ).fetchone()
+        row = self._book.connection.execute(_SESSION, (_sha256(cookie or ""),)).fetchone()
         if row is None:
             raise RefusedError(Code.UNAUTHENTICATED, "You have no session here. Open the read from the worklist.")
         if row["revoked_s"] is not None:
             raise refused("it was revoked")
         if self._book.now_s() >= row["expires_s"]:
             raise refused("it has expired")
+        self._refuse_stranger()
         self._refuse_silence()
         name = self._approved(row["jkt"])
         claim = self._live(row["claim_id"], row["fence"])
-        return Session(claim=claim, jkt=row["jkt"], reader_name=name, expires_s=row["expires_s"])
+        return Session(
+            claim=claim, jkt=row["jkt"], reader_name=name, scope=GrantScope(row["scope"]), ath=row["ath"],
+            expires_s=row["expires_s"],
+        )  # fmt: skip
+
+    def offer(self, grant: GrantClaims) -> None:
+        """Keep a fresh grant of the centre for a session that stands: it opens nothing by itself.
+
+        Args:
+            grant: As `read_grant` found it to hold; it came over the link.
+        """
+        with transaction(self._book.connection):
+            self._book.connection.execute("DELETE FROM grant_renewals WHERE expires_s <= ?", (self._book.now_s(),))
+            self._book.connection.execute(
+                "INSERT OR IGNORE INTO grant_renewals VALUES (?, ?, ?, ?, ?)",
+                (grant.jti, grant.claim_id, grant.fence, grant.cnf_jkt, grant.exp),
+            )
+
+    def prolong(self, cookie: str | None, proof: Proof) -> Session:
+        """Let a session go on as long as the centre's last grant for its claim and key, and return it.
+
+        Two must agree: the centre, by a fresh grant, and the reader, by a fresh proof; a stolen cookie alone cannot be kept alive. The
+        scope stays what it was. Without a fresh grant nothing changes.
+
+        Raises:
+            RefusedError: As `find`; `grant-invalid` if the proof is by another key or was used before.
+            UnavailableError: As `find`.
+        """
+        session = self.find(cookie)
+        if proof.jkt != session.jkt:
+            raise refused("its proof is by another key")
+        with transaction(self._book.connection) as connection:
+            self._use_proof(proof)
+            fresh = connection.execute(
+                _RENEWAL, (session.claim.claim_id, session.claim.fence, session.jkt, session.expires_s)
+            ).fetchone()
+            if fresh is not None:
+                connection.execute(
+                    "INSERT OR IGNORE INTO grants_seen (jti, used_s) VALUES (?, ?)", (fresh["jti"], self._book.now_s())
+                )
+                connection.execute(
+                    "UPDATE gateway_sessions SET expires_s = ? WHERE cookie_sha256 = ?",
+                    (fresh["expires_s"], _sha256(cookie or "")),
+                )
+                self._bind(cookie or "", fresh["jti"])
+        return self.find(cookie)
 
     def revoke(self, notice: GrantRevoked) -> None:
         """Void a grant, whether or not it was used."""
@@ -96,6 +177,18 @@ class Sessions:
                 "INSERT INTO grants_seen (jti, revoked_s) VALUES (?, ?)"
                 " ON CONFLICT (jti) DO UPDATE SET revoked_s = coalesce(revoked_s, excluded.revoked_s)",
                 (notice.jti, self._book.now_s()),
+            )
+
+    def _bind(self, cookie: str, jti: OpaqueId) -> None:
+        """Note that the session hangs on this grant too: whichever of them is revoked ends it."""
+        self._book.connection.execute("INSERT OR IGNORE INTO session_grants VALUES (?, ?)", (_sha256(cookie), jti))
+
+    def _refuse_stranger(self) -> None:
+        """Show nobody anything while somebody else answers under the hospital's name: whoever comes may come through them."""
+        if self._impersonated():
+            raise RefusedError(
+                Code.PEER_UNTRUSTED,
+                "Somebody else answers readers under this hospital's name, so no study is shown. Tell the hospital.",
             )
 
     def _refuse_silence(self) -> None:

@@ -53,7 +53,7 @@ def extent(path: Path) -> Extent:
     Raises:
         InvalidInputError: `unreadable` if it is no gzipped NIfTI-1 file.
     """
-    _, columns, rows, slices = struct.unpack_from("<4h", _nifti_header(path), 40)
+    _, columns, rows, slices = struct.unpack_from("<4h", nifti_header(path), 40)
     return Extent(columns, rows, slices)
 
 
@@ -64,7 +64,7 @@ def refuse_identifiers(path: Path) -> None:
         RefusedError: `policy-shape` if a text field or an extension holds anything; the message names the field, never its content.
         InvalidInputError: `unreadable` if it is no gzipped NIfTI-1 file.
     """
-    header = _nifti_header(path)
+    header = nifti_header(path)
     for name, (offset, length) in _TEXT_FIELDS.items():
         if header[offset : offset + length].strip(b"\0"):
             raise RefusedError(
@@ -95,14 +95,19 @@ def bare(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
-def _nifti_header(path: Path) -> bytes:
+def nifti_header(path: Path) -> bytes:
+    """Return the first 352 bytes of a volume.
+
+    Raises:
+        InvalidInputError: `unreadable` if it is no gzipped NIfTI-1 file.
+    """
     try:
         with gzip.open(path) as file:
             header = file.read(_VOXELS_BEGIN)
     except (OSError, EOFError, zlib.error) as error:
-        raise _unreadable() from error
+        raise unreadable() from error
     if len(header) < _VOXELS_BEGIN or struct.unpack_from("<i", header)[0] != _HEADER_BYTES or header[344:348] != _MAGIC:
-        raise _unreadable()
+        raise unreadable()
     return header
 
 
@@ -112,9 +117,9 @@ def _deflate_begins(path: Path) -> int:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
     except OSError as error:
-        raise _unreadable() from error
+        raise unreadable() from error
     if head[:3] != _GZIP_MAGIC or len(head) < _GZIP_SHORTEST:
-        raise _unreadable()
+        raise unreadable()
     flags, position = head[3], len(_GZIP_BARE)
     if flags & _FEXTRA:
         position += 2 + struct.unpack_from("<H", head, position)[0]
@@ -122,9 +127,10 @@ def _deflate_begins(path: Path) -> int:
         if flags & flag:
             position = head.find(b"\0", position) + 1
             if position == 0:
-                raise _unreadable()
+                raise unreadable()
     return position + (2 if flags & _FHCRC else 0)
 
 
-def _unreadable() -> InvalidInputError:
+def unreadable() -> InvalidInputError:
+    """Return what is said of a volume that is missing or damaged."""
     return InvalidInputError(Code.UNREADABLE, "The study's volume is missing or damaged. Measure the study again.")

@@ -8,7 +8,17 @@ from typing import Any
 from pydantic import ValidationError
 from pydicom.dataset import Dataset
 
-from protocol.case import AgeBand, CareSetting, CaseRecord, LegalBasis, PcrStatus, QualityFlag, SeverityBand, Sex
+from protocol.case import (
+    AgeBand,
+    CareSetting,
+    CaseRecord,
+    LegalBasis,
+    PcrStatus,
+    QualityFlag,
+    RsnaClass,
+    SeverityBand,
+    Sex,
+)
 
 TAGS = ["StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "PatientAge", "PatientBirthDate", "PatientSex"]
 """All that is read of a header for the record."""
@@ -78,6 +88,20 @@ def revised(record: CaseRecord, circumstances: Circumstances) -> CaseRecord | No
     if record.withdrawn or all(getattr(record, name) == value for name, value in changed.items()):
         return None
     return record.model_copy(update={**changed, "version": record.version + 1})
+
+
+def classified(record: CaseRecord, rsna_class: RsnaClass, corads: int) -> CaseRecord | None:
+    """Return the next version of a record with a reader's classes; `None` where nothing changes."""
+    if record.withdrawn or (record.rsna_class, record.corads) == (rsna_class, corads):
+        return None
+    return record.model_copy(update={"rsna_class": rsna_class, "corads": corads, "version": record.version + 1})
+
+
+def classes_kept(record: CaseRecord | None, before: CaseRecord | None) -> CaseRecord | None:
+    """Return a new measurement's record with the classes that a reader gave the study before: a new release changes no reading."""
+    if record is None or before is None or before.rsna_class is None:
+        return record
+    return record.model_copy(update={"rsna_class": before.rsna_class, "corads": before.corads})
 
 
 def declared(record: CaseRecord, basis: LegalBasis) -> CaseRecord:

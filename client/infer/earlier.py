@@ -33,6 +33,19 @@ def earlier_scans(store: StudyStore, study_key: str, header: Dataset) -> list[Ea
     return sorted(found, key=lambda one: one.days_before)[:MOST_EARLIER]
 
 
+def earlier_studies(store: StudyStore, study_key: str) -> list[tuple[str, int]]:
+    """Return the measured studies of the patient that are earlier than a study, each with how many days; the latest first."""
+    instances = store.instances(study_key)
+    if not instances:
+        return []
+    header = read_part10(instances[0], pixels=False, tags=TAGS)
+    day = day_of(header)
+    if day is None or not str(header.get("PatientID") or "").strip():
+        return []
+    found = [(other, _earlier(store, other, day)) for other in store.history.others_of_subject(study_key)]
+    return sorted(((key, one.days_before) for key, one in found if one is not None), key=lambda pair: pair[1])
+
+
 def _earlier(store: StudyStore, study_key: str, day: date) -> Earlier | None:
     """Return another study as seen from `day`; `None` if it is not measured, not earlier, or has no date."""
     finding, instances = store.finding(study_key), store.instances(study_key)

@@ -1,5 +1,6 @@
 """Writes what a measurement leaves behind: SEG, SR, masks on the input's grid, the picture, the page."""
 
+import gzip
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -15,9 +16,10 @@ from client.infer.quantify import Result
 from client.infer.stack import Stack
 from client.report.page import Earlier, make_page
 from client.report.picture import draw_picture
+from client.store.coarse import HEADER_BYTES, coarse_copy
 from client.store.files import disk_faults, make_folder, sweep_drafts, write_durably
 from client.store.part10 import as_part10, coded, read_part10
-from client.store.results import CT, LUNGS, MASK, PICTURE, REPORT, SEG, SR
+from client.store.results import COARSE_CT, COARSE_MASK, CT, LUNGS, MASK, PICTURE, REPORT, SEG, SR
 
 
 @cache
@@ -83,11 +85,18 @@ def write_study(
     for name, values in grids.items():
         turned, affine = zyx_to_nifti(values, scan.affine)
         write_nifti(folder / name, turned, affine, durable=True)
+    for name, whole, values in ((COARSE_CT, CT, scan.volume.hu), (COARSE_MASK, MASK, measurement.opacity)):
+        write_durably(folder / name, coarse_copy(_header_of(folder / whole), values))
     picture = picture_of(result)
     write_durably(folder / PICTURE, picture)
     write_durably(folder / REPORT, page_of(result, picture, earlier))
     for name, content in objects.items():
         write_durably(folder / name, content)
+
+
+def _header_of(path: Path) -> bytes:
+    with gzip.open(path) as file:
+        return file.read(HEADER_BYTES)
 
 
 def picture_of(result: Result) -> bytes:

@@ -1,20 +1,18 @@
-"""The node's shelf of model releases. What is not signed by the pinned key, or older than what is here, is never loaded.
+"""The node's shelf of model releases. What is not on the centre's signed list, or older than what is here, is never loaded.
 
-`ggo@0` comes with the wheel and needs no signature of its own. Every other release lies in `models/<name>/` and is checked against its
-manifest each time it is loaded; the one before is kept, and taken if the present one is damaged.
+`ggo@0` comes with the wheel and needs to be on no list. Every other release lies in `models/<name>/` and is checked against its
+manifest, and that against the list, each time it is loaded; the one before is kept, and taken if the present one is damaged.
 """
 
-import base64
 import hashlib
 import json
 import logging
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import ValidationError
 
 from client.infer.model import Model
@@ -46,16 +44,16 @@ class Shelved:
 class ReleaseShelf:
     """The releases in one `models` folder."""
 
-    def __init__(self, folder: Path, release_key: str | None = None) -> None:
+    def __init__(self, folder: Path, listed: Callable[[Manifest], bool]) -> None:
         """Open the shelf.
 
         Args:
             folder: The node's `models`; need not exist.
-            release_key: The centre's Ed25519 key from `trust/centre.json`, base64url; without it nothing can be added or loaded
-                but the shipped weights.
+            listed: Says whether the centre's signed list names exactly this release (`client/gate/lists.py`); nothing else is added or
+                loaded, but for the shipped weights.
         """
         self._folder = folder
-        self._key = release_key
+        self._listed = listed
         self._loaded: Model | None = None
 
     def current(self) -> str:
@@ -116,7 +114,7 @@ class ReleaseShelf:
         """Verify a release, keep it and use it from now on.
 
         Args:
-            signed: The manifest with the centre's signature.
+            signed: The manifest that the centre announced.
             weights: The file that the manifest names by hash.
 
         Returns:
@@ -140,13 +138,16 @@ class ReleaseShelf:
         return True
 
     def verify(self, signed: SignedManifest, weights: bytes) -> None:
-        """Check signature, hash, size and name.
+        """Check the list, the hash, the size and the name.
 
         Raises:
             RefusedError: `signature-invalid`.
         """
         manifest = signed.manifest
-        self._verify_signature(signed)
+        if not self._listed(manifest):
+            raise RefusedError(
+                Code.SIGNATURE_INVALID, f"{manifest.name} is not on the list of releases that the centre signed."
+            )
         named = manifest.name == f"{manifest.lineage}@{manifest.version}"
         same = len(weights) == manifest.weights_bytes and hashlib.sha256(weights).hexdigest() == manifest.weights_sha256
         if not (named and same):
@@ -159,17 +160,6 @@ class ReleaseShelf:
         shelved = self._shelved()
         self._switch(Shelved(shelved.previous, shelved.previous))
         return shelved.previous
-
-    def _verify_signature(self, signed: SignedManifest) -> None:
-        if self._key is None:
-            raise RefusedError(Code.SIGNATURE_INVALID, "The node knows no release key yet. Enrol it first.")
-        try:
-            key = Ed25519PublicKey.from_public_bytes(_decoded(self._key))
-            key.verify(_decoded(signed.signature), canonical_json(signed.manifest))
-        except (InvalidSignature, ValueError) as error:
-            raise RefusedError(
-                Code.SIGNATURE_INVALID, "The manifest is not signed by the release key that this node was given."
-            ) from error
 
     def _shelved(self) -> Shelved:
         """Read `current.json`; without it the shipped weights are in use.
@@ -229,21 +219,6 @@ def shipped_model() -> Model:
     return Model(SHIPPED, load_net(STARTING))
 
 
-def pinned_release_key(trust: Path) -> str | None:
-    """Return the centre's release key from `trust/centre.json`; `None` before enrolment.
-
-    Raises:
-        UnavailableError: `missing-certificate` if the file is there and damaged.
-    """
-    path = trust / "centre.json"
-    try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["release_key"])
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UnavailableError(Code.MISSING_CERTIFICATE, f"{path} is damaged. Enrol the node again.") from error
-
-
 def _require_successor(manifest: Manifest, present: str) -> None:
     """Refuse what is not a later version of the same lineage for a network that this wheel can build.
 
@@ -271,7 +246,3 @@ def _require_loadable(path: Path) -> None:
     except InvalidInputError as error:
         shutil.rmtree(path.parent, ignore_errors=True)
         raise InvalidInputError(Code.BAD_SHAPE, "The weights of the release do not fit its network.") from error
-
-
-def _decoded(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

@@ -14,7 +14,7 @@ from typing import Protocol
 from pydicom.dataset import Dataset
 
 from client.gate.policy import Refusal
-from client.infer.cases import case_record, circumstances_of, declared, withdrawn
+from client.infer.cases import case_record, circumstances_of, classes_kept, declared, withdrawn
 from client.infer.earlier import earlier_scans
 from client.infer.grids import grid_name
 from client.infer.outputs import write_study
@@ -208,7 +208,10 @@ class Worker:
             return None
         circumstances = view.circumstances if view is not None else circumstances_of(header)
         version = self._store.next_version(study.study_key)
-        return case_record(study.case_id, version, circumstances, result.document)
+        record = case_record(study.case_id, version, circumstances, result.document)
+        before = self._store.latest(study.study_key)
+        known = CaseRecord.model_validate_json(before.record) if before is not None and before.record else None
+        return classes_kept(record, known)
 
     def _refuse(self, study: Study, code: Code) -> Outcome:
         """Refuse a study; a record of it that left earlier is withdrawn. What was measured of files that are gone by now stays."""

@@ -15,7 +15,7 @@ from client.settings import NodeSettings
 from client.store.database import transaction
 from client.store.files import alone_in, disk_faults
 from client.store.removal import Remover, remove_label_files
-from client.store.results import CT, EARLIER, LUNGS, MASK, PICTURE, SEG, SR
+from client.store.results import COARSE_CT, COARSE_MASK, CT, EARLIER, LUNGS, MASK, PICTURE, SEG, SR
 from client.store.studies import MEASURING_LOCK
 
 _DAY = 86_400.0
@@ -96,7 +96,7 @@ class Retention:
         for study_key in keys:
             with transaction(self._connection) as connection:  # no label fits a volume that is not there
                 connection.execute("UPDATE study SET grid = NULL WHERE study_key = ?", (study_key,))
-            for name in (CT, MASK, LUNGS, SEG, SR):
+            for name in (CT, MASK, LUNGS, COARSE_CT, COARSE_MASK, SEG, SR):
                 (self._settings.studies / study_key / name).unlink(missing_ok=True)
             self._note(study_key, "results")
         return len(keys)

@@ -31,6 +31,12 @@ class Page(Generic[_Row]):
         return max(1, -(-self.total // SIZE))
 
 
+def cut(rows: list[_Row], number: int) -> Page[_Row]:
+    """Return one page of rows that are all at hand."""
+    start = _offset(number)
+    return Page(rows[start : start + SIZE], number, len(rows))
+
+
 class Order(StrEnum):
     """How studies are sorted."""
 

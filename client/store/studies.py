@@ -320,6 +320,19 @@ class StudyStore:
         ).fetchone()
         return int(row["last"] or 0) + 1
 
+    def revise_record(self, finding: Finding) -> bool:
+        """Give a finding the next version of its record, which then waits for the gate; return False if another was first.
+
+        Raises:
+            UnavailableError: `disk-full`.
+        """
+        with transaction(self._connection) as connection:
+            revised = connection.execute(
+                "UPDATE finding SET record = ?, version = ?, verdict = NULL WHERE study_key = ? AND version = ?",
+                (finding.record, finding.version, finding.study_key, finding.version - 1),
+            )
+        return revised.rowcount > 0
+
     def unsent(self) -> list[Finding]:
         """Return the findings whose record the gate has not judged yet, oldest first."""
         rows = self._connection.execute("SELECT * FROM finding WHERE verdict IS NULL ORDER BY measured_at, study_key")

@@ -1,7 +1,7 @@
 """Who is calling, what they may do, and the transaction their request runs in."""
 
 import hmac
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -10,8 +10,10 @@ from sqlmodel import Session
 
 from protocol.codes import Code
 from protocol.errors import RefusedError, UnavailableError
-from registry_api.people.roles import Role
-from registry_api.people.service import person_by_cookie, person_by_key, secret_sha256
+from registry_api.api.gate import Gate
+from registry_api.people.keys import caller_by_key
+from registry_api.people.roles import Role, Scope
+from registry_api.people.service import person_by_cookie, secret_sha256
 from registry_api.people.tables import PersonRow
 from registry_api.runtime import Runtime
 
@@ -36,6 +38,8 @@ class Caller:
     name: str
     csrf: str = ""
     site: str | None = None
+    scopes: frozenset[Scope] | None = None
+    """What the key of a program opens; None is all that the role may."""
 
 
 def runtime_of(request: Request) -> Runtime:
@@ -44,14 +48,29 @@ def runtime_of(request: Request) -> Runtime:
     return runtime
 
 
-def _session_of(request: Request) -> Iterator[Session]:
+async def _turn_of(request: Request) -> AsyncIterator[None]:
+    """Wait until the database has room for one request more."""
+    gate: Gate = request.app.state.gate
+    async with gate.turn(writes=request.method not in SAFE_METHODS):
+        yield
+
+
+def _session_of(
+    request: Request,
+    _turn: Annotated[None, Depends(_turn_of, scope="function")],
+) -> Iterator[Session]:
     """One transaction per request: stored before the answer goes out, or undone if the route raises."""
     database = runtime_of(request).database
     with database.reading() if request.method in SAFE_METHODS else database.writing() as session:
         yield session
 
 
-RuntimeDep = Annotated[Runtime, Depends(runtime_of)]
+async def _runtime(request: Request) -> Runtime:
+    """As `runtime_of`; asynchronous, since a dependency that waits for nothing needs no thread."""
+    return runtime_of(request)
+
+
+RuntimeDep = Annotated[Runtime, Depends(_runtime)]
 SessionDep = Annotated[Session, Depends(_session_of, scope="function")]
 """A GET gets a reading transaction, everything else a writing one; routes never commit by themselves."""
 
@@ -74,21 +93,36 @@ def _identify(request: Request, session: SessionDep) -> Caller | None:
     if not cookie:
         return None
     found = person_by_cookie(session, cookie, now=runtime_of(request).clock())
-    return _caller(*found) if found else None
+    return _paced(request, _caller(found[0], csrf=found[1])) if found else None
 
 
 def _caller_by_key(request: Request, session: Session, scheme: str, key: str) -> Caller:
     runtime = runtime_of(request)
     if scheme.lower() == "bearer" and hmac.compare_digest(secret_sha256(key), runtime.service_token_sha256):
         return Caller(person_id="service", role=Role.SERVICE, region=None, name="centre")
-    person = person_by_key(session, key) if scheme.lower() == "bearer" else None
-    if person is None:
+    found = caller_by_key(session, key, now=runtime.clock()) if scheme.lower() == "bearer" else None
+    if found is None:
         count_failure(request, f"key {address_of(request)}", limit=_KEY_FAILURES_MAX)
         raise RefusedError(Code.UNAUTHENTICATED, "The API key is not valid. Ask the coordinator for a new one.")
-    return _caller(person)
+    return _paced(request, _caller(found[0], scopes=found[1]))
 
 
-def _caller(person: PersonRow, csrf: str = "") -> Caller:
+def _paced(request: Request, caller: Caller) -> Caller:
+    """Count the request.
+
+    Raises:
+        UnavailableError: `rate-limited` if the caller asks too fast.
+    """
+    runtime = runtime_of(request)
+    if not runtime.pace.take(caller.person_id, now=runtime.clock()):
+        most = runtime.settings.limits.requests_per_minute
+        raise UnavailableError(
+            Code.RATE_LIMITED, f"At most {most} requests a minute. Wait a little and go on more slowly."
+        )
+    return caller
+
+
+def _caller(person: PersonRow, *, csrf: str = "", scopes: frozenset[Scope] | None = None) -> Caller:
     return Caller(
         person_id=person.id,
         role=Role(person.role),
@@ -96,6 +130,7 @@ def _caller(person: PersonRow, csrf: str = "") -> Caller:
         name=person.name,
         csrf=csrf,
         site=person.site,
+        scopes=scopes,
     )
 
 
@@ -157,17 +192,21 @@ async def _form_token(request: Request) -> bytes:
 CallerOrNobody = Annotated[Caller | None, Depends(_guarded)]
 
 
-def require(*roles: Role) -> Any:
+def require(*roles: Role, scope: Scope | None = None) -> Any:
     """Return the dependency that lets callers of these roles in and hands them on as a `Caller`.
+
+    The key of a program gets in only where `scope` is one that it was made for; without a scope no such key does.
 
     Use it as `caller: Annotated[Caller, require(Role.READER)]`. Others get `unauthenticated` (401) or `forbidden` (403).
     """
 
-    def allowed(caller: CallerOrNobody) -> Caller:
+    async def allowed(caller: CallerOrNobody) -> Caller:
         if caller is None:
             raise RefusedError(Code.UNAUTHENTICATED, "Log in, or send an API key as `Authorization: Bearer …`.")
         if caller.role not in roles:
             raise RefusedError(Code.FORBIDDEN, f"This is for: {', '.join(roles)}. Your role is {caller.role}.")
+        if caller.scopes is not None and scope not in caller.scopes:
+            raise RefusedError(Code.FORBIDDEN, f"This key is only for: {', '.join(sorted(caller.scopes))}.")
         return caller
 
     return Depends(allowed)

@@ -7,8 +7,10 @@ from fastapi.responses import PlainTextResponse
 
 from protocol.enrolment import EnrolReply, EnrolRequest, SiteEntry
 from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
+from registry_api.enrolment.relay import pin_for
 from registry_api.enrolment.sites import enrol, list_sites
 from registry_api.people.roles import Role
+from registry_api.promoted.lists import newest_root
 from registry_api.promoted.service import greet
 from registry_api.runtime import raw_key
 
@@ -20,15 +22,17 @@ def create_enrolment(request: EnrolRequest, runtime: RuntimeDep, session: Sessio
     """Enrol a node: its invite is used up, its signing request is answered with a certificate."""
     site, issued = enrol(session, request, authority=runtime.authority, now=runtime.clock())
     greet(session, site.site)
+    relay = None if runtime.relay is None else pin_for(session, site, runtime.relay)
     return EnrolReply(
         site=site.site,
         region=site.region,
         certificate_pem=issued.pem,
         ca_pem=runtime.authority.pem,
-        release_key=raw_key(runtime.release_public),
+        release_root=newest_root(session, runtime.release_root),
         grant_key=raw_key(runtime.grant_key.public_key()),
         link_address=runtime.settings.link.address,
         fleet_address=runtime.settings.fleet.address,
+        relay=relay,
     )
 
 

@@ -8,11 +8,12 @@ from pydantic import BaseModel, ValidationError
 
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
-from protocol.release import SignedManifest
+from protocol.release import MetadataFiles, SignedManifest
 from protocol.shape import ReleaseName
 from protocol.standing import Standing
 from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
 from registry_api.people.roles import Role
+from registry_api.promoted.lists import take_lists
 from registry_api.promoted.service import publish
 from registry_api.promoted.shelf import CHUNK_BYTES
 from registry_api.promoted.standings import standings
@@ -40,10 +41,16 @@ def create_model(
         signed = SignedManifest.model_validate_json(manifest)
     except ValidationError as error:
         raise InvalidInputError(Code.BAD_SHAPE, "The manifest is no SignedManifest of protocol/release.py.") from error
-    told = publish(
-        session, signed, _chunks(weights.file), shelf=runtime.shelf, key=runtime.release_public, now=runtime.clock()
-    )
+    told = publish(session, signed, _chunks(weights.file), shelf=runtime.shelf, now=runtime.clock())
     return Published(name=signed.manifest.name, sites=told)
+
+
+@router.put("/models/lists", status_code=204)
+def replace_lists(
+    files: MetadataFiles, runtime: RuntimeDep, session: SessionDep, _: Annotated[Caller, require(Role.SERVICE)]
+) -> None:
+    """Take the signed lists of the releases that count, for nodes to ask for over the link."""
+    take_lists(session, files, first_root=runtime.release_root)
 
 
 @router.get("/models/standings")

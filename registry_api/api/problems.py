@@ -2,7 +2,10 @@
 
 import logging
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 from urllib.parse import quote
 
 from fastapi import FastAPI, Request
@@ -13,12 +16,41 @@ from starlette.exceptions import HTTPException
 from protocol.codes import MEANINGS, Code
 from protocol.errors import FederationError
 from registry_api.pages.render import error_page
+from registry_api.releases.query import QuestionError
 
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 STATUS = {Code.UNAUTHENTICATED: 401, Code.NOT_FOUND: 404, Code.RATE_LIMITED: 429}
 """Where HTTP has a closer status than the family's own."""
+
+_RETRY_SECONDS = "60"
+
+_SCHEMA = {
+    "type": "object",
+    "required": ["type", "code", "status", "title", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "code": {"type": "string"},
+        "status": {"type": "integer"},
+        "title": {"type": "string"},
+        "detail": {"type": "string"},
+    },
+}
+DOCUMENTED: dict[int | str, dict[str, Any]] = {
+    status: {"description": description, "content": {MEDIA_TYPE: {"schema": _SCHEMA}}}
+    for status, description in {
+        400: "The body cannot be read.",
+        401: "Nobody is known by what was shown.",
+        403: "The caller's role, or their key, does not open this.",
+        404: "There is no such thing that the caller may see.",
+        409: "Somebody or something else was first.",
+        422: "Something that was given cannot be used as it is.",
+        429: "Too many requests, or too many failed log-ins.",
+        503: "A disk, a network or a peer does not serve at the moment.",
+    }.items()
+}
+"""What any route may answer instead, for the document of the API."""
 
 _TITLES = {404: "There is nothing at this address.", 405: "This address does not take that method."}
 
@@ -31,12 +63,22 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _fault)
 
 
-def problem(code: str, status: int, *, title: str, detail: str) -> Response:
-    """Return the answer that says what went wrong."""
-    body = {"type": "about:blank", "code": code, "status": status, "title": title, "detail": detail}
-    headers = {"Cache-Control": "no-store"}
+def problem(
+    code: str,
+    status: int,
+    *,
+    title: str,
+    detail: str,
+    members: Mapping[str, object] = MappingProxyType({}),
+    allow: str | None = None,
+) -> Response:
+    """Return the answer that says what went wrong; `members` say more of it to programs (RFC 9457 section 3.2), `allow` which methods there are."""
+    body = {"type": "about:blank", "code": code, "status": status, "title": title, "detail": detail, **members}
+    headers = {"Cache-Control": "no-store", **({"Allow": allow} if allow else {})}
     if status == STATUS[Code.UNAUTHENTICATED]:
         headers["WWW-Authenticate"] = "Bearer"
+    if status == STATUS[Code.RATE_LIMITED]:
+        headers["Retry-After"] = _RETRY_SECONDS
     return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 
@@ -51,7 +93,8 @@ def _federation_error(request: Request, error: Exception) -> Response:
     status = STATUS.get(error.code, error.http_status)
     if is_page(request):
         return _page_answer(request, error.code, status, str(error))
-    return problem(error.code.value, status, title=MEANINGS[error.code][1], detail=str(error))
+    members = error.members if isinstance(error, QuestionError) else {}
+    return problem(error.code.value, status, title=MEANINGS[error.code][1], detail=str(error), members=members)
 
 
 def _page_answer(request: Request, code: Code, status: int, detail: str) -> Response:
@@ -78,7 +121,8 @@ def _http_exception(request: Request, error: Exception) -> Response:
     code = Code.NOT_FOUND if error.status_code == STATUS[Code.NOT_FOUND] else Code.BAD_REQUEST
     if is_page(request):
         return error_page(code.value, error.status_code, detail)
-    return problem(code.value, error.status_code, title=MEANINGS[code][1], detail=detail)
+    allow = (error.headers or {}).get("Allow")
+    return problem(code.value, error.status_code, title=MEANINGS[code][1], detail=detail, allow=allow)
 
 
 def _fault(request: Request, error: Exception) -> Response:

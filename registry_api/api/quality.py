@@ -1,20 +1,60 @@
-"""Route of record quality: a hospital's own, and no other's. There is no site in the address that could be changed."""
+"""Routes of a hospital: the quality of its own records, and who read the counts that they are in. No site stands in an address."""
 
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, FastAPI, Query
+from sqlmodel import Session
 
+from protocol.errors import UnavailableError
 from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
 from registry_api.cases.quality import Quality, site_quality
-from registry_api.people.roles import Role
+from registry_api.enrolment.tables import SiteRow
+from registry_api.people.readlog import Entry, readings
+from registry_api.people.roles import Role, Scope
 from registry_api.releases.window import closed_weeks
+from registry_api.runtime import Runtime
+from registry_api.units.service import read_tree
 
-router = APIRouter(prefix="/v1/registry")
+log = logging.getLogger(__name__)
 
-Hospital = Annotated[Caller, require(Role.HOSPITAL)]
+FLUSH_SECONDS = 30.0
+
+
+@asynccontextmanager
+async def _flushing(app: FastAPI) -> AsyncIterator[None]:
+    """Store how often things were read, every half minute and at the end."""
+    flusher = asyncio.create_task(_flush_for_ever(app.state.runtime))
+    yield
+    flusher.cancel()
+    await asyncio.to_thread(_flush_once, app.state.runtime)
+
+
+async def _flush_for_ever(runtime: Runtime) -> None:
+    while True:
+        await asyncio.sleep(FLUSH_SECONDS)
+        await asyncio.to_thread(_flush_once, runtime)
+
+
+def _flush_once(runtime: Runtime) -> None:
+    try:
+        runtime.read_log.flush()
+    except UnavailableError as error:
+        log.warning("read-log.flush-failed", extra={"code": error.code})
+
+
+router = APIRouter(prefix="/v1/registry", lifespan=_flushing)
+
+Hospital = Annotated[Caller, require(Role.HOSPITAL, scope=Scope.QUALITY)]
 Weeks = Annotated[int, Query(ge=1, le=104)]
 WEEKS_SHOWN = 12
+LogReader = Annotated[Caller, require(Role.HOSPITAL, Role.COORDINATOR, Role.AUDITOR, scope=Scope.READ_LOG)]
+DAYS_SHOWN = 30
 
 
 @router.get("/quality")
@@ -30,3 +70,19 @@ def own_quality(runtime: RuntimeDep, session: SessionDep, caller: Caller, weeks:
     """Return the quality of the caller's hospital."""
     now = runtime.clock()
     return site_quality(session, str(caller.site), weeks=closed_weeks(now.date(), count=weeks), now=now)
+
+
+@router.get("/read-log")
+def read_log(
+    runtime: RuntimeDep, session: SessionDep, caller: LogReader, days: Annotated[int, Query(ge=1, le=366)] = DAYS_SHOWN
+) -> list[dict[str, Any]]:
+    """Return who read which counts in the last `days`: a hospital sees the readings of its own country and region, others all."""
+    return [asdict(entry) for entry in readings_seen(runtime, session, caller, days)]
+
+
+def readings_seen(runtime: Runtime, session: Session, caller: Caller, days: int) -> list[Entry]:
+    """Return the lines of the log that a caller sees."""
+    about = None
+    if caller.site is not None:
+        about = read_tree(session).place_of(session.get_one(SiteRow, caller.site).region)
+    return readings(session, since=runtime.clock().date() - timedelta(days=days - 1), about=about)

@@ -1,4 +1,4 @@
-"""Routes of the reading exchange: what is to be read, claims, heartbeats, grants, signatures."""
+"""Routes of the reading exchange: what is to be read, claims, heartbeats, grants, signatures, reassignment."""
 
 import asyncio
 import logging
@@ -12,25 +12,30 @@ from pydantic import BaseModel, ConfigDict
 
 from protocol.codes import Code
 from protocol.errors import FederationError, InvalidInputError
+from protocol.reading import GrantScope
 from protocol.shape import OpaqueId, Sha256, Thumbprint
 from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
 from registry_api.people.roles import Role
-from registry_api.reading import claims
+from registry_api.reading import claims, turns
 from registry_api.reading.claims import Claim
-from registry_api.reading.grants import GrantSigner, make_grant, revoke_grant
+from registry_api.reading.escalation import escalate
+from registry_api.reading.grants import GrantSigner, make_grant, renew_grant, revoke_grant
 from registry_api.reading.lifecycle import State
-from registry_api.reading.offers import ReadView, all_reads, one_read, open_reads
+from registry_api.reading.offers import ReadView, all_reads, offered, one_read, open_reads
+from registry_api.reading.reassignment import reassign
+from registry_api.reading.reviews import draw
+from registry_api.reading.turns import SkipReason
 from registry_api.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 5.0
-"""How often leases are looked at when nobody asks; a claim looks by itself."""
+"""How often leases and clocks are looked at when nobody asks; a claim looks at leases by itself."""
 
 
 @asynccontextmanager
 async def _sweeping(app: FastAPI) -> AsyncIterator[None]:
-    """Take back lapsed leases for as long as the registry serves."""
+    """Take back lapsed leases and escalate what waits, for as long as the registry serves."""
     sweeper = asyncio.create_task(_sweep_for_ever(app.state.runtime))
     yield
     sweeper.cancel()
@@ -48,6 +53,8 @@ async def _sweep_for_ever(runtime: Runtime) -> None:
 def _sweep_once(runtime: Runtime) -> None:
     with runtime.database.writing() as session:
         claims.sweep(session, now=runtime.clock())
+        escalate(session, now=runtime.clock())
+        draw(session, percent=runtime.settings.reading.peer_review_percent, now=runtime.clock())
 
 
 router = APIRouter(prefix="/v1", lifespan=_sweeping)
@@ -57,10 +64,11 @@ ClaimId = Annotated[OpaqueId, Path()]
 
 
 class GrantCreate(BaseModel):
-    """Which key the grant is bound to: its RFC 7638 thumbprint."""
+    """Which key the grant is bound to (its RFC 7638 thumbprint), and what it lets its reader do."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     jkt: Thumbprint
+    scope: GrantScope = GrantScope.REPORT
 
 
 class Signature(BaseModel):
@@ -68,6 +76,20 @@ class Signature(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     report_sha256: Sha256
+
+
+class Reassignment(BaseModel):
+    """Who shall read instead; without a name, whoever claims it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    reader_id: OpaqueId | None = None
+
+
+class Skip(BaseModel):
+    """Why the next case is left to others."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    reason: SkipReason
 
 
 class ClaimAnswer(BaseModel):
@@ -80,11 +102,22 @@ class ClaimAnswer(BaseModel):
     lease_until: datetime | None
 
 
+class NextAnswer(BaseModel):
+    """The reader's next case, None if nothing waits for them."""
+
+    read: ReadView | None
+    skips_left: int
+
+
 class GrantAnswer(BaseModel):
-    """Where to take the token: `POST {gateway}/session`, or `{gateway}/session#{token}` in a browser."""
+    """Where to take the token: `POST {gateway}/session`, or `{gateway}/session#{token}` in a browser.
+
+    `gateway_pin` is the SHA-256 of the gateway's public key: a program that compares it is not deceived by any certificate.
+    """
 
     token: str
     gateway: str
+    gateway_pin: str | None
     request_id: OpaqueId
     expires_at: datetime
 
@@ -114,6 +147,27 @@ def list_reads(
     return open_reads(session, caller.person_id, now=runtime.clock(), eligible_only=eligible is not None)
 
 
+@router.get("/reads/next")
+def read_next(runtime: RuntimeDep, session: SessionDep, caller: ReaderCaller) -> NextAnswer:
+    """Return the reader's next case, if there is one, and how often the reader may still leave one to others."""
+    now = runtime.clock()
+    first = turns.next_case(session, caller.person_id, now=now)
+    read = offered(session, first, caller.person_id) if first is not None else None
+    return NextAnswer(read=read, skips_left=turns.skips_left(session, caller.person_id))
+
+
+@router.post("/reads/{request_id}:skip", status_code=204)
+def skip_read(
+    runtime: RuntimeDep,
+    session: SessionDep,
+    caller: ReaderCaller,
+    request_id: Annotated[OpaqueId, Path()],
+    wish: Skip,
+) -> None:
+    """Leave the next case to others, with the reason."""
+    turns.skip(session, request_id, caller.person_id, reason=wish.reason, now=runtime.clock())
+
+
 @router.get("/reads/{request_id}")
 def read_one(
     runtime: RuntimeDep,
@@ -133,17 +187,34 @@ def create_claim(
     caller: ReaderCaller,
     request_id: Annotated[OpaqueId, Path()],
     response: Response,
+    reason: SkipReason = SkipReason.CHOSE_ANOTHER,
 ) -> ClaimAnswer:
-    """Claim an open slot; of any number of readers at once, one gets it."""
-    return _answer(claims.claim(session, request_id, caller.person_id, now=runtime.clock()), response)
+    """Claim an open slot; of any number of readers at once, one gets it. `reason` says why it is not the next case, if it is not."""
+    return _answer(turns.take(session, request_id, caller.person_id, now=runtime.clock(), reason=reason), response)
+
+
+@router.post("/reads/{request_id}/slots/{number}:reassign", dependencies=[require(Role.COORDINATOR)])
+def reassign_slot(
+    runtime: RuntimeDep,
+    session: SessionDep,
+    request_id: Annotated[OpaqueId, Path()],
+    number: Annotated[int, Path(ge=1, le=1000)],
+    wish: Reassignment,
+) -> ReadView:
+    """Take a read from its reader, and give it to the one who is named or back to everybody."""
+    reassign(session, request_id, number, reader_id=wish.reader_id, now=runtime.clock())
+    return one_read(session, request_id, None, now=runtime.clock())
 
 
 @router.put("/claims/{claim_id}/heartbeat")
 def put_heartbeat(
     runtime: RuntimeDep, session: SessionDep, caller: ReaderCaller, claim_id: ClaimId, response: Response
 ) -> ClaimAnswer:
-    """Say that the reader is still there; once a minute is right."""
-    return _answer(claims.heartbeat(session, claim_id, caller.person_id, now=runtime.clock()), response)
+    """Say that the reader is still there; once a minute is right. A grant that is half over is renewed at the hospital."""
+    now = runtime.clock()
+    held = claims.heartbeat(session, claim_id, caller.person_id, now=now)
+    renew_grant(session, claim_id, caller.person_id, signer=GrantSigner(runtime.grant_key), now=now)
+    return _answer(held, response)
 
 
 @router.post("/claims/{claim_id}/grants", status_code=201)
@@ -156,11 +227,16 @@ def create_grant(
         claim_id,
         caller.person_id,
         jkt=wish.jkt,
+        scope=wish.scope,
         signer=GrantSigner(runtime.grant_key),
         now=runtime.clock(),
     )
     return GrantAnswer(
-        token=issued.token, gateway=issued.gateway, request_id=issued.request_id, expires_at=issued.expires_at
+        token=issued.token,
+        gateway=issued.gateway,
+        gateway_pin=issued.gateway_pin,
+        request_id=issued.request_id,
+        expires_at=issued.expires_at,
     )
 
 
@@ -207,6 +283,20 @@ def sign_claim(
         now=runtime.clock(),
     )
     return {"state": state}
+
+
+@router.post("/claims/{claim_id}:amend")
+def amend_claim(
+    runtime: RuntimeDep,
+    session: SessionDep,
+    caller: ReaderCaller,
+    claim_id: ClaimId,
+    if_match: Annotated[str, Header()],
+    response: Response,
+) -> ClaimAnswer:
+    """Open a signed report again: for two hours the claim is good for grants, a new version and its signature."""
+    claim = claims.amend(session, claim_id, caller.person_id, fence=fence_of(if_match), now=runtime.clock())
+    return _answer(claim, response)
 
 
 def _answer(claim: Claim, response: Response) -> ClaimAnswer:

@@ -1,12 +1,14 @@
-"""What every HTTPS request passes: size limit, witness, security headers, access log. Plain ASGI, so that bodies stream."""
+"""What every HTTPS request passes: size limit, witness, language, security headers, access log. Plain ASGI, so that bodies stream."""
 
 import logging
 import time
 from contextlib import suppress
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from registry_api.pages.language import COOKIE, chosen, speak
 from registry_api.runtime import Runtime
 
 log = logging.getLogger("registry_api.access")
@@ -44,6 +46,8 @@ class Rim:
             await self._app(scope, receive, send)
             return
         self._saw_head(scope)
+        request = HTTPConnection(scope)
+        speak(chosen(request.cookies.get(COOKIE), request.headers.get("Accept-Language", "")))
         exchange = _Exchange(self._runtime, scope, receive, send)
         if exchange.declared > exchange.limit:
             await exchange.refuse()

@@ -1,8 +1,9 @@
 """Legal bases that a site has withdrawn: what rests on one is emptied, and no record of it is taken any more."""
 
+from collections.abc import Collection
 from datetime import datetime
 
-from sqlmodel import Session, col, update
+from sqlmodel import Session, col, select, update
 
 from protocol.case import CaseRecord, LegalBasis
 from protocol.codes import Code
@@ -31,6 +32,12 @@ def withdraw_basis(session: Session, site: str, basis: LegalBasis, *, now: datet
         .values(withdrawn=True, received_at=now, **dict.fromkeys(CONTENT))
     )
     return int(emptied.rowcount)
+
+
+def withdrawn_bases(session: Session, sites: Collection[str]) -> set[tuple[str, str]]:
+    """Return (site, basis) of what `sites` have withdrawn."""
+    query = select(WithdrawnBasisRow.site, WithdrawnBasisRow.legal_basis)
+    return {(site, basis) for site, basis in session.exec(query.where(col(WithdrawnBasisRow.site).in_(sorted(sites))))}
 
 
 def refuse_withdrawn_basis(session: Session, site: str, record: CaseRecord) -> None:

@@ -1,6 +1,8 @@
 """Taking in case records: corrections by id and version, withdrawals, rules with codes. There is no way to read one back."""
 
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
+from typing import Any
 
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col
@@ -27,6 +29,14 @@ def accept_case(session: Session, site: str, record: CaseRecord, now: datetime) 
     _store_newer(session, _row(site, record, now))
 
 
+def accept_cases(session: Session, records: Sequence[tuple[str, CaseRecord]], now: datetime) -> None:
+    """Store records of many sites, each as `accept_case` would in this order. They must have passed its checks."""
+    if records:
+        session.connection().execute(
+            _newer(session), [_row(site, record, now).model_dump() for site, record in records]
+        )
+
+
 def check_case(record: CaseRecord, *, today: date) -> None:
     """Hold the record against the rules that its types cannot say.
 
@@ -50,14 +60,16 @@ def check_case(record: CaseRecord, *, today: date) -> None:
 
 
 def _store_newer(session: Session, row: CaseRow) -> None:
-    """Insert the row, or put it over a lower version, in one statement: two versions may come at the same moment."""
+    session.exec(_newer(session).values(row.model_dump()))
+
+
+def _newer(session: Session) -> Any:
+    """Return the statement that inserts a row or puts it over a lower version, in one: two versions may come at the same moment."""
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    statement = insert(CaseRow).values(row.model_dump())
+    statement = insert(CaseRow)
     newer = {name: statement.excluded[name] for name in CaseRow.model_fields}
-    session.exec(
-        statement.on_conflict_do_update(
-            index_elements=["site", "case_id"], set_=newer, where=col(CaseRow.version) < statement.excluded.version
-        )
+    return statement.on_conflict_do_update(
+        index_elements=["site", "case_id"], set_=newer, where=col(CaseRow.version) < statement.excluded.version
     )
 
 

@@ -49,3 +49,13 @@ def matching(value: str, pattern: Any, *, what: str) -> str:
     except ValidationError as error:
         raise InvalidInputError(Code.BAD_REQUEST, f"{what}: {error.errors()[0]['msg']}.") from error
     return checked
+
+
+def show_key(person_id: str, api_key: str, role: str, *, as_json: bool) -> None:
+    """Print a new API key, the only time that it exists in the clear."""
+    lines = [
+        f"id       {person_id}",
+        f"API key  {api_key}",
+        "The key is shown this once; hand it over safely.",
+    ]
+    say({"id": person_id, "role": role, "api_key": api_key}, as_json=as_json, lines=lines)

@@ -1,20 +1,19 @@
-"""Commands about people: who may ask, who may read, for which hospital."""
+"""Commands about people: who may ask, in which role."""
 
 from typing import Annotated
 
 import typer
 
-from protocol.reading import Language
-from protocol.shape import OpaqueId, RegionCode, SiteId
+from protocol.shape import RegionCode, SiteId
 from registry_api.commands.network import AsJson
-from registry_api.commands.output import matching, opened, say
-from registry_api.people.roles import Role
-from registry_api.people.service import NewPerson, add_agreement, add_person, add_reader, disable_person, list_people
+from registry_api.commands.output import matching, opened, say, show_key
+from registry_api.people.keys import add_key, list_keys, revoke_key
+from registry_api.people.roles import Role, Scope
+from registry_api.people.service import add_person, disable_person, list_people
 from registry_api.runtime import utc_now
 
 people = typer.Typer(help="People and their programs.", no_args_is_help=True)
-readers = typer.Typer(help="Radiologists who read for other hospitals.", no_args_is_help=True)
-agreements = typer.Typer(help="Which reader may read for which hospital.", no_args_is_help=True)
+keys = typer.Typer(help="Further API keys, for one program each.", no_args_is_help=True)
 
 
 @people.command("add")
@@ -34,7 +33,7 @@ def add(
         matching(site, SiteId, what="--site")
     with opened(context) as (_, database), database.writing() as session:
         added = add_person(session, name, role=role, region=region, site=site, now=utc_now())
-    _show_key(added, role, as_json=as_json)
+    show_key(added.person_id, added.api_key, role.value, as_json=as_json)
 
 
 @people.command("list")
@@ -68,46 +67,45 @@ def remove(context: typer.Context, person_id: str, *, as_json: AsJson = False) -
     say({"id": person_id, "active": False}, as_json=as_json, lines=["Removed."])
 
 
-@readers.command("add")
-def add_one(
+@keys.command("add")
+def add_one_key(
     context: typer.Context,
-    name: str,
+    person_id: str,
     *,
-    jurisdiction: Annotated[
-        str, typer.Option(help="Where the reader is licensed, by the patient's country or region.")
-    ],
-    language: Annotated[str, typer.Option(help="Language of the reports, ISO 639-1.")] = "en",
+    label: Annotated[str, typer.Option(help="What the program is called.")],
+    scope: Annotated[list[Scope], typer.Option(help="What the key opens; may be said several times.")],
+    days: Annotated[
+        int | None, typer.Option(min=1, max=3660, help="How long it lives; until revoked if not given.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add a reader and print the API key, this once."""
-    matching(jurisdiction, RegionCode, what="--jurisdiction")
-    matching(language, Language, what="--language")
+    """Make a key for a program of a person and print it, this once."""
     with opened(context) as (_, database), database.writing() as session:
-        added = add_reader(session, name, jurisdiction=jurisdiction, language=language, now=utc_now())
-    _show_key(added, Role.READER, as_json=as_json)
-
-
-@agreements.command("add")
-def agree(
-    context: typer.Context,
-    *,
-    site: Annotated[str, typer.Option(help="The hospital.")],
-    reader: Annotated[str, typer.Option(help="The reader's id, as `people list` shows it.")],
-    as_json: AsJson = False,
-) -> None:
-    """Let a reader read for a hospital."""
-    matching(site, SiteId, what="--site")
-    matching(reader, OpaqueId, what="--reader")
-    with opened(context) as (_, database), database.writing() as session:
-        add_agreement(session, site=site, reader_id=reader, now=utc_now())
-    say({"site": site, "reader": reader}, as_json=as_json, lines=[f"The reader may read for {site}."])
-
-
-def _show_key(added: NewPerson, role: Role, *, as_json: bool) -> None:
-    content = {"id": added.person_id, "role": role.value, "api_key": added.api_key}
-    lines = [
-        f"id       {added.person_id}",
-        f"API key  {added.api_key}",
-        "The key is shown this once; hand it over safely.",
-    ]
+        made = add_key(session, person_id, label=label, scopes=scope, days=days, now=utc_now())
+    content = {"id": made.key_id, "scopes": sorted(scope), "api_key": made.api_key}
+    lines = [f"id       {made.key_id}", f"API key  {made.api_key}", "The key is shown this once; hand it over safely."]
     say(content, as_json=as_json, lines=lines)
+
+
+@keys.command("list")
+def show_keys(
+    context: typer.Context,
+    *,
+    person: Annotated[str | None, typer.Option(help="Whose; everybody's if not given.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the keys by their beginnings."""
+    with opened(context) as (_, database), database.reading() as session:
+        rows = list_keys(session, person)
+    names = ("id", "person_id", "label", "prefix", "scopes", "created_at", "expires_at", "revoked_at")
+    content = [row.model_dump(mode="json", include=set(names)) for row in rows]
+    lines = [f"{row.id}  {row.prefix}…  {'revoked' if row.revoked_at else row.scopes:<24} {row.label}" for row in rows]
+    say(content, as_json=as_json, lines=lines or ["No further key yet."])
+
+
+@keys.command("revoke")
+def end_key(context: typer.Context, key_id: str, *, as_json: AsJson = False) -> None:
+    """End a key."""
+    with opened(context) as (_, database), database.writing() as session:
+        revoke_key(session, key_id, now=utc_now())
+    say({"id": key_id, "active": False}, as_json=as_json, lines=["Revoked."])

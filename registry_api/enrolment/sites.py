@@ -18,17 +18,18 @@ def enrol(
     """Use the invite, issue the node's certificate and note its keys. Certificates of an earlier enrolment end.
 
     Raises:
-        ConflictError: `invite-used`; `already-exists` if another site has that SuperNode key.
+        ConflictError: `invite-used`; `already-exists` if another site has that SuperNode key or that tunnel key.
         RefusedError: `invite-invalid`.
         InvalidInputError: `bad-request` for a bad signing request.
     """
     site = use_invite(session, request.token, now=now)
     issued = authority.issue(request.csr_pem, site=site.site, now=now)
-    _refuse_shared_key(session, site.site, request.supernode_key)
+    _refuse_shared_keys(session, site.site, request)
     _end_certificates(session, site.site, now)
     session.add(CertificateRow(serial=issued.serial, site=site.site, not_after=issued.not_after))
     site.supernode_key = request.supernode_key
-    site.gateway_origin = request.gateway_origin
+    site.gateway_origin, site.gateway_pin = request.gateway_origin, request.gateway_pin
+    site.tunnel_key = request.tunnel_key
     site.enrolled_at, site.revoked_at = now, None
     site.joined_at = site.joined_at or now
     session.add(site)
@@ -84,6 +85,10 @@ def list_sites(session: Session, *, now: datetime) -> list[SiteEntry]:
             supernode_key=row.supernode_key,
             active=row.active,
             certificate_serials=tuple(serials.get(row.site, [])),
+            gateway_origin=row.gateway_origin,
+            gateway_pin=row.gateway_pin,
+            tunnel_key=row.tunnel_key,
+            tunnel_port=row.tunnel_port,
         )
         for row in session.exec(select(SiteRow).order_by(SiteRow.site))
     ]
@@ -102,11 +107,15 @@ def admitted(session: Session, site: str, serial: str, *, now: datetime) -> bool
     return row.active and certificate.site == site and certificate.revoked_at is None and certificate.not_after > now
 
 
-def _refuse_shared_key(session: Session, site: str, supernode_key: str) -> None:
-    """Two sites with one key would be one in the SuperLink's eyes."""
-    other = session.exec(select(SiteRow).where(SiteRow.supernode_key == supernode_key, SiteRow.site != site)).first()
-    if other is not None and other.active:
-        raise ConflictError(Code.ALREADY_EXISTS, "Another site uses that SuperNode key. Make keys of your own.")
+def _refuse_shared_keys(session: Session, site: str, request: EnrolRequest) -> None:
+    """Two sites with one key would be one in the eyes of the SuperLink, or of the relay."""
+    keys = [("SuperNode", SiteRow.supernode_key == request.supernode_key)]
+    if request.tunnel_key is not None:
+        keys.append(("tunnel", SiteRow.tunnel_key == request.tunnel_key))
+    for kind, same in keys:
+        others = session.exec(select(SiteRow).where(same, SiteRow.site != site))
+        if any(other.active for other in others):
+            raise ConflictError(Code.ALREADY_EXISTS, f"Another site uses that {kind} key. Make keys of your own.")
 
 
 def _end_certificates(session: Session, site: str, now: datetime) -> None:

@@ -17,6 +17,10 @@ class SiteRow(SQLModel, table=True):
     region: str
     supernode_key: str | None = None
     gateway_origin: str | None = None
+    gateway_pin: str | None = None
+    tunnel_key: str | None = None
+    tunnel_port: int | None = Field(default=None, index=True, unique=True)
+    """Its own on the relay's loopback, allotted once and never to another site."""
     joined_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """Of the first enrolment; records are expected from then on."""
     expected_weekly: int | None = None

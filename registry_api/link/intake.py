@@ -17,7 +17,9 @@ from registry_api.cases.service import accept_case
 from registry_api.database import Database
 from registry_api.link.tables import ParcelRow
 from registry_api.promoted.standings import accept_standing
+from registry_api.reading import questions
 from registry_api.reading import service as reading
+from registry_api.reading.privileges import accept_privilege
 
 Receiver = Callable[[Session, str, Any, datetime], None]
 """(session, site, parcel, now): store the parcel in the session's transaction, or raise an error with a code."""
@@ -26,10 +28,13 @@ RECEIVERS: dict[str, Receiver] = {
     "case-record": accept_case,
     "read-post": reading.accept_post,
     "read-opened": reading.accept_opened,
+    "info-asked": questions.accept_asked,
+    "info-answered": questions.accept_answered,
     "report-receipt": reading.accept_receipt,
     "read-delivered": reading.accept_delivered,
     "read-acknowledged": reading.accept_acknowledged,
     "read-withdrawn": reading.accept_withdrawn,
+    "reader-privilege": accept_privilege,
     "release-standing": accept_standing,
 }
 
@@ -61,14 +66,14 @@ def take(database: Database, site: str, *, envelope_id: str, body: bytes, now: d
 
 def _store(database: Database, site: str, envelope_id: str, body: bytes, now: datetime) -> None:
     """Run the parcel's receiver once for this id, whichever of two simultaneous tries comes first."""
-    if _ENVELOPE_ID.fullmatch(envelope_id) is None:
+    if not is_envelope_id(envelope_id):
         raise InvalidInputError(Code.BAD_SHAPE, "An envelope's id is 32 hex digits.")
     try:
         with database.writing() as session:
             _store_once(
                 session,
                 site,
-                ParcelRow(site=site, envelope_id=envelope_id, body_sha256=_sha256(body), accepted_at=now),
+                ParcelRow(site=site, envelope_id=envelope_id, body_sha256=sha256_of(body), accepted_at=now),
                 body,
             )
     except IntegrityError:
@@ -89,5 +94,11 @@ def _store_once(session: Session, site: str, row: ParcelRow, body: bytes) -> Non
     RECEIVERS[parcel.kind](session, site, parcel, row.accepted_at)
 
 
-def _sha256(body: bytes) -> str:
+def is_envelope_id(text: str) -> bool:
+    """Say whether it is 32 hex digits."""
+    return _ENVELOPE_ID.fullmatch(text) is not None
+
+
+def sha256_of(body: bytes) -> str:
+    """Return the hash that a parcel is known again by."""
     return hashlib.sha256(body).hexdigest()

@@ -15,6 +15,7 @@ from protocol.link_pb2 import (
     Certificate,
     Chunk,
     Heartbeat,
+    ListRequest,
     NodeFrame,
     SigningRequest,
     TakenUp,
@@ -25,8 +26,9 @@ from protocol.link_pb2_grpc import LinkServicer
 from registry_api.enrolment.renewal import Shown, renew, take_up
 from registry_api.enrolment.sites import admitted
 from registry_api.link.courier import Courier, Stream
-from registry_api.link.intake import take
+from registry_api.link.gathering import Gathering, Sent
 from registry_api.link.outbox import mark_received
+from registry_api.promoted.lists import read_list
 from registry_api.promoted.tables import PromotedRow
 from registry_api.runtime import Runtime
 
@@ -49,6 +51,7 @@ class RegistryLink(LinkServicer):
     def __init__(self, runtime: Runtime, courier: Courier) -> None:
         self._runtime = runtime
         self._courier = courier
+        self._gathering = Gathering(runtime.database, runtime.clock)
 
     async def Open(self, request_iterator: AsyncIterator[NodeFrame], context: Context) -> AsyncIterator[CentreFrame]:  # noqa: N802 — the name in link.proto
         """Take parcels and send verdicts and notices, until either side ends."""
@@ -73,6 +76,14 @@ class RegistryLink(LinkServicer):
         chunks = self._runtime.shelf.chunks(request.sha256)
         while (data := await asyncio.to_thread(next, chunks, None)) is not None:
             yield Chunk(data=data)
+
+    async def FetchList(self, request: ListRequest, context: Context) -> AsyncIterator[Chunk]:  # noqa: N802 — the name in link.proto
+        """Send one file of the lists of releases."""
+        await self._admit(context)
+        text = await asyncio.to_thread(self._list, request.name)
+        if text is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, Code.NOT_FOUND.value)
+        yield Chunk(data=text.encode())
 
     async def Renew(self, request: SigningRequest, context: Context) -> Certificate:  # noqa: N802 — the name in link.proto
         """Answer a signing request for the node's own key with a further certificate."""
@@ -127,6 +138,10 @@ class RegistryLink(LinkServicer):
         with self._runtime.database.reading() as session:
             return admitted(session, site, serial, now=self._runtime.clock())
 
+    def _list(self, name: str) -> str | None:
+        with self._runtime.database.reading() as session:
+            return read_list(session, name)
+
     def _promoted(self, sha256: str) -> bool:
         with self._runtime.database.reading() as session:
             return session.exec(select(PromotedRow).where(PromotedRow.weights_sha256 == sha256)).first() is not None
@@ -148,17 +163,17 @@ class RegistryLink(LinkServicer):
     async def _answer(self, frame: NodeFrame, stream: Stream) -> None:
         kind = frame.WhichOneof("content")
         if kind == "parcel":
-            await stream.send(CentreFrame(verdict=await asyncio.to_thread(self._take, frame, stream.site)))
+            await stream.send(CentreFrame(verdict=await self._take(frame, stream.site)))
         elif kind == "received":
             await asyncio.to_thread(self._received, stream.site, frame.received)
             stream.received(frame.received)
         elif kind == "heartbeat":
             await stream.send(CentreFrame(heartbeat=Heartbeat()))
 
-    def _take(self, frame: NodeFrame, site: str) -> Verdict:
+    async def _take(self, frame: NodeFrame, site: str) -> Verdict:
         """Return the verdict; it exists only once the parcel is on the disk or refused for good."""
         parcel = frame.parcel
-        outcome = take(self._runtime.database, site, envelope_id=parcel.id, body=parcel.body, now=self._runtime.clock())
+        outcome = await self._gathering.take(Sent(site, parcel.id, parcel.body))
         log.info("link.parcel", extra={"site": site, "accepted": outcome.accepted, "code": outcome.code})
         return Verdict(id=parcel.id, accepted=outcome.accepted, code=outcome.code)
 

@@ -1,54 +1,83 @@
-"""The ministry's page: this release as a glance, a chart and a table, from the same cells as the JSON route."""
+"""The ministry's page: a release as a glance, figures and a table, from the same cells as the JSON routes."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query
-from fastapi.responses import HTMLResponse
+from fastapi import APIRouter, Depends, Path, Query
+from fastapi.responses import HTMLResponse, Response
+from sqlmodel import Session
 
+from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from registry_api.api.access import Caller, RuntimeDep, SessionDep
-from registry_api.api.counts import Asker
-from registry_api.pages.chart import Bar, bar_chart
+from registry_api.api.answering import note_reading
+from registry_api.api.asking import Asker, ReleaseNumber
+from registry_api.pages.figures import FIGURES, View
 from registry_api.pages.render import page
+from registry_api.pages.wording import (
+    TITLES,
+    Shown,
+    between_text,
+    change_text,
+    dimension_title,
+    show,
+    value_title,
+)
+from registry_api.releases.archive import Entry
+from registry_api.releases.comparison import Comparison, compare
 from registry_api.releases.cube import DIMENSIONS, is_country
-from registry_api.releases.disclosure import Cell, Rule, Status
 from registry_api.releases.document import Document
-from registry_api.releases.query import Answer, Question, answers, may_see
-from registry_api.releases.tables import CountReleaseRow
+from registry_api.releases.query import COUNTRY, REGION, Question, may_see
+from registry_api.releases.series import last_weeks
+from registry_api.runtime import Runtime
 
 router = APIRouter()
 
-TITLES = {
-    "severity": "Severity (zone score)",
-    "age": "Age",
-    "sex": "Sex",
-    "pcr": "PCR",
-    "rsna": "RSNA class",
-}
-_WEEKS_SHOWN = 12
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A cell as the page writes it: `text` stands alone, without colour; `note` explains it."""
-
-    text: str
-    note: str
-    hidden: bool
+SPANS = (12, 26, 52)
+"""So many weeks a page may show."""
+_MEAN_WEEKS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """One week of one place: the total and its parts."""
+    """One week of the chosen place: the total and its parts."""
 
     week: str
     version: int
-    place: str
     total: Shown
     parts: tuple[Shown, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a reader would like to see; what does not exist falls back to what does."""
+
+    place: str
+    week: str
+    weeks: int
+
+    @classmethod
+    def of_query(
+        cls,
+        place: Annotated[str, Query(max_length=20)] = "",
+        week: Annotated[str, Query(max_length=10)] = "",
+        weeks: Annotated[int, Query(ge=1, le=SPANS[-1])] = SPANS[0],
+    ) -> "Wish":
+        """Return the wish in the query string."""
+        return cls(place, week, weeks)
+
+    def view(self, document: Document, caller: Caller) -> View | None:
+        """Return the view of a release; None if the caller sees no place of it or it has no week."""
+        places = [one for one in document.places if may_see(one, caller.region)]
+        if not places or not document.weeks:
+            return None
+        place = self.place if self.place in places else places[0]
+        week = self.week if self.week in document.weeks else max(document.weeks)
+        return View(document, places, place, week, last_weeks(document, count=self.weeks, until=week))
+
+
+WishDep = Annotated[Wish, Depends(Wish.of_query)]
 
 
 @router.get("/registry", response_class=HTMLResponse)
@@ -56,88 +85,119 @@ def read_page(
     runtime: RuntimeDep,
     session: SessionDep,
     caller: Asker,
+    wish: WishDep,
     by: Annotated[str, Query(max_length=20)] = "severity",
-    place: Annotated[str, Query(max_length=10)] = "",
 ) -> HTMLResponse:
     """Show the newest release."""
     try:
-        row = runtime.archive.row(session)
+        entry = runtime.archive.entry(session)
     except InvalidInputError:
         return page("registry_empty.html", caller=caller)
-    document = runtime.archive.document(row)
-    places = [one for one in document.places if may_see(one, caller.region)]
-    chosen = place if place in places else next(iter(places), "")
+    view = wish.view(runtime.archive.open(session, entry), caller)
+    if view is None:
+        return page("registry_empty.html", caller=caller)
     dimension = by if by in DIMENSIONS else "severity"
-    return _page(caller, row, document, chosen=chosen, dimension=dimension)
+    note_reading(runtime, caller, what="page", release=entry.number, question=f"{view.place} {dimension}")
+    return _page(caller, entry, view, dimension)
 
 
-def _page(caller: Caller, row: CountReleaseRow, document: Document, *, chosen: str, dimension: str) -> HTMLResponse:
-    places = [one for one in document.places if may_see(one, caller.region)]
-    totals = _cells(document, caller, places, ())
-    parts = _cells(document, caller, places, (dimension,))
-    weeks = sorted(document.weeks)[-_WEEKS_SHOWN:]
-    rule = document.rule
-    bars = [
-        Bar(answer.week[5:], answer.cell.count, _word(answer.cell, rule)) for answer in totals if answer.place == chosen
-    ]
-    regional = any(not is_country(one) for one in places)
+@router.get("/registry/releases/{number}/{name}.svg")
+def read_chart(
+    number: ReleaseNumber,
+    name: Annotated[str, Path(max_length=20)],
+    runtime: RuntimeDep,
+    session: SessionDep,
+    caller: Asker,
+    wish: WishDep,
+) -> Response:
+    """Return one chart of a release as a file: `trend`, `regions`, `severity`, `ggo`, `ages` or `completeness`.
+
+    Raises:
+        InvalidInputError: `not-found` if there is no such chart of what the caller may see.
+    """
+    view = wish.view(_document(runtime, session, number), caller)
+    figure = FIGURES[name](view) if view is not None and name in FIGURES else None
+    if view is None or figure is None:
+        raise InvalidInputError(Code.NOT_FOUND, f"There is no such chart. There are: {', '.join(FIGURES)}.")
+    note_reading(runtime, caller, what=f"{name}.svg", release=number, question=view.place)
+    file = f"{name}-{view.place}-{view.week}-release-{number}.svg"
+    return Response(
+        str(figure.chart), media_type="image/svg+xml", headers={"Content-Disposition": f'attachment; filename="{file}"'}
+    )
+
+
+def _document(runtime: Runtime, session: Session, number: int) -> Document:
+    return runtime.archive.open(session, runtime.archive.entry(session, number))
+
+
+def _page(caller: Caller, entry: Entry, view: View, dimension: str) -> HTMLResponse:
+    document, rule = view.document, view.document.rule
+    level = COUNTRY if is_country(view.place) else REGION
+    made = (build(view) for build in FIGURES.values())
     return page(
         "registry.html",
         caller=caller,
-        release=row,
+        release=entry,
         rule=rule,
-        places=places,
-        chosen=chosen,
+        view=view,
+        weeks=sorted(document.weeks, reverse=True),
+        spans=SPANS,
+        glance=_glance(view),
+        figures=[figure for figure in made if figure is not None],
+        looked_at=urlencode({"place": view.place, "week": view.week, "weeks": len(view.weeks)}),
         dimension=dimension,
-        titles=TITLES,
-        values=DIMENSIONS[dimension],
-        glance=[
-            (answer.place, show(answer.cell, rule), document.weeks[answer.week].reporting.get(answer.place))
-            for answer in totals
-            if weeks and answer.week == weeks[-1]
-        ],
-        last_week=weeks[-1] if weeks else "",
-        chart=bar_chart(bars[-_WEEKS_SHOWN:], title=f"Studies per week, {chosen}"),
-        rows=[one for one in _rows(totals, parts, rule) if one.week in weeks],
-        question=urlencode({"by": f"week,{'region' if regional else 'country'},{dimension}"}),
+        titles={name: dimension_title(name) for name in TITLES if name in document.dimensions},
+        values=[value_title(dimension, value) for value in DIMENSIONS[dimension]],
+        rows=_rows(view, dimension),
+        question=urlencode({"by": f"week,{level},{dimension}", level: view.place}),
+        everything=urlencode({"by": f"week,{level},{dimension}"}),
     )
 
 
-def _cells(document: Document, caller: Caller, places: Sequence[str], dimensions: tuple[str, ...]) -> list[Answer]:
-    """Return the cells of both levels, country and region, in the order of `places`, newest week last."""
-    levels = (Question(regional, dimensions) for regional in (False, True))
-    found = {
-        (one.week, one.place, one.categories): one
-        for question in levels
-        for one in answers(document, question, region=caller.region)
-    }
-    return sorted(found.values(), key=lambda one: (one.week, places.index(one.place)))
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """The week in a few numbers, each as words."""
+
+    studies: Shown
+    per_100k: float | None
+    change: str
+    between: str
+    against_mean: float | None
+    sites: tuple[int, int] | None
 
 
-def _rows(totals: Sequence[Answer], parts: Sequence[Answer], rule: Rule) -> list[TableRow]:
-    """Put each total beside its parts, newest week first."""
-    beside: dict[tuple[str, str], list[Shown]] = {}
-    for answer in parts:
-        beside.setdefault((answer.week, answer.place), []).append(show(answer.cell, rule))
-    rows = [
-        TableRow(one.week, one.version, one.place, show(one.cell, rule), tuple(beside.get((one.week, one.place), ())))
-        for one in totals
+def _glance(view: View) -> Glance:
+    """Return the newest week of the chosen place against those before it."""
+    regional = not is_country(view.place)
+    question = Question(regional, (), {REGION if regional else COUNTRY: frozenset({view.place})})
+    _, found = compare(view.document, question, weeks=_MEAN_WEEKS, week=view.week, region=None)
+    one: Comparison = found[0]
+    cell = one.cell if one.cell is not None else view.document.weeks[view.week].cell(view.place, ())
+    persons = view.document.persons(view.place, view.week)
+    return Glance(
+        studies=show(cell, view.document.rule),
+        per_100k=round(cell.count * 100_000 / persons, 1) if cell.count is not None and persons else None,
+        change=change_text(one.change) if one.before is not None else "",
+        between=between_text(one.change) if one.change else "",
+        against_mean=one.percent_of_mean,
+        sites=view.document.weeks[view.week].reporting.get(view.place),
+    )
+
+
+def _rows(view: View, dimension: str) -> list[TableRow]:
+    """Put each total beside its parts, newest week first; weeks that the release does not hold are left out."""
+    held = [view.document.weeks[week] for week in reversed(view.weeks) if week in view.document.weeks]
+    return [
+        TableRow(
+            table.week,
+            table.version,
+            show(table.cell(view.place, ()), view.document.rule),
+            _parts(view, table.week, dimension),
+        )
+        for table in held
     ]
-    return sorted(rows, key=lambda row: row.week, reverse=True)
 
 
-def show(cell: Cell, rule: Rule) -> Shown:
-    """Return what a person reads in place of the cell."""
-    if cell.count is not None:
-        return Shown(str(cell.count), "", hidden=False)
-    if cell.status is Status.MASKED:
-        return Shown(_word(cell, rule), f"masked: {rule.minimum} or fewer, but not none", hidden=True)
-    return Shown(
-        "withheld", "withheld: it would say too much of one hospital or of a masked number beside it", hidden=True
-    )
-
-
-def _word(cell: Cell, rule: Rule) -> str:
-    if cell.count is not None:
-        return str(cell.count)
-    return f"1–{rule.minimum}" if cell.status is Status.MASKED else "withheld"
+def _parts(view: View, week: str, dimension: str) -> tuple[Shown, ...]:
+    cells = [view.cell((dimension, value), week=week) for value in DIMENSIONS[dimension]]
+    return tuple(show(cell, view.document.rule) for cell in cells if cell is not None)

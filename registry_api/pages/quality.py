@@ -4,20 +4,24 @@ from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
 from registry_api.api.access import RuntimeDep, SessionDep
-from registry_api.api.quality import WEEKS_SHOWN, Hospital, own_quality
+from registry_api.api.quality import DAYS_SHOWN, WEEKS_SHOWN, Hospital, own_quality, readings_seen
 from registry_api.cases.quality import FIELDS
+from registry_api.pages.language import gettext as _
 from registry_api.pages.render import page
 
 router = APIRouter()
 
+_READINGS_SHOWN = 40
+
 FIELD_TITLES = {
-    "age_band": "Age",
-    "sex": "Sex",
-    "pcr": "PCR",
-    "care_setting": "Care setting",
-    "rsna_class": "RSNA class",
-    "corads": "CO-RADS",
+    "age_band": lambda: _("Age"),
+    "sex": lambda: _("Sex"),
+    "pcr": lambda: _("PCR"),
+    "care_setting": lambda: _("Care setting"),
+    "rsna_class": lambda: _("RSNA class"),
+    "corads": lambda: _("CO-RADS"),
 }
+"""Asked for when a page is made, in the language of its reader."""
 
 
 @router.get("/quality", response_class=HTMLResponse)
@@ -29,8 +33,10 @@ def read_page(runtime: RuntimeDep, session: SessionDep, caller: Hospital) -> HTM
         caller=caller,
         last_received=quality.last_received,
         weeks=list(reversed(quality.weeks)),
-        titles={name: FIELD_TITLES[name] for name in FIELDS},
+        titles={name: FIELD_TITLES[name]() for name in FIELDS},
         percent=percent,
+        readings=readings_seen(runtime, session, caller, DAYS_SHOWN)[:_READINGS_SHOWN],
+        days=DAYS_SHOWN,
     )
 
 

@@ -12,16 +12,22 @@ from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
 from registry_api.enrolment.tables import SiteRow
 from registry_api.pages.render import page
 from registry_api.people.roles import Role
-from registry_api.reading import claims
+from registry_api.reading import claims, turns
 from registry_api.reading.grants import GrantSigner, make_grant
-from registry_api.reading.lifecycle import HELD, State
-from registry_api.reading.offers import ReadView, SlotView, all_reads, open_reads, own_reads
+from registry_api.reading.lifecycle import AMENDABLE, HELD, UNSIGNED, State
+from registry_api.reading.offers import ReadView, SlotView, all_reads, offered, offers, own_reads
 from registry_api.reading.readers import keys_of
+from registry_api.reading.reassignment import reassign
+from registry_api.reading.reviews import review
+from registry_api.reading.turns import SkipReason
 
 router = APIRouter(prefix="/worklist")
 
 ReaderCaller = Annotated[Caller, require(Role.READER)]
 FormId = Annotated[OpaqueId, Form()]
+SHOWN = 50
+"""How many of what waits the page shows of each kind; the first ones in order."""
+
 Fence = Annotated[int, Form(ge=1)]
 
 NEXT_STEP: dict[State, str] = {
@@ -37,33 +43,60 @@ NEXT_STEP: dict[State, str] = {
 """What a reader reads beside a read of theirs."""
 
 
+SCORE_WORDS = {
+    1: "I agree",
+    2: "I differ; an understandable miss",
+    3: "I differ; it should be seen most of the time",
+    4: "I differ; it should be seen almost every time",
+}
+"""RADPEER's scores in words."""
+
+
 @router.get("", response_class=HTMLResponse)
 def read_worklist(
     runtime: RuntimeDep, session: SessionDep, caller: Annotated[Caller, require(Role.READER, Role.COORDINATOR)]
 ) -> HTMLResponse:
     """Show the worklist; the coordinator sees every request and its state instead."""
     if caller.role is Role.COORDINATOR:
-        return page("reads.html", caller=caller, reads=all_reads(session))
+        return page("reads.html", caller=caller, reads=all_reads(session), unsigned=UNSIGNED, held=HELD)
     now = runtime.clock()
-    offered = open_reads(session, caller.person_id, now=now, eligible_only=False)
+    waiting = offers(session, caller.person_id, now=now, shown=SHOWN)
+    first = turns.next_case(session, caller.person_id, now=now)
     return page(
         "worklist.html",
         caller=caller,
         now=now,
         mine=_own(session, caller.person_id),
         held=HELD,
-        eligible=[view for view in offered if view.eligible],
-        others=[view for view in offered if not view.eligible],
+        amendable=AMENDABLE,
+        first=offered(session, first, caller.person_id) if first is not None else None,
+        skips_left=turns.skips_left(session, caller.person_id),
+        skip_reasons=turns.SENTENCES,
+        waiting=waiting,
         keys=keys_of(session, caller.person_id),
         gateways=_gateways(session),
         next_step=NEXT_STEP,
+        scores=SCORE_WORDS,
     )
 
 
 @router.post("/claim")
 def claim_read(runtime: RuntimeDep, session: SessionDep, caller: ReaderCaller, request_id: FormId) -> RedirectResponse:
-    """Claim a read."""
-    claims.claim(session, request_id, caller.person_id, now=runtime.clock())
+    """Claim a read; another than the next one counts as a skip."""
+    turns.take(session, request_id, caller.person_id, now=runtime.clock())
+    return _back()
+
+
+@router.post("/skip")
+def skip_read(
+    runtime: RuntimeDep,
+    session: SessionDep,
+    caller: ReaderCaller,
+    request_id: FormId,
+    reason: Annotated[SkipReason, Form()],
+) -> RedirectResponse:
+    """Leave the next case to others."""
+    turns.skip(session, request_id, caller.person_id, reason=reason, now=runtime.clock())
     return _back()
 
 
@@ -101,6 +134,42 @@ def sign_read(
 ) -> RedirectResponse:
     """Sign the report that the hospital holds."""
     claims.sign(session, claim_id, caller.person_id, fence=fence, report_sha256=report_sha256, now=runtime.clock())
+    return _back()
+
+
+@router.post("/amend")
+def amend_read(
+    runtime: RuntimeDep, session: SessionDep, caller: ReaderCaller, claim_id: FormId, fence: Fence
+) -> RedirectResponse:
+    """Open a signed report again."""
+    claims.amend(session, claim_id, caller.person_id, fence=fence, now=runtime.clock())
+    return _back()
+
+
+@router.post("/review")
+def review_read(
+    runtime: RuntimeDep,
+    session: SessionDep,
+    caller: ReaderCaller,
+    claim_id: FormId,
+    fence: Fence,
+    score: Annotated[int, Form(ge=1, le=4)],
+) -> RedirectResponse:
+    """Score the result that the caller peer reviews."""
+    review(session, claim_id, caller.person_id, fence=fence, score=score, now=runtime.clock())
+    return _back()
+
+
+@router.post("/reassign", dependencies=[require(Role.COORDINATOR)])
+def reassign_read(
+    runtime: RuntimeDep,
+    session: SessionDep,
+    request_id: FormId,
+    number: Annotated[int, Form(ge=1, le=1000)],
+    reader_id: Annotated[str, Form(pattern=r"^([0-9a-f]{32})?$")] = "",
+) -> RedirectResponse:
+    """Take a read from its reader, and give it to another or back to everybody."""
+    reassign(session, request_id, number, reader_id=reader_id or None, now=runtime.clock())
     return _back()
 
 

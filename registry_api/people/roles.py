@@ -1,4 +1,4 @@
-"""What a caller may be."""
+"""What a caller may be, and what a key of theirs may be limited to."""
 
 from enum import StrEnum
 
@@ -12,3 +12,12 @@ class Role(StrEnum):
     HOSPITAL = "hospital"
     READER = "reader"
     AUDITOR = "auditor"
+
+
+class Scope(StrEnum):
+    """What a further API key opens. A person's own key and log-in open all that their role may."""
+
+    COUNTS = "counts"
+    QUALITY = "quality"
+    READ_LOG = "read-log"
+    ALERTS = "alerts"

@@ -51,18 +51,7 @@ def add_person(
     """
     if not name.strip() or len(name) > _NAME_MAX:
         raise InvalidInputError(Code.BAD_REQUEST, f"Give a name of 1 to {_NAME_MAX} characters.")
-    if role is Role.SERVICE:
-        raise InvalidInputError(Code.BAD_REQUEST, "The service role is the centre's own token; no person can have it.")
-    if role is Role.MINISTRY and region is None:
-        raise InvalidInputError(
-            Code.BAD_REQUEST, "A ministry needs --region: the country or region whose counts it sees."
-        )
-    if (site is not None) != (role is Role.HOSPITAL):
-        raise InvalidInputError(Code.BAD_REQUEST, "Role hospital needs --site, and no other role has one.")
-    if site is not None:
-        _require_site(session, site)
-    if region is not None:
-        _require_published(session, region)
+    check_person(session, role, region=region, site=site)
     added = NewPerson(person_id=secrets.token_hex(16), api_key=KEY_PREFIX + secrets.token_urlsafe(32))
     row = PersonRow(
         id=added.person_id,
@@ -76,6 +65,27 @@ def add_person(
     session.add(row)
     session.flush()
     return added
+
+
+def check_person(session: Session, role: Role, *, region: str | None, site: str | None) -> None:
+    """Hold role, place and hospital of a person against one another.
+
+    Raises:
+        InvalidInputError: `bad-request` if a ministry has no region, the role is `service`, or a site is given to any role but
+            `hospital`, which needs one; `not-found` if there is no such site.
+    """
+    if role is Role.SERVICE:
+        raise InvalidInputError(Code.BAD_REQUEST, "The service role is the centre's own token; no person can have it.")
+    if role is Role.MINISTRY and region is None:
+        raise InvalidInputError(
+            Code.BAD_REQUEST, "A ministry needs --region: the country or region whose counts it sees."
+        )
+    if (site is not None) != (role is Role.HOSPITAL):
+        raise InvalidInputError(Code.BAD_REQUEST, "Role hospital needs --site, and no other role has one.")
+    if site is not None:
+        _require_site(session, site)
+    if region is not None:
+        _require_published(session, region)
 
 
 def _require_site(session: Session, site: str) -> None:
@@ -100,8 +110,16 @@ def add_reader(session: Session, name: str, *, jurisdiction: str, language: str,
     return added
 
 
-def add_agreement(session: Session, *, site: str, reader_id: str, now: datetime) -> None:
-    """Let a reader read for a site.
+def add_agreement(
+    session: Session,
+    *,
+    site: str,
+    reader_id: str,
+    now: datetime,
+    expires_at: datetime | None = None,
+    pool: bool = False,
+) -> None:
+    """Let a reader be asked by a site, until `expires_at` if that is given; out of a `pool`, once half of a read's time is gone.
 
     Raises:
         InvalidInputError: `not-found` if there is no such reader or site.
@@ -116,7 +134,27 @@ def add_agreement(session: Session, *, site: str, reader_id: str, now: datetime)
     query = select(AgreementRow).where(AgreementRow.site == site, AgreementRow.reader_id == reader_id)
     if session.exec(query).first() is not None:
         raise ConflictError(Code.ALREADY_EXISTS, f"{site} has that agreement already.")
-    session.add(AgreementRow(site=site, reader_id=reader_id, created_at=now))
+    session.add(AgreementRow(site=site, reader_id=reader_id, created_at=now, expires_at=expires_at, pool=pool))
+
+
+def end_agreement(session: Session, *, site: str, reader_id: str) -> None:
+    """End the agreement between a reader and a site.
+
+    Raises:
+        InvalidInputError: `not-found` if there is none.
+    """
+    query = select(AgreementRow).where(AgreementRow.site == site, AgreementRow.reader_id == reader_id)
+    row = session.exec(query).first()
+    if row is None:
+        raise InvalidInputError(
+            Code.NOT_FOUND, "There is no such agreement. `acinus-registry agreements list` shows them."
+        )
+    session.delete(row)
+
+
+def list_agreements(session: Session) -> list[AgreementRow]:
+    """Return every agreement, hospital by hospital."""
+    return list(session.exec(select(AgreementRow).order_by(col(AgreementRow.site), col(AgreementRow.id))))
 
 
 def disable_person(session: Session, person_id: str, *, now: datetime) -> None:

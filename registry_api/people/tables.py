@@ -20,8 +20,40 @@ class PersonRow(SQLModel, table=True):
     site: str | None = None
     """The hospital whose own record quality the person sees; of role hospital only."""
     key_sha256: str = Field(unique=True)
+    """Of the person's own key; of somebody whom an identity provider vouches for, who has none, the hash of issuer and subject instead."""
     created_at: datetime = Field(sa_type=UtcDateTime)
     disabled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class ApiKeyRow(SQLModel, table=True):
+    """A further key of a person, for one program. `prefix` is its beginning, `scopes` what it opens, by commas."""
+
+    __tablename__ = "api_keys"
+
+    id: str = Field(primary_key=True)
+    person_id: str = Field(foreign_key="people.id", index=True)
+    label: str
+    prefix: str
+    key_sha256: str = Field(unique=True)
+    scopes: str
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class ReadLogRow(SQLModel, table=True):
+    """Who read which counts on a day, and how often; `line` is a hash of all that names the line."""
+
+    __tablename__ = "read_log"
+
+    line: str = Field(primary_key=True)
+    day: str = Field(index=True)
+    person_id: str = Field(foreign_key="people.id")
+    what: str
+    release: int
+    question: str
+    times: int
+    last_at: datetime = Field(sa_type=UtcDateTime)
 
 
 class PageSessionRow(SQLModel, table=True):
@@ -48,7 +80,7 @@ class CredentialRow(SQLModel, table=True):
 
 
 class AgreementRow(SQLModel, table=True):
-    """A hospital lets a reader read for it."""
+    """A hospital lets a reader read for it: always, or out of a `pool`, once half of the time of a read is gone."""
 
     __tablename__ = "agreements"
     __table_args__ = (UniqueConstraint("site", "reader_id"),)
@@ -57,3 +89,6 @@ class AgreementRow(SQLModel, table=True):
     site: str = Field(foreign_key="sites.site", index=True)
     reader_id: str = Field(foreign_key="people.id", index=True)
     created_at: datetime = Field(sa_type=UtcDateTime)
+    expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """None: until it is ended."""
+    pool: bool = False

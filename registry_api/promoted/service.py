@@ -1,19 +1,17 @@
-"""Publishing a model release: manifest verified, weights stored by hash, every active node told, and every node that joins later."""
+"""Publishing a model release: manifest held against the lists, weights stored by hash, every active node told, and every node that joins later."""
 
-import base64
 from collections.abc import Iterable
 from datetime import datetime
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlmodel import Session, col, select
 
 from protocol.codes import Code
-from protocol.errors import ConflictError, RefusedError
+from protocol.errors import ConflictError
 from protocol.release import ReleaseAnnounced, SignedManifest
 from protocol.shape import canonical_json
 from registry_api.enrolment.sites import active_sites
 from registry_api.link.outbox import send_notice
+from registry_api.promoted.lists import require_listed
 from registry_api.promoted.shelf import Shelf
 from registry_api.promoted.tables import PromotedRow
 
@@ -24,7 +22,6 @@ def publish(
     weights: Iterable[bytes],
     *,
     shelf: Shelf,
-    key: Ed25519PublicKey,
     now: datetime,
 ) -> list[str]:
     """Store a promoted release and announce it to every active node; return the sites told.
@@ -33,10 +30,10 @@ def publish(
     hold it ignore that, and a rollback reaches them that way.
 
     Raises:
-        RefusedError: `signature-invalid` if the manifest or the weights are not what was signed.
+        RefusedError: `signature-invalid` if the release is on no list, or manifest or weights are not what was listed.
         ConflictError: `already-exists` if another release has that name.
     """
-    verify(signed, key)
+    require_listed(session, signed)
     name, sha256 = signed.manifest.name, signed.manifest.weights_sha256
     before = session.get(PromotedRow, name)
     if before is not None and before.weights_sha256 != sha256:
@@ -62,17 +59,3 @@ def greet(session: Session, site: str) -> list[str]:
     for signed in newest.values():
         send_notice(session, site, ReleaseAnnounced(signed=signed))
     return [signed.manifest.name for signed in newest.values()]
-
-
-def verify(signed: SignedManifest, key: Ed25519PublicKey) -> None:
-    """Check the centre's own signature, so that a slip is found here and not at every node.
-
-    Raises:
-        RefusedError: `signature-invalid`.
-    """
-    try:
-        key.verify(base64.urlsafe_b64decode(signed.signature + "=="), canonical_json(signed.manifest))
-    except InvalidSignature as error:
-        raise RefusedError(
-            Code.SIGNATURE_INVALID, "The manifest is not signed with the key whose public half is in release_public."
-        ) from error

@@ -19,6 +19,15 @@ class StandingRow(SQLModel, table=True):
     received_at: datetime = Field(sa_type=UtcDateTime)
 
 
+class ListRow(SQLModel, table=True):
+    """A file of the signed lists of releases, as the centre wrote it. A name is never given to other content, but for `timestamp.json`."""
+
+    __tablename__ = "release_lists"
+
+    name: str = Field(primary_key=True)
+    body: str
+
+
 class PromotedRow(SQLModel, table=True):
     """A promoted release. `signed_manifest` is the canonical JSON that nodes verify."""
 

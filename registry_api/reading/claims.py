@@ -3,6 +3,7 @@
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import update
 from sqlmodel import Session, col, func, select
@@ -11,11 +12,24 @@ from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError, RefusedError
 from protocol.reading import ClaimMade, Priority, ReportSigned
 from protocol.shape import OpaqueId, Sha256
-from registry_api.reading.lifecycle import HELD, Event, State, advance, lease_until
-from registry_api.reading.matching import REASONS, Obstacle, Wanted, licensed, obstacles
+from registry_api.reading.adjudication import settle
+from registry_api.reading.amendments import amending, end_amendment, open_amendment, sweep_amendments
+from registry_api.reading.lifecycle import ACKNOWLEDGE_WITHIN, HELD, Event, State, advance, lease_until
+from registry_api.reading.matching import REASONS, Obstacle, ReaderProfile, Wanted, licensed, obstacles
+from registry_api.reading.queue import wanted
 from registry_api.reading.readers import profile, wait_turn
-from registry_api.reading.slots import close_claim, end_claim, fenced, move, record, request_of, slot_of, tell
-from registry_api.reading.tables import ClaimRow, ReadRequestRow, ReceiptRow, SlotRow
+from registry_api.reading.slots import (
+    close_claim,
+    end_claim,
+    fenced,
+    latest_receipt,
+    move,
+    own_slot,
+    record,
+    request_of,
+    tell,
+)
+from registry_api.reading.tables import ClaimRow, ReadRequestRow, SlotRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +44,10 @@ class Claim:
     lease_until: datetime | None
 
 
-def claim(session: Session, request_id: OpaqueId, reader_id: OpaqueId, *, now: datetime) -> Claim:
-    """Give an open slot of the request to the reader. Of any number of readers at once, one wins.
+def claim(
+    session: Session, request_id: OpaqueId, reader_id: OpaqueId, *, now: datetime, number: int | None = None
+) -> Claim:
+    """Give an open slot of the request to the reader: the first, or that of this number. Of any number of readers, one wins.
 
     Raises:
         InvalidInputError: `not-found` if there is no such request.
@@ -40,21 +56,35 @@ def claim(session: Session, request_id: OpaqueId, reader_id: OpaqueId, *, now: d
     """
     sweep(session, now=now)
     wait_turn(session, reader_id)
+    return claim_for(session, request_id, profile(session, reader_id), now=now, number=number)
+
+
+def claim_for(
+    session: Session, request_id: OpaqueId, reader: ReaderProfile, *, now: datetime, number: int | None = None
+) -> Claim:
+    """Claim for a reader who waited for their turn and was looked up since; leases were looked at before.
+
+    Raises:
+        InvalidInputError, RefusedError, ConflictError: As `claim`.
+    """
+    reader_id = reader.reader_id
     request = request_of(session, request_id)
-    _refuse_unless_eligible(session, request, reader_id, now)
+    _refuse_unless_eligible(wanted(session, request, number), reader, now)
     claim_id = secrets.token_hex(16)
-    number, fence = _take_slot(session, request, claim_id, reader_id, now)
+    lease = lease_until(State.CLAIMED, Priority(request.priority), now)
+    taking = {"claim_id": claim_id, "reader_id": reader_id, "lease_until": lease}
+    taken, fence = _take_slot(session, request, number, taking)
     session.add(
-        ClaimRow(claim_id=claim_id, request_id=request_id, number=number, reader_id=reader_id, fence=fence, made_at=now)
+        ClaimRow(claim_id=claim_id, request_id=request_id, number=taken, reader_id=reader_id, fence=fence, made_at=now)
     )
-    record(session, request_id, number, event=Event.CLAIMED, state=State.CLAIMED, now=now)
+    slot = session.get_one(SlotRow, (request_id, taken), populate_existing=True)
+    record(session, slot, Event.CLAIMED, now=now)
     tell(
         session,
         request.site,
         ClaimMade(request_id=request_id, claim_id=claim_id, reader_id=reader_id, fence=fence),
     )
-    until = lease_until(State.CLAIMED, Priority(request.priority), now)
-    return Claim(claim_id, request_id, number, fence, State.CLAIMED, until)
+    return Claim(claim_id, request_id, taken, fence, State.CLAIMED, lease)
 
 
 def heartbeat(session: Session, claim_id: OpaqueId, reader_id: OpaqueId, *, now: datetime) -> Claim:
@@ -69,17 +99,38 @@ def heartbeat(session: Session, claim_id: OpaqueId, reader_id: OpaqueId, *, now:
         row.heartbeat_at = now
     if State(slot.state) is State.READING:
         slot.lease_until = lease_until(State.READING, Priority(request.priority), now)
-    return Claim(claim_id, slot.request_id, slot.number, slot.fence, State(slot.state), slot.lease_until)
+    return held_claim(slot, now=now)
+
+
+def amend(session: Session, claim_id: OpaqueId, reader_id: OpaqueId, *, fence: int, now: datetime) -> Claim:
+    """Open the reader's own signed report again, for a new version.
+
+    Raises:
+        ConflictError: `stale-fence`; `illegal-transition` if the hospital does not have the report yet.
+        RefusedError: `forbidden` if licence or agreement have ended since.
+    """
+    sweep(session, now=now)
+    return held_claim(open_amendment(session, claim_id, reader_id, fence=fence, now=now), now=now)
+
+
+def held_claim(slot: SlotRow, *, now: datetime) -> Claim:
+    """Return the slot's claim as its holder needs to know it."""
+    until = slot.amend_until if amending(slot, now) else slot.lease_until
+    return Claim(slot.claim_id or "", slot.request_id, slot.number, slot.fence, State(slot.state), until)
 
 
 def release(session: Session, claim_id: OpaqueId, reader_id: OpaqueId, *, fence: int, now: datetime) -> None:
-    """Give the slot back.
+    """Give the slot back; a signed report that was opened again is closed as it was.
 
     Raises:
         ConflictError: `stale-fence` if the claim has ended or `fence` is not its fence.
     """
     slot, request = held_slot(session, claim_id, reader_id, now=now)
-    end_claim(session, request, fenced(slot, fence), Event.RELEASED, now=now)
+    fenced(slot, fence)
+    if amending(slot, now):
+        end_amendment(session, request, slot)
+    else:
+        end_claim(session, request, slot, Event.RELEASED, now=now)
 
 
 def sign(
@@ -87,19 +138,20 @@ def sign(
 ) -> State:
     """Sign the report with this hash: only the claim's holder can, and only the version that the hospital holds last.
 
-    Signing the same report again changes nothing.
+    A report that was opened again is thereby amended. Signing the same report again changes nothing.
 
     Raises:
         ConflictError: `stale-fence`, or `illegal-transition` if there is no report to sign yet.
         RefusedError: `forbidden` if the licence has ended; `signature-invalid` if the hospital holds another report.
     """
     sweep(session, now=now)
-    slot, request = _own_slot(session, claim_id, reader_id)
+    slot, request = own_slot(session, claim_id, reader_id)
     fenced(slot, fence)
     receipt = latest_receipt(session, claim_id)
     if receipt is not None and receipt.signed_at is not None and receipt.report_sha256 == report_sha256:
         return State(slot.state)
-    advance(State(slot.state), Event.SIGNED)
+    event = Event.AMENDED if amending(slot, now) else Event.SIGNED
+    advance(State(slot.state), event)
     if not licensed(profile(session, reader_id), request.jurisdiction, now):
         raise RefusedError(
             Code.FORBIDDEN, "Your licence in the patient's jurisdiction is no longer valid: you cannot sign."
@@ -110,8 +162,11 @@ def sign(
         )
     receipt.signed_at = now
     session.add(receipt)
-    close_claim(session, claim_id, Event.SIGNED, now=now)
-    state = move(session, slot, Event.SIGNED, priority=request.priority, now=now)
+    close_claim(session, claim_id, Event.SIGNED.value, now=now)
+    state = move(session, slot, event, priority=request.priority, now=now)
+    slot.amend_until = None
+    slot.alarm_at = now + ACKNOWLEDGE_WITHIN if receipt.critical else None
+    settle(session, request, now=now, first=event is Event.SIGNED)
     notice = ReportSigned(request_id=slot.request_id, claim_id=claim_id, fence=fence, report_sha256=report_sha256)
     tell(session, request.site, notice)
     return state
@@ -121,12 +176,12 @@ def sweep(session: Session, *, now: datetime) -> int:
     """Take back every slot whose lease has run out, give up what nobody claimed in time; return how many were moved."""
     leases = select(SlotRow, ReadRequestRow).join(ReadRequestRow, col(ReadRequestRow.request_id) == SlotRow.request_id)
     lapsed = leases.where(col(SlotRow.state).in_([s.value for s in HELD]), col(SlotRow.lease_until) <= now)
-    moved = 0
+    moved = sweep_amendments(session, now=now)
     for slot, request in session.exec(lapsed.with_for_update(of=SlotRow, skip_locked=True)).all():
         end_claim(session, request, slot, Event.LAPSED, now=now)
         moved += 1
     session.flush()
-    overdue = leases.where(SlotRow.state == State.OPEN.value, col(ReadRequestRow.expires_at) <= now)
+    overdue = leases.where(SlotRow.state == State.OPEN.value, col(SlotRow.expires_at) <= now)
     for slot, request in session.exec(overdue.with_for_update(of=SlotRow, skip_locked=True)).all():
         move(session, slot, Event.EXPIRED, priority=request.priority, now=now)
         moved += 1
@@ -136,53 +191,21 @@ def sweep(session: Session, *, now: datetime) -> int:
 def held_slot(
     session: Session, claim_id: OpaqueId, reader_id: OpaqueId, *, now: datetime
 ) -> tuple[SlotRow, ReadRequestRow]:
-    """Return the slot that this reader holds by this claim now.
+    """Return the slot that this reader holds by this claim now, or whose signed report this reader has opened again.
 
     Raises:
         ConflictError: `stale-fence` if the claim has ended.
         InvalidInputError: `not-found` if the claim is not this reader's.
     """
     sweep(session, now=now)
-    slot, request = _own_slot(session, claim_id, reader_id)
-    if State(slot.state) not in HELD:
+    slot, request = own_slot(session, claim_id, reader_id)
+    if State(slot.state) not in HELD and not amending(slot, now):
         raise ConflictError(Code.STALE_FENCE, "This claim has ended: its report is signed or the read was withdrawn.")
     return slot, request
 
 
-def latest_receipt(session: Session, claim_id: OpaqueId) -> ReceiptRow | None:
-    """Return the receipt of the last version that the hospital holds under this claim."""
-    query = select(ReceiptRow).where(ReceiptRow.claim_id == claim_id).order_by(col(ReceiptRow.version).desc())
-    return session.exec(query).first()
-
-
-def wanted(session: Session, request: ReadRequestRow) -> Wanted:
-    """Return the request as matching needs it."""
-    query = select(SlotRow.reader_id).where(
-        SlotRow.request_id == request.request_id, col(SlotRow.reader_id).is_not(None)
-    )
-    return Wanted(
-        request_id=request.request_id,
-        site=request.site,
-        jurisdiction=request.jurisdiction,
-        language=request.language,
-        priority=Priority(request.priority),
-        posted_at=request.posted_at,
-        due_at=request.due_at,
-        earlier_readers=frozenset(one for one in session.exec(query) if one),
-    )
-
-
-def _own_slot(session: Session, claim_id: OpaqueId, reader_id: OpaqueId) -> tuple[SlotRow, ReadRequestRow]:
-    """Return the claim's slot, if the claim is this reader's; a stranger's claim looks absent."""
-    row = session.get(ClaimRow, claim_id)
-    if row is None or row.reader_id != reader_id:
-        raise InvalidInputError(Code.NOT_FOUND, "There is no claim with this id.")
-    slot = slot_of(session, claim_id)
-    return slot, request_of(session, slot.request_id)
-
-
-def _refuse_unless_eligible(session: Session, request: ReadRequestRow, reader_id: OpaqueId, now: datetime) -> None:
-    found = obstacles(profile(session, reader_id), wanted(session, request), now=now)
+def _refuse_unless_eligible(one: Wanted, reader: ReaderProfile, now: datetime) -> None:
+    found = obstacles(reader, one, now=now)
     if Obstacle.NO_AGREEMENT in found:
         raise InvalidInputError(Code.NOT_FOUND, "There is no read request with this id that you may claim.")
     if found:
@@ -190,9 +213,9 @@ def _refuse_unless_eligible(session: Session, request: ReadRequestRow, reader_id
 
 
 def _take_slot(
-    session: Session, request: ReadRequestRow, claim_id: OpaqueId, reader_id: OpaqueId, now: datetime
+    session: Session, request: ReadRequestRow, number: int | None, taking: dict[str, Any]
 ) -> tuple[int, int]:
-    """Take the lowest open slot by one statement and return its number and fence.
+    """Take the open slot of this number, or the lowest one, by one statement and return its number and fence.
 
     Whoever comes second finds `state = 'open'` no longer true: on PostgreSQL after waiting for the row, on SQLite for the file. With two
     slots the second one may have waited for the slot that went and must look again.
@@ -204,19 +227,17 @@ def _take_slot(
         update(SlotRow)
         .where(
             col(SlotRow.request_id) == request.request_id,
-            col(SlotRow.number) == lowest.scalar_subquery(),
+            col(SlotRow.number) == (lowest.scalar_subquery() if number is None else number),
             col(SlotRow.state) == State.OPEN.value,
         )
         .values(
             state=advance(State.OPEN, Event.CLAIMED).value,
             fence=SlotRow.fence + 1,
-            claim_id=claim_id,
-            reader_id=reader_id,
-            lease_until=lease_until(State.CLAIMED, Priority(request.priority), now),
+            **taking,
         )
         .returning(col(SlotRow.number), col(SlotRow.fence))
     )
-    for _ in range(request.reads_required):
+    for _ in range(request.reads_required + 1):
         won = session.execute(statement).first()
         if won is not None:
             return won.number, won.fence

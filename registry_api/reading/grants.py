@@ -4,20 +4,22 @@ The centre signs; it cannot let anybody in by that alone, because the node also 
 """
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from joserfc import jwt
 from joserfc.jwk import OKPKey
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
 from protocol.codes import Code
 from protocol.errors import InvalidInputError, RefusedError, UnavailableError
-from protocol.reading import GRANT_SECONDS_MAX, GrantClaims, GrantRevoked
+from protocol.reading import GRANT_SECONDS_MAX, GrantClaims, GrantRenewed, GrantRevoked, GrantScope
 from protocol.shape import OpaqueId, SiteId, Thumbprint
 from registry_api.enrolment.tables import SiteRow
 from registry_api.reading.claims import held_slot
+from registry_api.reading.lifecycle import Purpose
 from registry_api.reading.matching import licensed
 from registry_api.reading.readers import profile, remember_key
 from registry_api.reading.slots import request_of, tell
@@ -26,15 +28,19 @@ from registry_api.reading.tables import ClaimRow, GrantRow
 ALGORITHM = "Ed25519"
 """RFC 9864's full name of EdDSA on this curve; nothing else is signed with or accepted."""
 
+RENEW_BEFORE = timedelta(seconds=GRANT_SECONDS_MAX // 2)
+"""A reader who is still there gets a fresh grant once less than this is left: a lost heartbeat or two cost nobody their read."""
+
 TOKEN_TYPE = "acinus-grant+jwt"  # noqa: S105 - the `typ` header, so that no other token of the centre can pass for a grant
 
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """What a reader needs to open the study: the token and where to take it."""
+    """What a reader needs to open the study: the token, where to take it, and by which key to know that place."""
 
     token: str
     gateway: str
+    gateway_pin: str | None
     request_id: OpaqueId
     expires_at: datetime
 
@@ -51,10 +57,17 @@ class GrantSigner:
         return jwt.encode({"alg": ALGORITHM, "typ": TOKEN_TYPE}, content, self._key, algorithms=[ALGORITHM])
 
 
-def make_grant(
-    session: Session, claim_id: OpaqueId, reader_id: OpaqueId, *, jkt: Thumbprint, signer: GrantSigner, now: datetime
+def make_grant(  # noqa: PLR0913 - who, under which claim, by which key, how much
+    session: Session,
+    claim_id: OpaqueId,
+    reader_id: OpaqueId,
+    *,
+    jkt: Thumbprint,
+    signer: GrantSigner,
+    now: datetime,
+    scope: GrantScope = GrantScope.REPORT,
 ) -> Issued:
-    """Make a grant under a live claim.
+    """Make a grant under a live claim. Who peer reviews may look and not report.
 
     Raises:
         ConflictError: `stale-fence` if the claim has ended.
@@ -72,6 +85,7 @@ def make_grant(
         claim_id=claim_id,
         request_id=slot.request_id,
         fence=slot.fence,
+        scope=GrantScope.VIEW if slot.purpose == Purpose.REVIEW.value else scope,
         cnf_jkt=jkt,
         iat=issued_s,
         nbf=issued_s,
@@ -80,11 +94,34 @@ def make_grant(
     expires_at = now + timedelta(seconds=GRANT_SECONDS_MAX)
     session.add(GrantRow(jti=claims.jti, claim_id=claim_id, jkt=jkt, expires_at=expires_at))
     remember_key(session, reader_id, site=request.site, jkt=jkt)
-    return Issued(signer.sign(claims), _gateway(session, request.site), slot.request_id, expires_at)
+    gateway, pin = _gateway(session, request.site)
+    return Issued(signer.sign(claims), gateway, pin, slot.request_id, expires_at)
+
+
+def renew_grant(
+    session: Session, claim_id: OpaqueId, reader_id: OpaqueId, *, signer: GrantSigner, now: datetime
+) -> bool:
+    """Send the node a fresh grant for a reader who is still there, once the last one is half over; return whether it was time.
+
+    It goes over the link, never through the reader. The node lets a session that stands go on by it, and never more than that
+    session may: the scope is the node's to keep.
+    """
+    last = _last_grant(session, claim_id, now)
+    if last is None or last.expires_at - now > RENEW_BEFORE:
+        return False
+    try:
+        issued = make_grant(session, claim_id, reader_id, jkt=last.jkt, signer=signer, now=now)
+    except (
+        RefusedError,
+        UnavailableError,
+    ):  # licence, agreement or site ended: the last grant runs out, the heartbeat is heard all the same
+        return False
+    tell(session, request_of(session, issued.request_id).site, GrantRenewed(token=issued.token))
+    return True
 
 
 def revoke_grant(session: Session, jti: OpaqueId, *, reader_id: OpaqueId | None, now: datetime) -> None:
-    """Make one grant void and tell the node. Doing it twice changes nothing.
+    """Make a grant void, with those that renewed it, and tell the node. Doing it twice changes nothing.
 
     Args:
         session: The transaction.
@@ -99,16 +136,34 @@ def revoke_grant(session: Session, jti: OpaqueId, *, reader_id: OpaqueId | None,
     claim = session.get(ClaimRow, row.claim_id) if row is not None else None
     if row is None or claim is None or reader_id not in {None, claim.reader_id}:
         raise InvalidInputError(Code.NOT_FOUND, "There is no grant with this id.")
-    if row.revoked_at is None:
-        row.revoked_at = now
-        session.add(row)
-        tell(session, request_of(session, claim.request_id).site, GrantRevoked(jti=jti))
+    site = request_of(session, claim.request_id).site
+    for one in (row, *_standing(session, claim.claim_id, now, jkt=row.jkt)):
+        if one.revoked_at is None:
+            one.revoked_at = now
+            session.add(one)
+            tell(session, site, GrantRevoked(jti=one.jti))
 
 
-def _gateway(session: Session, site: SiteId) -> str:
+def _last_grant(session: Session, claim_id: OpaqueId, now: datetime) -> GrantRow | None:
+    """Return the grant under a claim that ends last, of those that hold."""
+    return max(_standing(session, claim_id, now), key=lambda row: row.expires_at, default=None)
+
+
+def _standing(
+    session: Session, claim_id: OpaqueId, now: datetime, *, jkt: Thumbprint | None = None
+) -> Sequence[GrantRow]:
+    """Return the grants under a claim that hold now, of one key where it is given."""
+    query = select(GrantRow).where(
+        GrantRow.claim_id == claim_id, col(GrantRow.revoked_at).is_(None), col(GrantRow.expires_at) > now
+    )
+    return session.exec(query if jkt is None else query.where(GrantRow.jkt == jkt)).all()
+
+
+def _gateway(session: Session, site: SiteId) -> tuple[str, str | None]:
+    """Return where the site's gateway answers, and the pin of its key, which its node brought when it enrolled."""
     row = session.get(SiteRow, site)
     if row is None or not row.active or row.gateway_origin is None:
         raise UnavailableError(
             Code.PEER_UNREACHABLE, "The hospital's gateway is not enrolled at the moment. Try later."
         )
-    return row.gateway_origin
+    return row.gateway_origin, row.gateway_pin

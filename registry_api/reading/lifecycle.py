@@ -6,7 +6,7 @@
                     expired                                 └─asked─> needs-info       │                    │
                                             (withdrawn from every state before signed) ┘          delivered ──acknowledged──> closed
 
-A request that needs two reads has two slots, and each slot lives this life on its own.
+A request that needs two reads has two slots, and each slot lives this life on its own; two reads that disagree open a third.
 """
 
 from collections.abc import Iterable
@@ -36,6 +36,18 @@ class State(StrEnum):
     CLOSED = "closed"
 
 
+class Purpose(StrEnum):
+    """What a slot is for."""
+
+    READ = "read"
+    ADJUDICATION = "adjudication"
+    REVIEW = "review"
+
+
+COUNTED = frozenset({Purpose.READ, Purpose.ADJUDICATION})
+"""The slots from which a request's state and its result come."""
+
+
 class Event(StrEnum):
     """What may happen to a slot."""
 
@@ -54,10 +66,29 @@ class Event(StrEnum):
     AMENDED = "amended"
     WITHDRAWN = "withdrawn"
     EXPIRED = "expired"
+    REASSIGNED = "reassigned"
+    WIDENED = "widened"
+    WARNED = "warned"
+    BREACHED = "breached"
+    ALARMED = "alarmed"
+    REOPENED = "reopened"
+    REVIEWED = "reviewed"
 
 
 HELD = frozenset({State.CLAIMED, State.READING, State.NEEDS_INFO, State.PRELIMINARY})
 """States in which a reader holds the slot under a lease."""
+
+UNSIGNED = HELD | {State.OPEN}
+"""States in which somebody still waits for a signature; here the clock escalates."""
+
+UNACKNOWLEDGED = frozenset({State.SIGNED, State.DELIVERY_FAILED, State.DELIVERED})
+"""States in which the hospital has not taken note of a signed report."""
+
+AMENDABLE = frozenset({State.DELIVERED, State.CLOSED})
+"""States in which the reader may open a signed report again; the hospital has it then."""
+
+SIGNED_AND_AFTER = frozenset({State.SIGNED, State.DELIVERY_FAILED, State.DELIVERED, State.CLOSED})
+"""States in which the slot's report bears a signature."""
 
 FINAL = frozenset({State.CLOSED, State.WITHDRAWN, State.EXPIRED})
 """States that nothing but an amendment leaves."""
@@ -72,6 +103,7 @@ TABLE: dict[tuple[State, Event], State] = {
     (State.READING, Event.ASKED): State.NEEDS_INFO,
     (State.READING, Event.SUBMITTED): State.PRELIMINARY,
     (State.NEEDS_INFO, Event.ANSWERED): State.READING,
+    (State.READING, Event.REVIEWED): State.CLOSED,
     (State.PRELIMINARY, Event.SUBMITTED): State.PRELIMINARY,
     (State.PRELIMINARY, Event.ASKED): State.NEEDS_INFO,
     (State.PRELIMINARY, Event.SIGNED): State.SIGNED,
@@ -79,11 +111,14 @@ TABLE: dict[tuple[State, Event], State] = {
     (State.SIGNED, Event.DELIVERY_FAILED): State.DELIVERY_FAILED,
     (State.DELIVERY_FAILED, Event.DELIVERED): State.DELIVERED,
     (State.DELIVERED, Event.ACKNOWLEDGED): State.CLOSED,
-    (State.DELIVERED, Event.AMENDED): State.SIGNED,
-    (State.CLOSED, Event.AMENDED): State.SIGNED,
+    **{(state, Event.AMENDED): State.SIGNED for state in AMENDABLE},
     **{(held, Event.RELEASED): State.OPEN for held in HELD},
     **{(held, Event.LAPSED): State.OPEN for held in HELD},
     **{(held, Event.WITHDRAWN): State.WITHDRAWN for held in HELD},
+    **{(held, Event.REASSIGNED): State.OPEN for held in HELD},
+    **{(state, event): state for state in UNSIGNED for event in (Event.WIDENED, Event.WARNED, Event.BREACHED)},
+    **{(state, Event.ALARMED): state for state in UNACKNOWLEDGED},
+    **{(state, Event.REOPENED): state for state in AMENDABLE},
 }
 """Every step that is allowed; every other pair is refused."""
 
@@ -163,6 +198,27 @@ HEARTBEAT = timedelta(seconds=60)
 
 ESCALATE_AT = (0.5, 0.8, 1.0)
 """Shares of the time to `due` at which the wait is made known more widely."""
+
+ESCALATIONS = (Event.WIDENED, Event.WARNED, Event.BREACHED)
+"""What happens at each of them: offered to the pool; group lead and hospital are told; the hospital is alarmed."""
+
+REVIEW_WITHIN = timedelta(days=14)
+"""How long a peer review waits for somebody; nobody waits for it."""
+
+AMEND_WITHIN = timedelta(hours=2)
+"""So long after opening a signed report again the reader may look at the study, hand in a version and sign it."""
+
+DELIVER_WITHIN = timedelta(minutes=10)
+"""A signed report that the node has not confirmed by then counts as not delivered; the notice to it is repeated all the same."""
+
+ACKNOWLEDGE_WITHIN = timedelta(minutes=60)
+"""A critical result that the hospital has not taken note of by then raises an alarm. Runs from the signature."""
+
+ABANDONED_AFTER = 2
+"""So many lapses within `ABANDONED_SPAN` reduce the reader's capacity to `ABANDONED_CAPACITY` for as long again."""
+
+ABANDONED_SPAN = timedelta(hours=24)
+ABANDONED_CAPACITY = 1
 
 
 def advance(state: State, event: Event) -> State:

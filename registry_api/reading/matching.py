@@ -1,34 +1,54 @@
-"""Who may read what, and what comes first. Pure: every reason is a value, so that a page can show it."""
+"""Who may read what. Pure: every reason is a value, so that a page can show it."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from protocol.reading import Language, Priority
+from protocol.reading import Language, Priority, Subspecialty
 from protocol.shape import OpaqueId, RegionCode, SiteId
+from registry_api.reading.lifecycle import ABANDONED_CAPACITY
+from registry_api.reading.shifts import Declaration, Presence, Shift, current, presence
 
 
 class Obstacle(StrEnum):
     """Why a request is not offered to a reader."""
 
     NO_LICENCE = "no-licence"
+    LICENCE_UNVERIFIED = "licence-unverified"
     LICENCE_ENDS = "licence-ends-before-due"
     LANGUAGE = "language"
+    SUBSPECIALTY = "subspecialty"
     NO_AGREEMENT = "no-agreement"
+    NO_PRIVILEGE = "no-privilege"
+    AWAY = "away"
+    OFF_SHIFT = "off-shift"
     AT_CAPACITY = "at-capacity"
     SAME_HOSPITAL = "same-hospital"
+    CONFLICT = "conflict"
     EARLIER_READER = "earlier-reader"
+    ASSIGNED = "assigned"
+    SAME_ORGANISATION = "same-organisation"
+    NOT_WIDENED = "not-widened"
 
 
 REASONS: dict[Obstacle, str] = {
     Obstacle.NO_LICENCE: "You hold no valid licence in the patient's jurisdiction.",
+    Obstacle.LICENCE_UNVERIFIED: "Nobody has checked the evidence of your licence there yet; ask the coordinator.",
     Obstacle.LICENCE_ENDS: "Your licence there ends before the read is due.",
     Obstacle.LANGUAGE: "You do not report in the language that the hospital asks for.",
+    Obstacle.SUBSPECIALTY: "The hospital asks for a subspecialty in which no valid training of yours is on file.",
     Obstacle.NO_AGREEMENT: "The hospital has no agreement with you.",
+    Obstacle.NO_PRIVILEGE: "The hospital has not granted you the privilege to read for it; only its own staff can.",
+    Obstacle.AWAY: "You said that you are away.",
+    Obstacle.OFF_SHIFT: "You are on no shift now. Say that you are available to read all the same.",
     Obstacle.AT_CAPACITY: "You hold as many reads as your capacity allows.",
     Obstacle.SAME_HOSPITAL: "The read must come from outside your own hospital.",
+    Obstacle.CONFLICT: "You declared a conflict of interest with this hospital.",
     Obstacle.EARLIER_READER: "You read another slot of this request; the second reader must be someone else.",
+    Obstacle.ASSIGNED: "It is assigned to another reader for the time being.",
+    Obstacle.SAME_ORGANISATION: "This takes a reader of another organisation than those who read it before.",
+    Obstacle.NOT_WIDENED: "The hospital's own readers have it first; it comes to the pool when half of the time is gone.",
 }
 
 
@@ -50,23 +70,55 @@ class Licence:
 
 
 @dataclass(frozen=True, slots=True)
+class Training:
+    """A subspecialty whose evidence the network verified, and from when until when that holds (half-open)."""
+
+    subspecialty: Subspecialty
+    valid_from: datetime
+    valid_until: datetime
+
+    def valid_at(self, moment: datetime) -> bool:
+        """Say whether it holds at `moment`."""
+        return self.valid_from <= moment < self.valid_until
+
+
+@dataclass(frozen=True, slots=True)
 class ReaderProfile:
-    """A reader as far as matching needs it. `held` and `held_stat` count the slots held now."""
+    """A reader as far as matching needs it.
+
+    `unverified` are jurisdictions of licences whose evidence nobody checked. `agreements` are of the network with a hospital,
+    `agreement_ends` where one has an end; `privileges` are the hospital's own word. `held` and `held_stat` count the slots held now.
+    """
 
     reader_id: OpaqueId
     licences: tuple[Licence, ...]
     languages: frozenset[Language]
     agreements: frozenset[SiteId]
+    privileges: frozenset[SiteId]
+    unverified: frozenset[RegionCode] = frozenset()
+    trainings: tuple[Training, ...] = ()
+    agreement_ends: Mapping[SiteId, datetime] = field(default_factory=dict)
+    shifts: tuple[Shift, ...] = ()
+    declared: Declaration | None = None
     home_site: SiteId | None = None
+    conflicts: frozenset[SiteId] = frozenset()
+    time_zone: str = "UTC"
     held: int = 0
     held_stat: int = 0
     capacity: int = 5
     capacity_stat: int = 2
+    organisations: frozenset[str] = frozenset()
+    pools: frozenset[SiteId] = frozenset()
+    restricted_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A request as far as matching needs it. `earlier_readers` hold or finished another slot of it."""
+    """A request as far as matching needs it.
+
+    `earlier_readers` hold or finished another slot of it; readers of an `excluded` organisation are not independent of them. Who reads
+    for the hospital only out of a pool is offered it once it is `widened`. `assigned` says for whom the matcher set it aside, and until when.
+    """
 
     request_id: OpaqueId
     site: SiteId
@@ -76,6 +128,13 @@ class Wanted:
     posted_at: datetime
     due_at: datetime
     earlier_readers: frozenset[OpaqueId] = frozenset()
+    excluded: frozenset[str] = frozenset()
+    subspecialty: Subspecialty | None = None
+    ggo_percent: int = 0
+    uncertainty_percent: int = 0
+    widened: bool = False
+    open_slots: int = 1
+    assigned: tuple[tuple[OpaqueId, datetime], ...] = ()
 
 
 def obstacles(reader: ReaderProfile, wanted: Wanted, *, now: datetime) -> tuple[Obstacle, ...]:
@@ -83,32 +142,78 @@ def obstacles(reader: ReaderProfile, wanted: Wanted, *, now: datetime) -> tuple[
     checks = (
         *_licence_checks(reader, wanted, now),
         (wanted.language not in reader.languages, Obstacle.LANGUAGE),
-        (wanted.site not in reader.agreements, Obstacle.NO_AGREEMENT),
-        (_at_capacity(reader, wanted.priority), Obstacle.AT_CAPACITY),
+        (not trained(reader, wanted.subspecialty, now), Obstacle.SUBSPECIALTY),
+        (not agreed(reader, wanted.site, now), Obstacle.NO_AGREEMENT),
+        (wanted.site not in reader.privileges, Obstacle.NO_PRIVILEGE),
+        *_presence_checks(reader, now),
+        (_at_capacity(reader, wanted.priority, now), Obstacle.AT_CAPACITY),
         (wanted.site == reader.home_site, Obstacle.SAME_HOSPITAL),
+        (wanted.site in reader.conflicts, Obstacle.CONFLICT),
         (reader.reader_id in wanted.earlier_readers, Obstacle.EARLIER_READER),
+        (_set_aside(reader, wanted, now), Obstacle.ASSIGNED),
+        (bool(reader.organisations & wanted.excluded), Obstacle.SAME_ORGANISATION),
+        (wanted.site in reader.pools and not wanted.widened, Obstacle.NOT_WIDENED),
     )
     return tuple(obstacle for holds, obstacle in checks if holds)
 
 
+def assigned_at(wanted: Wanted, moment: datetime) -> frozenset[OpaqueId]:
+    """Return for whom the request is set aside at `moment`."""
+    return frozenset(reader_id for reader_id, until in wanted.assigned if moment < until)
+
+
 def licensed(reader: ReaderProfile, jurisdiction: RegionCode, moment: datetime) -> bool:
-    """Say whether a licence of `reader` is in force in `jurisdiction` at `moment`."""
+    """Say whether a verified licence of `reader` is in force in `jurisdiction` at `moment`."""
     return any(one.covers(jurisdiction) and one.valid_at(moment) for one in reader.licences)
 
 
-def in_order(requests: Iterable[Wanted]) -> list[Wanted]:
-    """Return the requests by priority, then due time, then time of posting; the id breaks ties the same way for everyone."""
-    ranks = {priority: rank for rank, priority in enumerate((Priority.STAT, Priority.URGENT, Priority.ROUTINE))}
-    return sorted(requests, key=lambda one: (ranks[one.priority], one.due_at, one.posted_at, one.request_id))
+def trained(reader: ReaderProfile, subspecialty: Subspecialty | None, moment: datetime) -> bool:
+    """Say whether `reader` has the subspecialty at `moment`; None asks for none."""
+    return subspecialty is None or any(
+        one.subspecialty is subspecialty and one.valid_at(moment) for one in reader.trainings
+    )
+
+
+def agreed(reader: ReaderProfile, site: SiteId, moment: datetime) -> bool:
+    """Say whether an agreement between `reader` and `site` runs at `moment`."""
+    end = reader.agreement_ends.get(site)
+    return site in reader.agreements and (end is None or moment < end)
+
+
+def capacity_at(reader: ReaderProfile, moment: datetime) -> int:
+    """Return how many reads the reader holds at most at `moment`: the shift's number if it has one, else the reader's own.
+
+    Who let reads lapse holds one at a time for a while.
+    """
+    on = current(reader.shifts, moment) if reader.shifts else None
+    usual = reader.capacity if on is None or on[0].capacity is None else on[0].capacity
+    restricted = reader.restricted_until is not None and moment < reader.restricted_until
+    return min(usual, ABANDONED_CAPACITY) if restricted else usual
 
 
 def _licence_checks(reader: ReaderProfile, wanted: Wanted, now: datetime) -> tuple[tuple[bool, Obstacle], ...]:
     """A licence must hold now and when the signature is due (late reads: now is enough)."""
     now_valid = licensed(reader, wanted.jurisdiction, now)
     later_valid = licensed(reader, wanted.jurisdiction, max(now, wanted.due_at))
-    return (not now_valid, Obstacle.NO_LICENCE), (now_valid and not later_valid, Obstacle.LICENCE_ENDS)
+    claimed = any(Licence(one, now, now).covers(wanted.jurisdiction) for one in reader.unverified)
+    return (
+        (not now_valid and not claimed, Obstacle.NO_LICENCE),
+        (not now_valid and claimed, Obstacle.LICENCE_UNVERIFIED),
+        (now_valid and not later_valid, Obstacle.LICENCE_ENDS),
+    )
 
 
-def _at_capacity(reader: ReaderProfile, priority: Priority) -> bool:
-    full = reader.held >= reader.capacity
+def _presence_checks(reader: ReaderProfile, now: datetime) -> tuple[tuple[bool, Obstacle], ...]:
+    there = presence(reader.shifts, reader.declared, now)
+    return (there is Presence.AWAY, Obstacle.AWAY), (there is Presence.OFF_SHIFT, Obstacle.OFF_SHIFT)
+
+
+def _set_aside(reader: ReaderProfile, wanted: Wanted, moment: datetime) -> bool:
+    """Every open slot of the request is set aside for somebody else."""
+    readers = assigned_at(wanted, moment) - wanted.earlier_readers
+    return len(readers) >= wanted.open_slots and reader.reader_id not in readers
+
+
+def _at_capacity(reader: ReaderProfile, priority: Priority, now: datetime) -> bool:
+    full = reader.held >= capacity_at(reader, now)
     return full or (priority is Priority.STAT and reader.held_stat >= reader.capacity_stat)

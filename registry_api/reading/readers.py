@@ -1,65 +1,55 @@
-"""What matching must know of a reader: licences with their terms, agreements with hospitals, and how much the reader holds."""
+"""What matching must know of readers: credentials, agreements, privileges, shifts, and how much each holds. Few queries however many readers."""
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from functools import cache, partial
+from typing import Any, TypeVar
 
+from sqlalchemy import bindparam
 from sqlmodel import Session, col, func, select
 
 from protocol.codes import Code
-from protocol.errors import InvalidInputError, RefusedError
-from protocol.reading import Priority
+from protocol.errors import RefusedError
+from protocol.reading import Priority, Subspecialty
 from protocol.shape import OpaqueId, SiteId, Thumbprint
 from registry_api.people.roles import Role
 from registry_api.people.tables import AgreementRow, CredentialRow, PersonRow
+from registry_api.reading.groups import organisations
 from registry_api.reading.lifecycle import HELD
-from registry_api.reading.matching import Licence, ReaderProfile
-from registry_api.reading.tables import CredentialTermRow, ReaderKeyRow, ReaderRow, ReadRequestRow, SlotRow
+from registry_api.reading.matching import Licence, ReaderProfile, Training
+from registry_api.reading.shifts import Declaration, Shift
+from registry_api.reading.tables import (
+    ConflictRow,
+    CredentialTermRow,
+    PrivilegeRow,
+    ReaderKeyRow,
+    ReaderRow,
+    ReadRequestRow,
+    ShiftRow,
+    SlotRow,
+    TrainingRow,
+)
 
-_ALWAYS = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """From when until when (half-open) a licence holds, and who saw the evidence."""
-
-    valid_from: datetime
-    valid_until: datetime
-    verified_by: OpaqueId
-    verified_at: datetime
-
-
-def set_term(session: Session, reader_id: OpaqueId, *, jurisdiction: str, term: Term) -> None:
-    """Say from when until when the reader's licence in `jurisdiction` holds; an earlier term is replaced.
-
-    Raises:
-        InvalidInputError: `not-found` if the reader has no licence there.
-    """
-    query = select(CredentialRow).where(
-        CredentialRow.reader_id == reader_id, CredentialRow.jurisdiction == jurisdiction
-    )
-    rows = session.exec(query).all()
-    if not rows:
-        raise InvalidInputError(Code.NOT_FOUND, "This reader has no licence in that jurisdiction. Add it first.")
-    for row in rows:
-        session.merge(
-            CredentialTermRow(
-                credential_id=row.id or 0,
-                valid_from=term.valid_from,
-                valid_until=term.valid_until,
-                verified_by=term.verified_by,
-                verified_at=term.verified_at,
-            )
-        )
+T = TypeVar("T")
+Grouped = defaultdict[OpaqueId, list[T]]
 
 
 def set_capacity(
-    session: Session, reader_id: OpaqueId, *, home_site: SiteId | None = None, capacity: int = 5, capacity_stat: int = 2
-) -> None:
-    """Say how many reads the reader may hold at once, and which hospital is the reader's own."""
+    session: Session,
+    reader_id: OpaqueId,
+    *,
+    home_site: SiteId | None = None,
+    capacity: int | None = None,
+    capacity_stat: int | None = None,
+) -> ReaderRow:
+    """Say how many reads the reader may hold at once and which hospital is the reader's own. None leaves a value, "" is no hospital."""
     row = session.get(ReaderRow, reader_id) or ReaderRow(reader_id=reader_id)
-    row.home_site, row.capacity, row.capacity_stat = home_site, capacity, capacity_stat
+    row.home_site = row.home_site if home_site is None else home_site or None
+    row.capacity = row.capacity if capacity is None else capacity
+    row.capacity_stat = row.capacity_stat if capacity_stat is None else capacity_stat
     session.add(row)
     session.flush()
+    return row
 
 
 def remember_key(session: Session, reader_id: OpaqueId, *, site: SiteId, jkt: Thumbprint) -> None:
@@ -88,45 +78,147 @@ def profile(session: Session, reader_id: OpaqueId) -> ReaderProfile:
     Raises:
         RefusedError: `forbidden` if the person is no reader.
     """
-    person = session.get(PersonRow, reader_id)
-    if person is None or person.role != Role.READER.value or person.disabled_at is not None:
+    found = profiles(session, reader_id)
+    if not found:
         raise RefusedError(Code.FORBIDDEN, "You are not a reader of this network. The coordinator adds readers.")
-    row = session.get(ReaderRow, reader_id) or ReaderRow(reader_id=reader_id)
-    held, held_stat = _held(session, reader_id)
-    licences, languages = _credentials(session, reader_id)
-    return ReaderProfile(
-        reader_id=reader_id,
-        licences=licences,
-        languages=languages,
-        agreements=_agreements(session, reader_id),
-        home_site=row.home_site,
-        held=held,
-        held_stat=held_stat,
-        capacity=row.capacity,
-        capacity_stat=row.capacity_stat,
+    return found[0]
+
+
+def profiles(session: Session, reader_id: OpaqueId | None = None) -> list[ReaderProfile]:
+    """Return one reader (a list of one, or an empty one), or with None every reader of the network, by id."""
+    query: Any = (
+        select(PersonRow.id, ReaderRow)
+        .join(ReaderRow, col(ReaderRow.reader_id) == PersonRow.id, isouter=True)
+        .where(PersonRow.role == Role.READER.value, col(PersonRow.disabled_at).is_(None))
     )
+    query = query if reader_id is None else query.where(PersonRow.id == reader_id)
+    rows = session.exec(query.order_by(col(PersonRow.id)))
+    known = [(one, row or ReaderRow(reader_id=one)) for one, row in rows]
+    return _Files(session, reader_id).profiles(known) if known else []
 
 
-def _credentials(session: Session, reader_id: OpaqueId) -> tuple[tuple[Licence, ...], frozenset[str]]:
-    """Return the licences with their terms, and the languages."""
-    rows = session.exec(select(CredentialRow).where(CredentialRow.reader_id == reader_id)).all()
-    query = select(CredentialTermRow).where(col(CredentialTermRow.credential_id).in_([row.id for row in rows]))
-    spans = {term.credential_id: (term.valid_from, term.valid_until) for term in session.exec(query)}
-    licences = tuple(Licence(row.jurisdiction, *spans.get(row.id or 0, _ALWAYS)) for row in rows)
-    return licences, frozenset(row.language for row in rows)
+class _Files:
+    """All that is on file of one reader, or of everybody, each table asked once."""
+
+    def __init__(self, session: Session, reader_id: OpaqueId | None) -> None:
+        self._session = session
+        self._only = reader_id
+
+    def profiles(self, readers: Iterable[tuple[OpaqueId, ReaderRow]]) -> list[ReaderProfile]:
+        """Return the profiles of these readers, each given with its row."""
+        licences, unverified, languages = self._credentials()
+        trainings = self._by_reader(TrainingRow, _training)
+        agreements = self._by_reader(AgreementRow, lambda row: row)
+        privileges = self._by_reader(PrivilegeRow, lambda row: row.site if row.granted else None)
+        conflicts = self._by_reader(ConflictRow, lambda row: row.site)
+        shifts = self._by_reader(ShiftRow, shift_of)
+        held = self._held()
+        made = []
+        for one, row in readers:
+            made.append(
+                ReaderProfile(
+                    reader_id=one,
+                    licences=tuple(licences[one]),
+                    languages=frozenset(languages[one]),
+                    agreements=frozenset(row.site for row in agreements[one]),
+                    privileges=frozenset(site for site in privileges[one] if site is not None),
+                    unverified=frozenset(unverified[one]),
+                    trainings=tuple(trainings[one]),
+                    agreement_ends={row.site: row.expires_at for row in agreements[one] if row.expires_at is not None},
+                    pools=frozenset(row.site for row in agreements[one] if row.pool),
+                    shifts=tuple(shifts[one]),
+                    declared=declaration_of(row),
+                    home_site=row.home_site,
+                    conflicts=frozenset(conflicts[one]),
+                    time_zone=row.time_zone,
+                    organisations=organisations(one, row),
+                    held=sum(held[one].values()),
+                    held_stat=held[one].get(Priority.STAT.value, 0),
+                    capacity=row.capacity,
+                    capacity_stat=row.capacity_stat,
+                    restricted_until=row.restricted_until,
+                )
+            )
+        return made
+
+    def _rows(self, made: Callable[[bool], Any]) -> Any:
+        """Return what a statement finds, of the one reader or of everybody."""
+        values = None if self._only is None else {"reader_id": self._only}
+        return self._session.exec(made(self._only is not None), params=values)
+
+    def _by_reader(self, table: Any, made: Callable[[Any], T]) -> Grouped[T]:
+        found: Grouped[T] = defaultdict(list)
+        for row in self._rows(partial(_all_of, table)):
+            found[row.reader_id].append(made(row))
+        return found
+
+    def _credentials(self) -> tuple[Grouped[Licence], Grouped[str], Grouped[str]]:
+        """Return verified licences with their terms, jurisdictions of unverified ones, and the languages."""
+        licences: Grouped[Licence] = defaultdict(list)
+        unverified: Grouped[str] = defaultdict(list)
+        languages: Grouped[str] = defaultdict(list)
+        for row, term in self._rows(_all_credentials):
+            languages[row.reader_id].append(row.language)
+            if term is None:
+                unverified[row.reader_id].append(row.jurisdiction)
+            else:
+                licences[row.reader_id].append(Licence(row.jurisdiction, term.valid_from, term.valid_until))
+        return licences, unverified, languages
+
+    def _held(self) -> defaultdict[OpaqueId, dict[str, int]]:
+        """Count the slots that each reader holds, by priority."""
+        found: defaultdict[OpaqueId, dict[str, int]] = defaultdict(dict)
+        for reader_id, priority, count in self._rows(_all_held):
+            found[reader_id or ""][priority] = count
+        return found
 
 
-def _agreements(session: Session, reader_id: OpaqueId) -> frozenset[SiteId]:
-    return frozenset(session.exec(select(AgreementRow.site).where(AgreementRow.reader_id == reader_id)))
+# Each statement is made once: making one costs as much as running it, and a claim asks for all of them.
 
 
-def _held(session: Session, reader_id: OpaqueId) -> tuple[int, int]:
-    """Count the slots that the reader holds: all, and those that are stat."""
+@cache
+def _all_of(table: Any, one: bool) -> Any:
+    return _of_one(select(table), table, one=one)
+
+
+@cache
+def _all_credentials(one: bool) -> Any:
+    query = select(CredentialRow, CredentialTermRow).join(
+        CredentialTermRow, col(CredentialTermRow.credential_id) == CredentialRow.id, isouter=True
+    )
+    return _of_one(query, CredentialRow, one=one)
+
+
+@cache
+def _all_held(one: bool) -> Any:
     query = (
-        select(ReadRequestRow.priority, func.count())
-        .join(SlotRow, col(SlotRow.request_id) == ReadRequestRow.request_id)
-        .where(SlotRow.reader_id == reader_id, col(SlotRow.state).in_([state.value for state in HELD]))
-        .group_by(ReadRequestRow.priority)
+        select(SlotRow.reader_id, ReadRequestRow.priority, func.count())
+        .join(ReadRequestRow, col(SlotRow.request_id) == ReadRequestRow.request_id)
+        .where(col(SlotRow.state).in_([state.value for state in HELD]))
+        .group_by(col(SlotRow.reader_id), col(ReadRequestRow.priority))
     )
-    counts = dict(session.exec(query).all())
-    return sum(counts.values()), counts.get(Priority.STAT.value, 0)
+    return _of_one(query, SlotRow, one=one)
+
+
+def _of_one(query: Any, table: Any, *, one: bool) -> Any:
+    return query.where(table.reader_id == bindparam("reader_id")) if one else query
+
+
+def shift_of(row: ShiftRow) -> Shift:
+    """Return the shift in a row."""
+    return Shift(row.starts_at, row.ends_at, row.time_zone, row.rule, row.repeats_until, row.capacity)
+
+
+def declaration_of(row: ReaderRow) -> Declaration | None:
+    """Return what the reader declared, over or not."""
+    if row.declared is None or row.declared_until is None:
+        return None
+    return Declaration(row.declared == AVAILABLE, row.declared_until)
+
+
+AVAILABLE, AWAY = "available", "away"
+"""What `readers.declared` may hold."""
+
+
+def _training(row: TrainingRow) -> Training:
+    return Training(Subspecialty(row.subspecialty), row.valid_from, row.valid_until)

@@ -15,12 +15,20 @@ from protocol.reading import (
     ReportReceipt,
 )
 from protocol.shape import SiteId
-from registry_api.reading.claims import latest_receipt, sweep
-from registry_api.reading.lifecycle import HELD, Event, State, advance, due_at, expires_at
-from registry_api.reading.slots import end_claim, fenced, move, record, request_of, slot_of, slots_of
+from registry_api.reading.amendments import amending
+from registry_api.reading.claims import sweep
+from registry_api.reading.lifecycle import COUNTED, HELD, SIGNED_AND_AFTER, Event, Purpose, State, due_at, expires_at
+from registry_api.reading.slots import (
+    end_claim,
+    fenced,
+    latest_receipt,
+    move,
+    open_slot,
+    request_of,
+    slot_of,
+    slots_of,
+)
 from registry_api.reading.tables import ReadRequestRow, ReceiptRow, SlotRow
-
-_SIGNED_AND_AFTER = frozenset({State.SIGNED, State.DELIVERY_FAILED, State.DELIVERED, State.CLOSED})
 
 
 def accept_post(session: Session, site: SiteId, parcel: ReadPost, now: datetime) -> None:
@@ -36,12 +44,11 @@ def accept_post(session: Session, site: SiteId, parcel: ReadPost, now: datetime)
         return
     content = parcel.model_dump(mode="json", exclude={"kind"})
     due, end = due_at(parcel.priority, now), expires_at(parcel.priority, now)
-    session.add(ReadRequestRow(**content, site=site, posted_at=now, due_at=due, expires_at=end))
+    request = ReadRequestRow(**content, site=site, posted_at=now, due_at=due, expires_at=end)
+    session.add(request)
     session.flush()
-    state = advance(State.DRAFT, Event.POSTED)
-    for number in range(1, parcel.reads_required + 1):
-        session.add(SlotRow(request_id=parcel.request_id, number=number, state=state.value))
-        record(session, parcel.request_id, number, event=Event.POSTED, state=state, now=now)
+    for _ in range(parcel.reads_required):
+        open_slot(session, request, Purpose.READ, now=now)
 
 
 def accept_opened(session: Session, site: SiteId, parcel: ReadOpened, now: datetime) -> None:
@@ -50,14 +57,14 @@ def accept_opened(session: Session, site: SiteId, parcel: ReadOpened, now: datet
     Raises:
         ConflictError: `stale-fence` if the claim has moved on.
     """
-    request, slot = _claimed(session, site, parcel.request_id, parcel.claim_id, now)
+    request, slot = claimed(session, site, parcel.request_id, parcel.claim_id, now)
     fenced(slot, parcel.fence)
     if State(slot.state) is State.CLAIMED:
         move(session, slot, Event.OPENED, priority=request.priority, now=now)
 
 
 def accept_receipt(session: Session, site: SiteId, parcel: ReportReceipt, now: datetime) -> None:
-    """Note hash and codes of a report that the hospital holds.
+    """Note hash and codes of a report that the hospital holds. Of one that was opened again the signed version counts on.
 
     Raises:
         ConflictError: `stale-fence` or `illegal-transition`; `already-exists` if this version came with another hash.
@@ -67,9 +74,12 @@ def accept_receipt(session: Session, site: SiteId, parcel: ReportReceipt, now: d
         if known.report_sha256 != parcel.report_sha256:
             raise ConflictError(Code.ALREADY_EXISTS, "This version of the report has another hash already.")
         return
-    request, slot = _claimed(session, site, parcel.request_id, parcel.claim_id, now)
+    request, slot = claimed(session, site, parcel.request_id, parcel.claim_id, now)
     fenced(slot, parcel.fence)
-    move(session, slot, Event.SUBMITTED, priority=request.priority, now=now)
+    if slot.purpose == Purpose.REVIEW.value:
+        raise ConflictError(Code.ILLEGAL_TRANSITION, "A peer review ends with a score; no report comes of it.")
+    if not amending(slot, now):
+        move(session, slot, Event.SUBMITTED, priority=request.priority, now=now)
     session.add(
         ReceiptRow(
             claim_id=parcel.claim_id,
@@ -89,9 +99,9 @@ def accept_delivered(session: Session, site: SiteId, parcel: ReadDelivered, now:
         RefusedError: `signature-invalid` if what was delivered is not what was signed.
         ConflictError: `illegal-transition` if nothing was signed.
     """
-    request, slot = _claimed(session, site, parcel.request_id, parcel.claim_id, now)
-    receipt = latest_receipt(session, parcel.claim_id)
-    if receipt is None or receipt.signed_at is None or receipt.report_sha256 != parcel.report_sha256:
+    request, slot = claimed(session, site, parcel.request_id, parcel.claim_id, now)
+    receipt = latest_receipt(session, parcel.claim_id, signed=True)
+    if receipt is None or receipt.report_sha256 != parcel.report_sha256:
         raise RefusedError(Code.SIGNATURE_INVALID, "What the node delivered is not the report that was signed.")
     if State(slot.state) not in {State.DELIVERED, State.CLOSED}:
         move(session, slot, Event.DELIVERED, priority=request.priority, now=now)
@@ -105,7 +115,7 @@ def accept_acknowledged(session: Session, site: SiteId, parcel: ReadAcknowledged
     """
     request = request_of(session, parcel.request_id, site=site)
     for slot in slots_of(session, parcel.request_id):
-        if State(slot.state) is not State.CLOSED:
+        if slot.purpose in COUNTED and State(slot.state) is not State.CLOSED:
             move(session, slot, Event.ACKNOWLEDGED, priority=request.priority, now=now)
 
 
@@ -117,7 +127,7 @@ def accept_withdrawn(session: Session, site: SiteId, parcel: ReadWithdrawn, now:
     """
     request = request_of(session, parcel.request_id, site=site)
     slots = slots_of(session, parcel.request_id)
-    unsigned = [slot for slot in slots if State(slot.state) not in _SIGNED_AND_AFTER]
+    unsigned = [slot for slot in slots if slot.purpose in COUNTED and State(slot.state) not in SIGNED_AND_AFTER]
     if not unsigned:
         raise ConflictError(
             Code.ILLEGAL_TRANSITION, "Every read of this request is signed; it cannot be withdrawn any more."
@@ -127,7 +137,7 @@ def accept_withdrawn(session: Session, site: SiteId, parcel: ReadWithdrawn, now:
             end_claim(session, request, slot, Event.WITHDRAWN, now=now)
 
 
-def _claimed(
+def claimed(
     session: Session, site: SiteId, request_id: str, claim_id: str, now: datetime
 ) -> tuple[ReadRequestRow, SlotRow]:
     """Return the site's own request and the slot that the claim holds.

@@ -40,19 +40,33 @@ class Archive:
         columns = CountReleaseRow.number, CountReleaseRow.sha256, CountReleaseRow.signature, CountReleaseRow.built_at
         return [Entry(*found) for found in session.exec(select(*columns).order_by(col(CountReleaseRow.number).desc()))]
 
-    def row(self, session: Session, number: int | None = None) -> CountReleaseRow:
-        """Return a release, the newest if no number is given.
+    def entry(self, session: Session, number: int | None = None) -> Entry:
+        """Return a release without its bytes, the newest if no number is given.
 
         Raises:
             InvalidInputError: `not-found` if there is none.
         """
-        query = select(CountReleaseRow).order_by(col(CountReleaseRow.number).desc()).limit(1)
+        columns = CountReleaseRow.number, CountReleaseRow.sha256, CountReleaseRow.signature, CountReleaseRow.built_at
+        query = select(*columns).order_by(col(CountReleaseRow.number).desc()).limit(1)
         if number is not None:
             query = query.where(CountReleaseRow.number == number)
         found = session.exec(query).first()
         if found is None:
             raise InvalidInputError(Code.NOT_FOUND, "There is no such release of counts yet.")
-        return found
+        return Entry(*found)
+
+    def row(self, session: Session, number: int | None = None) -> CountReleaseRow:
+        """Return a release with its bytes, the newest if no number is given.
+
+        Raises:
+            InvalidInputError: `not-found` if there is none.
+        """
+        return session.get_one(CountReleaseRow, self.entry(session, number).number)
+
+    def open(self, session: Session, entry: Entry) -> Document:
+        """Return what a release says; its bytes are fetched only if they are not here in parsed form."""
+        parsed = self._parsed.get(entry.number)
+        return parsed or self.document(session.get_one(CountReleaseRow, entry.number))
 
     def document(self, row: CountReleaseRow) -> Document:
         """Return what a release says."""

@@ -2,13 +2,14 @@
 
 import base64
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from itertools import groupby
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import SQLColumnExpression, case, literal_column
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, func, select
 
@@ -17,7 +18,7 @@ from protocol.errors import ConflictError
 from registry_api.cases.tables import CaseRow
 from registry_api.database import Database
 from registry_api.enrolment.tables import SiteRow
-from registry_api.releases.cube import UNREAD, Group, lines, tally
+from registry_api.releases.cube import GGO_BANDS, UNREAD, Group, lines, tally
 from registry_api.releases.disclosure import Cell, Key, Rule, protect
 from registry_api.releases.document import Document, WeekTable, published_cells, read, write
 from registry_api.releases.reporting import reporting
@@ -27,12 +28,19 @@ from registry_api.releases.window import is_closed, open_weeks
 from registry_api.units.service import read_tree
 from registry_api.units.tree import Tree, country_of
 
-COLUMNS = {
+
+def _banded(percent: SQLColumnExpression[Any], bands: Mapping[str, int]) -> SQLColumnExpression[Any]:
+    """Return the band of a whole percent. Written out as literals, so that PostgreSQL sees the same expression in SELECT and GROUP BY."""
+    return case(*((percent <= literal_column(str(most)), literal_column(f"'{band}'")) for band, most in bands.items()))
+
+
+COLUMNS: dict[str, SQLColumnExpression[Any]] = {
     "severity": col(CaseRow.severity_band),
     "age": col(CaseRow.age_band),
     "sex": col(CaseRow.sex),
     "pcr": col(CaseRow.pcr),
-    "rsna": col(CaseRow.rsna_class),
+    "rsna": func.coalesce(col(CaseRow.rsna_class), literal_column(f"'{UNREAD}'")),
+    "ggo": _banded(col(CaseRow.ggo_percent), GGO_BANDS),
 }
 """Where each dimension of the cube stands in a case record."""
 
@@ -60,6 +68,7 @@ def build_release(database: Database, rule: Rule, *, key: Ed25519PrivateKey, now
 
 def _build(database: Database, rule: Rule, *, key: Ed25519PrivateKey, now: datetime) -> Built:
     with database.reading() as session:
+        _hold_still(session)
         last = latest_row(session)
         before = read(last.body) if last else None
         tree = read_tree(session)
@@ -80,6 +89,12 @@ def _build(database: Database, rule: Rule, *, key: Ed25519PrivateKey, now: datet
     return Built(row, new=True)
 
 
+def _hold_still(session: Session) -> None:
+    """Let every query of this transaction see one state. SQLite does so by itself; PostgreSQL must be asked."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+
+
 def latest_row(session: Session) -> CountReleaseRow | None:
     """Return the newest release, or None before the first."""
     return session.exec(select(CountReleaseRow).order_by(col(CountReleaseRow.number).desc()).limit(1)).first()
@@ -94,38 +109,39 @@ def _places(session: Session, tree: Tree) -> list[str]:
 def _protected_weeks(
     session: Session, rule: Rule, tree: Tree, weeks: frozenset[str] | None, *, today: date
 ) -> list[WeekTable]:
-    """Return every closed week among `weeks` that has records, protected; versions are set later. Each country is protected by itself."""
+    """Return every closed week among `weeks` that has records, protected; versions are set later."""
     sites = session.exec(select(SiteRow).where(col(SiteRow.enrolled_at).is_not(None))).all()
-    cells: dict[str, dict[Key, Cell]] = {}
-    reported: dict[str, set[str]] = {}
-    for (week, _), pairs in groupby(
-        _groups(session, tree, weeks), key=lambda pair: (pair[0], country_of(pair[1].region))
-    ):
-        if is_closed(week, today):
-            groups = [group for _, group in pairs]
-            tallies = tally(groups)
-            cells.setdefault(week, {}).update(published_cells(protect(tallies, lines(tallies), rule)))
-            reported.setdefault(week, set()).update(group.site for group in groups)
-    return [
-        WeekTable(week, 1, content, reporting(week, reported[week], sites, tree)) for week, content in cells.items()
-    ]
-
-
-def _groups(session: Session, tree: Tree, weeks: frozenset[str] | None) -> Iterable[tuple[str, Group]]:
-    """Yield (week, group), ordered by week and country. The database counts; no record leaves it."""
-    columns = [func.coalesce(column, UNREAD) if name == "rsna" else column for name, column in COLUMNS.items()]
-    query = (
-        select(CaseRow.week, CaseRow.site, SiteRow.region, func.count(), *columns)
-        .join(SiteRow, col(SiteRow.site) == CaseRow.site)
-        .where(col(CaseRow.withdrawn).is_(False))
-        .group_by(CaseRow.week, CaseRow.site, SiteRow.region, *COLUMNS.values())
-        .order_by(CaseRow.week, SiteRow.region, CaseRow.site)
-    )
+    held = select(CaseRow.week).where(col(CaseRow.withdrawn).is_(False)).distinct()
     if weeks is not None:
-        query = query.where(col(CaseRow.week).in_(sorted(weeks)))
+        held = held.where(col(CaseRow.week).in_(sorted(weeks)))
+    closed = sorted(week for week in session.exec(held) if is_closed(week, today))
+    return [_protected_week(session, rule, tree, week, sites) for week in closed]
+
+
+def _protected_week(session: Session, rule: Rule, tree: Tree, week: str, sites: Sequence[SiteRow]) -> WeekTable:
+    """Return one week; its groups are all that is in memory of it. Each country is protected by itself."""
+    cells: dict[Key, Cell] = {}
+    reported: set[str] = set()
+    for _, found in groupby(_groups(session, tree, week), key=lambda group: country_of(group.region)):
+        groups = list(found)
+        tallies = tally(groups)
+        cells.update(published_cells(protect(tallies, lines(tallies), rule)))
+        reported.update(group.site for group in groups)
+    return WeekTable(week, 1, cells, reporting(week, reported, sites, tree))
+
+
+def _groups(session: Session, tree: Tree, week: str) -> Iterable[Group]:
+    """Yield the groups of a week by country and hospital. The database counts; no record leaves it."""
+    query = (
+        select(CaseRow.site, SiteRow.region, func.count(), *COLUMNS.values())
+        .join(SiteRow, col(SiteRow.site) == CaseRow.site)
+        .where(col(CaseRow.withdrawn).is_(False), CaseRow.week == week)
+        .group_by(CaseRow.site, SiteRow.region, *COLUMNS.values())
+        .order_by(SiteRow.region, CaseRow.site)
+    )
     rows: Iterable[tuple[Any, ...]] = session.exec(query)
-    for week, site, region, studies, *values in rows:
-        yield week, Group(site, tree.place_of(region), dict(zip(COLUMNS, values, strict=True)), studies)
+    for site, region, studies, *values in rows:
+        yield Group(site, tree.place_of(region), dict(zip(COLUMNS, values, strict=True)), studies)
 
 
 def _revised(tables: Iterable[WeekTable], before: Document | None, weeks: frozenset[str] | None) -> list[WeekTable]:

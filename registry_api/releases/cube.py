@@ -1,8 +1,8 @@
-"""The closed cube: week × place × at most two of five dimensions. What is not in it cannot be asked for. Pure."""
+"""The closed cube: week × place × at most two of five dimensions, or the band of ground glass alone. What is not in it cannot be asked for. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, groupby
 
 from protocol.case import AgeBand, PcrStatus, RsnaClass, SeverityBand, Sex
 from registry_api.releases.disclosure import Key, Line
@@ -11,18 +11,30 @@ from registry_api.units.tree import country_of
 UNREAD = "unread"
 """The RSNA class of a study that no radiologist has read."""
 
+GGO_BANDS: dict[str, int] = {"0": 0, "1-4": 4, "5-25": 25, "26-50": 50, "51-75": 75, "76-100": 100}
+"""Ground glass in whole percent of the lungs, each band with its greatest value: the edges of the CT severity score (Pan et al. 2020)."""
+
 DIMENSIONS: dict[str, tuple[str, ...]] = {
     "severity": tuple(SeverityBand),
     "age": tuple(AgeBand),
     "sex": tuple(Sex),
     "pcr": tuple(PcrStatus),
     "rsna": (*RsnaClass, UNREAD),
+    "ggo": tuple(GGO_BANDS),
 }
 """Every dimension beside week and place, with its closed list of values. A new one is one line here and one in `build.COLUMNS`."""
 
 MOST_DIMENSIONS = 2
 
-_COMBINATIONS = tuple(names for size in range(MOST_DIMENSIONS + 1) for names in combinations(DIMENSIONS, size))
+ALONE = frozenset({"ggo"})
+"""Dimensions that stand beside no other one: ground glass and severity say nearly the same, and a table of both would be mostly masks."""
+
+_COMBINATIONS = tuple(
+    names
+    for size in range(MOST_DIMENSIONS + 1)
+    for names in combinations(DIMENSIONS, size)
+    if size <= 1 or not ALONE & set(names)
+)
 _ELSEWHERE = "-*"
 """Stands for the sites of a country that belong to no region of it; never published, but part of the country's sum."""
 
@@ -37,6 +49,13 @@ class Group:
     studies: int
 
 
+def beside(names: Sequence[str]) -> list[str]:
+    """Return the dimensions that a table by `names` may have besides, in the order of the cube."""
+    if len(names) >= MOST_DIMENSIONS or ALONE & set(names):
+        return []
+    return [name for name in DIMENSIONS if name not in names and not (names and name in ALONE)]
+
+
 def is_country(place: str) -> bool:
     """Say whether the place is a whole country."""
     return "-" not in place
@@ -48,17 +67,30 @@ def is_published(place: str) -> bool:
 
 
 def tally(groups: Iterable[Group]) -> dict[Key, dict[str, int]]:
-    """Count one week's studies into every cell of the cube that has any, by hospital."""
+    """Count one week's studies into every cell of the cube that has any, by hospital.
+
+    It is fastest where the groups of a hospital come one after the other: they are added up before they go into the cells.
+    """
     tallies: dict[Key, dict[str, int]] = {}
-    for group in groups:
-        country = country_of(group.region)
-        region = group.region if group.region != country else country + _ELSEWHERE
-        for names in _COMBINATIONS:
-            categories = tuple((name, group.values[name]) for name in names)
-            for place in (country, region):
+    for (site, region), own in groupby(groups, key=lambda group: (group.site, group.region)):
+        country = country_of(region)
+        places = country, region if region != country else country + _ELSEWHERE
+        for categories, studies in _by_categories(own).items():
+            for place in places:
                 cell = tallies.setdefault((place, categories), {})
-                cell[group.site] = cell.get(group.site, 0) + group.studies
+                cell[site] = cell.get(site, 0) + studies
     return tallies
+
+
+def _by_categories(groups: Iterable[Group]) -> dict[tuple[tuple[str, str], ...], int]:
+    """Add up the studies of one hospital in every table of the cube."""
+    counted: dict[tuple[tuple[str, str], ...], int] = {}
+    for group in groups:
+        pairs = {name: (name, group.values[name]) for name in DIMENSIONS}
+        for names in _COMBINATIONS:
+            categories = tuple([pairs[name] for name in names])
+            counted[categories] = counted.get(categories, 0) + group.studies
+    return counted
 
 
 def lines(keys: Iterable[Key]) -> list[Line]:
@@ -70,9 +102,7 @@ def lines(keys: Iterable[Key]) -> list[Line]:
 def _lines_over_values(keys: Sequence[Key]) -> list[Line]:
     found = []
     for place, categories in keys:
-        if len(categories) == MOST_DIMENSIONS:
-            continue
-        for name in DIMENSIONS.keys() - {name for name, _ in categories}:
+        for name in beside([name for name, _ in categories]):
             parts = tuple((place, _with(categories, name, value)) for value in DIMENSIONS[name])
             found.append(Line((place, categories), parts))
     return sorted(found, key=lambda line: (line.total, line.parts))

@@ -161,25 +161,38 @@ def _own_bounds(status: Status, shown: int | None, rule: Rule) -> _Bounds:
 
 
 def _narrowed(bounds: dict[Key, _Bounds], lines: Sequence[Line]) -> dict[Key, _Bounds]:
-    """Narrow every bound along every line until nothing moves (interval propagation; `bounds` is changed)."""
-    for _ in range(_PASSES):
-        moved = False
-        for line in lines:
-            moved |= _narrow_line(bounds, line)
-        if not moved:
+    """Narrow every bound along every line until nothing moves (interval propagation; `bounds` is changed).
+
+    A line is looked at again only when a bound of one of its members has moved (AC-3, Mackworth 1977).
+    """
+    lines_of: dict[Key, list[int]] = {}
+    for number, line in enumerate(lines):
+        for key in (line.total, *line.parts):
+            lines_of.setdefault(key, []).append(number)
+    waiting, queued = deque(range(len(lines))), [True] * len(lines)
+    for _ in range(_PASSES * len(lines)):
+        if not waiting:
             break
+        number = waiting.popleft()
+        queued[number] = False
+        for key in _narrow_line(bounds, lines[number]):
+            for other in lines_of[key]:
+                if not queued[other]:
+                    queued[other] = True
+                    waiting.append(other)
     return bounds
 
 
-def _narrow_line(bounds: dict[Key, _Bounds], line: Line) -> bool:
-    """Apply total = sum of parts in both directions; say whether a bound moved."""
-    least = sum(bounds[part][0] for part in line.parts)
-    greatest = sum(bounds[part][1] for part in line.parts)
-    moved = _tighten(bounds, line.total, least, greatest)
+def _narrow_line(bounds: dict[Key, _Bounds], line: Line) -> list[Key]:
+    """Apply total = sum of parts in both directions; return the members whose bounds moved."""
+    own = [bounds[part] for part in line.parts]
+    least, greatest = sum(low for low, _ in own), sum(high for _, high in own)
+    moved = [line.total] if _tighten(bounds, line.total, least, greatest) else []
     low, high = bounds[line.total]
-    for part in line.parts:
-        own_low, own_high = bounds[part]
-        moved |= _tighten(bounds, part, low - (greatest - own_high), high - (least - own_low))
+    for part, (own_low, own_high) in zip(line.parts, own, strict=True):
+        lowest, highest = low - (greatest - own_high), high - (least - own_low)
+        if (lowest > own_low or highest < own_high) and _tighten(bounds, part, lowest, highest):
+            moved.append(part)
     return moved
 
 

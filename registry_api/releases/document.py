@@ -1,7 +1,7 @@
 """The bytes of a count release, and the reading of them. Whatever is published anywhere is read from here."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,10 +48,13 @@ class Document:
 
 
 def write(
-    number: int, rule: Rule, places: Sequence[str], weeks: Sequence[WeekTable], units: Mapping[str, Unit] | None = None
+    number: int, rule: Rule, places: Sequence[str], weeks: Iterable[WeekTable], units: Mapping[str, Unit] | None = None
 ) -> bytes:
-    """Return the canonical bytes of a release. Weeks of one number differ between releases by their `version` only if their cells do."""
-    return canonical_json(
+    """Return the canonical bytes of a release. Weeks of one number differ between releases by their `version` only if their cells do.
+
+    They are put together week by week: `weeks` is the last name in the order of canonical JSON.
+    """
+    head = canonical_json(
         {
             "kind": "count-release",
             "schema": SCHEMA,
@@ -69,14 +72,16 @@ def write(
             "dimensions": {name: list(values) for name, values in DIMENSIONS.items()},
             "places": sorted(places),
             "units": {place: _unit_content(unit) for place, unit in (units or {}).items() if place in places},
-            "weeks": [_week_content(table) for table in sorted(weeks, key=lambda table: table.week)],
         }
     )
+    tables = (canonical_json(_week_content(table)) for table in sorted(weeks, key=lambda table: table.week))
+    return head.removesuffix(b"}") + b',"weeks":[' + b",".join(tables) + b"]}"
 
 
 def read(body: bytes) -> Document:
-    """Return the release that `write` wrote."""
-    content = json.loads(body)
+    """Return the release that `write` wrote. Equal keys and cells become one object: a release repeats them from week to week."""
+    known: dict[object, Any] = {}
+    content = json.loads(body, object_hook=lambda found: _cell_of(found, known) if "status" in found else found)
     return Document(
         number=content["number"],
         rule=Rule(**content["rule"]),
@@ -112,10 +117,13 @@ def _week_content(table: WeekTable) -> dict[str, Any]:
 
 
 def _week_of(content: dict[str, Any]) -> WeekTable:
-    cells = {_key(one): Cell(one["count"], Status(one["status"]), one["bound"]) for one in content["cells"]}
     reporting = {place: (sites[0], sites[1]) for place, sites in content.get("reporting", {}).items()}
-    return WeekTable(content["week"], content["version"], cells, reporting)
+    return WeekTable(content["week"], content["version"], dict(content["cells"]), reporting)
 
 
-def _key(content: dict[str, Any]) -> Key:
-    return content["place"], tuple((name, content["by"][name]) for name in DIMENSIONS if name in content["by"])
+def _cell_of(content: dict[str, Any], known: dict[object, Any]) -> tuple[Key, Cell]:
+    """Return a cell with its key, each the object of before if there was an equal one."""
+    by = content["by"]
+    key = content["place"], tuple((name, by[name]) for name in DIMENSIONS if name in by)
+    cell = Cell(content["count"], Status(content["status"]), content["bound"])
+    return known.setdefault(key, key), known.setdefault(cell, cell)

@@ -9,6 +9,9 @@ from registry_api.releases.cube import DIMENSIONS
 from registry_api.releases.disclosure import Cell
 from registry_api.releases.query import Answer
 
+ABSENT = "absent"
+"""The status of a cell of a week that the release does not hold; no release says it."""
+
 CSV_COLUMNS = ("release", "week", "version", "place", *DIMENSIONS, "count", "status", "bound", "persons", "per_100k")
 
 
@@ -23,8 +26,10 @@ def as_json(answer: Answer) -> dict[str, Any]:
     }
 
 
-def shown(cell: Cell) -> dict[str, Any]:
-    """Return what is published of a cell."""
+def shown(cell: Cell | None) -> dict[str, Any]:
+    """Return what is published of a cell; None is a week that the release does not hold."""
+    if cell is None:
+        return {"count": None, "status": ABSENT, "bound": None}
     return {"count": cell.count, "status": cell.status.value, "bound": cell.bound}
 
 

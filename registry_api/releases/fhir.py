@@ -1,7 +1,7 @@
 """A release's cells as FHIR MeasureReports, in R5 (5.0.0) and R4B (4.3.0). Every number is one that the release shows. Pure."""
 
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
@@ -10,6 +10,7 @@ from registry_api.releases.disclosure import Status
 from registry_api.releases.document import Document
 from registry_api.releases.export import combination
 from registry_api.releases.query import Answer
+from registry_api.releases.weeks import monday_of
 
 _CODE_SYSTEM = "urn:acinus:registry"
 _POPULATION = "http://terminology.hl7.org/CodeSystem/measure-population"
@@ -53,7 +54,7 @@ def _url(document: Document, week: str, place: str) -> str:
 def _report(
     document: Document, week: str, place: str, answers: Sequence[Answer], version: FhirVersion
 ) -> dict[str, Any]:
-    monday = date.fromisocalendar(int(week[:4]), int(week[6:]), 1)
+    monday = monday_of(week)
     return {
         "resourceType": "MeasureReport",
         "status": "complete",

@@ -3,16 +3,25 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from typing import overload
 
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
-from registry_api.releases.cube import DIMENSIONS, MOST_DIMENSIONS, is_country
+from registry_api.releases.cube import ALONE, DIMENSIONS, MOST_DIMENSIONS, beside, is_country
 from registry_api.releases.disclosure import Cell
 from registry_api.releases.document import Document
 from registry_api.units.tree import country_of
 
 WEEK, REGION, COUNTRY = "week", "region", "country"
-_ALLOWED = f"week, country or region, and at most {MOST_DIMENSIONS} of {', '.join(DIMENSIONS)}"
+_ALLOWED = f"week, country or region, and at most {MOST_DIMENSIONS} of {', '.join(DIMENSIONS)}, of which {', '.join(ALONE)} stands alone"
+
+
+class QuestionError(InvalidInputError):
+    """A question that no release answers. `members` say what is wrong and what is allowed, for programs."""
+
+    def __init__(self, code: Code, message: str, **members: list[str]) -> None:
+        super().__init__(code, message)
+        self.members = members
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,44 +62,122 @@ def ask(by: Sequence[str], wanted: Mapping[str, Sequence[str]]) -> Question:
     A dimension with wanted values counts as asked for, so that nothing finer than the cube can be reached.
 
     Raises:
-        InvalidInputError: `too-fine` for more dimensions than the cube has, `bad-request` for a name or value that does not exist.
+        QuestionError: `too-fine` for more dimensions than a table has, `bad-request` for a name or value that does not exist.
     """
-    named = [*by, *(name for name, values in wanted.items() if values)]
-    unknown = [name for name in named if name not in {WEEK, REGION, COUNTRY, *DIMENSIONS}]
+    named = list(dict.fromkeys([*by, *(name for name, values in wanted.items() if values)]))
+    known = [WEEK, REGION, COUNTRY, *DIMENSIONS]
+    unknown = [name for name in named if name not in known]
     if unknown:
-        raise InvalidInputError(Code.BAD_REQUEST, f"There is no dimension of that name. Allowed: {_ALLOWED}.")
-    if REGION in named and COUNTRY in named:
-        raise InvalidInputError(Code.BAD_REQUEST, "Ask by country or by region, not by both.")
-    dimensions = tuple(name for name in DIMENSIONS if name in named)
-    if len(dimensions) > MOST_DIMENSIONS:
-        raise InvalidInputError(
-            Code.TOO_FINE,
-            f"{', '.join(dimensions)} together are finer than any table of a release. Allowed: {_ALLOWED}.",
+        raise QuestionError(
+            Code.BAD_REQUEST, f"There is no dimension of that name. Allowed: {_ALLOWED}.", allowed=known
         )
+    if REGION in named and COUNTRY in named:
+        raise QuestionError(Code.BAD_REQUEST, "Ask by country or by region, not by both.", allowed=[REGION, COUNTRY])
+    _refuse_too_fine([name for name in named if name in DIMENSIONS])
+    dimensions = tuple(name for name in DIMENSIONS if name in named)
     for name in dimensions:
         if set(wanted.get(name, ())) - set(DIMENSIONS[name]):
-            raise InvalidInputError(Code.BAD_REQUEST, f"{name} is one of {', '.join(DIMENSIONS[name])}.")
+            values = list(DIMENSIONS[name])
+            raise QuestionError(Code.BAD_REQUEST, f"{name} is one of {', '.join(values)}.", allowed=values)
     kept = {name: frozenset(values) for name, values in wanted.items() if values}
     return Question(regional=REGION in named, dimensions=dimensions, wanted=kept)
 
 
-def answers(document: Document, question: Question, *, region: str | None) -> list[Answer]:
-    """Return the cells that were asked for, zeros included, by week, place and category.
+def _refuse_too_fine(named: Sequence[str]) -> None:
+    """Take the dimensions in the order in which they were named; the first one that no table has beside those before it is too fine.
+
+    Raises:
+        QuestionError: `too-fine`, with what may stand beside the ones before it.
+    """
+    for number, name in enumerate(named):
+        before = named[:number]
+        if name not in beside(before):
+            rest = named[number:]
+            raise QuestionError(
+                Code.TOO_FINE,
+                f"{', '.join(named)} together are finer than any table of a release: leave out {', '.join(rest)}. Allowed: {_ALLOWED}.",
+                dimensions=list(named),
+                too_fine=list(rest),
+                allowed=beside(before),
+            )
+
+
+class Table(Sequence[Answer]):
+    """The cells that were asked for, zeros included, by week, place and category. A part of it costs no more than that part.
 
     Args:
         document: The release.
         question: What is asked.
         region: The caller's country or region; None sees every place.
+
+    Raises:
+        QuestionError: `not-found` if the release was built before the cube had these dimensions.
     """
-    places = _places(document, question, region)
-    grid = list(_grid(question))
-    return [
-        Answer(week, table.version, place, categories, table.cell(place, categories), document.persons(place, week))
-        for week, table in sorted(document.weeks.items())
-        if week in question.wanted.get(WEEK, {week})
-        for place in places
-        for categories in grid
-    ]
+
+    def __init__(self, document: Document, question: Question, *, region: str | None) -> None:
+        _refuse_unknown(document, question)
+        self._document = document
+        self._weeks = [week for week in sorted(document.weeks) if week in question.wanted.get(WEEK, {week})]
+        self._places = _places(document, question, region)
+        self._grid = list(_grid(question))
+
+    def __len__(self) -> int:
+        return len(self._weeks) * len(self._places) * len(self._grid)
+
+    @overload
+    def __getitem__(self, at: int) -> Answer: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Answer]: ...
+    def __getitem__(self, at: int | slice) -> Answer | list[Answer]:
+        if isinstance(at, slice):
+            return [self._answer(number) for number in range(len(self))[at]]
+        return self._answer(range(len(self))[at])
+
+    def _answer(self, number: int) -> Answer:
+        row, category = divmod(number, len(self._grid))
+        week, place = divmod(row, len(self._places))
+        return _answer(self._document, self._weeks[week], self._places[place], self._grid[category])
+
+
+def _refuse_unknown(document: Document, question: Question) -> None:
+    """A release that was built before a dimension has no cell of it, which must not read as zero.
+
+    Raises:
+        QuestionError: `not-found`.
+    """
+    missing = [name for name in question.dimensions if name not in document.dimensions]
+    if missing:
+        raise QuestionError(
+            Code.NOT_FOUND,
+            f"Release {document.number} has no table by {', '.join(missing)}. Ask a later one.",
+            allowed=list(document.dimensions),
+        )
+
+
+def _answer(document: Document, week: str, place: str, categories: tuple[tuple[str, str], ...]) -> Answer:
+    table = document.weeks[week]
+    return Answer(week, table.version, place, categories, table.cell(place, categories), document.persons(place, week))
+
+
+def answers(document: Document, question: Question, *, region: str | None) -> list[Answer]:
+    """Return all cells that were asked for (`Table`).
+
+    Raises:
+        QuestionError: `not-found` if the release was built before the cube had these dimensions.
+    """
+    return Table(document, question, region=region)[:]
+
+
+def rows(
+    document: Document, question: Question, *, region: str | None
+) -> list[tuple[str, tuple[tuple[str, str], ...]]]:
+    """Return place and categories of every row of a table over weeks, in the order of `Table`.
+
+    Raises:
+        QuestionError: `not-found` if the release was built before the cube had these dimensions.
+    """
+    _refuse_unknown(document, question)
+    return list(product(_places(document, question, region), _grid(question)))
 
 
 def reporting_of(document: Document, found: Iterable[Answer]) -> list[tuple[str, str, int, int]]:

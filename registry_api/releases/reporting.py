@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, time, timedelta
 
 from registry_api.enrolment.tables import SiteRow
-from registry_api.releases.window import monday_of
+from registry_api.releases.weeks import monday_of
 from registry_api.units.tree import Tree, country_of
 
 

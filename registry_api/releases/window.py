@@ -8,30 +8,23 @@ from registry_api.cases.tables import CaseRow
 from registry_api.releases.cube import DIMENSIONS
 from registry_api.releases.disclosure import Rule
 from registry_api.releases.document import Document
+from registry_api.releases.weeks import WEEK, monday_of, week_of, weeks_until
 
 REVISED_WEEKS = 4
 """So many weeks before the newest closed one may still change; what comes later for an older one is not counted (ADR 0102)."""
 
-_WEEK = timedelta(days=7)
 _MARGIN = timedelta(hours=1)
 """A withdrawal may have been taken before the last build's time and stored after it had read; counting a week once more does no harm."""
 
 
 def is_closed(week: str, today: date) -> bool:
     """Say whether the ISO week ended before `today` (UTC)."""
-    return monday_of(week) + _WEEK <= today
-
-
-def monday_of(week: str) -> date:
-    """Return the first day of an ISO week."""
-    return date.fromisocalendar(int(week[:4]), int(week[6:]), 1)
+    return monday_of(week) + WEEK <= today
 
 
 def closed_weeks(today: date, *, count: int) -> list[str]:
     """Return the last `count` closed ISO weeks, oldest first."""
-    monday = today - timedelta(days=today.weekday())
-    days = (monday - number * _WEEK for number in range(count, 0, -1))
-    return [f"{day.isocalendar().year}-W{day.isocalendar().week:02d}" for day in days]
+    return weeks_until(week_of(today - WEEK), count=count)
 
 
 def open_weeks(

@@ -53,7 +53,7 @@ from tests.fakes.rounds import a_notice, an_order, weights
 from tests.fakes.superlink import MemorySuperLink, within_a_task
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("client", "server", "registry_api", "strategies", "models", "protocol", "deploy", "bench")
+PACKAGES = ("client", "server", "registry_api", "strategies", "models", "identity", "protocol", "deploy", "bench")
 PUBLIC = {"flwr.app", "flwr.clientapp", "flwr.serverapp"}
 
 GOOD = pack_notice(a_notice(weights(1)), weights(1))

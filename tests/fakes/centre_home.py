@@ -10,6 +10,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 
+from protocol.release import Manifest, MetadataFiles, SignedManifest
+from protocol.shape import canonical_json
+from server.home import ROOTS, write_root_keys
+from server.repository import METADATA, Keys, Repository, make_repository
+from server.runtime import load_key
+
 SERVICE_TOKEN = "s" * 43
 
 
@@ -21,17 +27,18 @@ def make_centre_home(home: Path, *, http_port: int = 8443, link_port: int = 8444
     _write_key(home / "pki" / "ca.key", ca_key)
     (home / "pki" / "ca.pem").write_bytes(ca.public_bytes(serialization.Encoding.PEM))
     _write_server(home, ca_key, ca)
-    for name in ("release", "grant", "counts"):
-        key = ed25519.Ed25519PrivateKey.generate()
-        _write_key(home / "secrets" / f"{name}.key", key)
-        (home / "secrets" / f"{name}.pub").write_bytes(
-            key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-        )
+    for name in ("release", "online", "grant", "counts"):
+        _write_key(home / "secrets" / f"{name}.key", ed25519.Ed25519PrivateKey.generate())
+    (home / "catalogue").mkdir()
+    (home / "secrets" / ROOTS).mkdir()
+    roots = write_root_keys(home / "secrets" / ROOTS)
+    make_repository(home / "catalogue" / METADATA, listing_keys(home), roots, lambda: datetime.now(UTC))
     (home / "secrets" / "service.token").write_text(SERVICE_TOKEN + "\n")
     (home / "registry.toml").write_text(
         f'[http]\nport = {http_port}\norigin = "https://localhost:{http_port}"\n'
         f'[link]\nport = {link_port}\naddress = "localhost:{link_port}"\n'
         f'[witness]\ndirectory = "{witness}"\n'
+        "[reading]\npeer_review_percent = 0\n"  # tests that want a draw draw
     )
     return home
 
@@ -48,17 +55,39 @@ def supernode_key() -> str:
     return key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
 
 
+def tunnel_key() -> str:
+    """An OpenSSH public key, Ed25519."""
+    key = ed25519.Ed25519PrivateKey.generate().public_key()
+    return key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
+
+
 def key_pem(key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
 
 
-def sign_release(home: Path, content: bytes) -> str:
+def sign_release(home: Path, manifest: Manifest) -> SignedManifest:
     """Sign with the centre's release key, as the catalogue does."""
-    key = serialization.load_pem_private_key((home / "secrets" / "release.key").read_bytes(), password=None)
-    assert isinstance(key, ed25519.Ed25519PrivateKey)
-    return base64.urlsafe_b64encode(key.sign(content)).decode().rstrip("=")
+    signature = listing_keys(home).release.sign(canonical_json(manifest))
+    return SignedManifest(manifest=manifest, signature=base64.urlsafe_b64encode(signature).decode().rstrip("="))
+
+
+def lists_with(home: Path, signed: SignedManifest) -> MetadataFiles:
+    """Let a release count and return the lists, as the centre hands them to the registry."""
+    repository = Repository(home / "catalogue" / METADATA, lambda: datetime.now(UTC))
+    repository.enlist(signed, listing_keys(home))
+    return repository.files()
+
+
+def listing_keys(home: Path) -> Keys:
+    """The keys that a running centre holds."""
+    return Keys(*(load_key(home / "secrets" / f"{name}.key") for name in ("release", "online")))
+
+
+def root_keys(home: Path) -> list[ed25519.Ed25519PrivateKey]:
+    """The keys that should lie in safes."""
+    return [load_key(path) for path in sorted((home / "secrets" / ROOTS).iterdir())]
 
 
 def _write_key(path: Path, key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey) -> None:

@@ -91,7 +91,7 @@ class RealLink:
             )
             _, issued = enrol(session, request, authority=runtime.authority, now=now)
         return EnrolReply(
-            site=site, region="XA-N", certificate_pem=issued.pem, ca_pem=runtime.authority.pem, release_key="r" * 43,
+            site=site, region="XA-N", certificate_pem=issued.pem, ca_pem=runtime.authority.pem, release_root=runtime.release_root.decode(),
             grant_key="g" * 43, link_address=f"localhost:{self.port}", fleet_address="localhost:1",
         )  # fmt: skip
 

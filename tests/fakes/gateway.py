@@ -22,6 +22,8 @@ from client.gateway.book import SCHEMA, Book
 from client.gateway.desk import Desk
 from client.gateway.grant import token_hash
 from client.gateway.keys import ReaderKeys
+from client.gateway.masks import Corrections
+from client.gateway.messages import Messages
 from client.gateway.reports import Reports
 from client.gateway.sessions import Sessions
 from client.gateway.viewer import find_bundle
@@ -104,7 +106,7 @@ class Centre:
         now_s = int(now.timestamp())
         return {
             "iss": "acinus-centre", "aud": SITE, "sub": READER, "jti": secrets.token_hex(16), "claim_id": CLAIM,
-            "request_id": REQUEST, "fence": 1, "cnf": {"jkt": jkt}, "iat": now_s, "nbf": now_s, "exp": now_s + 600,
+            "request_id": REQUEST, "fence": 1, "scope": "report", "cnf": {"jkt": jkt}, "iat": now_s, "nbf": now_s, "exp": now_s + 600,
         } | changes  # fmt: skip
 
     def grant(self, jkt: str, *, now: datetime, header: dict[str, Any] | None = None, **changes: Any) -> str:
@@ -142,9 +144,11 @@ class GatewayUnderTest:
         self.keys = ReaderKeys(self.book.connection, clock)
         self.sessions = Sessions(self.book, self.keys, lambda: self.heard or clock())
         self.reports = Reports(self.book, self.gate)
+        self.messages = Messages(self.book, self.gate)
         self.desk = Desk(
             site=SITE, origin=origin, grant_key=self.centre.key, book=self.book, sessions=self.sessions, reports=self.reports,
-            findings=OneStudy(self.studies), audit=lambda *row: self.audit.append(row), viewer=lambda: find_bundle(home),
+            messages=self.messages, findings=OneStudy(self.studies), corrections=Corrections(self.book, OneStudy(self.studies).folder),
+            segment=lambda _study, labels, author: author.encode() + labels.tobytes(), audit=lambda *row: self.audit.append(row), viewer=lambda: find_bundle(home),
             patience_seconds=patience_seconds,
         )  # fmt: skip
         self.app: FastAPI = create_app(self.desk)
@@ -220,11 +224,16 @@ def asymmetric_volume(shape: tuple[int, int, int] = (24, 64, 64)) -> tuple[np.nd
 
 def write_study(folder: Path, *, shape: tuple[int, int, int] = (24, 64, 64)) -> None:
     """Write ct.nii.gz and mask.nii.gz as the store does: LPS arrays with an affine that says so."""
-    import nibabel
-
     folder.mkdir(parents=True, exist_ok=True)
     hu, mask = asymmetric_volume(shape)
-    affine = np.diag([-2.0, -2.0, 3.0, 1.0])  # columns grow to the left, rows to the back: minus in NIfTI's RAS
     for name, array in (("ct.nii.gz", hu), ("mask.nii.gz", mask)):
-        image = nibabel.Nifti1Image(np.ascontiguousarray(array.transpose(2, 1, 0)), affine)
-        (folder / name).write_bytes(gzip.compress(image.to_bytes(), mtime=0))
+        write_volume(folder / name, array)
+
+
+def write_volume(path: Path, values: np.ndarray) -> None:
+    """Write an LPS array (Z, Y, X) of voxels of 3 × 2 × 2 mm."""
+    import nibabel
+
+    affine = np.diag([-2.0, -2.0, 3.0, 1.0])  # columns grow to the left, rows to the back: minus in NIfTI's RAS
+    image = nibabel.Nifti1Image(np.asfortranarray(values.transpose(2, 1, 0)), affine)
+    path.write_bytes(gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))

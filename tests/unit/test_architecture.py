@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 ADAPTER = ROOT / "strategies" / "flower"
 PUBLIC = {"flwr.app", "flwr.clientapp", "flwr.serverapp"}
-PACKAGES = ("protocol", "models", "strategies", "client", "server", "registry_api", "deploy", "bench")
+PACKAGES = ("protocol", "identity", "models", "strategies", "client", "server", "registry_api", "deploy", "bench")
 
 
 def imported_from_flower(path: Path) -> Iterator[str]:

@@ -18,7 +18,7 @@ from client.settings import NodeSettings
 from deploy import reference
 from protocol.codes import Code
 from protocol.plan import RunPlan
-from registry_api.pages.counts import TITLES
+from registry_api.pages.wording import TITLES
 from registry_api.reading.lifecycle import State
 from registry_api.releases.cube import DIMENSIONS
 from registry_api.settings import RegistrySettings
@@ -54,7 +54,7 @@ def test_the_list_of_codes_is_fresh() -> None:
 
 @pytest.mark.parametrize("code", list(Code))
 def test_every_code_is_raised_somewhere(code: Code) -> None:
-    packages = ("client", "server", "registry_api", "models", "strategies", "protocol")
+    packages = ("client", "server", "registry_api", "models", "identity", "strategies", "protocol")
     sources = [p for package in packages for p in (ROOT / package).rglob("*.py") if p.name != "codes.py"]
     assert any(f"Code.{code.name}" in p.read_text(encoding="utf-8") for p in sources), f"nothing ever says {code}"
 
@@ -151,7 +151,7 @@ def all_pages() -> list[Path]:
 
 
 def test_files_that_pages_name_are_there() -> None:
-    packages = "client|server|registry_api|models|strategies|protocol|deploy|tests|bench|examples"
+    packages = "client|server|registry_api|models|identity|strategies|protocol|deploy|tests|bench|examples"
     named = re.compile(rf"`((?:{packages})/[\w/-]+\.(?:py|proto))`")
     found = {(path, name) for path in all_pages() for name in named.findall(path.read_text(encoding="utf-8"))}
     assert len(found) > 100

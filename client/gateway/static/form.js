@@ -1,11 +1,10 @@
-// The report form: total of the zones, hints, sending, and how long the grant still holds.
+// The report form: total of the zones, hints, sending.
 
 const desk = document.getElementById("desk");
 const form = document.getElementById("form");
 const message = document.getElementById("message");
 const SIDES = ["right", "left"];
 const THIRDS = ["upper", "middle", "lower"];
-const SOON_SECONDS = 120;
 
 function zones() {
   const points = (side) => Object.fromEntries(THIRDS.map((third) => [third, form.elements[`${side}.${third}`].value]));
@@ -21,6 +20,12 @@ function showTotal() {
 function checkCorads() {
   const proven = form.elements.corads.value === "6" && form.elements.pcr.value !== "positive";
   form.elements.corads.setCustomValidity(proven ? "CO-RADS 6 needs a positive PCR." : "");
+}
+
+/** A study that cannot be interpreted has no class: CO-RADS 0 says so. */
+function checkQuality() {
+  const unreadable = form.elements.quality.value === "0" && form.elements.corads.value !== "0";
+  if (unreadable) form.elements.corads.setCustomValidity("A study that cannot be interpreted is CO-RADS 0.");
 }
 
 function showEdited() {
@@ -43,9 +48,18 @@ function review() {
   };
 }
 
+/** What may be left unsaid: an empty choice is not sent. */
+function chosen() {
+  const names = ["bsti", "distribution", "laterality", "effusion", "comparison", "alternative", "incidental"];
+  return Object.fromEntries(names.map((name) => [name, form.elements[name].value]).filter(([, value]) => value !== ""));
+}
+
 function report() {
   const { right, left } = zones();
   return {
+    ...chosen(),
+    quality: Number(form.elements.quality.value),
+    signs: [...form.querySelectorAll("[name=signs]:checked")].map((box) => box.value),
     rsna_class: form.elements.rsna_class.value,
     corads: Number(form.elements.corads.value),
     pcr: form.elements.pcr.value,
@@ -95,18 +109,10 @@ async function send(event) {
   }
 }
 
-function tick() {
-  const left = Math.max(0, Number(desk.dataset.expires) - Math.floor(Date.now() / 1000));
-  const clock = document.getElementById("clock");
-  clock.textContent = left ? `grant ${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}` : "grant ended";
-  clock.classList.toggle("soon", left < SOON_SECONDS);
-}
-
 form.addEventListener("input", () => {
   showTotal();
   checkCorads();
+  checkQuality();
   showEdited();
 });
 form.addEventListener("submit", send);
-setInterval(tick, 1000);
-tick();

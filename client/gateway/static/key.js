@@ -49,7 +49,8 @@ function base64url(bytes) {
 
 const utf8 = (text) => new TextEncoder().encode(text);
 
-async function hash(text) {
+/** Return SHA-256 of a text, base64url: what a proof calls `ath` when the text is a grant. */
+export async function hash(text) {
   return base64url(await crypto.subtle.digest("SHA-256", utf8(text)));
 }
 
@@ -58,15 +59,15 @@ export async function thumbprint(key) {
   return hash(JSON.stringify(await publicJwk(key)));
 }
 
-/** Return a DPoP proof (RFC 9449) for one request under `token`. */
-export async function proof(key, { method, address, token }) {
+/** Return a DPoP proof (RFC 9449) for one request under the grant with the hash `ath`. */
+export async function proof(key, { method, address, ath }) {
   const header = { typ: "dpop+jwt", alg: "ES256", jwk: await publicJwk(key) };
   const claims = {
     jti: crypto.randomUUID(),
     htm: method,
     htu: address,
     iat: Math.floor(Date.now() / 1000),
-    ath: await hash(token),
+    ath,
   };
   const signed = `${base64url(utf8(JSON.stringify(header)))}.${base64url(utf8(JSON.stringify(claims)))}`;
   const signature = await crypto.subtle.sign({ name: "ECDSA", hash: "SHA-256" }, key.privateKey, utf8(signed));

@@ -1,6 +1,6 @@
 // Takes the grant out of the address, where it was never sent to anyone, and exchanges it for a session.
 
-import { ownKey, proof, thumbprint } from "./key.js";
+import { hash, ownKey, proof, thumbprint } from "./key.js";
 
 const heading = document.getElementById("heading");
 const message = document.getElementById("message");
@@ -17,13 +17,15 @@ async function showKey(key) {
 
 async function exchange(token, key) {
   const address = `${location.origin}/session`;
+  const ath = await hash(token);
   const answer = await fetch("/session", {
     method: "POST",
-    headers: { "Content-Type": "application/json", DPoP: await proof(key, { method: "POST", address, token }) },
+    headers: { "Content-Type": "application/json", DPoP: await proof(key, { method: "POST", address, ath }) },
     body: JSON.stringify({ token }),
   });
   const content = await answer.json();
   if (answer.ok) {
+    sessionStorage.setItem("ath", ath); // proves later that this tab opened the grant; worth nothing without the key
     location.replace(`/view/${content.request_id}`);
     return;
   }

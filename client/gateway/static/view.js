@@ -1,80 +1,58 @@
-// Draws the study with NiiVue: lung window, overlay of the measurement, patient's right on the left of the screen.
+// The viewer page: a coarse study first, the full one behind it; tools by pointer and by keyboard.
+
+import { Brush } from "./brush.js";
+import { correctWith } from "./correct.js";
+import { Prior } from "./prior.js";
+import { nextFrame } from "./slowly.js";
+import { Stage } from "./stage.js";
 
 const desk = document.getElementById("desk");
-const canvas = document.getElementById("canvas");
+export const stage = new Stage(document.getElementById("canvas"));
 const volumes = `/vol/${desk.dataset.request}`;
+const pane = document.getElementById("prior");
+export const prior = pane ? new Prior(stage, pane, `/prior/${desk.dataset.request}`) : null;
+export const brush = document.getElementById("correct") ? new Brush(stage, desk.dataset.claim) : null;
+const FAR = 1e6; // slices: to the end of every stack
 
-const OVERLAY = 1;
-const LABELS = {
-  // 0 nothing, 1 ground glass, 2 consolidation: two hues that stay apart for every kind of colour vision
-  R: [0, 53, 255], G: [0, 201, 166], B: [0, 255, 43], A: [0, 255, 255], I: [0, 1, 2],
-  labels: ["", "ground glass", "consolidation"],
+const KEYS = {
+  1: () => setLayout("multiplanar"),
+  2: () => setLayout("axial"),
+  3: () => setLayout("coronal"),
+  4: () => setLayout("sagittal"),
+  l: () => setWindow("-1350,150"),
+  m: () => setWindow("-160,240"),
+  b: () => setWindow("-500,1300"),
+  o: () => document.getElementById("overlay").click(),
+  d: () => document.getElementById("measure").click(),
+  c: () => stage.clearMeasurements(),
+  x: () => document.getElementById("correct")?.click(),
+  u: () => brush?.begun && brush.undo(),
+  p: () => document.getElementById("beside")?.click(),
+  "+": () => changeOpacity(10),
+  "-": () => changeOpacity(-10),
+  "?": () => document.getElementById("keys").togglePopover(),
+  ArrowUp: () => stage.step(1),
+  ArrowDown: () => stage.step(-1),
+  PageUp: () => stage.step(10),
+  PageDown: () => stage.step(-10),
+  Home: () => stage.step(FAR),
+  End: () => stage.step(-FAR),
 };
-const KEYS = { 1: "multiplanar", 2: "axial", 3: "coronal", l: "-1350,150", m: "-160,240", b: "-500,1300" };
-
-const viewer = new niivue.Niivue({
-  isRadiologicalConvention: true,
-  sagittalNoseLeft: true,
-  show3Dcrosshair: false,
-  multiplanarShowRender: niivue.SHOW_RENDER.NEVER,
-  multiplanarPadPixels: 6,
-  showAllOrientationMarkers: true,
-  fontColor: [0.88, 0.95, 0.95, 1],
-  backColor: [0, 0, 0, 1],
-  crosshairColor: [0.16, 0.63, 0.6, 0.8],
-  crosshairWidth: 0.7,
-  crosshairGap: 6,
-  isNearestInterpolation: false,
-  dragAndDropEnabled: false,
-  dragMode: niivue.DRAG_MODE.measurement,
-  loadingText: "",
-  logLevel: "warn",
-});
-
-/** Fetch a file of the study and say how far it is. */
-async function fetched(name, onShare) {
-  const answer = await fetch(`${volumes}/${name}`);
-  if (!answer.ok) throw new Error((await answer.json()).detail);
-  const expected = Number(answer.headers.get("Content-Length"));
-  const buffer = new Uint8Array(expected);
-  let have = 0;
-  for (const reader = answer.body.getReader(); ; ) {
-    const { done, value } = await reader.read();
-    if (done) break;
-    buffer.set(value, have);
-    have += value.length;
-    onShare(have / expected);
-  }
-  return buffer.buffer;
-}
-
-function showProgress(share) {
-  document.getElementById("progress").value = 100 * share;
-}
-
-async function addCt() {
-  const buffer = await fetched("ct.nii.gz", showProgress);
-  document.getElementById("loading-text").textContent = "Unpacking the volume …";
-  const image = await niivue.NVImage.loadFromUrl({
-    url: buffer, name: "ct.nii.gz", colormap: "gray", cal_min: -1350, cal_max: 150, trustCalMinMax: false,
-  });
-  viewer.addVolume(image);
-}
-
-async function addOverlay() {
-  const buffer = await fetched("mask.nii.gz", () => {});
-  const image = await niivue.NVImage.loadFromUrl({ url: buffer, name: "mask.nii.gz", opacity: opacityNow() });
-  image.setColormapLabel(LABELS);
-  viewer.addVolume(image);
-}
 
 function opacityNow() {
   const shown = document.getElementById("overlay").checked;
   return shown ? Number(document.getElementById("opacity").value) / 100 : 0;
 }
 
-function showOverlay() {
-  if (viewer.volumes.length > OVERLAY) viewer.setOpacity(OVERLAY, opacityNow());
+function showOpacity() {
+  stage.setOpacity(opacityNow());
+  prior?.follow("opacity");
+}
+
+function changeOpacity(percent) {
+  const range = document.getElementById("opacity");
+  range.value = Number(range.value) + percent;
+  showOpacity();
 }
 
 function press(attribute, value) {
@@ -84,29 +62,49 @@ function press(attribute, value) {
 }
 
 function setLayout(name) {
-  const { AXIAL, CORONAL, SAGITTAL } = niivue.SLICE_TYPE;
-  const layouts = {
-    // where each plane stands: left, top, width, height as shares of the canvas
-    multiplanar: [[AXIAL, 0, 0, 0.63, 1], [CORONAL, 0.64, 0, 0.36, 0.495], [SAGITTAL, 0.64, 0.505, 0.36, 0.495]],
-    axial: [[AXIAL, 0, 0, 1, 1]],
-    coronal: [[CORONAL, 0, 0, 1, 1]],
-  };
-  viewer.setCustomLayout(layouts[name].map(([sliceType, ...position]) => ({ sliceType, position })));
+  stage.setLayout(name);
+  prior?.follow("layout");
   press("layout", name);
 }
 
 function setWindow(bounds) {
-  [viewer.volumes[0].cal_min, viewer.volumes[0].cal_max] = bounds.split(",").map(Number);
-  viewer.updateGLVolume();
+  stage.setWindow(bounds.split(",").map(Number));
+  prior?.follow("window");
   press("window", bounds);
 }
 
+function togglePrior(event) {
+  prior.toggle();
+  event.currentTarget.setAttribute("aria-pressed", String(prior.shown));
+}
+
+function toggleMeasure(event) {
+  const button = event.currentTarget;
+  const on = button.getAttribute("aria-pressed") !== "true";
+  button.setAttribute("aria-pressed", String(on));
+  stage.setTool(on ? "measure" : "look");
+}
+
+/** Our keys, and none of NiiVue's own: it binds letters to things that a reader must not do by accident. */
 function onKey(event) {
-  if (event.target.closest("input, textarea, select") || event.ctrlKey || event.metaKey || event.altKey) return;
-  const wish = KEYS[event.key];
-  if (event.key === "o") document.getElementById("overlay").click();
-  else if (wish?.includes(",")) setWindow(wish);
-  else if (wish) setLayout(wish);
+  const typing = event.target.closest("input:not([type=checkbox]):not([type=radio]), textarea, select");
+  if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  const wish = event.type === "keydown" ? KEYS[event.key] : undefined;
+  if (event.target.tagName === "CANVAS" || wish) event.stopPropagation();
+  if (!wish || stage.slices === 0) return;
+  event.preventDefault();
+  wish();
+}
+
+let last = null;
+
+function showPlace(vox, values) {
+  const now = stage.place;
+  if (last) prior?.move(now.map((mm, axis) => mm - last[axis]));
+  last = now;
+  const fine = desk.dataset.state === "shown" ? "" : " · preview";
+  document.getElementById("place").textContent =
+    `slice ${vox[2] + 1} of ${stage.viewer.volumes[0].dims[3]} · ${Math.round(values[0].value)} HU${fine}`;
 }
 
 function listen() {
@@ -116,25 +114,42 @@ function listen() {
   for (const button of document.querySelectorAll("[data-window]")) {
     button.addEventListener("click", () => setWindow(button.dataset.window));
   }
-  document.getElementById("overlay").addEventListener("change", showOverlay);
-  document.getElementById("opacity").addEventListener("input", showOverlay);
-  document.addEventListener("keydown", onKey);
-  viewer.onLocationChange = ({ vox, values }) => {
-    document.getElementById("place").textContent =
-      `slice ${vox[2] + 1} of ${viewer.volumes[0].dims[3]} · ${Math.round(values[0].value)} HU`;
-  };
+  document.getElementById("overlay").addEventListener("change", showOpacity);
+  document.getElementById("opacity").addEventListener("input", showOpacity);
+  document.getElementById("measure").addEventListener("click", toggleMeasure);
+  document.getElementById("clear").addEventListener("click", () => stage.clearMeasurements());
+  document.getElementById("beside")?.addEventListener("click", togglePrior);
+  document.getElementById("linked")?.addEventListener("change", (event) => { prior.linked = event.target.checked; });
+  for (const kind of ["keydown", "keyup"]) document.addEventListener(kind, onKey, true);
+}
+
+const loading = document.getElementById("loading");
+const progress = document.getElementById("progress");
+
+function showShare(share) {
+  progress.value = 100 * share;
 }
 
 try {
-  await viewer.attachToCanvas(canvas);
-  await addCt();
-  await addOverlay();
-  setLayout("multiplanar");
+  await stage.attach();
+  stage.onPlace = showPlace;
+  await stage.load(volumes, { coarse: true, onShare: showShare });
   listen();
-  viewer.moveCrosshairInVox(0, 0, 0); // says where we are
-  document.getElementById("loading").hidden = true;
+  performance.mark("coarse");
+  loading.classList.add("behind");
+  document.getElementById("loading-text").textContent = "A preview. The full study is on its way …";
+  desk.dataset.state = "preview";
+  await nextFrame();
+  const mask = await stage.load(volumes, { coarse: false, onShare: showShare });
+  performance.mark("full");
+  loading.hidden = true;
   desk.dataset.state = "shown";
+  if (brush) {
+    brush.own = mask;
+    correctWith(brush);
+  }
+  stage.step(0); // the place says no longer that this is a preview
 } catch (error) {
-  document.getElementById("loading-text").textContent = `The study cannot be shown: ${error.message ?? "the viewer failed"}`;
+  document.getElementById("loading-text").textContent = `The study cannot be shown whole: ${error.message ?? "the viewer failed"}`;
   desk.dataset.state = "failed";
 }

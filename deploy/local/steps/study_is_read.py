@@ -54,6 +54,11 @@ class Reader:
         """Return the reads that this reader may claim."""
         return {str(one["request_id"]) for one in json_of(self.http.get("/v1/reads", params={"eligible": "me"}))}
 
+    def obstacles(self, request_id: str) -> list[str] | None:
+        """Return why this reader may not claim a read; None while the centre does not know it."""
+        found = {one["request_id"]: one["obstacles"] for one in json_of(self.http.get("/v1/reads"))}
+        return found.get(request_id)
+
     def claim(self, request_id: str) -> dict[str, Any]:
         """Claim a read."""
         answer: dict[str, Any] = json_of(self.http.post(f"/v1/reads/{request_id}/claims"))
@@ -86,6 +91,7 @@ def play(scene: Scene) -> None:
     timeline = Timeline()
     request_id = str(hospital.command.json("read", "post", study["study"], "--priority", "urgent")["request_id"])
     timeline.mark("posted", "hospital")
+    _privilege(scene, hospital, reader, request_id)
     _reach(scene, lambda: request_id in reader.offers(), "the registry offers the read")
     timeline.mark("offered", "centre")
     claim = reader.claim(request_id)
@@ -114,12 +120,25 @@ def play(scene: Scene) -> None:
 def _engage(scene: Scene, hospital: Node, other: Node) -> Reader:
     """Add a radiologist of another site at the registry, with a licence and an agreement with the hospital."""
     registry, name = scene.centre.registry, f"Dr Ilse Marrable, {other.hospital.title}"
-    added = registry.json("readers", "add", name, "--jurisdiction", _LICENCE, "--language", "en")
+    office = registry.json("people", "add", "Coordinator", "--role", "coordinator")
+    scene.keys["coordinator"] = str(office["api_key"])
+    seen = ("--evidence", "XA-GMC:4711", "--until", "2099-12-31", "--verified-by", str(office["id"]))
+    added = registry.json("readers", "add", name, "--jurisdiction", _LICENCE, "--language", "en", *seen)
     scene.keys["reader"] = str(added["api_key"])
     reader = Reader(str(added["id"]), name, scene.centre.client(scene.keys["reader"]))
     scene.check(not reader.offers(), "a reader without an agreement is offered nothing")
     registry("agreements", "add", "--site", hospital.site, "--reader", reader.reader_id)
     return reader
+
+
+def _privilege(scene: Scene, hospital: Node, reader: Reader, request_id: str) -> None:
+    """See that the centre's agreement offers nothing yet, then let the hospital grant the privilege."""
+    _reach(scene, lambda: reader.obstacles(request_id) is not None, "the read reaches the centre")
+    scene.check(
+        reader.obstacles(request_id) == ["no-privilege"],
+        "an agreement at the centre offers nothing without the hospital's privilege",
+    )
+    hospital.command("read", "grant-privilege", reader.reader_id, "--name", reader.name)
 
 
 @contextmanager
@@ -213,8 +232,6 @@ def _check_report(scene: Scene, hospital: Node, request_id: str, report: Report,
 
 def _check_centre(scene: Scene, request_id: str, report_sha256: str) -> dict[str, Any]:
     """Return all that the coordinator sees of the read: state, hash and codes. No word of the text may be there; step 9 seeks it."""
-    registry = scene.centre.registry
-    scene.keys["coordinator"] = str(registry.json("people", "add", "Coordinator", "--role", "coordinator")["api_key"])
     with scene.centre.client(scene.keys["coordinator"]) as client:
         view: dict[str, Any] = json_of(client.get(f"/v1/reads/{request_id}"))
     scene.check(

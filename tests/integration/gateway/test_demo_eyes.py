@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from client.gateway.report import ReportCreate
 from client.gateway.viewer import find_bundle
 from deploy.local.browser import find_chromium, pin, reading_browser
 from deploy.local.reader import Eyes, Hospital, Program, ReaderKey
 from protocol.errors import UnavailableError
+from tests.fakes.certificates import make_certificate
 from tests.fakes.gateway import CLAIM, REQUEST
-from tests.integration.gateway.conftest import LiveGateway, make_certificate
+from tests.integration.gateway.conftest import LiveGateway
 from tests.unit.client.gateway.test_app import REPORT
 
 pytestmark = pytest.mark.e2e
@@ -47,7 +49,7 @@ def test_a_reader_is_refused_let_in_sees_and_reports(eyes: Eyes, live: LiveGatew
     assert eyes.hand_in(CLAIM, REPORT) == live.beside.reports.of_request(REQUEST)[0].report_sha256
     [kept] = live.beside.reports.of_request(REQUEST)
     assert kept.report.reader_key == eyes.thumbprint
-    assert kept.report.content.model_dump(mode="json", exclude_none=True) == REPORT
+    assert kept.report.content == ReportCreate.model_validate(REPORT)
     picture = tmp_path / "reader" / "viewer.png"
     assert not picture.parent.exists() or picture.read_bytes().startswith(b"\x89PNG")
 

@@ -11,8 +11,9 @@ from fastapi import FastAPI
 from client.gateway.serve import serve
 from protocol.codes import Code
 from protocol.errors import UnavailableError
+from tests.fakes.certificates import make_certificate
 from tests.fakes.ports import free_port
-from tests.integration.gateway.conftest import LiveGateway, make_certificate
+from tests.integration.gateway.conftest import LiveGateway
 
 
 @pytest.mark.parametrize("content", [None, b"no certificate"])

@@ -18,12 +18,15 @@ from client.gate.audit import HEAD_FILE
 from client.gate.dispatch import Dispatcher
 from client.gate.gate import Gate
 from client.gate.inbox import Inbox
+from client.gate.keys import gateway_pin
 from client.gate.policy import ReadingPolicy, SitePolicy
 from client.gateway.app import create_app
 from client.gateway.book import SCHEMA, Book
 from client.gateway.desk import Desk
 from client.gateway.grant import pinned_key
 from client.gateway.keys import ReaderKeys
+from client.gateway.masks import Corrections
+from client.gateway.messages import Messages
 from client.gateway.notices import receivers
 from client.gateway.reports import Reports
 from client.gateway.serve import serve
@@ -37,12 +40,13 @@ from registry_api.enrolment.tables import SiteRow
 from registry_api.link.intake import take
 from registry_api.link.outbox import mark_received, open_notices
 from registry_api.main import create_app as create_registry
-from registry_api.people import service as people
 from registry_api.runtime import Runtime, build_runtime, raw_key
 from tests.fakes.centre_home import make_centre_home
+from tests.fakes.certificates import make_certificate
 from tests.fakes.gateway import SITE, STUDY, OneStudy, write_study
 from tests.fakes.ports import free_port
-from tests.integration.gateway.conftest import browser, listens, make_certificate, wait_for
+from tests.fakes.readers import ready_reader
+from tests.integration.gateway.conftest import browser, listens, wait_for
 
 __all__ = ["browser"]
 
@@ -70,7 +74,8 @@ class Node:
         self.reports = Reports(self.book, self.gate)
         self.desk = Desk(
             site=SITE, origin=origin, grant_key=pinned_key(grant_key), book=self.book, sessions=self.sessions,
-            reports=self.reports, findings=OneStudy(home / "store" / "studies"), audit=self.gate.audit.append,
+            reports=self.reports, messages=Messages(self.book, self.gate), findings=OneStudy(home / "store" / "studies"),
+            corrections=Corrections(self.book, OneStudy(home / "store" / "studies").folder), segment=lambda _study, labels, author: author.encode() + labels.tobytes(), audit=self.gate.audit.append,
             viewer=partial(find_bundle, home),
         )  # fmt: skip
 
@@ -94,9 +99,7 @@ class Network:
     def add_reader(self) -> tuple[str, str]:
         """Return id and API key of a reader who may read for the hospital."""
         with self.runtime.database.writing() as session:
-            person = people.add_reader(session, "Dr Elsewhere", jurisdiction="XA", language="en", now=now())
-            session.flush()
-            people.add_agreement(session, site=SITE, reader_id=person.person_id, now=now())
+            person = ready_reader(session, "Dr Elsewhere", sites=(SITE,), now=now())
         return person.person_id, person.api_key
 
 
@@ -126,10 +129,13 @@ def network(tmp_path: Path) -> Iterator[Network]:
     web, door = free_port(), free_port()
     gateway_origin = f"https://localhost:{door}"
     runtime = build_runtime(make_centre_home(tmp_path / "centre", http_port=web))
-    with runtime.database.writing() as session:
-        session.add(SiteRow(site=SITE, region="XA-N", gateway_origin=gateway_origin, enrolled_at=now()))
     home = tmp_path / "node"
     gateway_ca = make_certificate(home / "keys")
+    pin = gateway_pin(home / "keys")
+    with runtime.database.writing() as session:
+        session.add(
+            SiteRow(site=SITE, region="XA-N", gateway_origin=gateway_origin, gateway_pin=pin, enrolled_at=now())
+        )
     write_study(home / "store" / "studies" / STUDY)
     make_node = partial(Node, home, raw_key(runtime.grant_key.public_key()), gateway_origin)
     made = Network(

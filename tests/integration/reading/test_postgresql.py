@@ -5,17 +5,19 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlmodel import select
 
 from protocol.codes import Code
 from protocol.errors import FederationError
-from protocol.reading import ReadPost
+from protocol.reading import Priority, ReadPost
 from registry_api.database import Database, open_engine
 from registry_api.enrolment.tables import SiteRow
 from registry_api.reading.claims import Claim
+from registry_api.reading.tables import SlotRow
 from registry_api.schema import migrate
 from tests.integration.registry.test_postgresql import needs_postgresql, url
 from tests.unit.registry_api.reading.conftest import NOW, REQUEST, add_reader, post, story
-from tests.unit.registry_api.reading.story import Story, acknowledged, delivered, opened, receipt
+from tests.unit.registry_api.reading.story import CODED, Story, acknowledged, delivered, opened, receipt
 from tests.unit.registry_api.reading.test_race import (
     test_of_many_claims_at_once_exactly_one_wins,
     test_one_reader_claiming_everything_at_once_stays_within_capacity,
@@ -92,16 +94,42 @@ def test_sweeping_and_signing_at_once_leave_one_truth(
     with ThreadPoolExecutor(2) as pool:
         signed, _ = pool.submit(sign), pool.submit(story.sweeps)
         assert signed.result() == "stale-fence"
+    story.sweeps()  # both may have met the other's lock; the sweep that comes every five seconds meets none
     assert story.state(REQUEST) == "open"
+
+
+def test_two_readers_who_sign_at_once_and_disagree_open_one_slot(
+    story: Story, post: Callable[..., ReadPost], add_reader: Callable[..., str]
+) -> None:
+    readers = [add_reader("A"), add_reader("B")]
+    apart = [CODED, CODED.model_copy(update={"corads": 2})]
+    for number in range(8):
+        request = f"{number:032x}"
+        story.arrives(post(request, reads_required=2))
+        held = [story.claims(reader, request) for reader in readers]
+        for claim, coded in zip(held, apart, strict=True):
+            story.arrives(opened(claim))
+            story.arrives(receipt(claim, coded=coded))
+        with ThreadPoolExecutor(2) as pool:
+            assert list(pool.map(story.signs, held, readers)) == ["signed", "signed"]
+        numbers = story.look(lambda s, r=request: s.exec(select(SlotRow.number).where(SlotRow.request_id == r)).all())
+        assert sorted(numbers) == [1, 2, 3], "neither nor both saw the other's signature"
 
 
 def test_a_whole_life(story: Story, post: Callable[..., ReadPost], add_reader: Callable[..., str]) -> None:
     reader = add_reader()
-    story.arrives(post())
+    story.arrives(post(priority=Priority.STAT))
     claim = story.claims(reader, REQUEST)
     story.arrives(opened(claim))
     story.arrives(receipt(claim))
+    story.wait(minutes=45)
+    story.escalates()
     assert story.signs(claim, reader) == "signed"
+    story.wait(minutes=10)
+    story.escalates()
     story.arrives(delivered(claim))
     story.arrives(acknowledged(claim))
+    assert story.events(REQUEST) == [
+        "posted", "claimed", "opened", "submitted", "widened", "signed", "delivery-failed", "delivered", "acknowledged",
+    ]  # fmt: skip
     assert story.state(REQUEST) == "closed"

@@ -1,8 +1,11 @@
 """The pages in a real browser: a ministry logs in by form and reads its counts, on a desk and on a phone."""
 
+import base64
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from selenium import webdriver
@@ -12,6 +15,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from registry_api.cases.service import accept_case
 from registry_api.database import Database, open_engine
 from registry_api.enrolment.tables import SiteRow
+from registry_api.pages.language import COOKIE as LANGUAGE_COOKIE
 from registry_api.people.roles import Role
 from registry_api.people.service import add_person
 from registry_api.units.service import ensure_unit
@@ -23,6 +27,16 @@ pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="chromium or chromedriver is not installed"),
 ]
+
+
+PICTURE = """
+const done = arguments[0];
+drawn(document.querySelector("a[data-picture]").href).then(async (file) => {
+  const picture = await createImageBitmap(file);
+  done([[file.type === "image/png" && file.size > 5000, picture.width, picture.height]]);
+});
+"""
+"""The first chart of the page, as the button would save it."""
 
 
 @pytest.fixture
@@ -61,7 +75,19 @@ def fill(program: Program) -> str:
     return key
 
 
-def test_a_ministry_reads_its_counts(program: Program, browser) -> None:
+def picture(page: webdriver.Chrome, width: int, folder: Path) -> None:
+    """Keep what the page looks like: in the folder that `ACINUS_ARTEFACTS` names, else beside the test's other files."""
+    folder = Path(os.environ.get("ACINUS_ARTEFACTS", folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    height = page.execute_script("return document.documentElement.scrollHeight")
+    clip = {"x": 0, "y": 0, "width": width, "height": min(height, 8000), "scale": 1}
+    taken = page.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
+    file = folder / f"registry-{width}.png"
+    file.write_bytes(base64.b64decode(taken["data"]))
+    assert file.stat().st_size > 20_000
+
+
+def test_a_ministry_reads_its_counts(program: Program, browser, tmp_path: Path) -> None:
     key = fill(program)
     for width in (1280, 390):
         page = browser(width)
@@ -69,11 +95,18 @@ def test_a_ministry_reads_its_counts(program: Program, browser) -> None:
         page.find_element(By.ID, "api_key").send_keys(key)
         page.find_element(By.CSS_SELECTOR, "main button").click()
         WebDriverWait(page, 10).until(lambda one: one.find_elements(By.CSS_SELECTOR, "tbody tr"))
-        cells = [cell.text for cell in page.find_elements(By.CSS_SELECTOR, "tbody tr:first-child > *")]
-        assert cells == ["2025-W30", "XA", "35", "0", "withheld", "0", "1–10"]
+        cells = [cell.text for cell in page.find_elements(By.CSS_SELECTOR, "#counts tbody tr:first-child > *")]
+        assert cells == ["2025-W30", "35", "0", "withheld", "0", "1–10"]
         assert page.find_element(By.CSS_SELECTOR, "svg.chart rect.bar").size["height"] > 50
         assert page.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+        assert len(page.find_elements(By.CSS_SELECTOR, ".saving button")) == len(
+            page.find_elements(By.CSS_SELECTOR, "svg.chart")
+        )
+        assert page.execute_async_script(PICTURE) == [[True, 720 * 3, 250 * 3]]
+        picture(page, width, tmp_path)
+        page.find_element(By.LINK_TEXT, "Français").click()
+        WebDriverWait(page, 10).until(lambda one: one.find_element(By.TAG_NAME, "h1").text == "Scanners thoraciques")
         assert page.get_log("browser") == [], "the page asked for something it may not have"
         page.find_element(By.CSS_SELECTOR, "header button").click()
-        WebDriverWait(page, 10).until(lambda one: one.find_elements(By.LINK_TEXT, "Log in"))
-        assert page.get_cookies() == []
+        WebDriverWait(page, 10).until(lambda one: one.find_elements(By.LINK_TEXT, "Se connecter"))
+        assert [cookie["name"] for cookie in page.get_cookies()] == [LANGUAGE_COOKIE]

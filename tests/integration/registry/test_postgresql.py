@@ -1,8 +1,5 @@
 """The same tables, transactions and races on a real PostgreSQL, started here and thrown away."""
 
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -36,62 +33,24 @@ from registry_api.releases.turn import ADVISORY_KEY, turn
 from registry_api.runtime import load_signing_key
 from registry_api.schema import metadata, migrate
 from registry_api.units.service import ensure_unit
+from tests.fakes import postgresql
 from tests.fakes.centre_home import make_centre_home
-from tests.fakes.ports import free_port
 
 NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 RULE = Rule(minimum=10, rounding=5, sites=2, dominance=0.85)
 
 
-def _tool(name: str) -> str | None:
-    """Debian keeps the server's tools beside its version, not on PATH."""
-    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
-    return str(found[-1]) if found else shutil.which(name)
-
-
 needs_postgresql = pytest.mark.skipif(
-    _tool("initdb") is None or _tool("pg_ctl") is None, reason="no PostgreSQL server on this machine (initdb, pg_ctl)"
+    not postgresql.installed(), reason="no PostgreSQL server on this machine (initdb, pg_ctl)"
 )
 pytestmark = needs_postgresql
 pytest.importorskip("pg8000", reason="the driver pg8000 is not installed")
 
 
-def _as_server(folder: Path, command: list[str]) -> list[str]:
-    """PostgreSQL refuses to run as root; then the tests borrow the account `nobody`."""
-    if os.geteuid() != 0:
-        return command
-    shutil.chown(folder, "nobody")
-    return ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", *command]
-
-
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("postgresql")
-    for parent in (folder, *folder.parents[:3]):
-        parent.chmod(parent.stat().st_mode | 0o011)
-    data, port = folder / "data", free_port()
-    initdb, pg_ctl = _tool("initdb"), _tool("pg_ctl")
-    assert initdb is not None
-    assert pg_ctl is not None
-    subprocess.run(
-        _as_server(folder, [initdb, "-D", str(data), "-U", "acinus", "-A", "trust", "--no-sync"]),
-        check=True,
-        cwd="/",
-        capture_output=True,
-        timeout=60,
-    )
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
-    log = str(folder / "log")
-    subprocess.run(_as_server(folder, [pg_ctl, "-D", str(data), "-o", options, "-l", log, "-w", "start"]),
-                   check=True, cwd="/", timeout=60, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
-    yield f"postgresql+pg8000://acinus@127.0.0.1:{port}/postgres"
-    subprocess.run(
-        _as_server(folder, [pg_ctl, "-D", str(data), "-m", "immediate", "stop"]),
-        check=True,
-        cwd="/",
-        capture_output=True,
-        timeout=60,
-    )
+    with postgresql.running(tmp_path_factory.mktemp("postgresql")) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,16 @@ from pathlib import Path
 import grpc
 import pytest
 
+from client.gate.listing import fetch_lists
+from client.gate.lists import ReleaseList
+from client.gate.trust import ROOT, Identity
 from protocol.case import CaseRecord
 from protocol.link_pb2 import Heartbeat, NodeFrame, WeightsRequest
 from protocol.link_pb2_grpc import LinkStub
 from protocol.parcel import parse_notice
 from protocol.release import Manifest, ReleaseAnnounced, SignedManifest
 from protocol.shape import canonical_json
-from tests.fakes.centre_home import make_centre_home, sign_release
+from tests.fakes.centre_home import lists_with, make_centre_home, sign_release
 from tests.fakes.ports import free_port
 from tests.integration.registry.conftest import Node, Program, parcel
 
@@ -45,8 +48,9 @@ def publish(program: Program) -> SignedManifest:
         weights_sha256=hashlib.sha256(WEIGHTS).hexdigest(), weights_bytes=len(WEIGHTS), created="2026-03-04T12:00:00Z",
         run_id=None, rounds=0, sites=0, epsilon_max=None, scores=None,
     )  # fmt: skip
-    signed = SignedManifest(manifest=manifest, signature=sign_release(program.home, canonical_json(manifest)))
+    signed = sign_release(program.home, manifest)
     with program.client() as client:
+        assert client.put("/v1/models/lists", json=lists_with(program.home, signed)).status_code == 204
         answer = client.post(
             "/v1/models", data={"manifest": canonical_json(signed).decode()}, files={"weights": WEIGHTS}
         )
@@ -103,6 +107,11 @@ def test_a_nodes_life_on_the_link(program: Program) -> None:
 
     assert asyncio.run(fetch()) == WEIGHTS
     asyncio.run(nothing_more())
+    (program.home / "trust").mkdir()
+    (program.home / "trust" / ROOT).write_text(node.reply.release_root)
+    identity = Identity(node.reply.ca_pem.encode(), node.reply.certificate_pem.encode(), node.key)
+    fetch_lists(program.home / "trust", f"localhost:{program.link_port}", identity)
+    assert ReleaseList(program.home / "trust").holds(signed.manifest)
 
 
 def test_bad_parcels_get_their_code_and_the_stream_goes_on(program: Program) -> None:

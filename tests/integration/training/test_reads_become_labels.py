@@ -86,7 +86,7 @@ class Hospital:
         hands["report-signed"](ReportSigned(request_id=REQUEST, claim_id=CLAIM, fence=1, report_sha256=report_sha256))
 
     def trainer(self) -> SiteTrainer:
-        shelf = ReleaseShelf(self.home.settings.models)
+        shelf = ReleaseShelf(self.home.settings.models, lambda _: False)
         cohort = Cohort(self.home.settings.prepared, shelf.net)
         return replace(self.site.trainer, cases=self.store.labels.training_cases, cohort=cohort)
 

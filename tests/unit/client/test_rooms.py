@@ -39,7 +39,7 @@ def home(tmp_path: Path) -> NodeSettings:
     (tmp_path / "trust" / CA).write_bytes(certificate_pem(made.certificate))
     (tmp_path / "trust" / CERTIFICATE).write_text(certificate(key, SITE, authority, now), encoding="utf-8")
     centre = Centre(
-        site=SITE, region="XA-N", registry="https://centre.example", release_key="A" * 43, grant_key="A" * 43,
+        site=SITE, region="XA-N", registry="https://centre.example", grant_key="A" * 43,
         link_address="centre.example:1", fleet_address="centre.example:2",
     )  # fmt: skip
     (tmp_path / "trust" / "centre.json").write_bytes(canonical_json(centre))

@@ -11,13 +11,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from protocol.case import CaseRecord
 from protocol.enrolment import EnrolRequest
+from registry_api.api import events
 from registry_api.cases.service import accept_case
 from registry_api.enrolment.invites import create_invite
 from registry_api.enrolment.sites import enrol
 from registry_api.main import create_app
 from registry_api.people.roles import Role
 from registry_api.people.service import NewPerson, add_person
-from registry_api.runtime import Runtime, build_runtime
+from registry_api.releases.build import build_release
+from registry_api.runtime import Runtime, build_runtime, disclosure_rule
 from tests.fakes.asgi_client import AsgiClient
 from tests.fakes.centre_home import make_centre_home, make_csr, supernode_key
 
@@ -77,6 +79,16 @@ class Registry:
                 accept_case(session, site, record, self.clock())
         return records
 
+    def build(self) -> None:
+        """Build a release."""
+        key, rule = self.runtime.counts_key, disclosure_rule(self.runtime.settings)
+        build_release(self.runtime.database, rule, key=key, now=self.clock())
+
+    def key_of(self, role: Role, *, region: str | None = None) -> dict[str, str]:
+        """Return headers of a new person of a role."""
+        region = region or ("XA" if role is Role.MINISTRY else None)
+        return {"Authorization": f"Bearer {self.add(role, region=region).api_key}"}
+
     def case(self, *, week: str = "2026-W08", **fields: object) -> CaseRecord:
         self._cases += 1
         content: dict[str, object] = {
@@ -103,10 +115,15 @@ def centre_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def home(tmp_path: Path, centre_files: Path) -> Path:
     """A centre's folder of this test's own, with shared keys."""
-    folder = tmp_path / "home"
+    return copied(centre_files, tmp_path / "home")
+
+
+def copied(centre_files: Path, folder: Path) -> Path:
+    """Make a centre's folder with the keys of another one and a database of its own."""
     folder.mkdir()
     for name in ("pki", "secrets"):
         (folder / name).symlink_to(centre_files / name)
+    shutil.copytree(centre_files / "catalogue", folder / "catalogue")
     for name in ("registry.toml", "registry.db"):
         shutil.copy(centre_files / name, folder / name)
     return folder
@@ -120,6 +137,31 @@ def registry(home: Path) -> Iterator[Registry]:
     built.runtime.database.close()
 
 
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory, centre_files: Path) -> "Iterator[tuple[Registry, AsgiClient]]":
+    """One release of two weeks, two regions and four hospitals, and a client, for tests that only look."""
+    clock = Clock()
+    built = Registry(
+        build_runtime(copied(centre_files, tmp_path_factory.mktemp("published") / "home"), clock=clock), clock
+    )
+    for site, region in {"north-a": "XA-N", "north-b": "XA-N", "south-a": "XA-S", "south-b": "XA-S"}.items():
+        built.enrol(site, region)
+        built.cases(site, 15, week="2026-W07")
+        built.cases(site, 20)
+    built.build()
+    with AsgiClient(create_app(built.runtime), base_url=ORIGIN) as opened:
+        yield built, opened
+    built.runtime.database.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _short_streams() -> Iterator[None]:
+    """Streams of events end where they would wait, so that whoever asks for every route gets every answer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(events, "STREAM_SECONDS", 0.0)
+        yield
+
+
 @pytest.fixture
 def client(registry: Registry) -> Iterator[AsgiClient]:
     with AsgiClient(create_app(registry.runtime), base_url=ORIGIN) as opened:
@@ -130,8 +172,4 @@ def client(registry: Registry) -> Iterator[AsgiClient]:
 def bearer(registry: Registry) -> Callable[..., dict[str, str]]:
     """Return headers of a new person of a role."""
 
-    def headers(role: Role, *, region: str | None = None) -> dict[str, str]:
-        region = region or ("XA" if role is Role.MINISTRY else None)
-        return {"Authorization": f"Bearer {registry.add(role, region=region).api_key}"}
-
-    return headers
+    return registry.key_of

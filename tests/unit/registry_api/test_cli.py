@@ -13,8 +13,10 @@ from typer.testing import CliRunner
 from protocol.enrolment import decode_invite
 from protocol.errors import UnavailableError
 from registry_api import cli
+from registry_api.people.keys import caller_by_key
 from registry_api.people.roles import Role
 from registry_api.people.service import person_by_key
+from registry_api.reading.tables import ReaderRow
 from registry_api.runtime import build_runtime
 from tests.unit.registry_api.conftest import Registry
 
@@ -95,6 +97,22 @@ def test_a_hospital_says_what_it_expects_and_gets_a_key_of_its_own(registry: Reg
     assert (person.role, person.site) == (Role.HOSPITAL, "northport")
 
 
+def test_a_program_gets_a_key_of_its_own_that_is_ended_by_itself(registry: Registry, home: Path, attempt) -> None:
+    person = run_json(home, "people", "add", "Ministry of Health", "--role", "ministry", "--region", "XA")["id"]
+    made = run_json(
+        home, "keys", "add", person, "--label", "import", "--scope", "counts", "--scope", "alerts", "--days", "30"
+    )
+    assert made["scopes"] == ["alerts", "counts"]
+    [listed] = run_json(home, "keys", "list", "--person", person)
+    assert made["api_key"].startswith(listed["prefix"])
+    assert made["api_key"] not in run(home, "keys", "list")
+    with registry.runtime.database.reading() as session:
+        assert caller_by_key(session, made["api_key"], now=registry.clock()) is not None
+    run(home, "keys", "revoke", made["id"])
+    assert "revoked" in run(home, "keys", "list")
+    assert attempt(home, "keys", "add", person, "--label", "x", "--scope", "quality").returncode == 2
+
+
 def test_people_get_keys_that_work_and_lose_them(registry: Registry, home: Path) -> None:
     added = run_json(home, "people", "add", "Ministry of Health", "--role", "ministry", "--region", "XA")
     with registry.runtime.database.reading() as session:
@@ -119,10 +137,56 @@ def test_units_are_named_counted_and_listed(registry: Registry, home: Path) -> N
 
 def test_readers_and_agreements(registry: Registry, home: Path) -> None:
     registry.enrol("northport")
-    reader = run_json(home, "readers", "add", "R", "--jurisdiction", "XA", "--language", "en")
+    verifier = registry.add(Role.COORDINATOR).person_id
+    seen = ("--until", "2099-12-31", "--verified-by", verifier)
+    reader = run_json(
+        home, "readers", "add", "R", "--jurisdiction", "XA", "--language", "en", "--evidence", "GMC:7654321", *seen
+    )
     assert reader["api_key"].startswith("acn_")
-    agreed = run_json(home, "agreements", "add", "--site", "northport", "--reader", reader["id"])
-    assert agreed == {"site": "northport", "reader": reader["id"]}
+    agreed = run_json(
+        home, "agreements", "add", "--site", "northport", "--reader", reader["id"], "--until", "2099-12-31"
+    )
+    assert agreed == {"site": "northport", "reader": reader["id"], "pool": False}
+    assert [one["reader"] for one in run_json(home, "agreements", "list")] == [reader["id"]]
+    run(
+        home, "readers", "train", reader["id"], "--subspecialty", "thoracic", "--evidence", "sha256:" + "ab" * 32, *seen
+    )
+    run(
+        home,
+        "readers",
+        "license",
+        reader["id"],
+        "--jurisdiction",
+        "XB",
+        "--language",
+        "pt",
+        "--evidence",
+        "OM/1",
+        *seen,
+    )
+    run(home, "readers", "set", reader["id"], "--capacity", "3", "--home-site", "northport")
+    shown = run_json(home, "readers", "show", reader["id"])
+    assert [(one["what"], one["language"], one["evidence"]) for one in shown["credentials"]] == [
+        ("XA", "en", "GMC:7654321"), ("XB", "pt", "OM/1"), ("thoracic", None, "sha256:" + "ab" * 32),
+    ]  # fmt: skip
+    assert {one["verified_by"] for one in shown["credentials"]} == {verifier}
+    assert (shown["capacity"], shown["capacity_stat"], shown["home_site"]) == (
+        3,
+        2,
+        "northport",
+    )
+    assert (shown["agreements"], shown["privileges"]) == (["northport"], []), "the centre cannot grant a privilege"
+    run(home, "agreements", "end", "--site", "northport", "--reader", reader["id"])
+    assert run_json(home, "agreements", "list") == []
+
+
+def test_the_matcher_and_the_months_load(registry: Registry, home: Path) -> None:
+    reader = registry.add(Role.READER).person_id
+    assert run_json(home, "readers", "match", "--dry-run") == {"assigned": [], "waiting": 0, "readers": 1}
+    assert "0 set aside, 0 wait on, 1 readers." in run(home, "readers", "match")
+    (alone,) = run_json(home, "readers", "load", "--month", "2026-03")
+    assert alone == {"group": "", "readers": 1, "reads": {reader: 0}, "gini": 0.0}
+    assert "1 readers" in run(home, "readers", "load", "--month", "2026-03")
 
 
 def test_a_release_is_built_once_and_exported(registry: Registry, home: Path, tmp_path: Path) -> None:
@@ -144,6 +208,10 @@ def test_a_release_is_built_once_and_exported(registry: Registry, home: Path, tm
     assert len((tmp_path / "r.csv").read_text().splitlines()) == 1 + built["published"]
 
 
+ID = "0" * 32
+SEEN = ("--until", "2099-12-31", "--verified-by", ID)
+
+
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "says"),
     [
@@ -156,6 +224,11 @@ def test_a_release_is_built_once_and_exported(registry: Registry, home: Path, tm
         (["units", "population", "XA-N", "--year", "2026", "--persons", "5"], 2, "no unit XA-N"),
         (["people", "add", "M", "--role", "emperor"], 2, "emperor"),
         (["agreements", "add", "--site", "x1", "--reader", "zz"], 2, "--reader"),
+        (["agreements", "end", "--site", "x1", "--reader", ID], 2, "no such agreement"),
+        (["readers", "add", "R", "--jurisdiction", "XA", "--evidence", "a photo of it", *SEEN], 2, "--evidence"),
+        (["readers", "add", "R", "--jurisdiction", "XA", "--evidence", "GMC:1", *SEEN], 2, "coordinator or an auditor"),
+        (["readers", "train", ID, "--subspecialty", "thoracic", "--evidence", "X:1", *SEEN], 2, "no reader"),
+        (["readers", "show", ID], 4, "not a reader"),
         (["release", "export", "9", "--format", "csv", "--out", "x"], 2, "no such release"),
     ],
 )
@@ -193,7 +266,7 @@ def test_without_settings_the_sentence_says_what_to_run(attempt, tmp_path: Path)
     [
         *(
             (file, what)
-            for file in ("pki/ca.pem", "pki/ca.key", "secrets/grant.key", "secrets/release.pub")
+            for file in ("pki/ca.pem", "pki/ca.key", "secrets/grant.key", "catalogue/metadata/1.root.json")
             for what in ("missing", "damaged")
         ),
         ("secrets/service.token", "missing"),
@@ -201,7 +274,7 @@ def test_without_settings_the_sentence_says_what_to_run(attempt, tmp_path: Path)
 )
 def test_a_missing_or_damaged_key_is_one_sentence(home: Path, file: str, what: str) -> None:
     for folder in ("pki", "secrets"):
-        kept = {path.name: path.read_bytes() for path in (home / folder).iterdir()}
+        kept = {path.name: path.read_bytes() for path in (home / folder).iterdir() if path.is_file()}
         (home / folder).unlink()
         (home / folder).mkdir()
         for name, content in kept.items():
@@ -216,3 +289,28 @@ def test_migrate_says_so_on_standard_error(attempt, home: Path) -> None:
     result = attempt(home, "migrate")
     assert (result.returncode, result.stdout) == (0, "")
     assert "newest schema" in result.stderr
+
+
+def test_a_reader_joins_a_group_and_leaves_it(registry: Registry, home: Path, attempt) -> None:
+    reader = registry.add(Role.READER).person_id
+    assert run_json(home, "readers", "group", reader, "Night readers", "--lead") == {
+        "reader": reader, "group": "Night readers", "lead": True,
+    }  # fmt: skip
+    assert "alone" in run(home, "readers", "group", reader)
+    with registry.runtime.database.reading() as session:
+        row = session.get_one(ReaderRow, reader)
+    assert (row.reading_group, row.leads) == (None, False)
+    assert attempt(home, "readers", "group", "0" * 32, "Night readers").returncode == 2
+
+
+def test_webhooks_are_made_listed_and_removed(registry: Registry, home: Path, attempt) -> None:
+    person = registry.add(Role.COORDINATOR).person_id
+    made = run_json(home, "webhooks", "add", "https://ris.example/acinus", "--person", person)
+    assert made["secret"].startswith("whsec_")
+    assert run_json(home, "webhooks", "secret", made["id"])["secret"] == made["secret"]
+    (shown,) = run_json(home, "webhooks", "list")
+    assert (shown["url"], shown["person"], shown["dead"]) == ("https://ris.example/acinus", person, [])
+    assert run_json(home, "webhooks", "redeliver", made["id"])["deliveries"] == 0
+    assert "Removed" in run(home, "webhooks", "remove", made["id"])
+    assert run_json(home, "webhooks", "list") == []
+    assert attempt(home, "webhooks", "add", "http://ris.example/", "--person", person).returncode == 2

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import text
 from sqlmodel import Session, select
 
+import registry_api.schema
 from protocol.codes import Code
 from protocol.errors import UnavailableError
 from registry_api.database import Database, UtcDateTime, open_engine
@@ -109,6 +112,16 @@ def test_migrations_end_where_the_code_is_and_may_run_twice(tmp_path: Path) -> N
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata()) == []
     engine.dispose()
+
+
+def test_migrations_are_one_chain_numbered_in_its_order() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(registry_api.schema.__file__).with_name("migrations")))
+    steps = list(ScriptDirectory.from_config(config).walk_revisions())
+    assert len(ScriptDirectory.from_config(config).get_heads()) == 1
+    names = [step.revision for step in reversed(steps)]
+    assert [int(name.partition("_")[0]) for name in names] == list(range(1, len(names) + 1))
+    assert all(Path(step.path).stem == step.revision for step in steps)
 
 
 def test_migrating_keeps_what_is_there(database: Database) -> None:

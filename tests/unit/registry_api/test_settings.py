@@ -28,7 +28,7 @@ node_days = 30
 [secrets]
 grant = "secrets/grant.key"
 counts = "secrets/counts.key"
-release_public = "secrets/release.pub"
+release_root = "catalogue/metadata/1.root.json"
 service_token = "secrets/service.token"
 [database]
 url = "sqlite:///registry.db"

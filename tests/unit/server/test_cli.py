@@ -362,7 +362,7 @@ def test_ctrl_c_stops_the_serverapp_and_ends_as_interrupted(
     fleet = Interrupted()
     (home / "plan.toml").write_text(PLAN)
     monkeypatch.setattr(runtime, "open_fleet", lambda _: fleet)
-    monkeypatch.setattr(runtime, "phantom_measure", lambda _: lambda _: SCORES)
+    monkeypatch.setattr("server.training.phantom_measure", lambda _: lambda _: SCORES)
     outcome = call("train", str(home / "plan.toml"), "--json")
     assert (outcome.code, outcome.out) == (130, "")
     assert fleet.stopped == [101]
@@ -414,6 +414,11 @@ def test_an_unknown_option_is_a_usage_error(call: Call) -> None:
 class MemoryRegistry:
     published: list[str]
     refusal: UnavailableError | None = None
+    listed: str = ""
+    """The newest list of releases that was handed over."""
+
+    def publish_lists(self, files: dict[str, str]) -> None:
+        self.listed = max((name, body) for name, body in files.items() if name.endswith("targets.json"))[1]
 
     def publish(self, signed: Any, weights: bytes) -> None:
         if self.refusal:
@@ -430,6 +435,7 @@ def test_promote_and_roll_back(call: Call, home: Path, monkeypatch: pytest.Monke
     assert call("catalogue", "promote", "ggo@0").code == 3
     assert call("catalogue", "rollback", "--json").document == {"ok": True, "promoted": "ggo@2"}
     assert registry.published == ["ggo@1", "ggo@2"]
+    assert [name in registry.listed for name in ("ggo@0/", "ggo@1/", "ggo@2/")] == [True, False, True]
     assert shelf.weights("ggo@2") == shelf.weights("ggo@0")
 
 

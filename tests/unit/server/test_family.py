@@ -79,6 +79,13 @@ def alive(pid: int) -> bool:
     return state != "Z"
 
 
+def sleeps(pid: int) -> bool:
+    try:
+        return b"600" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):  # a shell in between that has ended since
+        return False
+
+
 def test_children_that_listen_are_asked_and_end(tmp_path: Path) -> None:
     parent = Parent(tmp_path, SLEEPS, SLEEPS)
     *codes, seconds = parent.end()
@@ -97,7 +104,7 @@ def test_a_child_that_does_not_listen_is_ended_by_force(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", [DETACHED, LEAVES_AN_ORPHAN], ids=["detached", "orphaned"])
 def test_what_a_child_started_in_a_session_of_its_own_ends_too(tmp_path: Path, command: list[str]) -> None:
     parent = Parent(tmp_path, command)
-    until(lambda: len([pid for pid in parent.everybody() if b"600" in Path(f"/proc/{pid}/cmdline").read_bytes()]) >= 2)
+    until(lambda: len([pid for pid in parent.everybody() if sleeps(pid)]) >= 2)
     everybody = parent.everybody()
     parent.end()
     assert not any(alive(pid) for pid in everybody)

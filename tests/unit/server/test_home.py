@@ -13,8 +13,8 @@ from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError, UnavailableError
 from registry_api.settings import load_settings as load_registry_settings
 from server import home as home_module
-from server.home import SERVERS, SIGNING_KEYS, Plot, make_home
-from server.runtime import open_catalogue
+from server.home import SERVERS, Plot, make_home
+from server.runtime import listing_keys, open_catalogue, open_repository
 from server.settings import load_settings
 from tests.fakes.outcomes import code_of
 
@@ -40,7 +40,7 @@ def test_everything_that_the_settings_name_is_there(made_home: Path) -> None:
             v
             for table in tables.values()
             for v in table.values()
-            if isinstance(v, str) and v.startswith(("pki/", "secrets/"))
+            if isinstance(v, str) and v.startswith(("pki/", "secrets/", "catalogue/"))
         ]
         assert paths
         assert all((made_home / path).is_file() for path in paths)
@@ -57,21 +57,15 @@ def test_nothing_of_it_is_open_to_others(made_home: Path) -> None:
         assert path.stat().st_mode & 0o077 == 0, path
 
 
-def test_the_keys_fit_one_another(made_home: Path) -> None:
-    ca = x509.load_pem_x509_certificate((made_home / "pki" / "ca.pem").read_bytes())
+def test_the_keys_fit_one_another(home: Path) -> None:
+    ca = x509.load_pem_x509_certificate((home / "pki" / "ca.pem").read_bytes())
     for name in SERVERS:
-        leaf = x509.load_pem_x509_certificates((made_home / "pki" / f"{name}.pem").read_bytes())[0]
-        key = serialization.load_pem_private_key((made_home / "pki" / f"{name}.key").read_bytes(), password=None)
+        leaf = x509.load_pem_x509_certificates((home / "pki" / f"{name}.pem").read_bytes())[0]
+        key = serialization.load_pem_private_key((home / "pki" / f"{name}.key").read_bytes(), password=None)
         leaf.verify_directly_issued_by(ca)
         assert key.public_key() == leaf.public_key()
-    for name in SIGNING_KEYS:
-        private = serialization.load_pem_private_key(
-            (made_home / "secrets" / f"{name}.key").read_bytes(), password=None
-        )
-        assert (
-            serialization.load_pem_public_key((made_home / "secrets" / f"{name}.pub").read_bytes())
-            == private.public_key()
-        )
+    settings = load_settings(home)
+    open_repository(settings).enlist(open_catalogue(settings).signed("ggo@0"), listing_keys(settings))
 
 
 def test_a_centre_with_a_name_listens_to_the_world_but_its_superlink_does_not(tmp_path: Path) -> None:
@@ -86,7 +80,7 @@ def test_a_centre_with_a_name_listens_to_the_world_but_its_superlink_does_not(tm
 
 def test_two_centres_share_no_secret(tmp_path: Path, made_home: Path) -> None:
     make_home(tmp_path / "c", Plot(), now=NOW)
-    for path in [*(made_home / "secrets").iterdir(), *(made_home / "pki").iterdir()]:
+    for path in [*(made_home / "secrets").rglob("*.*"), *(made_home / "pki").iterdir()]:
         assert path.read_bytes() != (tmp_path / "c" / path.relative_to(made_home)).read_bytes()
 
 

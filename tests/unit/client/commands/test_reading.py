@@ -91,6 +91,39 @@ def test_a_read_from_post_to_acknowledgement(home: Path) -> None:
     assert outbox(home) == ["read-post", "read-acknowledged"]
 
 
+def test_a_readers_question_is_answered(home: Path) -> None:
+    request_id = read(home, "post", STUDY)["request_id"]
+    gateway = GatewayUnderTest.__new__(GatewayUnderTest)
+    gateway.stand_on(home)
+    gateway.book.claim_made(ClaimMade(request_id=request_id, claim_id=CLAIM, reader_id=READER, fence=1))
+    gateway.book.claim_opened(CLAIM)
+    claim = gateway.book.claim(CLAIM)
+    assert claim is not None
+    gateway.messages.ask(claim, "An earlier scan?")
+    (shown,) = read(home, "report", request_id)["messages"]
+    assert (shown["side"], shown["text"], shown["question"]) == ("reader", "An earlier scan?", 1)
+    said = read(home, "answer", request_id, "None here.", "--claim", CLAIM)
+    assert (said["side"], said["claim_id"]) == ("hospital", CLAIM)
+    assert outbox(home) == ["read-post", "info-answered"]
+    again = read(home, "answer", request_id, "None here.")
+    assert (again["exit"], again["code"]) == (2, "not-found")
+
+
+def reads_asked_for(home: Path) -> int:
+    with closing(connect(home / "node.db")) as database:
+        return int(json.loads(database.execute("SELECT body FROM outbox").fetchone()["body"])["reads_required"])
+
+
+@pytest.mark.parametrize(("policy", "words", "expected"), [(1, (), 1), (2, (), 2), (1, ("--reads", "2"), 2)])
+def test_the_policy_or_the_command_says_how_many_read(
+    home: Path, policy: int, words: tuple[str, ...], expected: int
+) -> None:
+    with (home / "policy.toml").open("a", encoding="utf-8") as file:
+        file.write(f"reads = {policy}\n")
+    assert read(home, "post", STUDY, *words)["reads_required"] == expected
+    assert reads_asked_for(home) == expected
+
+
 def test_readers_are_approved_and_revoked(home: Path) -> None:
     assert read(home, "approve-reader", JKT, "--name", "Dr Minus")["approved"] is True
     (shown,) = read(home, "readers")["readers"]
@@ -101,6 +134,26 @@ def test_readers_are_approved_and_revoked(home: Path) -> None:
     assert read(home, "readers")["readers"] == []
     again = read(home, "revoke-reader", JKT)
     assert (again["exit"], again["code"]) == (2, "not-found")
+
+
+def test_privileges_are_granted_listed_and_withdrawn(home: Path) -> None:
+    granted = read(home, "grant-privilege", READER, "--name", "Dr Elsewhere")
+    assert (granted["exit"], granted["granted"]) == (0, True)
+    assert [one["name"] for one in read(home, "privileges")["privileges"]] == ["Dr Elsewhere"]
+    assert read(home, "withdraw-privilege", READER)["granted"] is False
+    assert read(home, "privileges")["privileges"] == []
+    assert outbox(home) == ["reader-privilege", "reader-privilege"]
+    again = read(home, "withdraw-privilege", READER)
+    assert (again["exit"], again["code"]) == (2, "not-found")
+
+
+def test_a_post_may_ask_for_a_subspecialty_and_says_how_sure_the_measurement_is(home: Path) -> None:
+    with closing(connect(home / "node.db")) as database:
+        database.execute("""UPDATE finding SET document = '{"opacity_interval": [0.1, 0.32]}'""")
+    assert read(home, "post", STUDY, "--subspecialty", "thoracic")["state"] == "open"
+    with closing(connect(home / "node.db")) as database:
+        post = json.loads(database.execute("SELECT body FROM outbox").fetchone()["body"])
+    assert (post["subspecialty"], post["uncertainty_percent"]) == ("thoracic", 22)
 
 
 def test_withdrawing(home: Path) -> None:
@@ -157,6 +210,10 @@ def test_for_people_it_says_it_in_lines(home: Path) -> None:
     assert "Dr Lines" in lines("readers")
     request_id = read(home, "list")["requests"][0]["request_id"]
     assert f"read {request_id}: open" in lines("report", request_id)
+    with closing(connect(home / "node.db", SCHEMA)) as database:
+        database.execute("INSERT INTO read_results VALUES (?, ?, 0)", (request_id, CLAIM))
+    assert "a third reader decided" in lines("report", request_id)
+    assert read(home, "report", request_id)["result"] == {"claim_id": CLAIM, "agreed": False}
 
 
 def test_without_json_an_error_goes_to_the_programs_rim(home: Path) -> None:
@@ -170,3 +227,26 @@ def test_the_books_are_those_of_the_gateway(home: Path) -> None:
     book = Book(connection, lambda: pytest.fail("no clock is needed to look"))
     assert book.requests() == []
     assert ReaderKeys(connection, lambda: pytest.fail("no clock is needed to look")).find(JKT) is not None
+
+
+def test_an_earlier_study_is_shown_only_if_it_is_one_of_the_same_patient(home: Path) -> None:
+    for wanted in ("latest", "7" * 32):
+        refused = read(home, "post", STUDY, "--prior", wanted)
+        assert (refused["exit"], refused["code"]) == (2, "not-found")
+    assert read(home, "list")["requests"] == []
+
+
+def test_final_reports_are_copied_out(home: Path, tmp_path: Path) -> None:
+    request_id = read(home, "post", STUDY)["request_id"]
+    gateway = GatewayUnderTest.__new__(GatewayUnderTest)
+    gateway.stand_on(home)
+    gateway.book.claim_made(ClaimMade(request_id=request_id, claim_id=CLAIM, reader_id=READER, fence=1))
+    gateway.keys.approve(gateway.reader.jkt, name="Dr Elsewhere")
+    gateway.enter(gateway.grant(request_id=request_id))
+    gateway.ask("GET", f"/vol/{request_id}/ct.nii.gz")
+    sha256 = gateway.ask("POST", f"/reports/{CLAIM}", json=REPORT).json()["report_sha256"]
+    gateway.reports.sign(ReportSigned(request_id=request_id, claim_id=CLAIM, fence=1, report_sha256=sha256))
+    (home / "store" / "studies" / STUDY / f"reader-{CLAIM}.oru.hl7").write_text("MSH|", encoding="utf-8")
+    out = tmp_path / "reports"
+    assert read(home, "report", request_id, "--out", str(out))["files"] == [f"reader-{CLAIM}.oru.hl7"]
+    assert (out / f"reader-{CLAIM}.oru.hl7").read_text(encoding="utf-8") == "MSH|"

@@ -12,8 +12,8 @@ import pytest
 from joserfc.jwk import RSAKey
 
 from client.settings import OidcRoles, OidcSettings
-from client.staff.oidc import CALLBACK
 from client.staff.roles import Role
+from identity.provider import CALLBACK
 from tests.fakes.node_home import Home
 from tests.fakes.oidc_provider import Claims, Provider, bare
 from tests.unit.client.console.conftest import BASE, Staff
@@ -139,7 +139,7 @@ def test_new_keys_of_the_provider_are_found(provider: Provider, staff: Staff) ->
         provider.sign = lambda claims: provider.signed(claims, kid="next")
         oidc = staff.ward.oidc
         assert oidc is not None
-        oidc._keys_at -= 60  # half a minute must pass between two fetches
+        oidc._provider._keys_at -= 60  # half a minute must pass between two fetches
         assert log_in(provider, staff.another()).status_code == 200
     finally:
         provider.key = old

@@ -31,6 +31,11 @@ ALLOWED = {
     "POST /labels/{study_key}/withdraw": "radiologist",
     "GET /ledger": "viewer technician radiologist administrator setup",
     "GET /reads": "radiologist setup",
+    "GET /reads/{request_id}": "radiologist setup",
+    "POST /studies/{study_key}/read": "radiologist setup",
+    "POST /reads/{request_id}/answer": "radiologist",
+    "POST /reads/{request_id}/acknowledge": "radiologist",
+    "POST /reads/{request_id}/withdraw": "radiologist setup",
     "POST /readers": "radiologist setup",
     "POST /readers/revoke": "radiologist setup",
     "GET /network": "administrator setup",
@@ -51,7 +56,7 @@ ALLOWED = {
 
 def address(route: str) -> tuple[str, str]:
     method, path = route.split(" ")
-    for name in ("study_key", "proposal_id", "account_id"):
+    for name in ("study_key", "proposal_id", "account_id", "request_id"):
         path = path.replace("{" + name + "}", NOBODY)
     return method, path
 

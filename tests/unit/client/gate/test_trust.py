@@ -30,7 +30,7 @@ def keys(tmp_path: Path) -> Path:
 
 def a_reply(site: str = "northport") -> EnrolReply:
     return EnrolReply(
-        site=site, region="XA-N", certificate_pem=PEM, ca_pem=PEM, release_key="r" * 43, grant_key="g" * 43,
+        site=site, region="XA-N", certificate_pem=PEM, ca_pem=PEM, release_root="{}", grant_key="g" * 43,
         link_address="localhost:8444", fleet_address="localhost:8445",
     )  # fmt: skip
 
@@ -39,7 +39,7 @@ def test_every_key_is_there_and_closed_to_others(keys: Path) -> None:
     names = {path.name for path in keys.iterdir()}
     assert names == {
         "node.key", "supernode", "supernode.pub", "gateway.pem", "gateway.key", "gateway-ca.pem", "gateway-ca.key", "inside.pem", "inside.key",
-        "pseudonym.key", "superexec.secret", "console.token",
+        "pseudonym.key", "superexec.secret", "console.token", "tunnel", "tunnel.pub",
     }  # fmt: skip
     assert {stat.S_IMODE(path.stat().st_mode) for path in keys.iterdir()} == {0o600}
     assert stat.S_IMODE(keys.stat().st_mode) == 0o700
@@ -92,7 +92,7 @@ def test_enrolment_is_kept_and_read_back(tmp_path: Path) -> None:
     assert is_enrolled(trust)
     assert load_centre(trust) == kept
     assert isinstance(kept, Centre)
-    assert {path.name for path in trust.iterdir()} == {"node.pem", "ca.pem", "centre.json"}
+    assert {path.name for path in trust.iterdir()} == {"node.pem", "ca.pem", "root.json", "centre.json"}
     assert b"BEGIN" not in (trust / "centre.json").read_bytes()
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from client.gate.policy import ReadingPolicy, Refusal
 from client.gateway import viewer
-from client.gateway.book import Stage
+from client.gateway.book import Result, Stage
 from client.gateway.notices import receivers
 from client.gateway.report import ReportCreate, Zones, sha256_of
 from client.gateway.reports import Kept
@@ -23,11 +23,16 @@ from protocol.case import CaseRecord
 from protocol.codes import Code
 from protocol.errors import ConflictError, FederationError, InvalidInputError, RefusedError, UnavailableError
 from protocol.reading import (
+    AdjudicationOpened,
+    AlarmReason,
     ClaimEnded,
     ClaimMade,
+    DiscrepancyOpened,
     GrantRevoked,
     Priority,
     ReadAcknowledged,
+    ReadAlarm,
+    ReadConcluded,
     ReadPost,
     ReadWithdrawn,
     ReportSigned,
@@ -169,7 +174,7 @@ def test_all_of_it_survives_the_process(gateway: GatewayUnderTest, tmp_path: Pat
     gateway.book.connection.close()
     again = connect(tmp_path / "node.db")
     assert again.execute("SELECT report_sha256 FROM reports").fetchone()[0] == kept.report_sha256
-    assert again.execute("SELECT count(*) FROM reader_sessions").fetchone()[0] == 1
+    assert again.execute("SELECT count(*) FROM gateway_sessions").fetchone()[0] == 1
 
 
 def test_withdrawing_ends_the_session_and_is_said(gateway: GatewayUnderTest) -> None:
@@ -254,6 +259,7 @@ def test_a_post_says_what_the_record_says_and_no_more(gateway: GatewayUnderTest)
     assert post.model_dump(mode="json", exclude={"request_id"}) == {
         "kind": "read-post", "priority": "urgent", "age_band": "40-49", "sex": "male", "slices": 24, "megabytes": 1,
         "ggo_percent": 17, "jurisdiction": "XA-N", "language": "pt", "reads_required": 1,
+        "subspecialty": None, "uncertainty_percent": 0,
     }  # fmt: skip
     assert STUDY not in post.model_dump_json()
     assert gateway.book.unsent() == []
@@ -355,3 +361,76 @@ def test_a_missing_viewer_is_said_and_keeps_no_program_from_reading(
     assert (answer.status_code, answer.json()["code"]) == (503, "node-fault")
     assert "npm ci" in answer.json()["detail"]
     assert gateway.ask("GET", f"/vol/{REQUEST}/ct.nii.gz").status_code == 200
+
+
+def test_a_double_read_that_disagrees_waits_for_the_third_report(gateway: GatewayUnderTest) -> None:
+    """Two of two reports are there; the centre says that they disagree; the hospital cannot take note of them yet."""
+    gateway.book.connection.execute("UPDATE read_requests SET reads_required = 2")
+    gateway.claimed(OTHER, fence=1)
+    for claim_id in (CLAIM, OTHER):
+        gateway.book.connection.execute(
+            "INSERT INTO reports VALUES (?, 1, x'00', ?, 0, 0, 1, 1)", (claim_id, claim_id * 2)
+        )
+    gateway.book.connection.execute("UPDATE read_claims SET ended_s = 1")
+    assert stage(gateway) is Stage.DELIVERED
+    hands = receivers(gateway.book, gateway.sessions, gateway.reports, keeping([]))
+    for _ in range(2):
+        hands["adjudication-opened"](AdjudicationOpened(request_id=REQUEST))
+    assert stage(gateway) is Stage.OPEN
+    with pytest.raises(ConflictError):
+        acknowledge_read(gateway.book, gateway.gate, REQUEST)
+    assert gateway.book.request(REQUEST).reads_required == 3
+
+
+def test_the_result_of_a_double_read_is_what_the_centre_said_last(gateway: GatewayUnderTest) -> None:
+    hands = receivers(gateway.book, gateway.sessions, gateway.reports, keeping([]))
+    assert gateway.book.result(REQUEST) is None
+    hands["read-concluded"](ReadConcluded(request_id=REQUEST, claim_id=CLAIM, agreed=True))
+    assert gateway.book.result(REQUEST) == Result(CLAIM, agreed=True)
+    hands["read-concluded"](ReadConcluded(request_id=REQUEST, claim_id=OTHER, agreed=False))
+    assert gateway.book.result(REQUEST) == Result(OTHER, agreed=False)
+    hands["read-concluded"](ReadConcluded(request_id="0" * 32, claim_id=OTHER, agreed=True))
+    assert gateway.book.result("0" * 32) is None
+
+
+def test_a_single_read_is_never_made_a_triple_one(gateway: GatewayUnderTest) -> None:
+    gateway.book.adjudication_opened(AdjudicationOpened(request_id=REQUEST))
+    assert gateway.book.request(REQUEST).reads_required == 1
+
+
+def alarm(reason: AlarmReason, request_id: str = REQUEST) -> ReadAlarm:
+    return ReadAlarm(request_id=request_id, reason=reason)
+
+
+def test_alarms_are_shown_until_they_are_over(gateway: GatewayUnderTest) -> None:
+    hands = receivers(gateway.book, gateway.sessions, gateway.reports, keeping([]))
+
+    def shown() -> list[AlarmReason]:
+        return gateway.book.alarms(gateway.book.request(REQUEST))
+
+    for notice in (alarm(AlarmReason.LATE), alarm(AlarmReason.LATE), alarm(AlarmReason.OVERDUE, OTHER)):
+        hands["read-alarm"](notice)
+    assert shown() == [AlarmReason.LATE]
+    kept = reported(gateway)
+    assert shown() == [AlarmReason.LATE], "a report that nobody signed is still late"
+    gateway.reports.sign(signature(kept))
+    hands["read-alarm"](alarm(AlarmReason.CRITICAL))
+    assert shown() == [AlarmReason.CRITICAL]
+    acknowledge_read(gateway.book, gateway.gate, REQUEST)
+    assert shown() == []
+
+
+def test_a_discrepancy_alarms_until_it_is_acknowledged(gateway: GatewayUnderTest) -> None:
+    gateway.reports.sign(signature(reported(gateway)))
+    acknowledge_read(gateway.book, gateway.gate, REQUEST)
+    hands = receivers(gateway.book, gateway.sessions, gateway.reports, keeping([]))
+    told = DiscrepancyOpened(request_id=REQUEST, claim_id=CLAIM, score=3)
+    for _ in range(2):
+        hands["discrepancy-opened"](told)
+    assert gateway.book.alarms(gateway.book.request(REQUEST)) == [AlarmReason.DISCREPANCY]
+    assert gateway.book.discrepancies(REQUEST) == {CLAIM: 3}
+    acknowledge_read(gateway.book, gateway.gate, REQUEST)
+    hands["discrepancy-opened"](told)
+    assert gateway.book.alarms(gateway.book.request(REQUEST)) == [], "the same word a second time alarms nobody"
+    hands["discrepancy-opened"](told.model_copy(update={"claim_id": OTHER}))
+    assert gateway.book.discrepancies(REQUEST) == {CLAIM: 3}

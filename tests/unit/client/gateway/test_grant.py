@@ -190,7 +190,9 @@ ATTACKS: dict[str, Attack] = {
     "a fence of text": changed(fence="1"),
     "no key": changed(cnf={}),
     "two confirmations": changed(cnf={"jkt": "a" * 43, "x5t#S256": "b"}),
-    "an unknown field": changed(scope="everything"),
+    "an unknown field": changed(study="1.2.3"),
+    "an unknown scope": changed(scope="everything"),
+    "no scope": changed(scope=None),
     # When
     "expired": shifted(iat=-601, nbf=-601, exp=-1),
     "expires now": shifted(iat=-600, nbf=-600, exp=0),
@@ -287,6 +289,15 @@ def test_no_grant_outlives_ten_minutes_by_the_hospitals_clock(gateway: GatewayUn
 def test_a_fast_clock_at_the_centre_is_borne_for_half_a_minute(gateway: GatewayUnderTest) -> None:
     now_s = int(gateway.now.timestamp())
     assert gateway.enter(gateway.grant(iat=now_s + 30, nbf=now_s + 30, exp=now_s + 630)).status_code == 201
+
+
+def test_while_a_stranger_answers_under_the_hospitals_name_nothing_is_shown(gateway: GatewayUnderTest) -> None:
+    assert gateway.enter().status_code == 201
+    gateway.sessions._impersonated = lambda: True
+    for answer in (gateway.ask("GET", f"/view/{REQUEST}"), gateway.enter()):
+        assert (answer.status_code, answer.json()["code"]) == (403, "peer-untrusted")
+    gateway.sessions._impersonated = lambda: False
+    assert gateway.ask("GET", f"/view/{REQUEST}").status_code == 200
 
 
 @pytest.mark.parametrize("silence", [301, None])

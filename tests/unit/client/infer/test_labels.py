@@ -160,7 +160,7 @@ def test_labels_that_mean_nothing_are_refused(home: Home, store: StudyStore, tmp
 def test_two_studies_on_one_grid_need_a_name(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     store = home.store()
-    worker = Worker(store, ReleaseShelf(home.settings.models), home.settings)
+    worker = Worker(store, ReleaseShelf(home.settings.models, lambda _: False), home.settings)
     worker._shelf = Shelf(home.settings.models)
     keys = [send(home, store, chest_series(study=name)) for name in ("a", "b")]
     for key in keys:

@@ -54,7 +54,7 @@ def store(home: Home) -> StudyStore:
 
 
 def worker_of(home: Home, store: StudyStore, gate: Gate | None = None) -> Worker:
-    return Worker(store, Shelf(home.settings.models), home.settings, gate)
+    return Worker(store, Shelf(home.settings.models, lambda _: False), home.settings, gate)
 
 
 def send(home: Home, store: StudyStore, series: CtSeries, *, skip: tuple[int, ...] = ()) -> str:
@@ -83,6 +83,8 @@ def test_a_complete_study_is_measured_kept_and_offered(home: Home, store: StudyS
     assert names == {
         "ct.nii.gz",
         "mask.nii.gz",
+        "ct-coarse.nii.gz",
+        "mask-coarse.nii.gz",
         "lungs.nii.gz",
         "picture.png",
         "report.html",
@@ -283,7 +285,9 @@ def test_the_documents_say_no_name(home: Home, store: StudyStore) -> None:
 def test_records_leave_under_the_basis_of_the_sites_policy(home: Home, store: StudyStore) -> None:
     key, gate = send(home, store, chest_series()), Gate()
     bases = iter([LegalBasis.CONSENT])
-    worker = Worker(store, Shelf(home.settings.models), home.settings, gate, legal_basis=lambda: next(bases))
+    worker = Worker(
+        store, Shelf(home.settings.models, lambda _: False), home.settings, gate, legal_basis=lambda: next(bases)
+    )
     worker.measure(key)
     worker.hand_over()
     [record] = gate.seen
@@ -296,7 +300,7 @@ def test_without_a_readable_policy_records_wait_and_studies_are_measured(home: H
         raise InvalidInputError(Code.BAD_SETTING, "policy.toml is not TOML. Correct it.")
 
     key, gate = send(home, store, chest_series()), Gate()
-    worker = Worker(store, Shelf(home.settings.models), home.settings, gate, legal_basis=unreadable)
+    worker = Worker(store, Shelf(home.settings.models, lambda _: False), home.settings, gate, legal_basis=unreadable)
     assert worker.measure(key).state is StudyState.MEASURED
     with pytest.raises(InvalidInputError):
         worker.hand_over()

@@ -167,4 +167,4 @@ def test_settings_that_do_not_fit_are_refused(tmp_path, tables: dict[str, object
 def test_by_default_nothing_of_it_runs(tmp_path) -> None:
     from client.parts import PARTS, parts_of
 
-    assert set(PARTS) - set(parts_of(NodeSettings(home=tmp_path))) == {"stow", "pacs", "context"}
+    assert set(PARTS) - set(parts_of(NodeSettings(home=tmp_path))) == {"stow", "pacs", "context", "tunnel"}

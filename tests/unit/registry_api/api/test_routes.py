@@ -72,7 +72,7 @@ def test_enrolment_answers_with_everything_a_node_pins(registry: Registry, clien
     certificate = x509.load_pem_x509_certificate(reply.certificate_pem.encode())
     certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(reply.ca_pem.encode()))
     assert client.get("/v1/ca.pem").text == reply.ca_pem
-    assert reply.release_key != reply.grant_key
+    assert reply.release_root.encode() == registry.runtime.release_root
 
 
 def test_a_used_and_an_unknown_invite_have_their_codes(registry: Registry, client: AsgiClient) -> None:
@@ -142,7 +142,7 @@ def test_an_old_release_still_says_what_it_said(counted: Registry, client: AsgiC
 def test_too_fine_says_what_is_allowed(counted: Registry, client: AsgiClient, bearer) -> None:
     answer = ask(client, bearer(Role.MINISTRY), by="week,region,severity,age,sex")
     assert (answer.status_code, answer.json()["code"]) == (422, "too-fine")
-    assert "at most 2 of severity, age, sex, pcr, rsna" in answer.json()["detail"]
+    assert "at most 2 of severity, age, sex, pcr, rsna, ggo" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_releases_are_listed_and_described(counted: Registry, client: AsgiClient
 
 def test_dimensions_say_what_may_be_asked(client: AsgiClient, bearer) -> None:
     body = client.get("/v1/registry/dimensions", headers=bearer(Role.MINISTRY)).json()
-    assert set(body["dimensions"]) == {"severity", "age", "sex", "pcr", "rsna"}
+    assert set(body["dimensions"]) == {"severity", "age", "sex", "pcr", "rsna", "ggo"}
     assert body["rule"]["masked"].startswith("1 to 10: null")
 
 

@@ -24,6 +24,9 @@ VISIBLE = {
 ROUTES = (
     "/registry",
     "/v1/registry/counts?by=week,{level}",
+    "/v1/registry/series?by={level}",
+    "/v1/registry/comparison?by={level}",
+    "/v1/registry/distribution?by=week,{level},ggo",
     "/v1/registry/releases/1",
     "/v1/registry/releases/2/changes?by=week,{level}",
     "/v1/registry/releases/1/export.csv?by=week,{level}",

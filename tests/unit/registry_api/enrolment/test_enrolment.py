@@ -186,8 +186,9 @@ def test_an_enrolled_site_is_active_with_its_key_and_serial(registry: Registry) 
     key = supernode_key()
     serial = join(registry, invite(registry), supernode_key=key)
     assert entry(registry) == SiteEntry(
-        site="northport", region="XA-N", supernode_key=key, active=True, certificate_serials=(serial,)
-    )
+        site="northport", region="XA-N", supernode_key=key, active=True, certificate_serials=(serial,),
+        gateway_origin="https://gateway.example:9443",
+    )  # fmt: skip
     assert is_admitted(registry, "northport", serial)
     assert not is_admitted(registry, "southbay", serial)
 

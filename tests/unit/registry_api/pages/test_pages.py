@@ -1,12 +1,12 @@
-"""Pages: what a ministry reads is what the release says; masks are words; everything is escaped; no script, no other host."""
+"""Pages: what a ministry reads is what the release says; masks are words; everything is escaped; no inline script, no other host."""
 
 import re
 from html.parser import HTMLParser
 
 import pytest
 
-from registry_api.pages.chart import Bar, bar_chart
-from registry_api.pages.counts import show
+from registry_api.pages.figures import FIGURES
+from registry_api.pages.wording import show
 from registry_api.people.roles import Role
 from registry_api.people.service import add_person
 from registry_api.releases.build import build_release
@@ -22,7 +22,7 @@ class Outline(HTMLParser):
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.rows: list[list[str]] = []
+        self.tables: list[list[list[str]]] = []
         self.tags: list[str] = []
         self.targets: list[str] = []
         self.labels: set[str] = set()
@@ -39,11 +39,13 @@ class Outline(HTMLParser):
         if tag in ("input", "select") and attributes.get("type") != "hidden":
             self.fields.add(attributes.get("id") or "")
         assert not [name for name in attributes if name.startswith("on") or name == "style"]
+        if tag == "table":
+            self.tables.append([])
         if tag == "tr":
-            self.rows.append([])
+            self.tables[-1].append([])
         if tag in ("td", "th"):
             self._cell = True
-            self.rows[-1].append("")
+            self.tables[-1][-1].append("")
 
     def handle_endtag(self, tag: str) -> None:
         if tag in ("td", "th"):
@@ -51,7 +53,8 @@ class Outline(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if self._cell:
-            self.rows[-1][-1] = (self.rows[-1][-1] + data).strip()
+            row = self.tables[-1][-1]
+            row[-1] = (row[-1] + data).strip()
 
 
 @pytest.fixture
@@ -66,66 +69,142 @@ def counted(registry: Registry) -> Registry:
     return registry
 
 
-def table_of(client: AsgiClient, headers: dict[str, str], query: str = "") -> list[list[str]]:
+def outline(client: AsgiClient, headers: dict[str, str], query: str = "") -> Outline:
     answer = client.get(f"/registry{query}", headers=headers)
     assert answer.status_code == 200
-    return Outline(answer.text).rows
+    return Outline(answer.text)
 
 
-def test_the_table_says_what_the_release_says(counted: Registry, client: AsgiClient, bearer) -> None:
-    head, *rows = table_of(client, bearer(Role.MINISTRY))
-    assert head == ["Week", "Place", "All", "none", "mild", "moderate", "severe"]
-    assert rows[0] == ["2026-W08", "XA", "60", "0", "withheld", "0", "1–10"]
-    assert rows[1] == ["2026-W08", "XA-N", "30", "0", "withheld", "0", "1–10"]
-    assert [row[1] for row in rows] == ["XA", "XA-N", "XA-S"] * 2
-    assert rows[4][2] == "1–10"
+def table_of(client: AsgiClient, headers: dict[str, str], query: str = "") -> list[list[str]]:
+    """The table by week, which stands last."""
+    return outline(client, headers, query).tables[-1]
 
 
-def test_a_region_sees_its_own_rows_only(counted: Registry, client: AsgiClient, bearer) -> None:
-    _, *rows = table_of(client, bearer(Role.MINISTRY, region="XA-S"))
-    assert {row[1] for row in rows} == {"XA-S"}
-    page = client.get("/registry?place=XA-N", headers=bearer(Role.MINISTRY, region="XA-S")).text
-    assert "XA-N" not in page
+def test_the_table_says_what_the_release_says_of_the_chosen_place(
+    counted: Registry, client: AsgiClient, bearer
+) -> None:
+    headers = bearer(Role.MINISTRY)
+    head, *rows = table_of(client, headers)
+    assert head == ["Week", "All", "none", "mild", "moderate", "severe"]
+    assert rows == [["2026-W08", "60", "0", "withheld", "0", "1–10"], ["2026-W07", "15", "0", "15", "0", "0"]]
+    _, *rows = table_of(client, headers, "?place=XA-N")
+    assert rows == [["2026-W08", "30", "0", "withheld", "0", "1–10"], ["2026-W07", "1–10", "0", "1–10", "0", "0"]]
 
 
-@pytest.mark.parametrize("dimension", ["severity", "age", "sex", "pcr", "rsna"])
+def test_every_figure_has_its_numbers_as_a_table(counted: Registry, client: AsgiClient, bearer) -> None:
+    found = outline(client, bearer(Role.MINISTRY))
+    trend, regions, severity, ggo, ages, completeness, _ = found.tables
+    assert found.tags.count("svg") == len(FIGURES) == 6
+    assert trend[-2:] == [["2026-W07", "15"], ["2026-W08", "60"]]
+    assert trend[1] == ["2025-W49", "–"]
+    assert regions == [
+        ["Code", "Region", "Studies", "per 100,000 people"],
+        ["XA-N", "XA-N", "30", "–"],
+        ["XA-S", "XA-S", "30", "–"],
+    ]
+    assert severity[1:] == [
+        ["none", "0", "0 %"],
+        ["mild", "withheld", "–"],
+        ["moderate", "0", "0 %"],
+        ["severe", "1–10", "–"],
+    ]
+    assert ggo[3] == ["5–25 %", "60", "100 %"]
+    assert ages[0] == ["Age", "female", "male", "other", "unknown"]
+    assert ages[-1] == ["unknown", "0", "0", "0", "60"]
+    assert completeness[-1] == ["2026-W08", "4", "4"]
+
+
+def test_the_glance_compares_with_the_week_before(counted: Registry, client: AsgiClient, bearer) -> None:
+    text = client.get("/registry", headers=bearer(Role.MINISTRY)).text
+    assert "+45 (+300 %)" in text
+    assert "the true change lies between +41 and +51" in text
+    assert "4 of 4" in text
+    hidden = client.get("/registry?place=XA-N", headers=bearer(Role.MINISTRY)).text
+    assert "not known: a number is hidden" in hidden
+
+
+def test_an_earlier_week_may_be_looked_at(counted: Registry, client: AsgiClient, bearer) -> None:
+    found = outline(client, bearer(Role.MINISTRY), "?week=2026-W07&weeks=26")
+    assert len(found.tables[0]) == 1 + 26
+    assert [row[0] for row in found.tables[-1][1:]] == ["2026-W07"]
+
+
+def test_a_region_sees_itself_only_and_no_comparison_of_regions(counted: Registry, client: AsgiClient, bearer) -> None:
+    headers = bearer(Role.MINISTRY, region="XA-S")
+    text = client.get("/registry?place=XA-N", headers=headers).text
+    assert "XA-N" not in text
+    assert "XA-S" in text
+    assert len(Outline(text).tables) == len(FIGURES)
+
+
+@pytest.mark.parametrize("dimension", ["severity", "age", "sex", "pcr", "rsna", "ggo"])
 def test_every_dimension_has_its_table(counted: Registry, client: AsgiClient, bearer, dimension: str) -> None:
     head, *rows = table_of(client, bearer(Role.AUDITOR), f"?by={dimension}&place=XA-N")
-    assert len(head) > 5
+    assert len(head) > 4
     assert all(len(row) == len(head) for row in rows)
 
 
 def test_no_page_shows_a_small_number(counted: Registry, client: AsgiClient, bearer) -> None:
-    for row in table_of(client, bearer(Role.MINISTRY))[1:]:
-        for cell in row[2:]:
-            assert cell in ("1–10", "withheld") or int(cell) == 0 or int(cell) > 10
+    found = outline(client, bearer(Role.MINISTRY))
+    counts = [
+        cell for table in found.tables[:-2] for row in table[1:] for cell in row[1:] if re.fullmatch(r"\d+", cell)
+    ]
+    counts += [cell for row in found.tables[-1][1:] for cell in row[1:] if cell.isdecimal()]
+    assert counts
+    assert all(int(cell) == 0 or int(cell) > 10 for cell in counts)
+    drawn = re.findall(r"<text[^>]*>(\d+)</text>", client.get("/registry?weeks=26", headers=bearer(Role.MINISTRY)).text)
+    assert "60" in drawn
 
 
 def test_strange_parameters_fall_back(counted: Registry, client: AsgiClient, bearer) -> None:
-    assert table_of(client, bearer(Role.MINISTRY), "?by=hospital&place=XB")[0][3] == "none"
+    assert table_of(client, bearer(Role.MINISTRY), "?by=hospital&place=XB&week=never")[0][2] == "none"
 
 
-def test_before_the_first_release_the_page_says_so(client: AsgiClient, bearer) -> None:
-    assert "No release yet" in client.get("/registry", headers=bearer(Role.MINISTRY)).text
+@pytest.mark.parametrize("region", ["XA", "XC"])
+def test_before_the_first_release_of_its_places_the_page_says_so(client: AsgiClient, bearer, region: str) -> None:
+    assert "No release yet" in client.get("/registry", headers=bearer(Role.MINISTRY, region=region)).text
 
 
-@pytest.mark.parametrize("path", ["/", "/login", "/registry", "/nowhere"])
-def test_pages_have_no_script_no_inline_style_and_lead_nowhere_else(
+def test_a_ministry_without_counts_is_told_so(counted: Registry, client: AsgiClient, bearer) -> None:
+    assert "No release yet" in client.get("/registry", headers=bearer(Role.MINISTRY, region="XC")).text
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_chart_comes_as_a_file_that_stands_alone(
+    counted: Registry, client: AsgiClient, bearer, name: str
+) -> None:
+    answer = client.get(f"/registry/releases/1/{name}.svg?place=XA&week=2026-W08", headers=bearer(Role.MINISTRY))
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "image/svg+xml")
+    assert f"{name}-XA-2026-W08-release-1.svg" in answer.headers["Content-Disposition"]
+    assert answer.text.startswith('<svg xmlns="http://www.w3.org/2000/svg"')
+    assert not re.search(r"<script|<style| style=|href|url\((?!#)", answer.text)
+
+
+@pytest.mark.parametrize("path", ["2/trend", "1/nothing", "1/regions"])
+def test_a_chart_that_is_not_there_is_not_found(counted: Registry, client: AsgiClient, bearer, path: str) -> None:
+    answer = client.get(f"/registry/releases/{path}.svg", headers=bearer(Role.MINISTRY, region="XA-S"))
+    assert answer.status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/", "/login", "/registry", "/alerts", "/nowhere"])
+def test_pages_have_no_inline_script_or_style_and_lead_nowhere_else(
     counted: Registry, client: AsgiClient, bearer, path: str
 ) -> None:
-    outline = Outline(client.get(path, headers=bearer(Role.MINISTRY)).text)
-    assert not {"script", "style", "iframe"} & set(outline.tags)
-    assert outline.tags.count("h1") == 1
-    assert all(target.startswith(("/", "#")) for target in outline.targets)
-    assert outline.fields <= outline.labels
+    text = client.get(path, headers=bearer(Role.MINISTRY)).text
+    found = Outline(text)
+    assert not {"style", "iframe"} & set(found.tags)
+    assert re.findall(r"<script[^>]*>[^<]+", text) == []
+    assert found.tags.count("h1") == 1
+    assert all(target.startswith(("/", "#")) for target in found.targets)
+    assert found.fields <= found.labels
 
 
 def test_downloads_of_the_page_are_there(counted: Registry, client: AsgiClient, bearer) -> None:
     headers = bearer(Role.MINISTRY)
-    outline = Outline(client.get("/registry", headers=headers).text)
-    downloads = [target for target in outline.targets if target.startswith("/v1/")]
-    assert len(downloads) == 5
-    assert [client.get(path, headers=headers).status_code for path in downloads] == [200] * 5
+    targets = outline(client, headers).targets
+    downloads = [target for target in targets if target.startswith(("/v1/", "/registry/releases/"))]
+    assert len(downloads) == 6 + len(FIGURES)
+    assert {client.get(path, headers=headers).status_code for path in downloads} == {200}
 
 
 def test_a_name_is_escaped(registry: Registry, client: AsgiClient) -> None:
@@ -141,10 +220,10 @@ def test_the_menu_shows_what_the_role_may_open(client: AsgiClient, bearer) -> No
         head = client.get("/", headers=bearer(role)).text.partition("<main")[0]
         return set(re.findall(r'href="(/\w+)"', head))
 
-    assert menu(Role.MINISTRY) == {"/registry"}
+    assert menu(Role.MINISTRY) == {"/registry", "/alerts"}
     assert menu(Role.READER) == {"/worklist"}
     assert menu(Role.HOSPITAL) == {"/quality"}
-    assert menu(Role.COORDINATOR) == {"/registry", "/worklist"}
+    assert menu(Role.COORDINATOR) == {"/registry", "/alerts", "/worklist"}
 
 
 def test_a_failed_login_says_so_and_keeps_the_way_back(client: AsgiClient) -> None:
@@ -167,36 +246,3 @@ def test_a_mask_is_a_word(cell: Cell, text: str, *, hidden: bool) -> None:
     shown = show(cell, RULE)
     assert (shown.text, shown.hidden) == (text, hidden)
     assert bool(shown.note) is hidden
-
-
-def heights(chart: str) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {"bar": [], "hidden": []}
-    for kind, height in re.findall(r'<rect class="(bar|hidden)"[^>]* height="([\d.]+)"', chart):
-        found[kind].append(float(height))
-    return found
-
-
-def test_bars_are_as_high_as_their_numbers_and_hidden_ones_all_alike() -> None:
-    bars = [Bar("W01", 100), Bar("W02", 50), Bar("W03", None, "1–10"), Bar("W04", None, "withheld"), Bar("W05", 0)]
-    drawn = heights(bar_chart(bars, title="t"))
-    assert drawn["bar"][0] == pytest.approx(2 * drawn["bar"][1], abs=0.2)
-    assert drawn["bar"][2] == 0
-    assert len(set(drawn["hidden"])) == 1
-
-
-def test_a_chart_is_told_in_words_and_escaped() -> None:
-    chart = bar_chart([Bar("<W>", None, "1–10"), Bar("W02", 15)], title="Studies & weeks")
-    assert '<desc id="chart-text">&lt;W&gt;: 1–10; W02: 15</desc>' in chart
-    assert "Studies &amp; weeks" in chart
-    assert 'role="img"' in chart
-
-
-@pytest.mark.parametrize("top", [0, 15, 95, 1000, 123_456])
-def test_the_scale_has_few_lines_and_reaches_the_highest_bar(top: int) -> None:
-    chart = bar_chart([Bar("W01", top)], title="t")
-    assert 2 <= chart.count('class="axis"') <= 7
-    assert heights(chart)["bar"][0] <= 192.1
-
-
-def test_an_empty_chart_is_still_one() -> None:
-    assert bar_chart([], title="t").startswith("<svg")

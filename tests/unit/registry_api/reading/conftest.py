@@ -10,8 +10,8 @@ from sqlmodel import SQLModel
 from protocol.reading import ReadPost
 from registry_api.database import Database, open_engine
 from registry_api.enrolment.tables import SiteRow
-from registry_api.people import service as people
 from registry_api.reading import tables as _reading  # noqa: F401 - its import puts the tables into the metadata
+from tests.fakes.readers import ready_reader
 from tests.unit.registry_api.reading.story import Story
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -37,11 +37,7 @@ def add_reader(database: Database) -> Callable[..., str]:
 
     def add(name: str = "Reader", *, sites: tuple[str, ...] = ("northport",)) -> str:
         with database.writing() as session:
-            person = people.add_reader(session, name, jurisdiction="XA", language="en", now=NOW)
-            session.flush()
-            for site in sites:
-                people.add_agreement(session, site=site, reader_id=person.person_id, now=NOW)
-        return person.person_id
+            return ready_reader(session, name, sites=sites, now=NOW).person_id
 
     return add
 

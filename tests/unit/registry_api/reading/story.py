@@ -9,13 +9,23 @@ from sqlmodel import Session, select
 
 from protocol.case import RsnaClass
 from protocol.parcel import Notice, Parcel, parse_notice
-from protocol.reading import CodedResult, ReadAcknowledged, ReadDelivered, ReadOpened, ReportReceipt, ReportStatus
+from protocol.reading import (
+    CodedResult,
+    InfoAnswered,
+    InfoAsked,
+    ReadAcknowledged,
+    ReadDelivered,
+    ReadOpened,
+    ReportReceipt,
+    ReportStatus,
+)
 from registry_api.database import Database
 from registry_api.link.tables import NoticeRow
-from registry_api.reading import claims, service
+from registry_api.reading import claims, escalation, questions, reassignment, reviews, service
 from registry_api.reading.claims import Claim
 from registry_api.reading.lifecycle import State
-from registry_api.reading.tables import SlotRow
+from registry_api.reading.privileges import accept_privilege
+from registry_api.reading.tables import ReadEventRow, SlotRow
 
 T = TypeVar("T")
 HASH = "ab" * 32
@@ -24,10 +34,13 @@ CODED = CodedResult(rsna_class=RsnaClass.TYPICAL, corads=5, severity_score=9, ag
 ACCEPT = {
     "read-post": service.accept_post,
     "read-opened": service.accept_opened,
+    "info-asked": questions.accept_asked,
+    "info-answered": questions.accept_answered,
     "report-receipt": service.accept_receipt,
     "read-delivered": service.accept_delivered,
     "read-acknowledged": service.accept_acknowledged,
     "read-withdrawn": service.accept_withdrawn,
+    "reader-privilege": accept_privilege,
 }
 
 
@@ -56,6 +69,18 @@ class Story:
                 session, claim.claim_id, reader, fence=fence or claim.fence, report_sha256=sha256, now=self.now
             )
 
+    def amends(self, claim: Claim, reader: str, *, fence: int | None = None) -> Claim:
+        with self.database.writing() as session:
+            return claims.amend(session, claim.claim_id, reader, fence=fence or claim.fence, now=self.now)
+
+    def draws(self, percent: int = 100) -> int:
+        with self.database.writing() as session:
+            return reviews.draw(session, percent=percent, now=self.now)
+
+    def scores(self, claim: Claim, reviewer: str, score: int, *, fence: int | None = None) -> None:
+        with self.database.writing() as session:
+            reviews.review(session, claim.claim_id, reviewer, fence=fence or claim.fence, score=score, now=self.now)
+
     def heartbeat(self, claim: Claim, reader: str) -> Claim:
         with self.database.writing() as session:
             return claims.heartbeat(session, claim.claim_id, reader, now=self.now)
@@ -67,6 +92,18 @@ class Story:
     def sweeps(self) -> int:
         with self.database.writing() as session:
             return claims.sweep(session, now=self.now)
+
+    def escalates(self) -> int:
+        with self.database.writing() as session:
+            return escalation.escalate(session, now=self.now)
+
+    def reassigns(self, request: str, number: int, reader: str | None) -> Claim | None:
+        with self.database.writing() as session:
+            return reassignment.reassign(session, request, number, reader_id=reader, now=self.now)
+
+    def events(self, request: str) -> list[str]:
+        query = select(ReadEventRow.event).where(ReadEventRow.request_id == request).order_by(ReadEventRow.id)  # type: ignore[arg-type]
+        return self.look(lambda session: list(session.exec(query)))
 
     def state(self, request: str, number: int = 1) -> State:
         return State(self.slot(request, number).state)
@@ -86,6 +123,16 @@ class Story:
 def opened(claim: Claim, **changes: object) -> ReadOpened:
     content = {"request_id": claim.request_id, "claim_id": claim.claim_id, "fence": claim.fence}
     return ReadOpened.model_validate(content | changes)
+
+
+def asked(claim: Claim, question: int = 1) -> InfoAsked:
+    return InfoAsked(request_id=claim.request_id, claim_id=claim.claim_id, fence=claim.fence, question=question)
+
+
+def answered(claim: Claim, question: int = 1, *, fence: int | None = None) -> InfoAnswered:
+    return InfoAnswered(
+        request_id=claim.request_id, claim_id=claim.claim_id, fence=fence or claim.fence, question=question
+    )
 
 
 def receipt(claim: Claim, **changes: object) -> ReportReceipt:

@@ -11,11 +11,11 @@ from sqlmodel import delete
 
 from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError, RefusedError, UnavailableError
-from protocol.reading import GRANT_SECONDS_MAX, GrantRevoked, Priority, ReadPost
+from protocol.reading import GRANT_SECONDS_MAX, GrantRenewed, GrantRevoked, Priority, ReadPost
 from registry_api.enrolment.tables import SiteRow
 from registry_api.people.tables import AgreementRow
 from registry_api.reading.claims import Claim
-from registry_api.reading.grants import GrantSigner, Issued, make_grant, revoke_grant
+from registry_api.reading.grants import GrantSigner, Issued, make_grant, renew_grant, revoke_grant
 from registry_api.reading.readers import keys_of
 from tests.unit.registry_api.reading.conftest import NOW, REQUEST
 from tests.unit.registry_api.reading.story import Story
@@ -57,7 +57,7 @@ def test_a_grant_names_one_study_one_reader_one_node_and_lives_ten_minutes(
     assert len(jti) == 32
     assert token.claims == {
         "iss": "acinus-centre", "aud": "northport", "sub": reader, "claim_id": claim.claim_id, "request_id": REQUEST,
-        "fence": 1, "cnf": {"jkt": JKT}, "iat": now_s, "nbf": now_s, "exp": now_s + 600,
+        "fence": 1, "scope": "report", "cnf": {"jkt": JKT}, "iat": now_s, "nbf": now_s, "exp": now_s + 600,
     }  # fmt: skip
     assert token.header == {"alg": "Ed25519", "typ": "acinus-grant+jwt"}
     assert (issued.gateway, issued.request_id) == ("https://northport.example:9443", REQUEST)
@@ -119,3 +119,65 @@ def test_nobody_revokes_another_readers_grant(story: Story, give: Give, reader: 
         with pytest.raises(InvalidInputError), story.database.writing() as session:
             revoke_grant(session, which, reader_id=who, now=NOW)
     assert len(story.notices()) == 1
+
+
+@pytest.fixture
+def beat(story: Story, key: OKPKey) -> Callable[[Claim, str], bool]:
+    def renew(claim: Claim, reader: str) -> bool:
+        with story.database.writing() as session:
+            return renew_grant(session, claim.claim_id, reader, signer=GrantSigner(key.private_key), now=story.now)
+
+    return renew
+
+
+def renewals(story: Story) -> list[GrantRenewed]:
+    return [notice for notice in story.notices() if isinstance(notice, GrantRenewed)]
+
+
+def test_a_grant_that_is_half_over_is_renewed_over_the_link(
+    story: Story, give: Give, beat: Callable[[Claim, str], bool], key: OKPKey, reader: str
+) -> None:
+    claim = story.claims(reader, REQUEST)
+    give(claim, reader)
+    story.wait(seconds=299)
+    assert not beat(claim, reader)
+    story.wait(seconds=1)
+    assert beat(claim, reader)
+    assert not beat(claim, reader)
+    (notice,) = renewals(story)
+    claims = jwt.decode(notice.token, key, algorithms=["Ed25519"]).claims
+    assert (claims["claim_id"], claims["cnf"], claims["exp"] - claims["iat"]) == (claim.claim_id, {"jkt": JKT}, 600)
+    assert claims["exp"] == int(NOW.timestamp()) + 900
+
+
+def test_a_reader_who_opened_nothing_has_nothing_renewed(
+    story: Story, beat: Callable[[Claim, str], bool], reader: str
+) -> None:
+    assert not beat(story.claims(reader, REQUEST), reader)
+
+
+def test_nothing_is_renewed_once_the_agreement_has_ended(
+    story: Story, give: Give, beat: Callable[[Claim, str], bool], reader: str
+) -> None:
+    claim = story.claims(reader, REQUEST)
+    give(claim, reader)
+    story.wait(minutes=6)
+    with story.database.writing() as session:
+        session.exec(delete(AgreementRow))
+    assert not beat(claim, reader)
+    assert renewals(story) == []
+
+
+def test_revoking_a_grant_revokes_what_renewed_it_and_ends_the_renewals(
+    story: Story, give: Give, beat: Callable[[Claim, str], bool], reader: str
+) -> None:
+    claim = story.claims(reader, REQUEST)
+    first = json.loads(jws.extract_compact(give(claim, reader).token.encode()).payload)["jti"]
+    story.wait(minutes=5)
+    assert beat(claim, reader)
+    second = json.loads(jws.extract_compact(renewals(story)[0].token.encode()).payload)["jti"]
+    with story.database.writing() as session:
+        revoke_grant(session, first, reader_id=reader, now=story.now)
+    assert story.notices()[-2:] == [GrantRevoked(jti=first), GrantRevoked(jti=second)]
+    story.wait(minutes=4)
+    assert not beat(claim, reader)

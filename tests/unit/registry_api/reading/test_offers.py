@@ -11,6 +11,7 @@ from registry_api.reading.matching import Obstacle
 from registry_api.reading.offers import ReadView, all_reads, one_read, open_reads, own_reads
 from tests.unit.registry_api.reading.conftest import REQUEST
 from tests.unit.registry_api.reading.story import HASH, Story, opened, receipt
+from tests.unit.registry_api.reading.test_eligibility import counted
 
 Post = Callable[..., ReadPost]
 AddReader = Callable[..., str]
@@ -36,8 +37,8 @@ def test_what_is_not_offered_shows_its_reasons_and_nothing_that_points_to_a_pati
     reader = add_reader(sites=())
     story.arrives(post(language="pt"))
     (view,) = offers(story, reader, eligible_only=False)
-    assert set(view.obstacles) == {Obstacle.NO_AGREEMENT, Obstacle.LANGUAGE}
-    assert len(view.reasons) == 2
+    assert set(view.obstacles) == {Obstacle.NO_AGREEMENT, Obstacle.NO_PRIVILEGE, Obstacle.LANGUAGE}
+    assert len(view.reasons) == 3
     assert (view.site, view.age_band, view.sex, view.slices, view.ggo_percent) == (None,) * 5
     assert offers(story, reader, eligible_only=True) == []
 
@@ -89,3 +90,26 @@ def test_the_coordinator_sees_states_and_the_whole_log(story: Story, post: Post,
     ]  # fmt: skip
     assert (view.state, view.task_status) == (State.READING, "in-progress")
     assert [one.request_id for one in story.look(all_reads)] == [REQUEST]
+
+
+def test_the_queries_do_not_grow_with_what_waits(story: Story, post: Post, add_reader: AddReader) -> None:
+    reader = add_reader()
+    sent = []
+    for number in range(12):
+        story.arrives(post(f"{number:032x}", reads_required=1 + number % 2))
+        if number in {1, 11}:
+            with counted(story.database) as statements:
+                assert len(offers(story, reader, eligible_only=False)) == number + 1
+                story.look(all_reads)
+            sent.append(len(statements))
+    assert sent[0] == sent[1]
+
+
+def test_what_a_measurement_raises_says_as_what_it_is_read(story: Story, post: Post, add_reader: AddReader) -> None:
+    reader = add_reader()
+    story.arrives(post("1" * 32))
+    story.arrives(post("2" * 32, ggo_percent=61))
+    shown = offers(story, reader, eligible_only=True)
+    assert [(view.priority, view.read_as) for view in shown] == [("routine", "stat"), ("routine", "routine")]
+    stranger = offers(story, add_reader(sites=()), eligible_only=False)
+    assert [view.read_as for view in stranger] == [None, None]

@@ -13,39 +13,75 @@ from fastapi.routing import APIRoute
 from joserfc import jws
 
 from protocol.reading import ReadPost
-from registry_api.api import reads
+from registry_api.api import events, facade, reads, reviews
 from registry_api.main import create_app
 from registry_api.pages import worklist
-from registry_api.people import service as people
 from registry_api.people.roles import Role
 from registry_api.reading.claims import claim, sweep
+from registry_api.reading.reviews import draw
 from registry_api.reading.tables import SlotRow
 from tests.fakes.asgi_client import AsgiClient
 from tests.fakes.centre_home import SERVICE_TOKEN
+from tests.fakes.readers import ready_reader
 from tests.unit.registry_api.conftest import ORIGIN, Registry
 from tests.unit.registry_api.reading.conftest import REQUEST
 from tests.unit.registry_api.reading.story import ACCEPT, HASH, acknowledged, delivered, opened, receipt
 
 READERS = frozenset({Role.READER})
+COORDINATORS = frozenset({Role.COORDINATOR})
 BOTH = frozenset({Role.READER, Role.COORDINATOR})
+SEEING = frozenset({Role.READER, Role.HOSPITAL, Role.COORDINATOR})
 ALLOWED: dict[tuple[str, str], frozenset[Role]] = {
     ("GET", "/v1/reads"): BOTH,
+    ("GET", "/v1/reads/next"): READERS,
+    ("POST", "/v1/reads/{request_id}:skip"): READERS,
     ("GET", "/v1/reads/{request_id}"): BOTH,
     ("POST", "/v1/reads/{request_id}/claims"): READERS,
+    ("POST", "/v1/reads/{request_id}/slots/{number}:reassign"): COORDINATORS,
     ("PUT", "/v1/claims/{claim_id}/heartbeat"): READERS,
     ("POST", "/v1/claims/{claim_id}/grants"): READERS,
     ("POST", "/v1/claims/{claim_id}:release"): READERS,
     ("POST", "/v1/claims/{claim_id}:sign"): READERS,
+    ("POST", "/v1/claims/{claim_id}:amend"): READERS,
     ("DELETE", "/v1/grants/{jti}"): BOTH,
+    ("POST", "/v1/peer-reviews"): READERS,
+    ("GET", "/v1/fhir/metadata"): SEEING,
+    ("GET", "/v1/fhir/{kind}"): SEEING,
+    ("GET", "/v1/fhir/{kind}/{resource_id}"): SEEING,
+    ("GET", "/v1/dicom-web/workitems"): SEEING,
+    ("GET", "/v1/dicom-web/workitems/{uid}"): SEEING,
+    ("GET", "/v1/events"): SEEING,
+    ("GET", "/v1/reads/statistics"): SEEING,
     ("GET", "/worklist"): BOTH,
     ("POST", "/worklist/claim"): READERS,
     ("POST", "/worklist/release"): READERS,
     ("POST", "/worklist/open"): READERS,
     ("POST", "/worklist/sign"): READERS,
+    ("POST", "/worklist/amend"): READERS,
+    ("POST", "/worklist/review"): READERS,
+    ("POST", "/worklist/skip"): READERS,
+    ("POST", "/worklist/reassign"): COORDINATORS,
 }
 JKT = "j" * 43
 ID = "a" * 32
-FORM = {"request_id": ID, "claim_id": ID, "fence": "1", "jkt": JKT, "report_sha256": HASH}
+BODIES: dict[str, dict[str, object]] = {
+    "grants": {"jkt": JKT},
+    "sign": {"report_sha256": HASH},
+    "reassign": {},
+    "skip": {"reason": "no-time"},
+    "peer-reviews": {"claim_id": ID, "score": 1},
+}
+FORM = {
+    "request_id": ID,
+    "claim_id": ID,
+    "fence": "1",
+    "jkt": JKT,
+    "report_sha256": HASH,
+    "number": "1",
+    "reader_id": ID,
+    "reason": "no-time",
+    "score": "1",
+}
 
 
 @dataclass
@@ -76,9 +112,7 @@ def reader(registry: Registry) -> Reader:
 
 def make_reader(registry: Registry) -> Reader:
     with registry.runtime.database.writing() as session:
-        person = people.add_reader(session, "Reader", jurisdiction="XA", language="en", now=registry.clock())
-        session.flush()
-        people.add_agreement(session, site="northport", reader_id=person.person_id, now=registry.clock())
+        person = ready_reader(session, now=registry.clock())
     return Reader(person.person_id, {"Authorization": f"Bearer {person.api_key}"}, person.api_key)
 
 
@@ -97,7 +131,7 @@ class Hold:
 
 
 def test_every_route_is_declared() -> None:
-    found = [route for router in (reads.router, worklist.router) for route in router.routes]
+    found = [route for part in (reads, reviews, events, facade, worklist) for route in part.router.routes]
     assert {(method, r.path) for r in found if isinstance(r, APIRoute) for method in r.methods} == set(ALLOWED)
 
 
@@ -140,11 +174,13 @@ def test_every_role_gets_what_is_declared(
     headers = {} if role == "nobody" else {"Authorization": f"Bearer {SERVICE_TOKEN}"}
     if role not in {"nobody", Role.SERVICE}:
         headers = bearer(Role(role))
+    path = path.replace("{number}", "1").replace("{kind}", "Task").replace("{uid}", "2.25.1")
     path = re.sub(r"\{\w+\}", ID, path)
-    body = {"jkt": JKT} if path.endswith("/grants") else {"report_sha256": HASH}
+    body = BODIES.get(re.sub(r".*[/:]", "", path), {})
     content = {"data": FORM} if path.startswith("/worklist") else {"json": body}
     extra = {} if method in {"GET", "DELETE"} else content
-    answer = client.request(method, path, headers=headers | {"If-Match": '"1"'}, **extra)
+    query = {"params": {"follow": "false"}} if path == "/v1/events" else {}
+    answer = client.request(method, path, headers=headers | {"If-Match": '"1"'}, **extra, **query)
     if role == "nobody":
         assert answer.status_code in {401, 303}
     elif role in ALLOWED[cell]:
@@ -284,3 +320,98 @@ def test_the_page_gives_reasons_and_the_coordinator_sees_states(
 def test_nobody_is_led_to_the_log_in(client: AsgiClient) -> None:
     answer = client.get("/worklist")
     assert (answer.status_code, answer.headers["Location"]) == (303, "/login?next=/worklist")
+
+
+def test_the_coordinator_reassigns_by_program_and_by_page(
+    client: AsgiClient, registry: Registry, reader: Reader, post: Callable[..., ReadPost]
+) -> None:
+    arrives(registry, post())
+    other = make_reader(registry)
+    key = registry.add(Role.COORDINATOR).api_key
+    headers = {"Authorization": f"Bearer {key}"}
+    client.post(f"/v1/reads/{REQUEST}/claims", headers=reader.headers)
+    taken = client.post(f"/v1/reads/{REQUEST}/slots/1:reassign", headers=headers, json={"reader_id": other.person_id})
+    (slot,) = taken.json()["slots"]
+    assert (slot["state"], slot["reader_id"], slot["fence"]) == ("claimed", other.person_id, 2)
+    assert client.get(f"/v1/reads/{REQUEST}", headers=other.headers).json()["slots"][0]["reader_id"] is None
+    csrf = logged_in(client, Reader("", {}, key))
+    assert "Take back" in client.get("/worklist").text
+    fields = {"csrf": csrf, "request_id": REQUEST, "number": "1", "reader_id": ""}
+    assert client.post("/worklist/reassign", data=fields).status_code == 303
+    assert client.get(f"/v1/reads/{REQUEST}", headers=headers).json()["state"] == "open"
+    assert client.post("/worklist/reassign", data=fields | {"reader_id": "x"}).status_code == 422
+
+
+def test_the_sweep_looks_at_clocks_too(registry: Registry, reader: Reader, post: Callable[..., ReadPost]) -> None:
+    arrives(registry, post())
+    registry.clock.pass_(hours=12)
+    reads._sweep_once(registry.runtime)
+    with registry.runtime.database.reading() as session:
+        assert session.get_one(SlotRow, (REQUEST, 1)).escalation == 1
+
+
+def test_a_peer_review_by_program_and_what_becomes_of_it(
+    client: AsgiClient, registry: Registry, reader: Reader, post: Callable[..., ReadPost]
+) -> None:
+    arrives(registry, post())
+    made = client.post(f"/v1/reads/{REQUEST}/claims", headers=reader.headers).json()
+    held = Hold(made["claim_id"], REQUEST, made["fence"])
+    for parcel in (opened(held), receipt(held)):  # type: ignore[arg-type]
+        arrives(registry, parcel)
+    signing = {"headers": reader.headers | {"If-Match": "1"}, "json": {"report_sha256": HASH}}
+    client.post(f"/v1/claims/{held.claim_id}:sign", **signing)
+    arrives(registry, delivered(held))  # type: ignore[arg-type]
+    with registry.runtime.database.writing() as session:
+        draw(session, percent=100, now=registry.clock())
+    reviewer = make_reader(registry)
+    claimed = client.post(f"/v1/reads/{REQUEST}/claims", headers=reviewer.headers).json()
+    arrives(registry, opened(Hold(claimed["claim_id"], REQUEST, claimed["fence"])))  # type: ignore[arg-type]
+    headers = reviewer.headers | {"If-Match": "1"}
+    for score, status in ((0, 422), (5, 422), (4, 201), (4, 409)):
+        answer = client.post(
+            "/v1/peer-reviews", headers=headers, json={"claim_id": claimed["claim_id"], "score": score}
+        )
+        assert answer.status_code == status, answer.text
+    registry.clock.pass_(seconds=1)
+    own = client.get("/v1/reads/statistics?days=7", headers=reader.headers).json()
+    assert (own["overall"]["turnaround"]["reads"], own["overall"]["reviews"]["4"]) == (1, 1)
+    assert own["hospitals"] == {}
+    site = registry.add(Role.HOSPITAL, site="northport").api_key
+    seen = client.get("/v1/reads/statistics", headers={"Authorization": f"Bearer {site}"}).json()
+    assert seen["overall"]["turnaround"]["reads"] == 1
+    coordinator = registry.add(Role.COORDINATOR).api_key
+    whole = client.get("/v1/reads/statistics", headers={"Authorization": f"Bearer {coordinator}"}).json()
+    assert list(whole["hospitals"]) == ["northport"]
+    assert client.get("/v1/reads/statistics?days=0", headers=reader.headers).status_code == 422
+
+
+def test_a_person_reviews_and_amends_by_the_pages_forms(
+    client: AsgiClient, registry: Registry, reader: Reader, post: Callable[..., ReadPost]
+) -> None:
+    arrives(registry, post())
+    made = client.post(f"/v1/reads/{REQUEST}/claims", headers=reader.headers).json()
+    held = Hold(made["claim_id"], REQUEST, made["fence"])
+    for parcel in (opened(held), receipt(held)):  # type: ignore[arg-type]
+        arrives(registry, parcel)
+    signing = {"headers": reader.headers | {"If-Match": "1"}, "json": {"report_sha256": HASH}}
+    client.post(f"/v1/claims/{held.claim_id}:sign", **signing)
+    arrives(registry, delivered(held))  # type: ignore[arg-type]
+    fields = {"csrf": logged_in(client, reader), "claim_id": held.claim_id, "fence": 1}
+    assert "Amend the report" in client.get("/worklist").text
+    assert client.post("/worklist/amend", data=fields).status_code == 303
+    page = client.get("/worklist").text
+    assert "Leave it as signed" in page
+    assert "Sign this report" not in page
+    arrives(registry, receipt(held, version=2, report_sha256="5e" * 32))  # type: ignore[arg-type]
+    assert "Sign this report" in client.get("/worklist").text
+    assert client.post("/worklist/release", data=fields).status_code == 303
+    with registry.runtime.database.writing() as session:
+        draw(session, percent=100, now=registry.clock())
+    reviewer = make_reader(registry)
+    claimed = client.post(f"/v1/reads/{REQUEST}/claims", headers=reviewer.headers).json()
+    arrives(registry, opened(Hold(claimed["claim_id"], REQUEST, claimed["fence"])))  # type: ignore[arg-type]
+    csrf = logged_in(client, reviewer)
+    page = client.get("/worklist").text
+    assert "Under review: typical, CO-RADS 5, zone score 9/24." in page
+    scored = {"csrf": csrf, "claim_id": claimed["claim_id"], "fence": claimed["fence"], "score": 2}
+    assert client.post("/worklist/review", data=scored).status_code == 303

@@ -9,8 +9,9 @@ from sqlmodel import select
 from protocol.codes import Code
 from protocol.errors import ConflictError, FederationError, InvalidInputError, RefusedError
 from protocol.reading import ClaimEnded, ClaimMade, Priority, ReadPost, ReadWithdrawn, ReportSigned
+from registry_api.reading.credentials import Term, set_term
 from registry_api.reading.lifecycle import State
-from registry_api.reading.readers import Term, set_capacity, set_term
+from registry_api.reading.readers import set_capacity
 from registry_api.reading.tables import ReadEventRow, ReceiptRow
 from tests.unit.registry_api.reading.conftest import NOW, REQUEST
 from tests.unit.registry_api.reading.story import HASH, Story, acknowledged, delivered, opened, receipt

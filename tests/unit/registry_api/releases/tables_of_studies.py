@@ -15,6 +15,7 @@ _WEIGHTS = {
     "sex": (10, 10, 0, 1),
     "pcr": (3, 2, 5),
     "rsna": (2, 1, 1, 1, 5),
+    "ggo": (4, 3, 3, 2, 1, 1),
 }
 
 Protection = Callable[[Mapping[Key, Tally], Sequence[Line], Rule], dict[Key, Cell]]

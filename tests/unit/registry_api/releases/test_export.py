@@ -3,6 +3,7 @@
 import copy
 import csv
 import io
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from protocol.shape import canonical_json
 from registry_api.releases.disclosure import protect
 from registry_api.releases.document import Document, WeekTable, published_cells, read, write
 from registry_api.releases.export import CSV_COLUMNS, as_csv, as_dhis2
@@ -147,6 +149,17 @@ def test_the_snippet_of_the_guide_reads_our_csv(shown) -> None:
     rows = names["rows"](as_csv(1, found))
     assert [row["count"] for row in rows] == [one.cell.count for one in found]
     assert {row["status"] for row in rows} == {one.cell.status.value for one in found}
+
+
+def test_the_bytes_of_a_release_are_canonical_and_repeat_no_cell_in_memory() -> None:
+    document = document_of(9)
+    two = [WeekTable(week, 1, document.weeks["2020-W53"].cells) for week in ("2020-W53", "2020-W52")]
+    body = write(1, RULE, document.places, two)
+    assert canonical_json(json.loads(body)) == body
+    weeks = read(body).weeks
+    assert list(weeks) == ["2020-W52", "2020-W53"]
+    pairs = zip(weeks["2020-W52"].cells.items(), weeks["2020-W53"].cells.items(), strict=True)
+    assert all(one[0] is two[0] and one[1] is two[1] for one, two in pairs)
 
 
 def test_a_release_read_back_is_what_was_written() -> None:

@@ -21,7 +21,8 @@ from registry_api.releases.disclosure import Cell, Rule, Status
 from registry_api.releases.document import Document, read
 from registry_api.releases.query import ask
 from registry_api.releases.turn import turn
-from registry_api.releases.window import REVISED_WEEKS, closed_weeks, is_closed, monday_of
+from registry_api.releases.weeks import monday_of
+from registry_api.releases.window import REVISED_WEEKS, closed_weeks, is_closed
 from registry_api.runtime import disclosure_rule
 from tests.unit.registry_api.conftest import Registry
 

@@ -1,0 +1,260 @@
+"""How fast reads are claimed and matched.
+
+*Claims.* The registry as it is served (HTTPS, one process), on SQLite and, where it is installed, on PostgreSQL. 500 reads are in other readers'
+hands, 1,500 wait at 50 hospitals, and 50 readers claim their next case once a second each: 50 claims a second for half a minute, at the end
+of which 2,000 reads are in hand. A claim's time runs from when it was due to be sent to its answer, so that what waits in a queue
+counts. Goal: `claims_p99_ms` ≤ 100 (SQLite) and `claims_p99_ms_postgresql` ≤ 100, on two cores that also run the readers' programs. Beside
+it, without other load: how long `GET /v1/reads/next` takes.
+
+*Match.* 10,000 requests from 200 hospitals, 2,000 readers with room for one to five reads and agreements with 20 hospitals each. Ours: sparse
+waves (`registry_api/reading/matcher.py`). Beside it the same values in one dense matrix of requests by places for
+`scipy.optimize.linear_sum_assignment`, which is the best that can be had and what a first attempt would use. Times are of the whole, from
+profiles to assignment. Goals: `match_seconds` ≤ 2, and `value_vs_dense` ≥ 0.95: what the waves give away.
+"""
+
+import asyncio
+import os
+import ssl
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from bench.reading_world import NOW, Size, invent
+from bench.table import Goal, Table, main
+from protocol.reading import ReadPost
+from registry_api.database import Database
+from registry_api.enrolment.tables import SiteRow
+from registry_api.reading import service
+from registry_api.reading.matcher import Assignment, assign, total_value
+from registry_api.reading.readers import set_capacity
+from registry_api.reading.solver import best_matching
+from registry_api.reading.tables import SlotRow
+from registry_api.reading.worth import WEIGHTS, Batch, Place
+from registry_api.reading.worth import Table as Worths
+from registry_api.runtime import open_database
+from registry_api.settings import load_settings
+from tests.fakes import postgresql
+from tests.fakes.centre_home import make_centre_home
+from tests.fakes.ports import free_port
+from tests.fakes.readers import ready_reader
+
+GOALS = {
+    "claims_p99_ms": Goal(100),
+    "claims_p99_ms_postgresql": Goal(100),
+    "match_seconds": Goal(2),
+    "value_vs_dense": Goal(0.95, at_most=False),
+}
+FULL, QUICK = Size(10_000, 2_000, 200), Size(1_000, 200, 40)
+IN_FLIGHT, READERS, SECONDS = 500, 50, 30
+WAITING = READERS * SECONDS
+
+
+def measure(quick: bool) -> Table:
+    """Match, then claim on each database."""
+    table = Table(goals=GOALS)
+    _match(table, QUICK if quick else FULL, rounds=1 if quick else 5)
+    seconds = 4 if quick else SECONDS
+    _claims(table, "SQLite", "claims_p99_ms", "", seconds)
+    if postgresql.installed():
+        with tempfile.TemporaryDirectory(prefix="bench-postgresql-") as folder, postgresql.running(Path(folder)) as url:
+            _claims(table, "PostgreSQL", "claims_p99_ms_postgresql", url, seconds)
+    else:
+        table.remarks.append("PostgreSQL is not installed here.")
+    return table
+
+
+# Matching.
+
+
+def _match(table: Table, size: Size, *, rounds: int) -> None:
+    batch = invent(size)
+    case = f"{size.requests:,} requests, {size.readers:,} readers"
+    best_matching([(0, 0, 1.0)], rows=1, columns=1)  # loads SciPy, which the running registry has loaded
+    spent, made = [], []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        made = assign(batch, now=NOW, solve=best_matching)
+        spent.append(time.perf_counter() - began)
+    began = time.perf_counter()
+    dense = _dense(batch)
+    dense_seconds = time.perf_counter() - began
+    values = [total_value(one, batch, now=NOW) for one in (made, dense)]
+    for name, seconds, found, value in (
+        ("sparse waves", statistics.median(spent), made, values[0]),
+        ("dense assignment", dense_seconds, dense, values[1]),
+    ):
+        table.add(f"{case}: {name}", "whole", seconds, "s")
+        table.add(f"{case}: {name}", "assigned", len(found), "requests")
+        table.add(f"{case}: {name}", "value", value, "")
+    table.ratios["match_seconds"] = statistics.median(spent)
+    table.ratios["value_vs_dense"] = values[0] / values[1]
+    table.ratios["seconds_vs_dense"] = statistics.median(spent) / dense_seconds
+    table.remarks.append(f"Matching: median of {rounds} rounds; the dense assignment ran once.")
+
+
+def _dense(batch: Batch) -> list[Assignment]:
+    """Return the best assignment there is, by one matrix with a row for each request and a column for each place."""
+    worths = Worths(batch, NOW, WEIGHTS)
+    places: list[Place] = []
+    first: dict[str, int] = {}
+    for reader_id, reader in worths.readers.items():
+        first[reader_id] = len(places)
+        places += [worths.place(reader_id, number) for number in range(reader.room)]
+    values = np.zeros((len(batch.waiting), len(places)), dtype=np.float64)
+    for row, one in enumerate(batch.waiting):
+        for who in worths.able(one):
+            if worths.fits(one, who):
+                reader = worths.readers[who[0]]
+                stat = one.priority.value == "stat"
+                for number in range(min(reader.room, reader.room_stat) if stat else reader.room):
+                    column = first[who[0]] + number
+                    values[row, column] = worths.value(one, places[column])
+    rows, columns = linear_sum_assignment(values, maximize=True)
+    return [
+        Assignment(batch.waiting[row].request_id, places[column].reader_id, places[column].number)
+        for row, column in zip(rows.tolist(), columns.tolist(), strict=True)
+        if values[row, column] > 0
+    ]
+
+
+# Claiming.
+
+
+def _claims(table: Table, name: str, ratio: str, url: str, seconds: int) -> None:
+    with tempfile.TemporaryDirectory(prefix="bench-reading-") as scratch:
+        port = free_port()
+        home = make_centre_home(Path(scratch, "home"), http_port=port, link_port=free_port())
+        if url:
+            with (home / "registry.toml").open("a", encoding="utf-8") as file:
+                file.write(f'[database]\nurl = "{url}"\n')
+        database = open_database(load_settings(home))
+        keys = _fill(database)
+        database.close()
+        with _served(home, port):
+            found = asyncio.run(_read(port, home / "pki" / "ca.pem", keys, seconds))
+    claims = sorted(found["claim"])
+    for label, share in (("median", 0.5), ("p99", 0.99), ("longest", 1.0)):
+        table.add(f"{name}: claims", label, _share(claims, share), "ms")
+    table.add(f"{name}: next case", "p99", _share(sorted(found["next"]), 0.99), "ms")
+    table.add(f"{name}: claims", "rate", len(claims) / seconds, "1/s")
+    table.ratios[ratio] = _share(claims, 0.99)
+
+
+def _share(ordered: list[float], share: float) -> float:
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def _fill(database: Database) -> list[str]:
+    """Write hospitals, readers, the reads in hand and those that wait; return the API keys of the readers who will claim."""
+    now = datetime.now(UTC)
+    keys = []
+    with database.writing() as session:
+        holder = ready_reader(session, "Holder", sites=(), now=now)
+        for number in range(READERS):
+            site = f"hospital-{number}"
+            session.add(SiteRow(site=site, region="XA", gateway_origin="https://gateway.example:9443", enrolled_at=now))
+            session.flush()
+            reader = ready_reader(session, f"Reader {number}", sites=(site,), now=now)
+            set_capacity(session, reader.person_id, capacity=50)
+            keys.append(reader.api_key)
+            for post in range((IN_FLIGHT + WAITING) // READERS):
+                request_id = _request_id(number, post)
+                service.accept_post(session, site, _post(request_id), now)
+                if post < IN_FLIGHT // READERS:
+                    slot = session.get_one(SlotRow, (request_id, 1))
+                    slot.state, slot.claim_id, slot.reader_id = "reading", request_id, holder.person_id
+                    slot.lease_until = now + timedelta(hours=12)
+                    session.add(slot)
+    return keys
+
+
+def _request_id(hospital: int, post: int) -> str:
+    """Return an id that says of whom it is; of equals, the lower one is read first."""
+    return f"{hospital:016x}{post:016x}"
+
+
+def _post(request_id: str) -> ReadPost:
+    return ReadPost.model_validate(
+        {
+            "request_id": request_id, "age_band": "60-69", "sex": "female", "slices": 300, "megabytes": 150, "ggo_percent": 12,
+            "jurisdiction": "XA", "language": "en",
+        }
+    )  # fmt: skip
+
+
+@contextmanager
+def _served(home: Path, port: int) -> Iterator[None]:
+    root = Path(__file__).resolve().parents[1]
+    command = [sys.executable, "-m", "registry_api.cli", "--home", str(home), "serve"]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    process = subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    trust = ssl.create_default_context(cafile=home / "pki" / "ca.pem")
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                httpx.get(f"https://localhost:{port}/v1/health", verify=trust, trust_env=False)
+                break
+            except httpx.TransportError:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+async def _read(port: int, ca: Path, keys: list[str], seconds: int) -> dict[str, list[float]]:
+    """Let every reader claim once a second; return milliseconds by step."""
+    found: dict[str, list[float]] = {"next": [], "claim": []}
+    trust = ssl.create_default_context(cafile=ca)
+    limits = httpx.Limits(max_connections=len(keys), max_keepalive_connections=len(keys))
+    base = f"https://localhost:{port}/v1"
+    async with httpx.AsyncClient(base_url=base, verify=trust, trust_env=False, limits=limits, timeout=30) as http:
+        for key in keys:
+            began = time.perf_counter()
+            _done(await http.get("/reads/next", headers=_bearer(key)))
+            found["next"].append(1000 * (time.perf_counter() - began))
+        # Every reader has a connection before the clock runs: readers' programs keep theirs.
+        await asyncio.gather(*(http.get("/health") for _ in keys))
+        begins = time.perf_counter() + 0.5
+        readers = (_reader(http, number, begins, seconds, found) for number in enumerate(keys))
+        await asyncio.gather(*readers)
+    return found
+
+
+async def _reader(
+    http: httpx.AsyncClient, who: tuple[int, str], begins: float, seconds: int, found: dict[str, list[float]]
+) -> None:
+    number, key = who
+    for second in range(seconds):
+        due = begins + second + number / READERS
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        request_id = _request_id(number, IN_FLIGHT // READERS + second)
+        _done(await http.post(f"/reads/{request_id}/claims", headers=_bearer(key)))
+        found["claim"].append(1000 * (time.perf_counter() - due))
+
+
+def _bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+def _done(answer: httpx.Response) -> httpx.Response:
+    if answer.is_error:
+        raise RuntimeError(f"{answer.request.method} {answer.request.url.path}: {answer.status_code} {answer.text}")
+    return answer
+
+
+if __name__ == "__main__":
+    main("reading", __doc__ or "", measure)

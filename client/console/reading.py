@@ -1,0 +1,101 @@
+"""Reads on the staff page: asked for, followed, answered, taken note of; and the reader keys that this hospital approved."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Path, Query, Request
+from fastapi.responses import HTMLResponse, Response
+
+from client.console import read_views, rim
+from client.store.search import cut
+from protocol.reading import Priority
+from protocol.shape import OpaqueId
+
+Number = Annotated[int, Query(ge=1, le=1_000_000)]
+RequestId = Annotated[OpaqueId, Path()]
+StudyKey = Annotated[OpaqueId, Path()]
+
+router = APIRouter()
+
+
+@router.get("/reads")
+async def show_reads(request: Request, page: Number = 1) -> HTMLResponse:
+    """Show reads, and the reader keys that this hospital approved."""
+    ward = rim.ward_of(request)
+    reads = cut(read_views.read_rows(ward.reads()), page)
+    return rim.show(
+        request, "reads.html", here="reads", reads=reads, keys=ward.keys.all(), alarming=ward.counter.alarming()
+    )
+
+
+@router.get("/reads/{request_id}")
+async def show_read(request: Request, request_id: RequestId) -> HTMLResponse:
+    """Show one read: every report, preliminary beside final, and what reader and hospital said to each other."""
+    seen = rim.ward_of(request).counter.seen(request_id)
+    return rim.show(request, "read.html", here="reads", read=read_views.seen_read(seen))
+
+
+@router.post("/studies/{study_key}/read")
+async def post_read(
+    request: Request,
+    study_key: StudyKey,
+    priority: Annotated[Priority, Form()],
+    reads: Annotated[int, Form(ge=1, le=2)] = 1,
+    prior: Annotated[str, Form(max_length=32)] = "",
+) -> Response:
+    """Ask the network for a read of a study."""
+    ward = rim.ward_of(request)
+    request_id = ward.counter.post(study_key, priority=priority.value, reads=reads, prior=prior)
+    ward.note("read.posted", rim.visitor_of(request), request_id)
+    return rim.go_to(f"/reads/{request_id}")
+
+
+@router.post("/reads/{request_id}/answer")
+async def answer_reader(
+    request: Request,
+    request_id: RequestId,
+    text: Annotated[str, Form(max_length=4000)],
+    claim: Annotated[OpaqueId | None, Form()] = None,
+) -> Response:
+    """Answer a reader's question; the words go to the reader alone."""
+    ward = rim.ward_of(request)
+    ward.counter.answer(request_id, text, claim)
+    ward.note("read.answered", rim.visitor_of(request), request_id)
+    return rim.go_to(f"/reads/{request_id}")
+
+
+@router.post("/reads/{request_id}/acknowledge")
+async def acknowledge(request: Request, request_id: RequestId) -> Response:
+    """Take note of the final report: the read closes."""
+    ward = rim.ward_of(request)
+    ward.counter.acknowledge(request_id)
+    ward.note("read.acknowledged", rim.visitor_of(request), request_id)
+    return rim.go_to(f"/reads/{request_id}")
+
+
+@router.post("/reads/{request_id}/withdraw")
+async def withdraw(request: Request, request_id: RequestId) -> Response:
+    """Take a read back; a reader who has it open is cut off."""
+    ward = rim.ward_of(request)
+    ward.counter.withdraw(request_id)
+    ward.note("read.withdrawn", rim.visitor_of(request), request_id)
+    return rim.go_to(f"/reads/{request_id}")
+
+
+@router.post("/readers")
+async def approve_reader(
+    request: Request, thumbprint: Annotated[str, Form(max_length=100)], name: Annotated[str, Form(max_length=200)]
+) -> Response:
+    """Approve a reader's key."""
+    ward = rim.ward_of(request)
+    ward.keys.approve(thumbprint.strip(), name=name)
+    ward.note("reader.approved", rim.visitor_of(request))
+    return rim.go_to("/reads")
+
+
+@router.post("/readers/revoke")
+async def revoke_reader(request: Request, thumbprint: Annotated[str, Form(max_length=100)]) -> Response:
+    """Take an approval back."""
+    ward = rim.ward_of(request)
+    ward.keys.revoke(thumbprint.strip())
+    ward.note("reader.revoked", rim.visitor_of(request))
+    return rim.go_to("/reads")

@@ -1,0 +1,45 @@
+"""Who asks: the desk behind a request, its session, and the one answer to whatever is not theirs."""
+
+from fastapi import Request
+
+from client.gateway.desk import Desk
+from client.gateway.sessions import Session
+from protocol.codes import Code
+from protocol.errors import InvalidInputError
+from protocol.shape import OpaqueId
+
+
+def desk_of(request: Request) -> Desk:
+    """Return what the routes work with."""
+    desk: Desk = request.app.state.desk
+    return desk
+
+
+def session_of(request: Request) -> Session:
+    """Return the caller's session, if it holds now.
+
+    Raises:
+        RefusedError: `unauthenticated`, `grant-invalid` or `reader-not-approved`.
+        UnavailableError: `peer-unreachable` if the centre was silent for too long.
+    """
+    desk = desk_of(request)
+    return desk.sessions.find(request.cookies.get(desk.cookie))
+
+
+def session_for(request: Request, request_id: OpaqueId) -> Session:
+    """Return the caller's session if it is for this request; any other request looks absent.
+
+    Raises:
+        InvalidInputError: `not-found` if it is for another.
+        RefusedError: As `session_of`.
+        UnavailableError: As `session_of`.
+    """
+    session = session_of(request)
+    if session.claim.request_id != request_id:
+        raise absent()
+    return session
+
+
+def absent() -> InvalidInputError:
+    """Return what is said of everything that is not the reader's, whether or not it exists."""
+    return InvalidInputError(Code.NOT_FOUND, "There is nothing of that name that you may see.")

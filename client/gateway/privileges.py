@@ -1,0 +1,115 @@
+"""Which readers of the network this hospital lets read for it. The hospital says so, the centre only writes it down."""
+
+import re
+import sqlite3
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from client.gateway.book import Book
+from client.gateway.reports import WayOut, send
+from client.store.database import transaction
+from protocol.codes import Code
+from protocol.errors import InvalidInputError
+from protocol.reading import ReaderPrivilege
+from protocol.shape import OpaqueId
+
+_READER_ID = re.compile(r"[0-9a-f]{32}")
+_NAME_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Privilege:
+    """What the hospital said last of one reader, under the name that its staff gave them."""
+
+    reader_id: OpaqueId
+    name: str
+    granted: bool
+    changed_at: datetime
+
+
+class Privileges:
+    """The hospital's list in the node's database. Each word is written down first and sent after."""
+
+    def __init__(self, book: Book, gate: WayOut) -> None:
+        self._book = book
+        self._gate = gate
+
+    def grant(self, reader_id: OpaqueId, *, name: str) -> Privilege:
+        """Let a reader read for this hospital. Granting again renames and tells the centre again.
+
+        Raises:
+            InvalidInputError: `bad-request` if it is no reader's id, or the name is empty or too long.
+        """
+        if _READER_ID.fullmatch(reader_id) is None:
+            raise InvalidInputError(
+                Code.BAD_REQUEST, "A reader's id is 32 characters, 0-9 and a-f. The reader sees it on the worklist."
+            )
+        if not name.strip() or len(name) > _NAME_MAX:
+            raise InvalidInputError(Code.BAD_REQUEST, f"Say who it is: --name with 1 to {_NAME_MAX} characters.")
+        return self._say(reader_id, name=name.strip(), granted=True)
+
+    def withdraw(self, reader_id: OpaqueId) -> Privilege:
+        """Take the privilege back: what the reader holds of this hospital goes back to the queue.
+
+        Raises:
+            InvalidInputError: `not-found` if the reader has none.
+        """
+        held = self._find(reader_id)
+        if held is None or not held.granted:
+            raise InvalidInputError(
+                Code.NOT_FOUND, "This reader has no privilege here. `read privileges` lists who has."
+            )
+        return self._say(reader_id, name=held.name, granted=False)
+
+    def all(self) -> list[Privilege]:
+        """Return who may read for this hospital now, the longest standing first."""
+        rows = self._book.connection.execute(
+            "SELECT * FROM reader_privileges WHERE granted ORDER BY changed_s, reader_id"
+        )
+        return [_privilege(row) for row in rows]
+
+    def catch_up(self) -> None:
+        """Send what was written down but, because the node stopped, perhaps not sent."""
+        rows = self._book.connection.execute("SELECT * FROM reader_privileges WHERE sent_s IS NULL ORDER BY changed_s")
+        for row in rows.fetchall():
+            self._send(row)
+
+    def _say(self, reader_id: OpaqueId, *, name: str, granted: bool) -> Privilege:
+        connection = self._book.connection
+        with transaction(connection):
+            connection.execute(
+                "INSERT INTO reader_privileges (reader_id, name, granted, version, changed_s) VALUES (?, ?, ?, 1, ?)"
+                " ON CONFLICT (reader_id) DO UPDATE SET name = excluded.name, granted = excluded.granted,"
+                " version = version + 1, changed_s = excluded.changed_s, sent_s = NULL",
+                (reader_id, name, granted, self._book.now_s()),
+            )
+        (row,) = self._rows(reader_id)
+        self._send(row)
+        return _privilege(row)
+
+    def _send(self, row: sqlite3.Row) -> None:
+        word = ReaderPrivilege(reader_id=row["reader_id"], granted=bool(row["granted"]), version=row["version"])
+        send(self._gate, word)
+        with transaction(self._book.connection):
+            self._book.connection.execute(
+                "UPDATE reader_privileges SET sent_s = ? WHERE reader_id = ? AND version = ?",
+                (self._book.now_s(), row["reader_id"], row["version"]),
+            )
+
+    def _find(self, reader_id: OpaqueId) -> Privilege | None:
+        found = self._rows(reader_id)
+        return _privilege(found[0]) if found else None
+
+    def _rows(self, reader_id: OpaqueId) -> list[sqlite3.Row]:
+        return self._book.connection.execute(
+            "SELECT * FROM reader_privileges WHERE reader_id = ?", (reader_id,)
+        ).fetchall()
+
+
+def _privilege(row: sqlite3.Row) -> Privilege:
+    return Privilege(
+        reader_id=row["reader_id"],
+        name=row["name"],
+        granted=bool(row["granted"]),
+        changed_at=datetime.fromtimestamp(row["changed_s"], UTC),
+    )

@@ -1,0 +1,162 @@
+// One canvas with a study on it: radiological convention, layouts, windows, overlay; a finer copy takes the place of a coarse one.
+
+import { withFewPrograms } from "./programs.js";
+import { refreshSlowly } from "./slowly.js";
+import { ctImage, maskImage, unpacked } from "./volumes.js";
+
+const { AXIAL, CORONAL, SAGITTAL } = niivue.SLICE_TYPE;
+const LAYOUTS = {
+  // where each plane stands: left, top, width, height as shares of the canvas
+  multiplanar: [[AXIAL, 0, 0, 0.63, 1], [CORONAL, 0.64, 0, 0.36, 0.495], [SAGITTAL, 0.64, 0.505, 0.36, 0.495]],
+  axial: [[AXIAL, 0, 0, 1, 1]],
+  coronal: [[CORONAL, 0, 0, 1, 1]],
+  sagittal: [[SAGITTAL, 0, 0, 1, 1]],
+};
+const ACROSS = { axial: 2, coronal: 1, sagittal: 0, multiplanar: 2 }; // along which voxel axis one scrolls
+
+export class Stage {
+  constructor(canvas) {
+    this.canvas = canvas;
+    this.layout = "multiplanar";
+    this.window = [-1350, 150];
+    this.opacity = 0.45;
+    this.overlayHidden = false;
+    this.busy = false;
+    this.onPlace = () => {};
+    this.viewer = new niivue.Niivue({
+      isRadiologicalConvention: true,
+      sagittalNoseLeft: true,
+      show3Dcrosshair: false,
+      multiplanarShowRender: niivue.SHOW_RENDER.NEVER,
+      multiplanarPadPixels: 6,
+      showAllOrientationMarkers: true,
+      fontColor: [0.88, 0.95, 0.95, 1],
+      backColor: [0, 0, 0, 1],
+      crosshairColor: [0.16, 0.63, 0.6, 0.8],
+      crosshairWidth: 0.7,
+      crosshairGap: 6,
+      isNearestInterpolation: false,
+      dragAndDropEnabled: false,
+      dragMode: niivue.DRAG_MODE.measurement,
+      loadingText: "",
+      logLevel: "warn",
+    });
+  }
+
+  async attach() {
+    const antialias = navigator.hardwareConcurrency > 6; // as NiiVue decides
+    const gl = this.canvas.getContext("webgl2", { alpha: true, antialias }); // the one that NiiVue then gets
+    await withFewPrograms(gl, () => this.viewer.attachToCanvas(this.canvas));
+    this.viewer.onLocationChange = ({ vox, values }) => this.onPlace(vox, values);
+  }
+
+  /** Fetch volume and mask and show them; slice, window, zoom and overlay stay as they are. */
+  async load(folder, { coarse, onShare }) {
+    const suffix = coarse ? "-coarse" : "";
+    const [ct, mask] = await Promise.all([
+      unpacked(`${folder}/ct${suffix}.nii.gz`, onShare),
+      unpacked(`${folder}/mask${suffix}.nii.gz`),
+    ]);
+    performance.mark(coarse ? "coarse arrived" : "full arrived");
+    const images = [await ctImage(ct, this.window), await maskImage(mask)];
+    if (this.viewer.volumes.length) await this.replace(...images);
+    else this.begin(...images);
+    this.viewer.moveCrosshairInVox(0, 0, 0); // draws, and says where we are
+    return mask;
+  }
+
+  begin(ct, mask) {
+    this.hold(ct, mask);
+    this.viewer.overlayAlphaShader = this.opacity;
+    this.viewer.updateGLVolume();
+    this.setLayout(this.layout);
+  }
+
+  async replace(ct, mask) {
+    const { viewer } = this;
+    const place = this.place;
+    [ct.cal_min, ct.cal_max] = this.window;
+    this.hold(ct, mask);
+    viewer.scene.crosshairPos = viewer.mm2frac(place);
+    this.busy = true;
+    await refreshSlowly(viewer, ct, 0);
+    await refreshSlowly(viewer, mask, 1);
+    this.busy = false;
+    if (ct.cal_min !== this.window[0] || ct.cal_max !== this.window[1]) this.setWindow(this.window); // chosen meanwhile
+  }
+
+  hold(ct, mask) {
+    const { viewer } = this;
+    viewer.volumes = [ct, mask];
+    viewer.back = ct;
+    viewer.overlays = [mask];
+  }
+
+  setLayout(name) {
+    this.layout = name;
+    if (this.viewer.volumes.length === 0) return; // it takes effect with the first volume
+    this.viewer.setCustomLayout(LAYOUTS[name].map(([sliceType, ...position]) => ({ sliceType, position })));
+  }
+
+  setWindow(bounds) {
+    this.window = bounds;
+    const [ct] = this.viewer.volumes;
+    if (!ct || this.busy) return; // it takes effect with the volume that is on its way
+    [ct.cal_min, ct.cal_max] = bounds;
+    this.viewer.refreshLayers(ct, 0); // the overlay does not change with the window
+    this.viewer.drawScene();
+  }
+
+  setOpacity(opacity) {
+    this.opacity = opacity;
+    this.viewer.overlayAlphaShader = this.overlayHidden ? 0 : opacity; // of the drawing, not of the volume: it costs nothing
+    if (this.viewer.volumes.length === 0) return;
+    if (this.overlayHidden) this.viewer.setDrawOpacity(opacity); // the drawing stands in its place
+    else this.viewer.drawScene();
+  }
+
+  /** Let a drawing stand in place of the machine's mask. */
+  hideOverlay(hidden) {
+    this.overlayHidden = hidden;
+    this.setOpacity(this.opacity);
+  }
+
+  setTool(name) {
+    const { measurement, crosshair } = niivue.DRAG_MODE;
+    this.viewer.opts.dragModePrimary = name === "measure" ? measurement : crosshair;
+  }
+
+  /** Return the measured lines, in mm. */
+  measured() {
+    return this.viewer.document.completedMeasurements.map((line) => line.distance);
+  }
+
+  clearMeasurements() {
+    this.viewer.clearAllMeasurements();
+    this.viewer.drawScene();
+  }
+
+  /** Go a number of slices along the axis that the layout scrolls. */
+  step(slices) {
+    const move = [0, 0, 0];
+    move[ACROSS[this.layout]] = slices;
+    this.viewer.moveCrosshairInVox(...move);
+  }
+
+  /** Where the cross-hairs are, in millimetres: right, anterior, superior. */
+  get place() {
+    const { viewer } = this;
+    return viewer.volumes.length ? [...viewer.frac2mm(viewer.scene.crosshairPos)].slice(0, 3) : null;
+  }
+
+  moveMillimetres(by) {
+    const { viewer } = this;
+    const to = this.place.map((mm, axis) => mm + by[axis]);
+    viewer.scene.crosshairPos = viewer.mm2frac(to).map((share) => Math.min(1, Math.max(0, share)));
+    viewer.moveCrosshairInVox(0, 0, 0);
+  }
+
+  get slices() {
+    return this.viewer.volumes[0]?.dimsRAS[ACROSS[this.layout] + 1] ?? 0;
+  }
+}

@@ -1,0 +1,207 @@
+"""Making alert rules, setting alerts off, and handing them out to be delivered."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from urllib.parse import urlsplit
+
+from sqlmodel import Session, col, delete, select, update
+
+from protocol.codes import Code
+from protocol.errors import InvalidInputError
+from registry_api.alerts.rules import Condition, Measure, judge, question_for, read_values, written_values
+from registry_api.alerts.tables import AlertRow, AlertRuleRow
+from registry_api.people.tables import PersonRow
+from registry_api.releases.document import Document
+from registry_api.releases.query import may_see
+
+RULES_MOST = 50
+ATTEMPTS_MOST = 8
+
+_LEASE = timedelta(minutes=5)
+"""So long a delivery is left to the process that took it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """Where alerts may go: what the coordinator's settings name, so that a rule cannot send to anybody or reach into the centre's own network."""
+
+    mail_domains: Sequence[str]
+    webhook_hosts: Sequence[str]
+
+    def check(self, target: str) -> None:
+        """Hold a target against them.
+
+        Raises:
+            InvalidInputError: `bad-request`.
+        """
+        if target.startswith("https://"):
+            parts = urlsplit(target)
+            fits = parts.hostname in self.webhook_hosts and parts.username is None and not parts.fragment
+            where = f"webhooks of {', '.join(self.webhook_hosts) or 'no host'}"
+        else:
+            name, _, domain = target.rpartition("@")
+            fits = (
+                bool(name)
+                and domain.lower() in self.mail_domains
+                and target.isprintable()
+                and not set(target) & set(" ,;<>")
+            )
+            where = f"addresses at {', '.join(self.mail_domains) or 'no domain'}"
+        if not fits:
+            raise InvalidInputError(
+                Code.BAD_REQUEST, f"Alerts go to {where}. The coordinator can allow others under [alerts]."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An alert to be delivered, with all that the message says."""
+
+    alert_id: str
+    target: str
+    condition: Condition
+    week: str
+    release: int
+    measured: float
+    count: int
+    attempts: int
+
+
+def add_rule(
+    session: Session,
+    person: tuple[str, str | None],
+    condition: Condition,
+    *,
+    target: str,
+    wishes: Wishes,
+    now: datetime,
+) -> str:
+    """Add a rule for a person, given as id and the place they may see; return the rule's id.
+
+    Raises:
+        InvalidInputError: `bad-request` or `too-fine` if the condition, the target or the number of rules cannot be; `not-found` for
+            a place that the person does not see.
+    """
+    person_id, region = person
+    if not may_see(condition.place, region):
+        raise InvalidInputError(Code.NOT_FOUND, f"There are no counts of {condition.place} that you may see.")
+    question_for(condition)
+    wishes.check(target)
+    if len(list_rules(session, person_id)) >= RULES_MOST:
+        raise InvalidInputError(Code.BAD_REQUEST, f"At most {RULES_MOST} rules. Remove one first.")
+    row = AlertRuleRow(
+        id=secrets.token_hex(16),
+        person_id=person_id,
+        place=condition.place,
+        categories=written_values(condition.values),
+        measure=condition.measure.value,
+        threshold=condition.threshold,
+        above=condition.above,
+        target=target,
+        created_at=now,
+    )
+    session.add(row)
+    session.flush()
+    return row.id
+
+
+def list_rules(session: Session, person_id: str) -> list[AlertRuleRow]:
+    """Return a person's rules, oldest first."""
+    query = select(AlertRuleRow).where(AlertRuleRow.person_id == person_id)
+    return list(session.exec(query.order_by(col(AlertRuleRow.created_at), AlertRuleRow.id)))
+
+
+def remove_rule(session: Session, rule_id: str, person_id: str) -> None:
+    """Remove a rule of a person and its alerts.
+
+    Raises:
+        InvalidInputError: `not-found` if the person has no such rule.
+    """
+    row = session.get(AlertRuleRow, rule_id)
+    if row is None or row.person_id != person_id:
+        raise InvalidInputError(Code.NOT_FOUND, "You have no such rule.")
+    session.exec(delete(AlertRow).where(col(AlertRow.rule_id) == rule_id))
+    session.delete(row)
+
+
+def condition_of(row: AlertRuleRow) -> Condition:
+    """Return the condition of a rule."""
+    return Condition(
+        place=row.place,
+        values=read_values(row.categories),
+        measure=Measure(row.measure),
+        threshold=row.threshold,
+        above=row.above,
+    )
+
+
+def raise_alerts(session: Session, document: Document, *, built_at: datetime, now: datetime) -> int:
+    """Set off what the release fulfils, once per rule and week; return how many alerts are new.
+
+    Rules that are younger than the release, of people who were removed, or of places that are no longer theirs to see set nothing off.
+    """
+    known = {tuple(one) for one in session.exec(select(AlertRow.rule_id, AlertRow.week))}
+    query = select(AlertRuleRow, PersonRow).join(PersonRow, col(PersonRow.id) == AlertRuleRow.person_id)
+    raised = 0
+    for rule, person in session.exec(
+        query.where(col(PersonRow.disabled_at).is_(None), col(AlertRuleRow.created_at) <= built_at)
+    ).all():
+        alarm = judge(condition_of(rule), document) if may_see(rule.place, person.region) else None
+        if alarm is not None and (rule.id, alarm.week) not in known:
+            row = AlertRow(
+                id=secrets.token_hex(16),
+                rule_id=rule.id,
+                week=alarm.week,
+                release=alarm.release,
+                measured=alarm.measured,
+                count=alarm.count,
+                raised_at=now,
+                next_at=now,
+            )
+            session.add(row)
+            raised += 1
+    session.flush()
+    return raised
+
+
+def take_delivery(session: Session, *, now: datetime) -> Delivery | None:
+    """Take one alert that is due; for the length of a lease no other process gets it. None if nothing is due."""
+    query = (
+        select(AlertRow, AlertRuleRow)
+        .join(AlertRuleRow, col(AlertRuleRow.id) == AlertRow.rule_id)
+        .where(col(AlertRow.next_at) <= now)
+        .order_by(col(AlertRow.next_at), AlertRow.id)
+        .limit(1)
+    )
+    found = session.exec(query).first()
+    if found is None:
+        return None
+    alert, rule = found
+    taken = session.exec(
+        update(AlertRow)
+        .where(col(AlertRow.id) == alert.id, col(AlertRow.next_at) <= now)
+        .values(next_at=now + _LEASE, attempts=AlertRow.attempts + 1)
+        .execution_options(synchronize_session=False)
+    )
+    if not taken.rowcount:
+        return None
+    return Delivery(
+        alert.id,
+        rule.target,
+        condition_of(rule),
+        alert.week,
+        alert.release,
+        alert.measured,
+        alert.count,
+        alert.attempts + 1,
+    )
+
+
+def settle(session: Session, delivery: Delivery, *, delivered: bool, now: datetime) -> None:
+    """Note that an alert was delivered, or when to try again: after 1, 2, 4 … minutes, eight times in all."""
+    pause = timedelta(minutes=2 ** (delivery.attempts - 1))
+    again = None if delivered or delivery.attempts >= ATTEMPTS_MOST else now + pause
+    values = {"next_at": again, "delivered_at": now if delivered else None}
+    session.exec(update(AlertRow).where(col(AlertRow.id) == delivery.alert_id).values(**values))

@@ -1,0 +1,73 @@
+"""Looks for new releases and due alerts for as long as the registry serves. What one process leaves undone, the next look does."""
+
+import logging
+from dataclasses import dataclass, field
+
+from protocol.errors import FederationError, InvalidInputError, UnavailableError
+from registry_api.alerts.sending import Carrier
+from registry_api.alerts.service import Delivery, raise_alerts, settle, take_delivery
+from registry_api.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 20
+
+
+@dataclass(slots=True)
+class Watch:
+    """One process's look-out."""
+
+    runtime: Runtime
+    carrier: Carrier
+    _seen: int = field(default=0, init=False)
+
+    def look(self) -> int:
+        """Set off what a new release fulfils and deliver what is due; return how many alerts were delivered."""
+        self._look_at_release()
+        return sum(self._deliver(delivery) for delivery in self._due())
+
+    def _look_at_release(self) -> None:
+        archive, database = self.runtime.archive, self.runtime.database
+        try:
+            with database.reading() as session:
+                entry = archive.entry(session)
+                document = archive.open(session, entry) if entry.number != self._seen else None
+        except InvalidInputError:
+            return  # nothing is released yet
+        if document is not None:
+            with database.writing() as session:
+                raised = raise_alerts(session, document, built_at=entry.built_at, now=self.runtime.clock())
+            self._seen = entry.number
+            log.info("alerts.raised", extra={"release": entry.number, "alerts": raised})
+
+    def _due(self) -> list[Delivery]:
+        found: list[Delivery] = []
+        while len(found) < _AT_ONCE:
+            with self.runtime.database.writing() as session:
+                delivery = take_delivery(session, now=self.runtime.clock())
+            if delivery is None:
+                break
+            found.append(delivery)
+        return found
+
+    def _deliver(self, delivery: Delivery) -> bool:
+        try:
+            self.carrier.carry(delivery)
+        except UnavailableError as error:
+            log.warning("alerts.not-delivered", extra={"attempts": delivery.attempts, "code": error.code})
+            self._settle(delivery, delivered=False)
+            return False
+        self._settle(delivery, delivered=True)
+        return True
+
+    def _settle(self, delivery: Delivery, *, delivered: bool) -> None:
+        with self.runtime.database.writing() as session:
+            settle(session, delivery, delivered=delivered, now=self.runtime.clock())
+
+
+def look_quietly(watch: Watch) -> None:
+    """Look once; what fails is written to the log and tried again at the next look."""
+    try:
+        watch.look()
+    except FederationError as error:
+        log.warning("alerts.look-failed", extra={"code": error.code})

@@ -1,0 +1,144 @@
+"""Parcels of many nodes at once: what waits while one transaction is being stored goes into the next one together.
+
+A commit waits for the disk, and a thousand nodes would wait for a thousand of them. Each node still gets its verdict after the commit that
+holds its parcel, and the verdict that `intake.take` would have given.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, col
+
+from protocol.case import CaseRecord
+from protocol.errors import FederationError
+from protocol.parcel import parse_parcel
+from registry_api.cases.bases import withdrawn_bases
+from registry_api.cases.service import accept_cases, check_case
+from registry_api.database import Database
+from registry_api.link.intake import Outcome, is_envelope_id, sha256_of, take
+from registry_api.link.tables import ParcelRow
+
+TOGETHER_MOST = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A parcel as a node sent it."""
+
+    site: str
+    envelope_id: str
+    body: bytes
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What it is known by."""
+        return self.site, self.envelope_id
+
+
+class Gathering:
+    """Where streams leave their parcels; of one event loop."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+        self._database, self._clock = database, clock
+        self._waiting: list[tuple[Sent, asyncio.Future[Outcome]]] = []
+        self._working: asyncio.Task[None] | None = None
+
+    async def take(self, sent: Sent) -> Outcome:
+        """Return the verdict, once the parcel is stored durably or refused for good.
+
+        Raises:
+            UnavailableError: If it can be neither stored nor refused now; the node must send it again.
+        """
+        verdict: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._waiting.append((sent, verdict))
+        if self._working is None or self._working.done():
+            self._working = asyncio.create_task(self._work())
+        return await verdict
+
+    async def _work(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[:TOGETHER_MOST], self._waiting[TOGETHER_MOST:]
+            sent = [parcel for parcel, _ in batch]
+            try:
+                outcomes = await asyncio.to_thread(take_many, self._database, sent, now=self._clock())
+            except Exception as error:  # noqa: BLE001 — handed on to everybody who waits for it
+                _tell(batch, error)
+            else:
+                for (_, verdict), outcome in zip(batch, outcomes, strict=True):
+                    if not verdict.done():
+                        verdict.set_result(outcome)
+
+
+def _tell(batch: Sequence[tuple[Sent, asyncio.Future[Outcome]]], error: Exception) -> None:
+    for _, verdict in batch:
+        if not verdict.done():
+            verdict.set_exception(error)
+
+
+def take_many(database: Database, parcels: Sequence[Sent], *, now: datetime) -> list[Outcome]:
+    """Return the outcome of each parcel, as `take` would have given it.
+
+    New case records that nothing speaks against are stored in one transaction; all others go through `take` one by one after it.
+
+    Raises:
+        UnavailableError: If they can be neither stored nor refused now.
+    """
+    first = {parcel.key: parcel for parcel in reversed(parcels)}
+    records = {key: record for key, parcel in first.items() if (record := _record_of(parcel, now)) is not None}
+    try:
+        with database.writing() as session:
+            stored = _store_together(session, first, records, now=now) if records else set()
+    except IntegrityError:
+        stored = set()  # two processes at once: one by one then
+    outcomes = []
+    for parcel in parcels:
+        together = parcel.key in stored and first[parcel.key] is parcel
+        outcomes.append(Outcome(accepted=True) if together else _take(database, parcel, now))
+    return outcomes
+
+
+def _take(database: Database, parcel: Sent, now: datetime) -> Outcome:
+    return take(database, parcel.site, envelope_id=parcel.envelope_id, body=parcel.body, now=now)
+
+
+def _record_of(parcel: Sent, now: datetime) -> CaseRecord | None:
+    """Return the case record in a parcel, unless it is another kind or something is wrong with it."""
+    if not is_envelope_id(parcel.envelope_id):
+        return None
+    try:
+        content = parse_parcel(parcel.body)
+        if not isinstance(content, CaseRecord):
+            return None
+        check_case(content, today=now.date())
+    except FederationError:
+        return None
+    return content
+
+
+def _store_together(
+    session: Session, parcels: dict[tuple[str, str], Sent], records: dict[tuple[str, str], CaseRecord], *, now: datetime
+) -> set[tuple[str, str]]:
+    """Store what is new and rests on a basis that holds; return the keys of what was stored."""
+    fallen = withdrawn_bases(session, {site for site, _ in parcels})
+    sound = [
+        parcel
+        for key, parcel in parcels.items()
+        if key in records and (records[key].withdrawn or (parcel.site, records[key].legal_basis.value) not in fallen)
+    ]
+    if not sound:
+        return set()
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    statement = insert(ParcelRow).on_conflict_do_nothing().returning(col(ParcelRow.site), col(ParcelRow.envelope_id))
+    rows = [
+        ParcelRow(
+            site=one.site, envelope_id=one.envelope_id, body_sha256=sha256_of(one.body), accepted_at=now
+        ).model_dump()
+        for one in sound
+    ]
+    new = {(site, envelope_id) for site, envelope_id in session.connection().execute(statement, rows)}
+    accept_cases(session, [(one.site, records[one.key]) for one in sound if one.key in new], now)
+    return new

@@ -1,0 +1,148 @@
+"""Who read which counts: a line per day, person, release and question, written before the first answer goes out."""
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime
+from threading import Lock
+
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import Session, col, select
+
+from protocol.errors import UnavailableError
+from registry_api.database import Database
+from registry_api.people.tables import PersonRow, ReadLogRow
+from registry_api.releases.query import may_see
+
+log = logging.getLogger(__name__)
+
+_KNOWN_MAX = 20_000
+_LISTED_MAX = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What somebody read: `what` is the kind of answer, `question` its dimensions and values, `release` 0 for the list of releases."""
+
+    day: date
+    person_id: str
+    what: str
+    release: int
+    question: str
+
+    @property
+    def line(self) -> str:
+        """The key of its line."""
+        said = (self.day.isoformat(), self.person_id, self.what, str(self.release), self.question)
+        return hashlib.sha256("\0".join(said).encode()).hexdigest()
+
+
+class ReadLog:
+    """Notes what is read. That something was read is stored before the answer; how often it was read again, a little later.
+
+    `database` must have connections of its own: a request that waits here holds one of the registry's, and many such would wait for each other.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+        self._database, self._clock = database, clock
+        self._lock = Lock()
+        self._again: Counter[Reading] = Counter()
+
+    def close(self) -> None:
+        """Give the log's own connections back."""
+        self._database.close()
+
+    def again(self, reading: Reading) -> bool:
+        """Count a reading of which the line is stored; False if it is not known to be, or is of another day."""
+        with self._lock:
+            if reading not in self._again or reading.day != self._clock().date():
+                return False
+            self._again[reading] += 1
+            return True
+
+    def note(self, person_id: str, *, what: str, release: int, question: str) -> Reading:
+        """Note that a person reads something, and return the reading.
+
+        Raises:
+            UnavailableError: `disk-full` if it cannot be stored; then it must not be read either.
+        """
+        now = self._clock()
+        reading = Reading(now.date(), person_id, what, release, question[:500])
+        if not self.again(reading):
+            with self._database.writing() as session:
+                _add(session, reading, times=1, now=now)
+            with self._lock:
+                self._again.setdefault(reading, 0)
+        return reading
+
+    def flush(self) -> None:
+        """Store how often things were read again; what cannot be stored now stays for the next time."""
+        with self._lock:
+            pending = {reading: times for reading, times in self._again.items() if times}
+            kept = {} if len(self._again) > _KNOWN_MAX else dict.fromkeys(self._again, 0)
+            self._again = Counter(kept)
+        try:
+            with self._database.writing() as session:
+                for reading, times in pending.items():
+                    _add(session, reading, times=times, now=self._clock())
+        except UnavailableError:
+            with self._lock:
+                self._again.update(pending)
+            raise
+
+
+def _add(session: Session, reading: Reading, *, times: int, now: datetime) -> None:
+    """Insert the line or count it up, in one statement: several processes may do so at once."""
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    row = ReadLogRow(
+        line=reading.line,
+        day=reading.day.isoformat(),
+        person_id=reading.person_id,
+        what=reading.what,
+        release=reading.release,
+        question=reading.question,
+        times=times,
+        last_at=now,
+    )
+    statement = insert(ReadLogRow).values(row.model_dump())
+    more = {"times": col(ReadLogRow.times) + statement.excluded.times, "last_at": statement.excluded.last_at}
+    session.exec(statement.on_conflict_do_update(index_elements=["line"], set_=more))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of the log as hospitals and auditors see it. `who` is the organisation's name, `place` what it may see."""
+
+    day: str
+    who: str
+    role: str
+    place: str | None
+    what: str
+    release: int
+    question: str
+    times: int
+    last_at: datetime
+
+
+def readings(session: Session, *, since: date, about: str | None) -> list[Entry]:
+    """Return who read what since a day, newest first, at most 500 lines.
+
+    Args:
+        session: A reading one.
+        since: The first day.
+        about: A country or region: only readers are listed whose places include it or lie in it. None lists all.
+    """
+    query = (
+        select(ReadLogRow, PersonRow)
+        .join(PersonRow, col(PersonRow.id) == ReadLogRow.person_id)
+        .where(ReadLogRow.day >= since.isoformat())
+        .order_by(col(ReadLogRow.last_at).desc(), ReadLogRow.line)
+    )
+    found = (
+        Entry(row.day, who.name, who.role, who.region, row.what, row.release, row.question, row.times, row.last_at)
+        for row, who in session.exec(query)
+        if about is None or may_see(about, who.region) or (who.region is not None and may_see(who.region, about))
+    )
+    return [entry for _, entry in zip(range(_LISTED_MAX), found, strict=False)]

@@ -1,0 +1,55 @@
+"""What hospitals say of who may read for them. Written by their nodes' parcels alone: the centre can grant nobody anything."""
+
+from datetime import datetime
+
+from sqlmodel import Session, col, or_, select
+
+from protocol.codes import Code
+from protocol.errors import InvalidInputError
+from protocol.reading import ReaderPrivilege
+from protocol.shape import OpaqueId, SiteId
+from registry_api.people.roles import Role
+from registry_api.people.tables import PersonRow
+from registry_api.reading.amendments import end_amendment
+from registry_api.reading.lifecycle import HELD, Event
+from registry_api.reading.slots import end_claim
+from registry_api.reading.tables import PrivilegeRow, ReadRequestRow, SlotRow
+
+
+def accept_privilege(session: Session, site: SiteId, parcel: ReaderPrivilege, now: datetime) -> None:
+    """Write down the hospital's word. One that it has overtaken itself changes nothing; a withdrawal ends what the reader holds there.
+
+    Raises:
+        InvalidInputError: `not-found` if there is no reader of this id.
+    """
+    person = session.get(PersonRow, parcel.reader_id)
+    if person is None or person.role != Role.READER.value:
+        raise InvalidInputError(Code.NOT_FOUND, "There is no reader of that id in the network.")
+    row = session.get(PrivilegeRow, (site, parcel.reader_id), with_for_update=True)
+    if row is not None and row.version >= parcel.version:
+        return
+    row = row or PrivilegeRow(site=site, reader_id=parcel.reader_id, granted=False, version=0, changed_at=now)
+    row.granted, row.version, row.changed_at = parcel.granted, parcel.version, now
+    session.add(row)
+    session.flush()
+    if not parcel.granted:
+        _give_back(session, site, parcel.reader_id, now)
+
+
+def _give_back(session: Session, site: SiteId, reader_id: OpaqueId, now: datetime) -> None:
+    """Release every slot of this hospital that the reader holds or amends; its node hears that the claims have ended."""
+    query = (
+        select(SlotRow, ReadRequestRow)
+        .join(ReadRequestRow, col(ReadRequestRow.request_id) == SlotRow.request_id)
+        .where(
+            ReadRequestRow.site == site,
+            SlotRow.reader_id == reader_id,
+            or_(col(SlotRow.state).in_([state.value for state in HELD]), col(SlotRow.amend_until).is_not(None)),
+        )
+        .with_for_update(of=SlotRow)
+    )
+    for slot, request in session.exec(query).all():
+        if slot.amend_until is not None:
+            end_amendment(session, request, slot)
+        else:
+            end_claim(session, request, slot, Event.RELEASED, now=now)

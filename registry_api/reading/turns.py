@@ -1,0 +1,130 @@
+"""The next case: what a reader reads unless they choose otherwise, and how often they may. Three skips in ten claims, each with a reason."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlmodel import Session, col, func, select
+
+from protocol.codes import Code
+from protocol.errors import ConflictError, RefusedError
+from protocol.shape import OpaqueId
+from registry_api.reading import claims
+from registry_api.reading.claims import Claim
+from registry_api.reading.matching import ReaderProfile, Wanted, assigned_at, obstacles
+from registry_api.reading.order import in_order
+from registry_api.reading.queue import in_hand, waiting
+from registry_api.reading.readers import profile, wait_turn
+from registry_api.reading.slots import request_of
+from registry_api.reading.tables import ClaimRow, SkipRow
+
+SKIPS_MAX = 3
+WINDOW = 10
+"""A reader may skip this often in this many claims."""
+
+
+class SkipReason(StrEnum):
+    """Why a reader leaves the next case to others."""
+
+    OUTSIDE_EXPERTISE = "outside-expertise"
+    CONFLICT = "conflict"
+    NO_TIME = "no-time"
+    TECHNICAL = "technical"
+    CHOSE_ANOTHER = "chose-another"
+
+
+SENTENCES: dict[SkipReason, str] = {
+    SkipReason.OUTSIDE_EXPERTISE: "outside my expertise",
+    SkipReason.CONFLICT: "a conflict of interest",
+    SkipReason.NO_TIME: "no time for a case like this now",
+    SkipReason.TECHNICAL: "the images do not open here",
+    SkipReason.CHOSE_ANOTHER: "I would rather read another",
+}
+"""What a page says of each."""
+
+
+def next_case(session: Session, reader_id: OpaqueId, *, now: datetime) -> Wanted | None:
+    """Return what this reader is to read next: what was assigned to them, else the first in order; None if nothing waits for them."""
+    return _first_for(profile(session, reader_id), session, now)
+
+
+def skip(session: Session, request_id: OpaqueId, reader_id: OpaqueId, *, reason: SkipReason, now: datetime) -> None:
+    """Leave the next case to others; it is not offered to this reader as the next one again.
+
+    Raises:
+        InvalidInputError: `not-found` if there is no such request.
+        ConflictError: `illegal-transition` if it is not (or no longer) the reader's next case.
+        RefusedError: `forbidden` if the skips are used up.
+    """
+    request_of(session, request_id)
+    wait_turn(session, reader_id)
+    first = next_case(session, reader_id, now=now)
+    if first is None or first.request_id != request_id:
+        raise ConflictError(Code.ILLEGAL_TRANSITION, "This is not your next case any more. Look at the worklist again.")
+    _note_skip(session, first, reader_id, reason, now)
+
+
+def take(
+    session: Session,
+    request_id: OpaqueId,
+    reader_id: OpaqueId,
+    *,
+    now: datetime,
+    reason: SkipReason = SkipReason.CHOSE_ANOTHER,
+) -> Claim:
+    """Claim a case by the reader's own choice. Another than the next one counts as a skip of that one.
+
+    Raises:
+        InvalidInputError, ConflictError: As `claims.claim`.
+        RefusedError: `forbidden` as there, or if it is not the next case and the skips are used up.
+    """
+    claims.sweep(session, now=now)
+    wait_turn(session, reader_id)
+    reader = profile(session, reader_id)
+    first = _first_for(reader, session, now)
+    made = claims.claim_for(session, request_id, reader, now=now)
+    if first is not None and first.request_id != request_id:
+        _note_skip(session, first, reader_id, reason, now)
+    return made
+
+
+def skips_left(session: Session, reader_id: OpaqueId) -> int:
+    """Return how often the reader may still skip, until older claims and skips have passed out of the window."""
+    tenth = (
+        select(ClaimRow.made_at)
+        .where(ClaimRow.reader_id == reader_id)
+        .order_by(col(ClaimRow.made_at).desc())
+        .offset(WINDOW - 1)
+        .limit(1)
+    )
+    since = session.exec(tenth).first()
+    counted = select(func.count()).select_from(SkipRow).where(SkipRow.reader_id == reader_id)
+    if since is not None:
+        counted = counted.where(col(SkipRow.at) > since)
+    return max(0, SKIPS_MAX - session.exec(counted).one())
+
+
+def skipped_by(session: Session, reader_id: OpaqueId) -> frozenset[OpaqueId]:
+    """Return what this reader has left to others."""
+    return frozenset(session.exec(select(SkipRow.request_id).where(SkipRow.reader_id == reader_id)))
+
+
+def _first_for(reader: ReaderProfile, session: Session, now: datetime) -> Wanted | None:
+    """Return the first request in order that the reader may claim and has not skipped; what was assigned to them goes before.
+
+    Only hospitals that let the reader in are looked at: the others' requests do not change the order of theirs.
+    """
+    left_out = skipped_by(session, reader.reader_id)
+    queue = waiting(session, sites=reader.agreements & reader.privileges)
+    ordered = [one for one in in_order(queue, in_hand(session)) if one.request_id not in left_out]
+    mine = [one for one in ordered if reader.reader_id in assigned_at(one, now)]
+    return next((one for one in (*mine, *ordered) if not obstacles(reader, one, now=now)), None)
+
+
+def _note_skip(session: Session, skipped: Wanted, reader_id: OpaqueId, reason: SkipReason, now: datetime) -> None:
+    if skips_left(session, reader_id) == 0:
+        raise RefusedError(
+            Code.FORBIDDEN,
+            f"You have left {SKIPS_MAX} of your last {WINDOW} cases to others. Read your next case: GET /v1/reads/next.",
+        )
+    session.add(SkipRow(reader_id=reader_id, request_id=skipped.request_id, reason=reason.value, at=now))
+    session.flush()

@@ -1,0 +1,70 @@
+"""Privileges: the hospital's own list, told to the centre, each word once and none lost."""
+
+import pytest
+
+from client.gateway.privileges import Privileges
+from protocol.codes import Code
+from protocol.errors import InvalidInputError, RefusedError
+from protocol.reading import ReaderPrivilege
+from tests.fakes.gateway import READER, GatewayUnderTest
+
+
+@pytest.fixture
+def privileges(gateway: GatewayUnderTest) -> Privileges:
+    return Privileges(gateway.book, gateway.gate)
+
+
+def said(gateway: GatewayUnderTest) -> list[ReaderPrivilege]:
+    return [parcel for parcel in gateway.gate.parcels if isinstance(parcel, ReaderPrivilege)]
+
+
+def test_a_privilege_is_granted_listed_and_withdrawn(gateway: GatewayUnderTest, privileges: Privileges) -> None:
+    privileges.grant(READER, name="Dr Elsewhere")
+    assert [(one.reader_id, one.name) for one in privileges.all()] == [(READER, "Dr Elsewhere")]
+    privileges.withdraw(READER)
+    assert privileges.all() == []
+    privileges.grant(READER, name="Dr Elsewhere")
+    assert [(word.granted, word.version) for word in said(gateway)] == [(True, 1), (False, 2), (True, 3)]
+
+
+def test_the_name_stays_at_the_hospital(gateway: GatewayUnderTest, privileges: Privileges) -> None:
+    privileges.grant(READER, name="Dr Elsewhere")
+    assert "Elsewhere" not in said(gateway)[0].model_dump_json()
+
+
+def test_only_who_has_a_privilege_can_lose_it(privileges: Privileges) -> None:
+    with pytest.raises(InvalidInputError) as absent:
+        privileges.withdraw(READER)
+    assert absent.value.code is Code.NOT_FOUND
+    privileges.grant(READER, name="R")
+    privileges.withdraw(READER)
+    with pytest.raises(InvalidInputError):
+        privileges.withdraw(READER)
+
+
+@pytest.mark.parametrize(
+    ("reader_id", "name"), [("Dr Elsewhere", "R"), (READER[:-1], "R"), (READER, " "), (READER, "x" * 201)]
+)
+def test_what_is_no_reader_or_no_name_is_refused(
+    gateway: GatewayUnderTest, privileges: Privileges, reader_id: str, name: str
+) -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        privileges.grant(reader_id, name=name)
+    assert refused.value.code is Code.BAD_REQUEST
+    assert said(gateway) == []
+
+
+def test_a_word_that_was_not_sent_is_sent_later_and_once(
+    gateway: GatewayUnderTest, privileges: Privileges, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_: object) -> None:
+        raise RefusedError(Code.POLICY_SHARING)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(gateway.gate, "submit", away)
+        with pytest.raises(RefusedError):
+            privileges.grant(READER, name="R")
+    assert said(gateway) == []
+    privileges.catch_up()
+    privileges.catch_up()
+    assert [(word.granted, word.version) for word in said(gateway)] == [(True, 1)]

@@ -1,0 +1,1 @@
+"""The relay's plan and what its programs are told."""
