@@ -44,6 +44,7 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {
         401: "Nobody is known by what was shown.",
         403: "The caller's role, or their key, does not open this.",
         404: "There is no such thing that the caller may see.",
+        413: "The request is too large.",
         409: "Somebody or something else was first.",
         422: "Something that was given cannot be used as it is.",
         429: "Too many requests, or too many failed log-ins.",

@@ -14,6 +14,9 @@ from tests.unit.registry_api.conftest import Registry
 
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed (group dev)")
 
+TOO_LARGE = 413
+"""The rim refuses a long body before anybody looks what it is; that is the end of such a case."""
+
 CALLERS: tuple[tuple[str, Role], ...] = (
     ("/v1/registry/quality", Role.HOSPITAL),
     ("/v1/registry/releases/{number}/body.json", Role.AUDITOR),
@@ -65,7 +68,9 @@ def put_to_the_test(operation: Any, headers: dict[str, str], *, examples: int) -
         )  # fmt: skip
         @given(case=operation.as_strategy(generation_mode=mode))
         def ask(case: Any) -> None:
-            case.call_and_validate(headers=headers, excluded_checks=excluded)
+            answer = case.call(headers=headers)
+            if answer.status_code != TOO_LARGE:
+                case.validate_response(answer, headers=headers, excluded_checks=excluded)
 
         ask()
 
