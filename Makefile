@@ -23,8 +23,8 @@ demo: setup      ## a whole network on this machine (DATA=DIR adds real studies,
 test: setup      ## everything but gpu and nightly tests, a small end-to-end story included
 	OMP_NUM_THREADS=1 $(PY) -m pytest -m "not gpu and not nightly" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-nightly: setup   ## the tests of more than a minute each; CI runs them too
-	OMP_NUM_THREADS=1 $(PY) -m pytest -m "nightly and not gpu" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+nightly: setup   ## the tests of more than a minute each (ONLY=FOLDER for some); CI runs those of the federation
+	OMP_NUM_THREADS=1 $(PY) -m pytest -m "nightly and not gpu" -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ONLY)
 
 lint: setup      ## style, types, architecture
 	$(PY) -m ruff format --check .

@@ -68,7 +68,7 @@ class Site:
         """Measure all that has come; return the newest study's key."""
         store, settings = self.store(), self.settings
         worker = Worker(
-            store, Shelf(settings.models), settings, last_report=open_outgoing(settings).last_report
+            store, Shelf(settings.models, lambda _: False), settings, last_report=open_outgoing(settings).last_report
         )  # fmt: skip
         for study in store.due(-1):
             worker.measure(study.study_key)

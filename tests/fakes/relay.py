@@ -73,7 +73,7 @@ def make_node(home: Path, pin: RelayPin) -> None:
     make_home(home, wishes, now=datetime.now(UTC))
     (home / "trust").mkdir(mode=0o700)
     centre = Centre(
-        site="northport", region="XA-N", registry="https://localhost:8443", release_key="r" * 43, grant_key="g" * 43,
+        site="northport", region="XA-N", registry="https://localhost:8443", grant_key="g" * 43,
         link_address="localhost:1", fleet_address="localhost:1", relay=pin,
     )  # fmt: skip
     (home / "trust" / CENTRE).write_bytes(canonical_json(centre))

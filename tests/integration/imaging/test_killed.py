@@ -57,7 +57,7 @@ from tests.unit.client.infer.test_worker import Shelf
 from client.infer.worker import Worker
 home = Home(Path(sys.argv[1]))
 home.clock.now += 1000
-Worker(home.store(), Shelf(home.settings.models), home.settings).run(threading.Event())
+Worker(home.store(), Shelf(home.settings.models, lambda _: False), home.settings).run(threading.Event())
 """
 
 

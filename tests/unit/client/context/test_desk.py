@@ -36,7 +36,7 @@ class Ward:
         self.gate = Gate()
         self.worker = Worker(
             self.store,
-            Shelf(self.home.settings.models),
+            Shelf(self.home.settings.models, lambda _: False),
             self.home.settings,
             self.gate,
             surroundings=self.home.surroundings(),
@@ -225,7 +225,7 @@ def test_a_cancelled_order_says_nothing_any_more(ward: Ward) -> None:
 
 def test_a_study_from_before_is_looked_at_once(ward: Ward) -> None:
     """Homes in use hold measured studies whose accession number nobody has noted."""
-    plain = Worker(ward.store, Shelf(ward.home.settings.models), ward.home.settings, ward.gate)
+    plain = Worker(ward.store, Shelf(ward.home.settings.models, lambda _: False), ward.home.settings, ward.gate)
     ward.scan()
     ward.store._connection.execute("DELETE FROM study_name")
     plain.step()

@@ -347,7 +347,7 @@ def enrolled(home: Path, *, pin: RelayPin | None) -> NodeSettings:
     """A node that has a relay in its settings; what enrolment pinned is another matter."""
     making.make_keys(home / "keys", site_name="Northport", gateway="https://localhost:1", now=datetime.now(UTC))
     write_durably(home / "trust" / CENTRE, canonical_json(Centre(
-        site="northport", region="XA-N", registry="https://localhost:1", release_key="r" * 43, grant_key="g" * 43,
+        site="northport", region="XA-N", registry="https://localhost:1", grant_key="g" * 43,
         link_address="localhost:1", fleet_address="localhost:1", relay=pin,
     )))  # fmt: skip
     return NodeSettings.model_validate(

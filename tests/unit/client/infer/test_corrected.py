@@ -37,7 +37,7 @@ def store(home: Home) -> StudyStore:
 def key(home: Home, store: StudyStore) -> str:
     """A measured study."""
     key = send(home, store, chest_series())
-    Worker(store, Shelf(home.settings.models), home.settings).measure(key)
+    Worker(store, Shelf(home.settings.models, lambda _: False), home.settings).measure(key)
     return key
 
 

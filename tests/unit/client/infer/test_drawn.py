@@ -53,7 +53,7 @@ def store(home: Home) -> StudyStore:
 def key(home: Home, store: StudyStore) -> str:
     """A measured study."""
     key = send(home, store, chest_series())
-    Worker(store, Shelf(home.settings.models), home.settings).measure(key)
+    Worker(store, Shelf(home.settings.models, lambda _: False), home.settings).measure(key)
     return key
 
 
@@ -113,7 +113,7 @@ def test_it_waits_on_the_disk_until_its_study_is_measured(home: Home, store: Stu
     take(home, store, seg)
     assert desk(home, store).step() == 0
     assert len(drawn_files(home)) == 1
-    Worker(store, Shelf(home.settings.models), home.settings).measure(key)
+    Worker(store, Shelf(home.settings.models, lambda _: False), home.settings).measure(key)
     assert desk(home, home.store()).step() == 1, "another process, after a restart"
 
 

@@ -28,7 +28,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """Two measured studies on different grids."""
     home = Home(tmp_path_factory.mktemp("labels") / "home")
     store = home.store()
-    worker = Worker(store, Shelf(home.settings.models), home.settings)
+    worker = Worker(store, Shelf(home.settings.models, lambda _: False), home.settings)
     for name, origin in (("first", (-100.0, -120.0, -300.0)), ("second", (-101.5, -120.0, -300.0))):
         worker.measure(send(home, store, chest_series(study=name, origin_mm=origin)))
     return home
@@ -161,7 +161,7 @@ def test_two_studies_on_one_grid_need_a_name(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     store = home.store()
     worker = Worker(store, ReleaseShelf(home.settings.models, lambda _: False), home.settings)
-    worker._shelf = Shelf(home.settings.models)
+    worker._shelf = Shelf(home.settings.models, lambda _: False)
     keys = [send(home, store, chest_series(study=name)) for name in ("a", "b")]
     for key in keys:
         worker.measure(key)

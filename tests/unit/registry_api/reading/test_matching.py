@@ -103,6 +103,7 @@ def test_all_reasons_are_given_at_once() -> None:
         Obstacle.AWAY,
         Obstacle.SAME_ORGANISATION,
         Obstacle.NOT_WIDENED,
+        Obstacle.ASSIGNED,
     }
     assert set(found) == set(Obstacle) - left_out
 
