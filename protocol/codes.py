@@ -162,7 +162,7 @@ MEANINGS: dict[Code, tuple[Family, str]] = {
         _REFUSED,
         "The release does worse than the present one on patients whom the sites held out.",
     ),
-    Code.RELEASES_STALE: (_REFUSED, "The centre's signed list of model releases has expired."),
+    Code.RELEASES_STALE: (_UNAVAILABLE, "The centre's signed list of model releases has expired."),
     Code.EVALUATION_MISSED: (_REFUSED, "Too few sites or patients compared the release with the present one."),
     Code.DISK_FULL: (_UNAVAILABLE, "There is not enough space to store safely."),
     Code.PORT_TAKEN: (_UNAVAILABLE, "Another program listens on that port."),

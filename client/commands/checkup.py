@@ -131,7 +131,7 @@ def _releases(settings: NodeSettings) -> Check:
     if until is None:
         return Check("releases", "no list of the centre's yet: a running node fetches it", advice=True)
     if until <= datetime.now(UTC):
-        raise RefusedError(
+        raise UnavailableError(
             Code.RELEASES_STALE,
             f"the centre's list of releases expired on {until:%Y-%m-%d}: newer ones may be held back. Is the node running? Ask the coordinator.",
         )

@@ -74,8 +74,8 @@ def fetch_lists(trust: Path, address: Address, identity: Identity) -> None:
         identity: The node's, for mutual TLS.
 
     Raises:
-        RefusedError: `signature-invalid` if what came does not follow; `releases-stale` if it has expired.
-        UnavailableError: `peer-unreachable`, `missing-certificate` if nothing is pinned, `disk-full`.
+        RefusedError: `signature-invalid` if what came does not follow.
+        UnavailableError: `releases-stale` if it has expired; `peer-unreachable`, `missing-certificate` if nothing is pinned, `disk-full`.
     """
     with grpc.secure_channel(address, credentials(identity)) as channel:
         follow(trust, _LinkFetcher(LinkStub(channel)))  # type: ignore[no-untyped-call] # generated
@@ -88,7 +88,7 @@ def follow(trust: Path, source: FetcherInterface) -> None:
         with _alone(folder), disk_faults("The list of releases"):
             Updater(str(folder), "", fetcher=source, config=_LIMITS, bootstrap=pinned).refresh()
     except ExpiredMetadataError as error:
-        raise RefusedError(
+        raise UnavailableError(  # the centre may sign again in a minute: whatever was announced is fetched then
             Code.RELEASES_STALE,
             "The centre's list of releases has expired: the centre has not signed it for a week, or somebody holds newer ones back. "
             "Tell the coordinator; the present release stays in use.",
