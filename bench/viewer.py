@@ -25,7 +25,8 @@ import numpy as np
 from bench.table import Goal, Table, main
 from client.gateway.serve import serve
 from client.store.coarse import HEADER_BYTES, coarse_copy
-from deploy.local.browser import find_chromium, reading_browser
+from deploy.local.browser import reading_browser
+from deploy.local.chromium import find_chromium
 from deploy.local.reader import Hospital
 from tests.fakes.certificates import make_certificate
 from tests.fakes.gateway import STUDY, GatewayUnderTest, asymmetric_volume, write_volume

@@ -2,13 +2,10 @@
 
 import base64
 import hashlib
-import os
-import shutil
 import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -16,6 +13,7 @@ from urllib.parse import urlsplit
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import load_der_x509_certificate
 
+from deploy.local.chromium import open_chromium
 from deploy.local.failures import StepFailed
 from deploy.local.reader import Hospital, Report
 
@@ -24,52 +22,22 @@ if TYPE_CHECKING:  # a development dependency: without it the story is read by a
 
 _PATIENCE_SECONDS = 90
 _WINDOW = "1600,1290"
-_CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 _TWO_FRAMES = "requestAnimationFrame(() => requestAnimationFrame(arguments[0]))"
 _NO_CODE = "no-answer"
-
-
-def find_chromium() -> tuple[str, str] | None:
-    """Return the paths of Chromium and of its driver, if both are here and can be driven."""
-    chromium = next((path for name in _CHROMIUM if (path := shutil.which(name))), None)
-    driver = shutil.which("chromedriver")
-    return (chromium, driver) if chromium and driver and find_spec("selenium") else None
 
 
 @contextmanager
 def reading_browser(found: tuple[str, str], hospital: Hospital, folder: Path) -> Iterator["Browser"]:
     """Open a browser whose profile, and so the reader's key, lies in `folder`; it is closed at the end."""
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location, driver = found
-    for flag in (
-        "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--use-gl=angle", "--use-angle=swiftshader",
-        "--enable-unsafe-swiftshader", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        "--disable-default-apps", "--no-first-run", "--no-proxy-server", f"--window-size={_WINDOW}", f"--user-data-dir={folder / 'profile'}",
-        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost", f"--ignore-certificate-errors-spki-list={pin(hospital)}",
-    ):  # fmt: skip
-        options.add_argument(flag)
-    with _without_proxy():
-        chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    trusted = f"--ignore-certificate-errors-spki-list={pin(hospital)}"
+    chrome = open_chromium(
+        found, trusted, f"--window-size={_WINDOW}", f"--user-data-dir={folder / 'profile'}", webgl=True
+    )
     try:
         chrome.set_page_load_timeout(_PATIENCE_SECONDS)
         yield Browser(chrome, hospital.gateway, folder / "viewer.png")
     finally:
         chrome.quit()
-
-
-@contextmanager
-def _without_proxy() -> Iterator[None]:
-    """The driver listens on this machine, where a proxy has no business; selenium takes the caller's at the moment of connecting."""
-    before = os.environ.get("no_proxy")
-    os.environ["no_proxy"] = "*"
-    try:
-        yield
-    finally:
-        del os.environ["no_proxy"]
-        if before is not None:
-            os.environ["no_proxy"] = before
 
 
 def pin(hospital: Hospital) -> str:

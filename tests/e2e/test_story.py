@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deploy.local.browser import find_chromium
+from deploy.local.chromium import find_chromium
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 1500

@@ -9,7 +9,8 @@ from typing import Any
 
 import httpx
 
-from deploy.local.browser import find_chromium, reading_browser
+from deploy.local.browser import reading_browser
+from deploy.local.chromium import find_chromium
 from deploy.local.people import invented_word
 from deploy.local.planted import Identifier, Kind
 from deploy.local.reader import Eyes, Hospital, Program, ReaderKey, Report, gateway_client, json_of

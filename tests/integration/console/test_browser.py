@@ -4,7 +4,6 @@ Set `ACINUS_PICTURES` to a folder to keep a picture of every page, on a desk and
 """
 
 import os
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from selenium import webdriver
 from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -26,15 +24,16 @@ from client.staff.accounts import BY_COMMAND
 from client.staff.passwords import Cost
 from client.staff.roles import GRANTED, Role
 from client.store.records import SignedScores
+from deploy.local.chromium import find_chromium, open_chromium
 from tests.fakes.ct_series import as_bytes, plain_series
 from tests.fakes.node_home import Home
 from tests.fakes.ports import free_port
 from tests.unit.client.console.conftest import FIRST, PASSWORD, Staff
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+CHROMIUM = find_chromium()
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="chromium or chromedriver is not installed"),
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium or chromedriver is not installed"),
 ]
 CHEAP = Cost(n=16, r=1, p=1)
 PAGES = (
@@ -115,13 +114,8 @@ class Browser:
     """One person at one browser; uses no script, as the pages have none."""
 
     def __init__(self, node: Node, width: int) -> None:
-        options = webdriver.ChromeOptions()
-        options.binary_location = str(CHROMIUM)
-        for argument in ("--headless=new", "--no-sandbox", "--ignore-certificate-errors", "--disable-dev-shm-usage"):
-            options.add_argument(argument)
-        metrics = {"deviceMetrics": {"width": width, "height": 900, "pixelRatio": 1}}
-        options.add_experimental_option("mobileEmulation", metrics)
-        self.chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
+        assert CHROMIUM is not None
+        self.chrome = open_chromium(CHROMIUM, "--ignore-certificate-errors", width=width)
         self._node, self._width = node, width
 
     def go(self, path: str) -> None:

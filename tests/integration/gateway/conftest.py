@@ -1,6 +1,5 @@
 """A gateway that really listens, with certificates of its own, and a browser that trusts nothing else."""
 
-import shutil
 import socket
 import threading
 import time
@@ -13,6 +12,7 @@ from selenium import webdriver
 
 from client.gateway.serve import serve
 from client.gateway.viewer import find_bundle
+from deploy.local.chromium import find_chromium, open_chromium
 from protocol.errors import UnavailableError
 from tests.fakes.certificates import make_certificate
 from tests.fakes.gateway import GatewayUnderTest
@@ -74,25 +74,17 @@ def wait_for(holds: Callable[[], bool], seconds: float = START_SECONDS) -> None:
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
     """A headless Chromium that can reach this machine only."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
+    found = find_chromium()
+    if found is None:
         pytest.skip("Chromium and chromedriver are not installed")
     try:
         find_bundle(tmp_path)
     except UnavailableError:
         pytest.skip("the viewer's bundle is not installed (npm ci)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    options.accept_insecure_certs = True
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    for flag in (
-        "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--use-gl=angle", "--use-angle=swiftshader",
-        "--enable-unsafe-swiftshader", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        "--disable-default-apps", "--no-first-run", "--window-size=1440,900", f"--user-data-dir={tmp_path / 'profile'}",
-        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost",
-    ):  # fmt: skip
-        options.add_argument(flag)
-    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    chrome = open_chromium(
+        found, "--ignore-certificate-errors", "--window-size=1440,900", f"--user-data-dir={tmp_path / 'profile'}",
+        webgl=True, log={"performance": "ALL", "browser": "ALL"},
+    )  # fmt: skip
     chrome.set_page_load_timeout(60)
     yield chrome
     chrome.quit()

@@ -9,7 +9,8 @@ import pytest
 
 from client.gateway.report import ReportCreate
 from client.gateway.viewer import find_bundle
-from deploy.local.browser import find_chromium, pin, reading_browser
+from deploy.local.browser import pin, reading_browser
+from deploy.local.chromium import find_chromium
 from deploy.local.reader import Eyes, Hospital, Program, ReaderKey
 from protocol.errors import UnavailableError
 from tests.fakes.certificates import make_certificate

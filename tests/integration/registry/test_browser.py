@@ -2,7 +2,6 @@
 
 import base64
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +11,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from deploy.local.chromium import find_chromium, open_chromium
 from registry_api.cases.service import accept_case
 from registry_api.database import Database, open_engine
 from registry_api.enrolment.tables import SiteRow
@@ -22,10 +22,10 @@ from registry_api.units.service import ensure_unit
 from tests.integration.registry.conftest import Program
 from tests.integration.registry.test_postgresql import case
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+CHROMIUM = find_chromium()
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="chromium or chromedriver is not installed"),
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium or chromedriver is not installed"),
 ]
 
 
@@ -44,13 +44,8 @@ def browser() -> Iterator[Callable[[int], webdriver.Chrome]]:
     opened = []
 
     def start(width: int) -> webdriver.Chrome:
-        options = webdriver.ChromeOptions()
-        options.binary_location = str(CHROMIUM)
-        for argument in ("--headless=new", "--no-sandbox", "--ignore-certificate-errors", "--disable-dev-shm-usage"):
-            options.add_argument(argument)
-        metrics = {"deviceMetrics": {"width": width, "height": 900, "pixelRatio": 1}}
-        options.add_experimental_option("mobileEmulation", metrics)
-        opened.append(webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER))))
+        assert CHROMIUM is not None
+        opened.append(open_chromium(CHROMIUM, "--ignore-certificate-errors", width=width))
         return opened[-1]
 
     yield start
