@@ -106,15 +106,21 @@ class Corrections:
     def keep(self, claim_id: OpaqueId, study_key: str, segmentation: bytes) -> Correction:
         """Keep a reader's mask beside the study; one that the same claim sent before goes.
 
+        Each lies under a name of its own content, and the row says which one counts: a crash in between leaves the one before as it was.
+
         Raises:
             UnavailableError: `disk-full`.
         """
-        kept = Correction(claim_id, study_key, dataset_sha256(segmentation), self._path(claim_id, study_key))
+        sha256 = dataset_sha256(segmentation)
+        kept = Correction(claim_id, study_key, sha256, self._path(claim_id, study_key, sha256))
         write_durably(kept.path, segmentation)
         with transaction(self._book.connection) as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO read_masks VALUES (?, ?, ?)", (claim_id, kept.sha256, self._book.now_s())
             )
+        for path in self._folder(study_key).glob(f"reader-{claim_id}-*.seg.dcm"):
+            if path != kept.path:
+                path.unlink(missing_ok=True)
         return kept
 
     def of_claim(self, claim_id: OpaqueId) -> Correction | None:
@@ -126,7 +132,8 @@ class Corrections:
         ).fetchone()
         if row is None:
             return None
-        return Correction(claim_id, row["study_key"], row["sha256"], self._path(claim_id, row["study_key"]))
+        path = self._path(claim_id, row["study_key"], row["sha256"])
+        return Correction(claim_id, row["study_key"], row["sha256"], path)
 
     def hand_to(self, drawn: Drawn, claim_id: OpaqueId) -> bool:
         """Let the mask of a claim whose report is signed become a label; return whether there is one. Twice changes nothing.
@@ -140,8 +147,8 @@ class Corrections:
         drawn.keep(correction.study_key, correction.path, correction.sha256)
         return True
 
-    def _path(self, claim_id: OpaqueId, study_key: str) -> Path:
-        return self._folder(study_key) / f"reader-{claim_id}.seg.dcm"
+    def _path(self, claim_id: OpaqueId, study_key: str, sha256: Sha256) -> Path:
+        return self._folder(study_key) / f"reader-{claim_id}-{sha256[:16]}.seg.dcm"
 
 
 def volumes_ml(labels: Labels, own: Path) -> dict[str, float]:

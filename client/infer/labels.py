@@ -1,6 +1,5 @@
 """Label masks on their way in and out: NIfTI or DICOM SEG, matched to a measured study by geometry; resampled only where a person asks."""
 
-import gzip
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,11 @@ from pydicom.uid import SegmentationStorage
 
 from client.deidentify.pseudonyms import Pseudonyms
 from client.infer.grids import brought_to, resampled
-from client.infer.nifti import read_mask, read_shape, write_nifti, zyx_to_nifti
+from client.infer.nifti import nifti_bytes, pack, read_mask, read_shape, zyx_to_nifti
 from client.infer.orientation import Affine, canonical_affine, orientation_of
 from client.infer.source import Kind, kind_of
 from client.report.concepts import CONSOLIDATION, GROUND_GLASS
+from client.store.files import write_durably
 from client.store.part10 import coded, read_part10
 from client.store.records import Loss, Study, StudyState
 from client.store.results import CT
@@ -87,11 +87,9 @@ def import_label(  # noqa: PLR0913 - each is a choice of a person
         if not resample or error.code is not Code.NO_LABEL_MATCH:
             raise
         (study, values, grid), loss = _brought(mask, store, named)
-    target = store.labels.path(study.study_key)
-    store.labels.set_aside(study.study_key)
-    turned, affine = zyx_to_nifti(values, grid.affine)
-    write_nifti(target, turned, affine, durable=True)
-    sha256 = hashlib.sha256(gzip.decompress(target.read_bytes())).hexdigest()
+    content = nifti_bytes(*zyx_to_nifti(values, grid.affine))
+    sha256 = hashlib.sha256(content).hexdigest()
+    write_durably(store.labels.place(study.study_key, sha256), pack(content))
     store.labels.keep_mask(
         study.study_key, grid=study.grid or "", source=source or mask.author or "import", sha256=sha256, held_out=held_out,
         loss=loss,

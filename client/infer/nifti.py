@@ -87,14 +87,24 @@ def write_nifti(path: Path, values: NDArray[Any], affine_lps: Affine, *, durable
     Raises:
         UnavailableError: `disk-full`.
     """
-    image = Nifti1Image(values, RAS_TO_LPS @ affine_lps)  # type: ignore[no-untyped-call] # nibabel
-    image.header.set_xyzt_units("mm")  # type: ignore[no-untyped-call] # nibabel
-    image.header["descrip"] = b""
-    packed = gzip.compress(image.to_bytes(), compresslevel=_GZIP_LEVEL, mtime=0)
+    packed = pack(nifti_bytes(values, affine_lps))
     if durable:
         write_durably(path, packed)
     else:
         path.write_bytes(packed)
+
+
+def nifti_bytes(values: NDArray[Any], affine_lps: Affine) -> bytes:
+    """Return an int16 or uint8 array in its own axis order as a NIfTI file, with the affine (4, 4) from index to LPS; not packed yet."""
+    image = Nifti1Image(values, RAS_TO_LPS @ affine_lps)  # type: ignore[no-untyped-call] # nibabel
+    image.header.set_xyzt_units("mm")  # type: ignore[no-untyped-call] # nibabel
+    image.header["descrip"] = b""
+    return image.to_bytes()  # type: ignore[no-any-return] # nibabel
+
+
+def pack(content: bytes) -> bytes:
+    """Return a NIfTI file as .nii.gz: the same bytes for the same content."""
+    return gzip.compress(content, compresslevel=_GZIP_LEVEL, mtime=0)
 
 
 def zyx_to_nifti(values: NDArray[Any], affine: Affine) -> tuple[NDArray[Any], Affine]:

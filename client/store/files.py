@@ -2,11 +2,12 @@
 
 import errno
 import fcntl
+import math
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -57,13 +58,13 @@ def write_durably(path: Path, content: bytes) -> None:
     """
     with disk_faults():
         make_folder(path.parent)
-        draft = _draft(path)
-        with draft.open("wb") as file:
-            draft.chmod(_PRIVATE_FILE)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        _settle(draft, path)
+        with _draft(path) as draft:
+            with draft.open("wb") as file:
+                draft.chmod(_PRIVATE_FILE)
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            _settle(draft, path)
 
 
 def adopt(spooled: Path, path: Path) -> None:
@@ -76,12 +77,12 @@ def adopt(spooled: Path, path: Path) -> None:
         make_folder(path.parent)
         if _linked_at_once(spooled, path):
             return
-        draft = _draft(path)
-        _link_or_copy(spooled, draft)
-        with draft.open("rb+") as file:
-            draft.chmod(_PRIVATE_FILE)
-            os.fsync(file.fileno())
-        _settle(draft, path)
+        with _draft(path) as draft:
+            _link_or_copy(spooled, draft)
+            with draft.open("rb+") as file:
+                draft.chmod(_PRIVATE_FILE)
+                os.fsync(file.fileno())
+            _settle(draft, path)
 
 
 @contextmanager
@@ -113,19 +114,40 @@ def free_mb(folder: Path) -> int:
     return shutil.disk_usage(folder).free // (1024 * 1024)
 
 
-def sweep_drafts(folder: Path) -> int:
-    """Remove what writers that died have left half-written in `folder`; return how many files.
+def sweep_drafts(folder: Path, *, before: float = math.inf) -> int:
+    """Remove what writers that were killed have left half-written in `folder`; return how many files.
 
-    Only for a folder in which nobody else writes at the moment.
+    Args:
+        folder: Where to look; not below it. Without `before` nobody else may be writing in it.
+        before: Only what last changed before this time, seconds since 1970: a younger draft may have a living writer.
     """
-    left = list(folder.glob(".*.part"))
-    for draft in left:
-        draft.unlink(missing_ok=True)
-    return len(left)
+    return sum(remove_older(draft, before) for draft in folder.glob(".*.part"))
 
 
-def _draft(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+def remove_older(path: Path, before: float) -> bool:
+    """Remove a file that last changed before this time, seconds since 1970; return whether it went.
+
+    By the inode's own time: a link that was made a moment ago is young, however old the file.
+    """
+    try:
+        if path.stat().st_ctime >= before:
+            return False
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+@contextmanager
+def _draft(path: Path) -> Iterator[Path]:
+    """Give a name beside `path` to write under. What cannot be finished there does not stay, least of all on a disk that is full."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        yield draft
+    except BaseException:
+        with suppress(OSError):  # the first fault is the one to tell
+            draft.unlink(missing_ok=True)
+        raise
 
 
 def _settle(draft: Path, path: Path) -> None:

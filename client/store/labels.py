@@ -6,7 +6,6 @@ from pathlib import Path
 
 from client.settings import NodeSettings
 from client.store.database import transaction
-from client.store.files import adopt
 from client.store.records import (
     EarlierLabel,
     HeldOutCase,
@@ -18,7 +17,7 @@ from client.store.records import (
     ZoneLabel,
     ZonePoints,
 )
-from client.store.results import CT, EARLIER, LUNGS
+from client.store.results import CT, LUNGS, mask_name
 from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError
 from protocol.plan import LabelUse
@@ -69,23 +68,13 @@ class Labels:
         self._settings = settings
         self._clock = clock
 
-    def path(self, study_key: str) -> Path:
-        """Return where the mask of a study lies, or would lie."""
-        return self._settings.labels / f"{study_key}.nii.gz"
+    def place(self, study_key: str, sha256: str) -> Path:
+        """Return where a mask of this content lies, or would lie.
 
-    def set_aside(self, study_key: str) -> None:
-        """Give the present mask of a study, if it has one, a second place among the earlier ones: another is about to take its own.
-
-        Raises:
-            UnavailableError: `disk-full`.
+        Every mask has a name of its own, and the row says which one counts: so a crash between file and row changes no label. One without
+        a row is left over (`client.store.leftovers`).
         """
-        row = self._connection.execute("SELECT sha256 FROM label WHERE study_key = ?", (study_key,)).fetchone()
-        if row is not None and self.path(study_key).exists():
-            adopt(self.path(study_key), self.earlier_path(study_key, row["sha256"]))
-
-    def earlier_path(self, study_key: str, sha256: str) -> Path:
-        """Return where a mask lies that another took the place of."""
-        return self._settings.labels / EARLIER / f"{study_key}-{sha256[:16]}.nii.gz"
+        return self._settings.labels / mask_name(study_key, sha256)
 
     def history(self, study_key: str) -> list[EarlierLabel]:
         """Return the masks of a study that others took the place of, the newest first."""
@@ -106,7 +95,7 @@ class Labels:
         held_out: bool | None = None,
         loss: Loss | None = None,
     ) -> None:
-        """Make the mask at `path` count; its file is on the disk already.
+        """Make the mask at its `place` count; its file is on the disk already.
 
         Args:
             study_key: Of the study.
@@ -165,7 +154,7 @@ class Labels:
         rows = self._connection.execute("SELECT * FROM label ORDER BY labelled_at, study_key")
         return [
             Label(
-                study_key=row["study_key"], path=self.path(row["study_key"]), source=row["source"],
+                study_key=row["study_key"], path=self.place(row["study_key"], row["sha256"]), source=row["source"],
                 held_out=bool(row["held_out"]), labelled_at=row["labelled_at"],
             )
             for row in rows
@@ -213,7 +202,7 @@ class Labels:
                     subject_key=row["subject_key"], study_key=row["study_key"],
                     volume_path=self._settings.studies / row["study_key"] / CT,
                     lungs_path=self._settings.studies / row["study_key"] / LUNGS,
-                    label=MaskLabel(self.path(row["study_key"]), row["sha256"]),
+                    label=MaskLabel(self.place(row["study_key"], row["sha256"]), row["sha256"]),
                 ),
                 row["sex"], row["age_band"], row["maker"],
             )
@@ -222,7 +211,7 @@ class Labels:
 
     def _label(self, row: sqlite3.Row) -> MaskLabel | ZoneLabel:
         if row["sha256"] is not None:
-            return MaskLabel(self.path(row["study_key"]), row["sha256"])
+            return MaskLabel(self.place(row["study_key"], row["sha256"]), row["sha256"])
         return ZoneLabel(points_from(row["points"]), row["model_release"])
 
     def _study(self, study_key: str) -> sqlite3.Row:

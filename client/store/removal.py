@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from client.settings import NodeSettings
 from client.store.database import transaction
 from client.store.files import alone_in, disk_faults, settle_folder
-from client.store.results import DRAWN, EARLIER
+from client.store.results import DRAWN
 from client.store.studies import MEASURING_LOCK
 from protocol.case import CaseRecord
 from protocol.codes import Code
@@ -231,11 +231,10 @@ class Remover:
 
 
 def remove_label_files(settings: NodeSettings, study_key: str) -> None:
-    """Remove a label's mask, earlier ones, those that wait, and what was prepared from them."""
-    folders = (settings.prepared, settings.labels / EARLIER, settings.labels / DRAWN)
-    of_study = [path for folder in folders for path in folder.glob(f"{study_key}-*")]
-    for path in (settings.labels / f"{study_key}.nii.gz", *of_study):
-        path.unlink(missing_ok=True)
+    """Remove a study's masks, earlier ones and those that wait included, and what was prepared from them."""
+    for folder in (settings.prepared, settings.labels, settings.labels / DRAWN):
+        for path in folder.glob(f"{study_key}-*"):
+            path.unlink(missing_ok=True)
 
 
 def _unknown() -> InvalidInputError:

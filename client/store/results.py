@@ -1,4 +1,4 @@
-"""Names of the files in a study's folder, and of the folders beside the labels."""
+"""Names of the files in a study's folder, of labels, and of the folders below them."""
 
 CT, MASK, LUNGS = "ct.nii.gz", "mask.nii.gz", "lungs.nii.gz"
 COARSE_CT, COARSE_MASK = "ct-coarse.nii.gz", "mask-coarse.nii.gz"
@@ -6,5 +6,10 @@ COARSE_CT, COARSE_MASK = "ct-coarse.nii.gz", "mask-coarse.nii.gz"
 
 SEG, SR, PICTURE, REPORT, DOCUMENT = "seg.dcm", "sr.dcm", "picture.png", "report.html", "finding.json"
 
-EARLIER, DRAWN = "earlier", "drawn"
-"""Below the labels: masks that another took the place of, and masks that wait for their study."""
+DRAWN = "drawn"
+"""Below the labels: DICOM SEG objects that are no labels yet."""
+
+
+def mask_name(study_key: str, sha256: str) -> str:
+    """Return the name of a label's mask by its study and its content (the SHA-256 of the unpacked NIfTI)."""
+    return f"{study_key}-{sha256[:16]}.nii.gz"

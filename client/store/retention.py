@@ -14,8 +14,9 @@ from pathlib import Path
 from client.settings import NodeSettings
 from client.store.database import transaction
 from client.store.files import alone_in, disk_faults
-from client.store.removal import Remover, remove_label_files
-from client.store.results import COARSE_CT, COARSE_MASK, CT, EARLIER, LUNGS, MASK, PICTURE, SEG, SR
+from client.store.leftovers import nameless_masks, sweep_leftovers
+from client.store.removal import Remover
+from client.store.results import COARSE_CT, COARSE_MASK, CT, LUNGS, MASK, PICTURE, SEG, SR
 from client.store.studies import MEASURING_LOCK
 
 _DAY = 86_400.0
@@ -68,6 +69,14 @@ class Retention:
             log.info("retention.swept", extra=found)
         return removed
 
+    def sweep_leftovers(self) -> int:
+        """Remove what crashes left behind, once it is older than an hour by the kernel's clock; return how many files.
+
+        Raises:
+            UnavailableError: `disk-full`.
+        """
+        return sweep_leftovers(self._connection, self._settings, time.time() - _EVERY_SECONDS)
+
     def _instances(self, before: float) -> int:
         """Remove received files. Their rows go too: a study that is sent again is new, and its result stays until it is measured anew."""
         keys = self._studies(
@@ -119,17 +128,11 @@ class Retention:
             gone += connection.execute("DELETE FROM zone_label WHERE labelled_at < ?", (before,)).rowcount
             connection.execute("DELETE FROM label_history WHERE labelled_at < ?", (before,))
             connection.execute("DELETE FROM label_resampling WHERE study_key NOT IN (SELECT study_key FROM label)")
-        kept = {row["study_key"] for row in self._connection.execute("SELECT study_key FROM label")}
-        for path in self._settings.labels.glob("*.nii.gz"):
-            study_key = path.name.removesuffix(".nii.gz")
-            if study_key not in kept and path.stat().st_mtime < before:
-                remove_label_files(self._settings, study_key)
-        earlier = self._connection.execute("SELECT study_key, sha256 FROM label_history")
-        history = {f"{row['study_key']}-{row['sha256'][:16]}.nii.gz" for row in earlier}
-        for path in (self._settings.labels / EARLIER).glob("*.nii.gz"):
-            if path.name not in history and path.stat().st_mtime < before:
+        for path in nameless_masks(self._connection, self._settings):
+            if path.stat().st_mtime < before:
                 path.unlink(missing_ok=True)
-        kept |= {row["study_key"] for row in self._connection.execute("SELECT study_key FROM zone_label")}
+        rows = self._connection.execute("SELECT study_key FROM label UNION SELECT study_key FROM zone_label")
+        kept = {row["study_key"] for row in rows}
         for path in self._settings.prepared.glob("*.safetensors"):
             if path.name.rpartition("-")[0] not in kept:
                 path.unlink(missing_ok=True)
@@ -188,7 +191,7 @@ class Retention:
 
 
 class Housekeeper:
-    """What the worker does when it has nothing to measure: deletions that were begun, and once an hour the periods."""
+    """What the worker does when it has nothing to measure: deletions that were begun, and once an hour the periods and what crashes left."""
 
     def __init__(self, remover: Remover, retention: Retention, clock: Callable[[], float] = time.monotonic) -> None:
         self._remover = remover
@@ -206,6 +209,7 @@ class Housekeeper:
         if self._clock() >= self._due:
             self._due = self._clock() + _EVERY_SECONDS
             self._retention.sweep()
+            self._retention.sweep_leftovers()
 
 
 def _remove_old(paths: Iterable[Path], before: float) -> int:

@@ -15,6 +15,11 @@ from client.store.studies import StudyStore
 from client.store.tables import SCHEMA
 
 
+def mask_of(store: StudyStore, study_key: str) -> Path | None:
+    """Where the mask lies that is the label of a study, if it has one."""
+    return next((label.path for label in store.labels.masks() if label.study_key == study_key), None)
+
+
 class Clock:
     """Time that a test moves."""
 

@@ -42,7 +42,7 @@ class Hospital:
         self.store.note_input(key, ScanInput("SIEMENS", 8.0, -800.0))
         self.home.settings.labels.mkdir(exist_ok=True)
         mask = gzip.decompress(case.label.path.read_bytes())
-        self.store.labels.path(key).write_bytes(gzip.compress(mask))
+        self.store.labels.place(key, case.label.sha256).write_bytes(gzip.compress(mask))
         self.store.labels.keep_mask(key, grid="grid", source="radiology", sha256=case.label.sha256, held_out=True)
 
     def share(self, word: str) -> None:

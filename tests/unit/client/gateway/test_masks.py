@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
-from client.gateway import rim
+from client.gateway import masks, rim
 from client.gateway.erase import forget_reports
 from client.gateway.notices import receivers
 from client.store.files import adopt
@@ -60,7 +60,7 @@ def test_a_correction_is_kept_beside_the_machines_mask(inside: GatewayUnderTest)
     kept = inside.desk.corrections.of_claim(CLAIM)
     assert kept is not None
     assert answer.json()["sha256"] == kept.sha256
-    assert kept.path.name == f"reader-{CLAIM}.seg.dcm"
+    assert kept.path.name == f"reader-{CLAIM}-{kept.sha256[:16]}.seg.dcm"
     content = kept.path.read_bytes()
     assert content.startswith(b"Dr Example")
     labels = np.frombuffer(content, np.uint8, offset=len(b"Dr Example")).reshape(24, 64, 64)
@@ -75,6 +75,30 @@ def test_the_last_correction_of_a_claim_counts(inside: GatewayUnderTest) -> None
     kept = inside.desk.corrections.of_claim(CLAIM)
     assert kept is not None
     assert first != again == kept.sha256
+    assert [path.name for path in (inside.studies / STUDY).glob("reader-*")] == [kept.path.name]
+
+
+def test_killed_between_file_and_row_the_correction_before_counts_as_it_was(
+    inside: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(inside, drawn(inside))
+    before = inside.desk.corrections.of_claim(CLAIM)
+    assert before is not None
+    content = before.path.read_bytes()
+
+    def dies(_connection: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(masks, "transaction", dies)
+        inside.desk.corrections.keep(CLAIM, STUDY, b"drawn anew")
+    assert inside.desk.corrections.of_claim(CLAIM) == before
+    assert before.path.read_bytes() == content
+    inside.desk.corrections.keep(CLAIM, STUDY, b"drawn anew")
+    after = inside.desk.corrections.of_claim(CLAIM)
+    assert after is not None
+    assert after.path.read_bytes() == b"drawn anew"
+    assert list((inside.studies / STUDY).glob("reader-*")) == [after.path]
 
 
 Spoil = Callable[[bytearray], bytes]

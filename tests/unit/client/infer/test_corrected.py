@@ -13,7 +13,7 @@ from client.infer.worker import Worker
 from client.store.part10 import dataset_sha256
 from client.store.studies import StudyStore
 from protocol.codes import Code
-from tests.fakes.node_home import Home
+from tests.fakes.node_home import Home, mask_of
 from tests.fakes.outcomes import code_of
 from tests.fakes.scans import chest_series
 from tests.unit.client.infer.test_worker import Shelf, send
@@ -69,7 +69,7 @@ def test_what_was_drawn_is_the_label(home: Home, store: StudyStore, key: str, tm
     path.write_bytes(corrected_segmentation(store, key, labels, AUTHOR))
     assert store.drawn.keep(key, path, dataset_sha256(path))
     assert MaskDesk(store, home.pseudonyms).step() == 1
-    kept, _ = read_mask(store.labels.path(key), most=2)
+    kept, _ = read_mask(mask_of(store, key), most=2)
     assert np.array_equal(kept.T, labels)
     assert [label.source for label in store.labels.masks()] == [AUTHOR]
     assert (store.folder(key) / "mask.nii.gz").read_bytes() == machine

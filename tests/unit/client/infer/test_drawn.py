@@ -29,7 +29,7 @@ from client.store.tables import SCHEMA
 from protocol.codes import Code
 from tests.fakes.ct_series import as_bytes
 from tests.fakes.dicom_peer import CALLER, receiving
-from tests.fakes.node_home import Home
+from tests.fakes.node_home import Home, mask_of
 from tests.fakes.ports import free_port
 from tests.fakes.scans import chest_series
 from tests.unit.client.infer.test_worker import Shelf, send
@@ -103,7 +103,7 @@ def test_a_corrected_mask_becomes_a_label_under_its_authors_name(home: Home, sto
     assert drawn_files(home) == []
     assert store.study(key).state is StudyState.MEASURED, "a mask is no new slice"
     found, _ = read_mask(store.folder(key) / "mask.nii.gz", most=2)
-    label, _ = read_mask(store.labels.path(key), most=2)
+    label, _ = read_mask(mask_of(store, key), most=2)
     assert 0 < (label > 0).sum() < (found > 0).sum()
 
 
@@ -135,8 +135,8 @@ def test_a_later_correction_takes_its_place_and_the_earlier_is_kept(home: Home, 
     (before,) = store.labels.history(key)
     assert before.source == "First A"
     assert before.labelled_at < before.superseded_at
-    earlier, _ = read_mask(store.labels.earlier_path(key, before.sha256), most=2)
-    present, _ = read_mask(store.labels.path(key), most=2)
+    earlier, _ = read_mask(store.labels.place(key, before.sha256), most=2)
+    present, _ = read_mask(mask_of(store, key), most=2)
     assert (earlier > 0).sum() > (present > 0).sum()
 
 

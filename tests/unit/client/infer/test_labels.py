@@ -1,5 +1,6 @@
 """Labels: NIfTI by geometry, SEG by its study and geometry; everything else is refused, or resampled where a person asks."""
 
+import time
 from pathlib import Path
 
 import nibabel
@@ -12,10 +13,12 @@ from client.infer.nifti import read_mask, write_nifti, zyx_to_nifti
 from client.infer.releases import ReleaseShelf
 from client.infer.worker import Worker
 from client.store.labelling import Labelling
+from client.store.labels import Labels
+from client.store.leftovers import sweep_leftovers
 from client.store.studies import StudyStore
 from protocol.codes import Code
 from protocol.plan import LabelUse
-from tests.fakes.node_home import Home
+from tests.fakes.node_home import Home, mask_of
 from tests.fakes.outcomes import code_of
 from tests.fakes.scans import chest, chest_series
 from tests.unit.client.infer.test_worker import Shelf, send
@@ -71,7 +74,7 @@ def test_a_flipped_mask_is_turned_not_resampled(home: Home, store: StudyStore, t
     affine[:3, 0] *= -1
     nibabel.save(Nifti1Image(np.asarray(image.dataobj)[::-1], affine), tmp_path / "flipped.nii.gz")
     key = import_label(tmp_path / "flipped.nii.gz", store, home.pseudonyms, source="flipped")
-    values, _ = read_mask(store.labels.path(key), most=2)
+    values, _ = read_mask(mask_of(store, key), most=2)
     assert np.array_equal(values.T, chest().opacity)
     assert {label.source for label in store.labels.masks()} >= {"flipped"}
 
@@ -81,7 +84,7 @@ def test_our_own_seg_comes_back_as_a_label(home: Home, store: StudyStore) -> Non
     seg = store.folder(key) / "seg.dcm"
     assert import_label(seg, store, home.pseudonyms) == key
     found, _ = read_mask(store.folder(key) / "mask.nii.gz", most=2)
-    label, _ = read_mask(store.labels.path(key), most=2)
+    label, _ = read_mask(mask_of(store, key), most=2)
     assert np.array_equal(label, found)
 
 
@@ -118,7 +121,7 @@ def test_a_mask_on_another_grid_is_resampled_where_a_person_asks_and_names_the_s
     assert kept.loss.dice > 0.9
     assert kept.held_out
     assert kept.on_present_grid
-    values, _ = read_mask(store.labels.path(key), most=2)
+    values, _ = read_mask(mask_of(store, key), most=2)
     assert np.array_equal(values.T, chest().opacity), "0.3 mm is less than half a voxel: each reads the one beside it"
     import_label(truth_file(home, store, tmp_path), store, home.pseudonyms, study_key=key, held_out=False)
     again = Labelling(store._connection).of(key)
@@ -130,12 +133,32 @@ def test_a_mask_of_somewhere_else_is_refused_although_a_person_asks(
     home: Home, store: StudyStore, tmp_path: Path
 ) -> None:
     path, key = off_grid(home, store, tmp_path, 400.0), key_of(home, "first")
-    before = store.labels.path(key).read_bytes() if store.labels.path(key).exists() else b""
+    before = mask_of(store, key)
     assert (
         code_of(lambda: import_label(path, store, home.pseudonyms, study_key=key, resample=True)) is Code.NO_LABEL_MATCH
     )
-    after = store.labels.path(key).read_bytes() if store.labels.path(key).exists() else b""
-    assert after == before
+    assert mask_of(store, key) == before
+
+
+def test_killed_between_mask_and_row_the_label_is_what_it_was_and_the_new_mask_is_left_over(
+    home: Home, store: StudyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the next run trains on a mask under the name of who drew the one before."""
+    key = import_label(truth_file(home, store, tmp_path), store, home.pseudonyms, source="before")
+    found, labelling = mask_of(store, key), Labelling(store._connection)
+    assert found is not None
+    content, row = found.read_bytes(), labelling.of(key)
+
+    def dies(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Labels, "keep_mask", dies)
+        import_label(store.folder(key) / "seg.dcm", store, home.pseudonyms, source="after")
+    assert (mask_of(store, key), labelling.of(key)) == (found, row)
+    assert found.read_bytes() == content
+    assert sweep_leftovers(store._connection, home.settings, time.time() + 1) == 1
+    assert found.exists()
 
 
 def test_a_mask_on_the_studys_own_grid_is_not_resampled_although_it_may_be(

@@ -1,6 +1,7 @@
 """Durable files: old or new, never half; the disk's refusals become one code."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,33 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         write_durably(path, b"new")
     assert caught.value.code is Code.DISK_FULL
     assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path], "a full disk is not filled with drafts"
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+@pytest.mark.parametrize("place", ["free", "taken"])
+def test_nothing_of_a_file_that_cannot_be_adopted_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, place: str
+) -> None:
+    spooled, path = tmp_path / "spool", tmp_path / "store" / "a.dcm"
+    spooled.write_bytes(b"instance")
+    if place == "taken":
+        write_durably(path, b"before")
+    elif call == "replace":
+        monkeypatch.setattr(Path, "hardlink_to", _no_link)
+
+    def full(*_arguments: object) -> None:
+        raise OSError(28, "no space")
+
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(UnavailableError):
+        adopt(spooled, path)
+    assert [found.name for found in path.parent.iterdir()] == (["a.dcm"] if place == "taken" else [])
+    assert spooled.exists()
+
+
+def _no_link(_self: Path, _target: Path) -> None:
+    raise OSError(18, "another device")
 
 
 @pytest.mark.parametrize("linkable", [True, False])
@@ -41,11 +69,7 @@ def test_an_adopted_file_is_complete_and_its_spool_stays(
     spooled = tmp_path / "spool"
     spooled.write_bytes(b"instance")
     if not linkable:
-
-        def refuse(_self: Path, _target: Path) -> None:
-            raise OSError(18, "another device")
-
-        monkeypatch.setattr(Path, "hardlink_to", refuse)
+        monkeypatch.setattr(Path, "hardlink_to", _no_link)
     path = tmp_path / "store" / "a.dcm"
     adopt(spooled, path)
     assert path.read_bytes() == b"instance"
@@ -59,6 +83,14 @@ def test_drafts_of_the_dead_are_swept(tmp_path: Path) -> None:
     (tmp_path / ".kept.json.0a1b2c3d.part").write_bytes(b"half")
     assert sweep_drafts(tmp_path) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["kept.json"]
+
+
+def test_a_draft_that_may_have_a_living_writer_stays(tmp_path: Path) -> None:
+    draft = tmp_path / ".kept.json.0a1b2c3d.part"
+    draft.write_bytes(b"half")
+    os.utime(draft, (0, 0))
+    assert sweep_drafts(tmp_path, before=time.time() - 3600) == 0, "its name is young, whatever its content says"
+    assert sweep_drafts(tmp_path, before=time.time() + 1) == 1
 
 
 def test_the_message_names_no_path() -> None:

@@ -51,7 +51,7 @@ def measured(home: Home, study: str = "study", patient: str = "PAT-1", *, sent: 
     assert store.settle_measured(store.study(key), finding, "grid")
     if sent:
         store.mark_sent(finding, "clear")
-    store.labels.path(key).write_bytes(b"CANARY")
+    store.labels.place(key, "0" * 64).write_bytes(b"CANARY")
     (settings.prepared / f"{key}-0123.safetensors").write_bytes(b"CANARY")
     store.labels.keep_mask(key, grid="grid", source="test", sha256="0" * 64)
     after = home.clock.now + 1

@@ -1,6 +1,7 @@
 """Periods: what is old goes, what is owed stays, and what is cut short is found again."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -80,10 +81,11 @@ def test_results_of_a_labelled_study_stay_as_long_as_the_label(home: Home) -> No
     key = measured(home)
     assert sweep(home, results_days=30) == {"results": 0}
     old = home.clock.now - 1
-    os.utime(home.store().labels.path(key), (old - 60 * DAY, old - 60 * DAY))
+    mask = home.store().labels.place(key, "0" * 64)
+    os.utime(mask, (old - 60 * DAY, old - 60 * DAY))
     assert sweep(home, results_days=30, labels_days=30) == {"results": 1, "labels": 2}, "the mask and the zone scores"
     assert names(home, key) == {"picture.png", "finding.json"}
-    assert not home.store().labels.path(key).exists()
+    assert not mask.exists()
     assert not list(home.settings.prepared.iterdir())
     assert home.store().study(key).grid is None
     assert sweep(home, results_days=30, pictures_days=30) == {"results": 0, "pictures": 1}
@@ -94,7 +96,7 @@ def test_zone_scores_go_with_the_labels_and_hold_no_results_back(home: Home) -> 
     key = measured(home)
     store = home.store()
     store._connection.execute("DELETE FROM label")
-    store.labels.path(key).unlink()
+    store.labels.place(key, "0" * 64).unlink()
     home.settings.prepared.joinpath("other-0123.safetensors").write_bytes(b"of nobody")
     now = home.clock.now + 1
     assert store.labels.keep_scores(
@@ -176,3 +178,19 @@ def test_the_housekeeper_finishes_deletions_at_once_and_sweeps_once_an_hour(home
     assert remover.unfinished() == [key]
     housekeeper.tidy()
     assert remover.unfinished() == []
+
+
+def test_the_housekeeper_sweeps_what_crashes_left(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = connect(home.settings.database, SCHEMA)
+    draft = home.settings.labels / ".mask.nii.gz.01234567.part"
+    draft.parent.mkdir(parents=True)
+    draft.write_bytes(b"half")
+    retention = Retention(connection, home.settings, clock=home.clock)
+    housekeeper = Housekeeper(Remover(connection, home.settings, clock=home.clock), retention, home.clock)
+    housekeeper.tidy()
+    assert draft.exists(), "its writer may be alive"
+    now = time.time() + 2 * 3600
+    monkeypatch.setattr(time, "time", lambda: now)
+    home.clock.now += 3600
+    housekeeper.tidy()
+    assert not draft.exists()

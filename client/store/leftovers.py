@@ -1,0 +1,59 @@
+"""What crashes leave behind: drafts whose writer was killed, and files that no row names. Nothing refers to them, yet they are of patients."""
+
+import logging
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from client.settings import NodeSettings
+from client.store.files import disk_faults, remove_older
+from client.store.results import DRAWN, mask_name
+
+_DRAFTS = ".*.part"
+
+log = logging.getLogger(__name__)
+
+
+def sweep_leftovers(connection: sqlite3.Connection, settings: NodeSettings, before: float) -> int:
+    """Remove drafts and files without a row; return how many. Everything is looked for anew, so a sweep that was cut short is made up for.
+
+    Args:
+        connection: To the node's database.
+        settings: The node's.
+        before: Seconds since 1970: what changed later may have a writer who is about to give it its name or its row.
+
+    Raises:
+        UnavailableError: `disk-full` if something cannot be removed.
+    """
+    with disk_faults():
+        removed = sum(remove_older(path, before) for path in _drafts(settings))
+        removed += sum(remove_older(path, before) for path in _nameless(connection, settings))
+    if removed:
+        log.info("leftovers.swept", extra={"files": removed})
+    return removed
+
+
+def nameless_masks(connection: sqlite3.Connection, settings: NodeSettings) -> list[Path]:
+    """Return the masks that are neither a label nor one that another took the place of."""
+    found = list(settings.labels.glob("*.nii.gz"))
+    rows = connection.execute("SELECT study_key, sha256 FROM label UNION SELECT study_key, sha256 FROM label_history")
+    named = {mask_name(row["study_key"], row["sha256"]) for row in rows}
+    return [path for path in found if path.name not in named]
+
+
+def _drafts(settings: NodeSettings) -> Iterator[Path]:
+    """Give every draft but those of instances, which the receiver sweeps as it starts."""
+    for folder in (settings.labels, settings.prepared, settings.updates, settings.quarantine, settings.outgoing):
+        yield from folder.rglob(_DRAFTS)
+    yield from settings.studies.glob(f"*/{_DRAFTS}")
+    yield from settings.home.glob(_DRAFTS)
+
+
+def _nameless(connection: sqlite3.Connection, settings: NodeSettings) -> Iterator[Path]:
+    """Give every file that no row names, of those that count by a row only."""
+    yield from nameless_masks(connection, settings)
+    waiting = connection.execute("SELECT study_key, sha256 FROM drawn_mask WHERE settled_at IS NULL")
+    drawn = {f"{row['study_key']}-{row['sha256']}.dcm" for row in waiting}
+    yield from (path for path in (settings.labels / DRAWN).glob("*.dcm") if path.name not in drawn)
+    aside = {row["file"] for row in connection.execute("SELECT file FROM quarantine")}
+    yield from (path for path in settings.quarantine.glob("*.bin") if path.name not in aside)
