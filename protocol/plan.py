@@ -199,7 +199,7 @@ class RunPlan(Shape):
             ),
             (
                 self.secure_sum is not None and self.keep_norms,
-                "keep_norms does not go with secure_sum, which adds up every trained parameter",
+                "keep_norms does not go with secure_sum, which adds up every trained parameter; leave one of them away",
             ),
             (
                 self.evaluation is not None and self.evaluation.minimum_sites > len(self.sites),

@@ -32,7 +32,7 @@ HOLD_SECONDS = 20.0
 """How long a question for work waits for its answer; a SuperNode's own patience with any request is 30 s."""
 
 _PATH = re.compile(PREFIX + r"[a-z-]{1,60}")
-_TOO_LARGE = 413
+_FORBIDDEN, _TOO_LARGE = 403, 413
 _HOP_BY_HOP = frozenset(
     {
         *(
@@ -50,7 +50,9 @@ _HOP_BY_HOP = frozenset(
 """RFC 9110 section 7.6.1, and what httpx and uvicorn write anew."""
 
 _CLOSE = (b"connection", b"close")
-"""Said to who speaks under a certificate that was renewed: the next request comes on a new connection, under the new one (RFC 9112 section 9.6)."""
+"""Said to who speaks under a certificate that was renewed: the next request comes on a new connection, under the new one (RFC 9112 section 9.6).
+
+Also to who is refused: a connection may have been silent for so long that its certificate counts no more, and its node has another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +95,13 @@ class FleetGateway:
             return
         status = self._refusal(scope)
         if status is not None and self._witness is None:
-            await _reply(send, status)
+            await _turn_away(send, status)
             return
         body, whole = await _read(receive, self._limit)
         if self._witness is not None:
             self._witness.saw(*_described(scope), body)
         if status is not None or not whole:
-            await _reply(send, status or _TOO_LARGE)
+            await _turn_away(send, status or _TOO_LARGE)
             return
         await self._forward(scope, body, receive, send)
 
@@ -110,7 +112,7 @@ class FleetGateway:
             return 503
         if self._roster.site_of(scope.get(PEER_SERIAL)) is None:
             log.warning("fleet.stranger", extra={"serial": scope.get(PEER_SERIAL)})
-            return 403
+            return _FORBIDDEN
         raw: bytes = scope.get("raw_path", b"")
         plain = raw.decode("ascii", "replace") == scope["path"]
         return None if plain and scope["method"] == "POST" and _PATH.fullmatch(scope["path"]) else 404
@@ -199,6 +201,10 @@ async def _read(receive: Receive, limit: int) -> tuple[bytes, bool]:
             return bytes(body), False
         if not message.get("more_body", False):
             return bytes(body), True
+
+
+async def _turn_away(send: Send, status: int) -> None:
+    await _reply(send, status, headers=[_CLOSE] if status == _FORBIDDEN else None)
 
 
 async def _reply(

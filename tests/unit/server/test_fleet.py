@@ -179,6 +179,7 @@ def test_a_stranger_is_refused_unread(serial: str | None) -> None:
     door = Door()
     outcome = door.call(serial=serial)
     assert (outcome.status, outcome.read, door.arrived) == (403, 0, [])
+    assert outcome.headers[b"connection"] == b"close", "a site comes back under its present certificate"
     assert door.call("/v1/control/list-nodes", serial=serial).status == 403, "and does not learn what there is"
 
 
