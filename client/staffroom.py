@@ -9,19 +9,12 @@ from typing import TYPE_CHECKING
 from client.gate import gate
 from client.gate.audit import HEAD_FILE, AuditChain
 from client.gate.policy_file import load_policy
-from client.rooms import (
-    open_context,
-    open_context_desk,
-    open_gate,
-    open_ledger,
-    open_pseudonyms,
-    open_reads,
-    open_remover,
-    open_store,
-    policy_source,
-    status_of,
-    utc_now,
-)
+from client.rooms.imaging import open_context, open_context_desk, open_pseudonyms, open_store
+from client.rooms.border import open_gate, policy_source, utc_now
+from client.rooms.training import open_ledger
+from client.rooms.reading import open_reads
+from client.rooms.keeping import open_remover
+from client.rooms.state import status_of
 from client.settings import NodeSettings
 from client.store import tables
 from client.store.database import connect

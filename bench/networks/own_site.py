@@ -12,7 +12,7 @@ from bench.networks.stopwatch import STEP, timed
 from client.app import app_of_site
 from client.gate.keys import SUPEREXEC_SECRET
 from client.gate.policy import Clearance
-from client.rooms import open_gate
+from client.rooms.border import open_gate
 from client.runner.runner import Runner
 from client.settings import load_settings
 from protocol.plan import RoundOrder, UpdateNotice

@@ -70,7 +70,7 @@ def _keys(settings: NodeSettings) -> Check:
             Code.FORBIDDEN,
             f"others may read {', '.join(sorted(loose))}. Run `chmod 600` on every file in {settings.keys}.",
         )
-    from client.rooms import open_key_ring
+    from client.rooms.imaging import open_key_ring
 
     ring = open_key_ring(settings).held()
     earlier = f", {len(ring) - 1} earlier pseudonym keys" if len(ring) > 1 else ""
@@ -112,7 +112,7 @@ def _pacs_tls(settings: NodeSettings) -> Check:
 
 def _certificate(settings: NodeSettings) -> Check:
     """Say how long the node's own certificate is good, and whether its renewal goes as it should."""
-    from client.rooms import open_renewals
+    from client.rooms.border import open_renewals
 
     path = settings.trust / CERTIFICATE
     found = _validity("certificate", path, "Enrol again with a new invite.")
@@ -183,13 +183,13 @@ def _encryption(settings: NodeSettings) -> Check:
 
 
 def _audit(settings: NodeSettings) -> Check:
-    from client.rooms import open_gate
+    from client.rooms.border import open_gate
 
     return Check("audit", f"{open_gate(settings).audit.verify().number} rows verify")
 
 
 def _model(settings: NodeSettings) -> Check:
-    from client.rooms import open_shelf
+    from client.rooms.imaging import open_shelf
 
     return Check("model", f"{open_shelf(settings).load().release} loads and verifies")
 

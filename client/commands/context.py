@@ -57,7 +57,7 @@ def set_(  # noqa: PLR0913, PLR0917 - a command line's options are its parameter
     """Say what is known of a stored study. It outranks every file and message; `retract` takes a word back."""
     with answering(as_json=as_json):
         settings, desk = _open_home(home_of(context))
-        from client.rooms import open_store
+        from client.rooms.imaging import open_store
 
         open_store(settings).study(study)
         row = {
@@ -79,7 +79,7 @@ def show(
     """Show what counts for a study, whose word it is, and what is in doubt."""
     with answering(as_json=as_json):
         settings, _ = _open_home(home_of(context))
-        from client.rooms import open_context, open_store
+        from client.rooms.imaging import open_context, open_store
 
         open_store(settings).study(study)
         held = open_context(settings).conclusion(study)
@@ -133,7 +133,7 @@ def _content(path: Path) -> bytes:
 
 
 def _open_home(home: Path) -> "tuple[NodeSettings, ContextDesk]":
-    from client.rooms import open_context_desk
+    from client.rooms.imaging import open_context_desk
     from client.settings import load_settings
 
     settings = load_settings(home)

@@ -129,7 +129,7 @@ def _model_of(home: Path) -> "Callable[[], Model]":
 
 
 def _open_home(home: Path) -> "tuple[NodeSettings, StudyStore, Pseudonyms]":
-    from client.rooms import open_pseudonyms, open_store
+    from client.rooms.imaging import open_pseudonyms, open_store
     from client.settings import load_settings
 
     settings = load_settings(home)
@@ -139,7 +139,8 @@ def _open_home(home: Path) -> "tuple[NodeSettings, StudyStore, Pseudonyms]":
 def _worker(settings: "NodeSettings", store: "StudyStore") -> "Worker":
     """Return a worker without a gate: records wait for the running node, whose own worker hands them over."""
     from client.infer.worker import Worker
-    from client.rooms import open_outgoing, open_shelf, open_surroundings
+    from client.rooms.pacs import open_outgoing
+    from client.rooms.imaging import open_shelf, open_surroundings
 
     return Worker(
         store,

@@ -24,7 +24,7 @@ def add_to(app: typer.Typer) -> None:
 def list_(context: typer.Context, as_json: Json = False) -> None:
     """Show the keys by id, the newest first, and how much is known by each. No key itself is shown."""
     with answering(as_json=as_json):
-        from client.rooms import open_key_ring
+        from client.rooms.imaging import open_key_ring
 
         keys = open_key_ring(_settings(context)).held()
         rows = [{"key_id": one.key_id, "current": one.current, "uses": one.uses} for one in keys]
@@ -39,7 +39,7 @@ def rotate(context: typer.Context, as_json: Json = False) -> None:
     """Make a new key for whatever is new. Stop the node first; back up `keys/pseudonym.key` afterwards."""
     with answering(as_json=as_json):
         from client.parts import only_supervisor
-        from client.rooms import open_key_ring
+        from client.rooms.imaging import open_key_ring
 
         settings = _settings(context)
         with only_supervisor(settings.home):
@@ -61,7 +61,7 @@ def retire(
     """Destroy an earlier key by which nothing is known any more. Destroy its copies in backups too."""
     with answering(as_json=as_json):
         from client.parts import only_supervisor
-        from client.rooms import open_key_ring
+        from client.rooms.imaging import open_key_ring
 
         settings = _settings(context)
         with only_supervisor(settings.home):

@@ -162,7 +162,7 @@ def _decide(context: typer.Context, study: str, *, held_out: bool, as_json: bool
 
 def _note(home: Path, event: str, study: str) -> None:
     """Append what was decided from a shell to the audit, as the console does for a person."""
-    from client.rooms import open_gate
+    from client.rooms.border import open_gate
     from client.settings import load_settings
     from client.staff.accounts import BY_COMMAND
 
@@ -207,7 +207,7 @@ def _open_labelling(home: Path) -> "Labelling":
 
 
 def _open_home(home: Path) -> "tuple[StudyStore, Pseudonyms]":
-    from client.rooms import open_pseudonyms, open_store
+    from client.rooms.imaging import open_pseudonyms, open_store
     from client.settings import load_settings
 
     settings = load_settings(home)

@@ -34,7 +34,7 @@ def ledger(
     with answering(as_json=as_json):
         from client.commands.policy import read_order
         from client.gate.policy_file import load_policy
-        from client.rooms import open_ledger
+        from client.rooms.training import open_ledger
         from client.settings import load_settings
         from client.train.limits import limit_of
 

@@ -51,7 +51,7 @@ def init(  # noqa: PLR0913, PLR0917 - a command line's options are its parameter
     """Make a node: its settings, its policy, its keys. What is there already is never overwritten."""
     with answering(as_json=as_json):
         from client.commands.setup import Wishes, make_home
-        from client.rooms import utc_now
+        from client.rooms.border import utc_now
 
         ports = _PORTS if base_port is None else {name: base_port + at for at, name in enumerate(_PORT_NAMES)}
         wishes = Wishes(
@@ -143,7 +143,8 @@ def status(
 ) -> None:
     """Show studies, parts, outbox, model and link; works while the node runs and while it does not."""
     with answering(as_json=as_json):
-        from client.rooms import open_store, status_of
+        from client.rooms.imaging import open_store
+        from client.rooms.state import status_of
         from client.settings import load_settings
 
         settings = load_settings(home_of(context))
@@ -172,7 +173,7 @@ def _supervise(context: typer.Context, stop: threading.Event) -> None:
     from client.gate.trust import is_enrolled
     from client.logs import start_logging
     from client.parts import is_running, parts_of
-    from client.rooms import utc_now
+    from client.rooms.border import utc_now
     from client.settings import load_settings
 
     home, level = home_of(context), log_level_of(context)

@@ -126,7 +126,8 @@ def relay(settings: NodeSettings) -> Check:
     Raises:
         UnavailableError: `node-fault` without an OpenSSH client; `missing-certificate` without a pinned relay; `peer-unreachable`.
     """
-    from client.rooms import tunnel_ends, tunnel_state
+    from client.rooms.border import tunnel_ends
+    from client.rooms.state import tunnel_state
 
     address = settings.relay.address
     if not address:

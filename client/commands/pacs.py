@@ -50,7 +50,7 @@ def pull(
 ) -> None:
     """Fetch what the rules of [pull] want now, or the CT series of named studies. The running node measures what comes."""
     with answering(as_json=as_json):
-        from client.rooms import open_puller
+        from client.rooms.pacs import open_puller
 
         settings = _settings_of(context)
         if not settings.pacs.dicomweb:
@@ -84,7 +84,7 @@ def send(
 ) -> None:
     """Send findings to the PACS now: of the named studies, also such as were measured before sending was switched on."""
     with answering(as_json=as_json):
-        from client.rooms import open_outgoing, open_sender
+        from client.rooms.pacs import open_outgoing, open_sender
 
         settings = _settings_of(context)
         if settings.pacs.send == "off":

@@ -62,7 +62,8 @@ def check(
     with answering(as_json=as_json):
         from client.gate.policy import Refusal, judge_bundle, judge_order, labels_for
         from client.gate.policy_file import load_policy
-        from client.rooms import local_now, open_store
+        from client.rooms.border import local_now
+        from client.rooms.imaging import open_store
         from client.settings import load_settings
 
         settings = load_settings(home_of(context))
@@ -88,7 +89,7 @@ def verify(
     """Check the audit chain from its first row to its last, and that its end was not cut off."""
     with answering(as_json=as_json):
         from client.gate.audit import read_head
-        from client.rooms import open_gate
+        from client.rooms.border import open_gate
         from client.settings import load_settings
 
         witnessed = _witnessed(head, read_head(head)) if head is not None else None
@@ -104,7 +105,7 @@ def list_rows(
 ) -> None:
     """Show what asked to leave; of what left, word for word what it said."""
     with answering(as_json=as_json):
-        from client.rooms import open_gate
+        from client.rooms.border import open_gate
         from client.settings import load_settings
 
         rows = list(open_gate(load_settings(home_of(context))).audit.rows())[-last:]

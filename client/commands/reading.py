@@ -14,7 +14,8 @@ from protocol.reading import Priority, Subspecialty
 if TYPE_CHECKING:  # each command loads what it works with, and no other command waits for that
     from client.gate.gate import Gate
     from client.gate.policy import SitePolicy
-    from client.gateway.book import Book, Prior, Request, Result
+    from client.gateway.book import Book
+    from client.gateway.records import Prior, Request, Result
     from client.gateway.keys import ReaderKeys
     from client.gateway.messages import Message, Messages
     from client.gateway.privileges import Privilege, Privileges
@@ -250,7 +251,8 @@ def _staff(context: typer.Context) -> _Staff:
     from client.gate import gate as gates
     from client.gate.audit import HEAD_FILE
     from client.gate.policy_file import load_policy
-    from client.gateway.book import SCHEMA, Book
+    from client.gateway.tables import SCHEMA
+    from client.gateway.book import Book
     from client.gateway.keys import ReaderKeys
     from client.gateway.messages import Messages
     from client.gateway.privileges import Privileges

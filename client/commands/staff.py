@@ -128,7 +128,7 @@ def _close(context: typer.Context, name: str, *, disabled: bool, as_json: bool) 
 
 
 def _open(context: typer.Context) -> _Office:
-    from client.rooms import open_gate
+    from client.rooms.border import open_gate
     from client.settings import load_settings
     from client.staffroom import open_accounts
 

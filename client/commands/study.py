@@ -56,7 +56,7 @@ def readmit(
 
 
 def _remover(context: typer.Context) -> "Remover":
-    from client.rooms import open_remover
+    from client.rooms.keeping import open_remover
     from client.settings import load_settings
 
     return open_remover(load_settings(home_of(context)))

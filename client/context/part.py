@@ -14,7 +14,8 @@ from client.context.desk import ContextDesk
 from client.context.mllp import Line, MllpServer, Network
 from client.context.web import create_app, read_token
 from client.gate.keys import GATEWAY_CERTIFICATE, GATEWAY_KEY
-from client.settings import Hl7Settings, NodeSettings
+from client.sections import Hl7Settings
+from client.settings import NodeSettings
 from protocol.codes import Code
 from protocol.errors import InvalidInputError, UnavailableError
 

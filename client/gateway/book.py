@@ -2,10 +2,9 @@
 
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
+from client.gateway.records import ALARM_ENDS, OVER, STAGE_FACTS, ClaimEntry, Prior, Request, Result, claim_from, request_from
 from client.store.database import transaction
 from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError
@@ -16,7 +15,6 @@ from protocol.reading import (
     ClaimEnded,
     ClaimMade,
     DiscrepancyOpened,
-    Priority,
     ReadAlarm,
     ReadConcluded,
     ReadPost,
@@ -25,179 +23,8 @@ from protocol.shape import OpaqueId
 
 Clock = Callable[[], datetime]
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS read_requests (
-    request_id TEXT PRIMARY KEY,
-    study_key TEXT NOT NULL,
-    priority TEXT NOT NULL,
-    reads_required INTEGER NOT NULL,
-    post TEXT NOT NULL,
-    posted_s INTEGER NOT NULL,
-    sent_s INTEGER,
-    withdrawn_s INTEGER,
-    acknowledged_s INTEGER
-) STRICT;
-CREATE TABLE IF NOT EXISTS read_priors (
-    request_id TEXT PRIMARY KEY REFERENCES read_requests,
-    study_key TEXT NOT NULL,
-    days_before INTEGER NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS read_claims (
-    claim_id TEXT PRIMARY KEY,
-    request_id TEXT NOT NULL REFERENCES read_requests,
-    reader_id TEXT NOT NULL,
-    fence INTEGER NOT NULL,
-    made_s INTEGER NOT NULL,
-    opened_s INTEGER,
-    ended_s INTEGER
-) STRICT;
-CREATE TABLE IF NOT EXISTS read_messages (
-    claim_id TEXT NOT NULL REFERENCES read_claims,
-    question INTEGER NOT NULL,
-    side TEXT NOT NULL CHECK (side IN ('reader', 'hospital')),
-    words TEXT NOT NULL,
-    written_s INTEGER NOT NULL,
-    said_s INTEGER,
-    PRIMARY KEY (claim_id, question, side)
-) STRICT;
-CREATE TABLE IF NOT EXISTS read_alarms (
-    request_id TEXT NOT NULL REFERENCES read_requests,
-    reason TEXT NOT NULL,
-    raised_s INTEGER NOT NULL,
-    PRIMARY KEY (request_id, reason)
-) STRICT;
-CREATE TABLE IF NOT EXISTS read_discrepancies (
-    claim_id TEXT PRIMARY KEY REFERENCES read_claims,
-    score INTEGER NOT NULL,
-    heard_s INTEGER NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS read_results (
-    request_id TEXT PRIMARY KEY REFERENCES read_requests,
-    claim_id TEXT NOT NULL,
-    agreed INTEGER NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS reader_keys (
-    jkt TEXT PRIMARY KEY,
-    name TEXT NOT NULL,
-    approved_s INTEGER NOT NULL,
-    revoked_s INTEGER
-) STRICT;
-CREATE TABLE IF NOT EXISTS reader_privileges (
-    reader_id TEXT PRIMARY KEY,
-    name TEXT NOT NULL,
-    granted INTEGER NOT NULL,
-    version INTEGER NOT NULL,
-    changed_s INTEGER NOT NULL,
-    sent_s INTEGER
-) STRICT;
-CREATE TABLE IF NOT EXISTS grants_seen (
-    jti TEXT PRIMARY KEY,
-    used_s INTEGER,
-    revoked_s INTEGER
-) STRICT;
-CREATE TABLE IF NOT EXISTS proofs_seen (
-    jkt TEXT NOT NULL,
-    jti TEXT NOT NULL,
-    seen_s INTEGER NOT NULL,
-    PRIMARY KEY (jkt, jti)
-) STRICT;
-DROP TABLE IF EXISTS reader_sessions;
-CREATE TABLE IF NOT EXISTS gateway_sessions (
-    cookie_sha256 TEXT PRIMARY KEY,
-    claim_id TEXT NOT NULL REFERENCES read_claims,
-    fence INTEGER NOT NULL,
-    jkt TEXT NOT NULL,
-    ath TEXT NOT NULL,
-    scope TEXT NOT NULL,
-    expires_s INTEGER NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS session_grants (
-    cookie_sha256 TEXT NOT NULL REFERENCES gateway_sessions,
-    jti TEXT NOT NULL REFERENCES grants_seen,
-    PRIMARY KEY (cookie_sha256, jti)
-) STRICT;
-CREATE TABLE IF NOT EXISTS grant_renewals (
-    jti TEXT PRIMARY KEY,
-    claim_id TEXT NOT NULL,
-    fence INTEGER NOT NULL,
-    jkt TEXT NOT NULL,
-    expires_s INTEGER NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS read_masks (
-    claim_id TEXT PRIMARY KEY REFERENCES read_claims,
-    sha256 TEXT NOT NULL,
-    sent_s INTEGER NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS reports (
-    claim_id TEXT NOT NULL REFERENCES read_claims,
-    version INTEGER NOT NULL,
-    body BLOB NOT NULL,
-    report_sha256 TEXT NOT NULL,
-    submitted_s INTEGER NOT NULL,
-    receipt_s INTEGER,
-    final_s INTEGER,
-    delivered_s INTEGER,
-    PRIMARY KEY (claim_id, version)
-) STRICT;
-"""
-"""Times are whole seconds since 1970, UTC: they are compared, and shown only by the command line.
-
-An earlier version kept its sessions in `reader_sessions`; a session lives ten minutes, so nothing of it is worth keeping.
-"""
-
-
-class Stage(StrEnum):
-    """Where a request stands as the hospital sees it; the same words as the centre's states."""
-
-    OPEN = "open"
-    CLAIMED = "claimed"
-    READING = "reading"
-    PRELIMINARY = "preliminary"
-    SIGNED = "signed"
-    DELIVERED = "delivered"
-    CLOSED = "closed"
-    WITHDRAWN = "withdrawn"
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A read that this hospital posted."""
-
-    request_id: OpaqueId
-    study_key: str
-    priority: Priority
-    reads_required: int
-    posted_s: int
-    stage: Stage
-
-
-@dataclass(frozen=True, slots=True)
-class Prior:
-    """An earlier study of the same patient that the hospital shows with a read, and by how many days it is earlier."""
-
-    study_key: str
-    days_before: int
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """Whose report is the result of a double read, and whether both readers agreed by themselves."""
-
-    claim_id: OpaqueId
-    agreed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimEntry:
-    """A reader's hold on a request, as the centre told it."""
-
-    claim_id: OpaqueId
-    request_id: OpaqueId
-    study_key: str
-    reader_id: OpaqueId
-    fence: int
-    live: bool
-    opened: bool
+_WITH_ADJUDICATION = 3
+"""Reads of a double read whose readers disagree."""
 
 
 class Book:
@@ -218,7 +45,7 @@ class Book:
             ConflictError: `already-exists` if a read of this study is under way.
         """
         with transaction(self.connection):
-            if any(one.study_key == study_key and one.stage not in _OVER for one in self._requests()):
+            if any(one.study_key == study_key and one.stage not in OVER for one in self._requests()):
                 raise ConflictError(Code.ALREADY_EXISTS, "A read of this study is under way. `read list` shows it.")
             self.connection.execute(
                 "INSERT INTO read_requests (request_id, study_key, priority, reads_required, post, posted_s)"
@@ -368,7 +195,7 @@ class Book:
             "SELECT reason FROM read_alarms WHERE request_id = ? ORDER BY raised_s, reason", (request.request_id,)
         )
         raised = [AlarmReason(row["reason"]) for row in rows]
-        return [one for one in raised if request.stage not in _ALARM_ENDS[one]]
+        return [one for one in raised if request.stage not in ALARM_ENDS[one]]
 
     def result(self, request_id: OpaqueId) -> Result | None:
         """Return whose report is the result of a double read; None while there is none, and of a single read."""
@@ -384,7 +211,7 @@ class Book:
             " WHERE c.claim_id = ?",
             (claim_id,),
         ).fetchone()
-        return _claim_entry(row) if row is not None else None
+        return claim_from(row) if row is not None else None
 
     def claim_opened(self, claim_id: OpaqueId) -> None:
         """Note the reader's first look."""
@@ -395,75 +222,7 @@ class Book:
 
     def _requests(self, where: str = "", *values: str) -> list[Request]:
         rows = self.connection.execute(
-            f"SELECT r.*, {_STAGE_FACTS} FROM read_requests r {where} ORDER BY r.posted_s DESC, r.request_id",  # noqa: S608 - both are constants of this module
+            f"SELECT r.*, {STAGE_FACTS} FROM read_requests r {where} ORDER BY r.posted_s DESC, r.request_id",  # noqa: S608 - both are constants of this module
             values,
         )
-        return [_request(row) for row in rows]
-
-
-_OVER = frozenset({Stage.CLOSED, Stage.WITHDRAWN})
-
-_SIGNED = frozenset({Stage.SIGNED, Stage.DELIVERED})
-
-_ALARM_ENDS: dict[AlarmReason, frozenset[Stage]] = {
-    AlarmReason.LATE: _SIGNED | _OVER,
-    AlarmReason.OVERDUE: _SIGNED | _OVER,
-    AlarmReason.CRITICAL: _OVER,
-    AlarmReason.DISCREPANCY: frozenset({Stage.WITHDRAWN}),
-}
-"""The stages in which an alarm is over."""
-
-_WITH_ADJUDICATION = 3
-"""Reads of a double read whose readers disagree."""
-
-_STAGE_FACTS = """
- (SELECT count(*) FROM read_claims c WHERE c.request_id = r.request_id AND c.ended_s IS NULL) AS claimed,
- (SELECT count(*) FROM read_claims c WHERE c.request_id = r.request_id AND c.ended_s IS NULL AND c.opened_s IS NOT NULL) AS opened,
- (SELECT count(DISTINCT p.claim_id) FROM reports p JOIN read_claims c USING (claim_id)
-   WHERE c.request_id = r.request_id AND c.ended_s IS NULL
-   AND NOT EXISTS (SELECT 1 FROM reports q WHERE q.claim_id = p.claim_id AND q.final_s IS NOT NULL)) AS preliminary,
- (SELECT count(DISTINCT p.claim_id) FROM reports p JOIN read_claims c USING (claim_id)
-   WHERE c.request_id = r.request_id AND p.final_s IS NOT NULL) AS signed,
- (SELECT count(DISTINCT p.claim_id) FROM reports p JOIN read_claims c USING (claim_id)
-   WHERE c.request_id = r.request_id AND p.delivered_s IS NOT NULL
-   AND NOT EXISTS (SELECT 1 FROM reports q WHERE q.claim_id = p.claim_id AND q.final_s IS NOT NULL AND q.delivered_s IS NULL)
- ) AS delivered
-"""
-
-
-def _request(row: sqlite3.Row) -> Request:
-    return Request(
-        request_id=row["request_id"],
-        study_key=row["study_key"],
-        priority=Priority(row["priority"]),
-        reads_required=row["reads_required"],
-        posted_s=row["posted_s"],
-        stage=_stage(row),
-    )
-
-
-def _stage(row: sqlite3.Row) -> Stage:
-    """Return the furthest stage that holds for every read that the request needs."""
-    needed = row["reads_required"]
-    held = (
-        (row["withdrawn_s"] is not None, Stage.WITHDRAWN),
-        (row["acknowledged_s"] is not None, Stage.CLOSED),
-        (row["delivered"] >= needed, Stage.DELIVERED),
-        (row["signed"] >= needed, Stage.SIGNED),
-        (row["preliminary"] + row["signed"] >= needed, Stage.PRELIMINARY),
-        (row["opened"] > 0, Stage.READING),
-        (row["claimed"] > 0, Stage.CLAIMED),
-    )
-    return next((stage for holds, stage in held if holds), Stage.OPEN)
-
-
-def _claim_entry(row: sqlite3.Row) -> ClaimEntry:
-    return ClaimEntry(
-        claim_id=row["claim_id"],
-        request_id=row["request_id"],
-        study_key=row["study_key"],
-        reader_id=row["reader_id"],
-        fence=row["fence"],
-        live=row["ended_s"] is None and row["withdrawn_s"] is None,
-        opened=row["opened_s"] is not None,
-    )
+        return [request_from(row) for row in rows]

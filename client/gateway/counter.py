@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from client.gate.policy import SitePolicy
-from client.gateway.book import Book, Request, Result
+from client.gateway.book import Book
+from client.gateway.records import Request, Result
 from client.gateway.keys import ReaderKeys
 from client.gateway.messages import Message, Messages
 from client.gateway.priors import choose

@@ -1,4 +1,4 @@
-"""All that the gateway's pages and routes work with. `client.runtime` builds it; tests build it from fakes."""
+"""All that the gateway's pages and routes work with. `client.wiring.doors` builds it; tests build it from fakes."""
 
 import asyncio
 from collections.abc import Callable

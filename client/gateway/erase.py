@@ -2,7 +2,8 @@
 
 import sqlite3
 
-from client.gateway.book import Book, Stage
+from client.gateway.book import Book
+from client.gateway.records import Stage
 from client.store.database import transaction
 
 _OVER = frozenset({Stage.CLOSED, Stage.WITHDRAWN})

@@ -11,7 +11,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
-from client.gateway.book import Book, ClaimEntry
+from client.gateway.book import Book
+from client.gateway.records import ClaimEntry
 from client.gateway.reports import WayOut, send
 from client.store.database import transaction
 from protocol.codes import Code

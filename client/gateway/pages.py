@@ -7,7 +7,7 @@ from typing import Any
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from client.gateway.book import Prior
+from client.gateway.records import Prior
 from client.gateway.report import Bsti, Comparison, Distribution, Sides, Sign
 from client.gateway.sessions import Session
 from client.gateway.statements import QUALITY_WORDS

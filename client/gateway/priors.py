@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from client.gateway.book import Prior
+from client.gateway.records import Prior
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from client.gate.policy import Refusal, Verdict
-from client.gateway.book import Book, ClaimEntry
+from client.gateway.book import Book
+from client.gateway.records import ClaimEntry
 from client.gateway.report import Report, ReportCreate, sha256_of
 from client.gateway.sessions import Session
 from client.store.database import transaction

@@ -5,7 +5,8 @@ import math
 import secrets
 
 from client.gate.policy import ReadingPolicy
-from client.gateway.book import Book, Prior, Request, Stage
+from client.gateway.book import Book
+from client.gateway.records import Prior, Request, Stage
 from client.gateway.reports import WayOut, send
 from client.gateway.volume import extent
 from client.store.records import Finding

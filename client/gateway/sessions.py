@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from client.gateway.book import Book, ClaimEntry
+from client.gateway.book import Book
+from client.gateway.records import ClaimEntry
 from client.gateway.grant import PROOF_WINDOW_S, Proof, refused
 from client.gateway.keys import ReaderKeys
 from client.store.database import transaction

@@ -144,13 +144,13 @@ class Worker:
             InvalidInputError: `bad-setting` if the policy cannot be read; the records wait.
         """
         judged = 0
-        for finding in self._store.unsent():
+        for finding in self._store.findings.unsent():
             if not finding.record:
-                self._store.mark_sent(finding, NO_WEEK)
+                self._store.findings.mark_sent(finding, NO_WEEK)
             elif self._gate is not None:
                 record = declared(CaseRecord.model_validate_json(finding.record), self._legal_basis())
                 verdict = self._gate.submit(record)
-                self._store.mark_sent(finding, verdict.code.value if isinstance(verdict, Refusal) else CLEAR)
+                self._store.findings.mark_sent(finding, verdict.code.value if isinstance(verdict, Refusal) else CLEAR)
                 judged += 1
         return judged
 
@@ -182,12 +182,12 @@ class Worker:
         finding = self._finding(study, result, self._record(study, result, header, view))
         write_durably(folder / DOCUMENT, finding.document.encode())
         grid = grid_name(result.scan.volume.hu.shape, result.scan.affine)
-        if not self._store.settle_measured(study, finding, grid):
+        if not self._store.findings.settle_measured(study, finding, grid):
             return Outcome(study.study_key, StudyState.RECEIVED)
         if self._surroundings is not None and view is not None:
             self._surroundings.keep(study.study_key, view)
         if result.scan.stack is not None:
-            self._store.note_input(study.study_key, _input_of(result, result.scan.stack.slices[0].manufacturer))
+            self._store.findings.note_input(study.study_key, _input_of(result, result.scan.stack.slices[0].manufacturer))
         log.info("study.measured", extra={"study": study.study_key, "release": finding.model_release})
         return Outcome(study.study_key, StudyState.MEASURED, document=json.loads(finding.document))
 
@@ -195,7 +195,7 @@ class Worker:
         return Finding(
             study_key=study.study_key, model_release=str(result.document["model_release"]),
             document=json.dumps(result.document), record=record.model_dump_json() if record is not None else "",
-            version=self._store.next_version(study.study_key), verdict=None, measured_at=self._store.now(),
+            version=self._store.findings.next_version(study.study_key), verdict=None, measured_at=self._store.now(),
         )  # fmt: skip
 
     @staticmethod
@@ -207,24 +207,24 @@ class Worker:
         if header is None:
             return None
         circumstances = view.circumstances if view is not None else circumstances_of(header)
-        version = self._store.next_version(study.study_key)
+        version = self._store.findings.next_version(study.study_key)
         record = case_record(study.case_id, version, circumstances, result.document)
-        before = self._store.latest(study.study_key)
+        before = self._store.findings.latest(study.study_key)
         known = CaseRecord.model_validate_json(before.record) if before is not None and before.record else None
         return classes_kept(record, known)
 
     def _refuse(self, study: Study, code: Code) -> Outcome:
         """Refuse a study; a record of it that left earlier is withdrawn. What was measured of files that are gone by now stays."""
-        if self._store.settle_as_before(study):
+        if self._store.findings.settle_as_before(study):
             log.info("study.kept", extra={"study": study.study_key, "code": code.value})
             return Outcome(study.study_key, StudyState.MEASURED, code=code.value)
-        if not self._store.settle_refused(study, code, self._withdrawal(study)):
+        if not self._store.findings.settle_refused(study, code, self._withdrawal(study)):
             return Outcome(study.study_key, StudyState.RECEIVED)
         log.info("study.refused", extra={"study": study.study_key, "code": code.value})
         return Outcome(study.study_key, StudyState.REFUSED, code=code.value)
 
     def _withdrawal(self, study: Study) -> Finding | None:
-        before = self._store.latest(study.study_key)
+        before = self._store.findings.latest(study.study_key)
         if before is None or not before.record or before.verdict not in {None, CLEAR}:
             return None
         record = CaseRecord.model_validate_json(before.record)

@@ -1,4 +1,4 @@
-"""Who may send by DICOMweb: whoever holds a token of the file, or a certificate of the hospital's own authority (`client.runtime`)."""
+"""Who may send by DICOMweb: whoever holds a token of the file, or a certificate of the hospital's own authority (`client.wiring.imaging`)."""
 
 import hashlib
 import hmac

@@ -15,7 +15,7 @@ from typing import Any, Self
 import httpx
 
 from client.pacs.multipart import PartSpool, boundary_of
-from client.settings import PacsSettings
+from client.sections import PacsSettings
 from protocol.codes import Code
 from protocol.errors import FederationError, InvalidInputError, RefusedError, UnavailableError
 

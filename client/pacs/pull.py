@@ -33,7 +33,7 @@ from client.pacs.query import (
     wants,
 )
 from client.pacs.taking import Take, named
-from client.settings import PullRule
+from client.sections import PullRule
 from client.store.files import alone_in, free_mb
 from client.store.records import InstanceKeys
 from protocol.codes import Code

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from client.settings import PullRule
+from client.sections import PullRule
 
 PAGE = 100
 """Studies asked for at once."""

@@ -16,7 +16,7 @@ from typing import Protocol
 from client.receive.association import ACSE_SECONDS, MOST_PDU_BYTES, PDU_SECONDS, Association, Desk
 from client.receive.line import Line
 from client.receive.negotiation import Entity
-from client.settings import DicomSettings
+from client.sections import DicomSettings
 from protocol.codes import Code
 from protocol.errors import UnavailableError
 

@@ -33,7 +33,8 @@ from client.receive.intake import CT_CLASSES, Intake, sweep
 from client.receive.masks import MASK_CLASSES
 from client.receive.negotiation import Entity, contexts_of
 from client.receive.spooling import Arrival
-from client.settings import DicomSettings, NodeSettings
+from client.sections import DicomSettings
+from client.settings import NodeSettings
 from client.store.studies import StudyStore
 from protocol.codes import Code
 from protocol.errors import FederationError, UnavailableError

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from client.settings import OidcSettings
+from client.sections import OidcSettings
 from client.staff.roles import Role
 from identity.flows import Flow
 from identity.provider import Provider

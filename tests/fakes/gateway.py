@@ -18,7 +18,8 @@ from joserfc.jwk import ECKey, OKPKey
 
 from client.gate.policy import Clearance, Verdict
 from client.gateway.app import create_app
-from client.gateway.book import SCHEMA, Book
+from client.gateway.tables import SCHEMA
+from client.gateway.book import Book
 from client.gateway.desk import Desk
 from client.gateway.grant import token_hash
 from client.gateway.keys import ReaderKeys

@@ -8,7 +8,8 @@ from client.context.statement import Namer
 from client.deidentify.pseudonyms import KEY_FILE, Pseudonyms, load_pseudonyms, make_key
 from client.infer.context import Window
 from client.infer.surroundings import Surroundings
-from client.settings import DicomSettings, NodeSettings
+from client.sections import DicomSettings
+from client.settings import NodeSettings
 from client.store.context import ContextStore
 from client.store.database import connect
 from client.store.studies import StudyStore

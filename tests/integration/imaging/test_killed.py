@@ -40,7 +40,7 @@ from pathlib import Path
 from client.infer.source import every_file
 from client.receive.intake import Intake
 from client.receive.watch import FolderWatch
-from client.settings import WatchSettings
+from client.sections import WatchSettings
 from tests.fakes.node_home import Home
 home = Home(Path(sys.argv[1]))
 watch = WatchSettings(folder=Path(sys.argv[2]), settle_seconds=0.1)

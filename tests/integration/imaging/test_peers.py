@@ -17,7 +17,7 @@ from pynetdicom.sop_class import CTImageStorage, Verification
 
 from bench.peers import system_program
 from client.receive.doorway import server_context
-from client.settings import DicomSettings
+from client.sections import DicomSettings
 from protocol.codes import Code
 from protocol.errors import UnavailableError
 from tests.fakes.authority import Authority, Identity

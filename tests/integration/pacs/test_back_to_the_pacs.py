@@ -8,8 +8,8 @@ import pydicom
 import pytest
 
 from bench.peers import system_program
-from client.rooms import open_outgoing, open_puller, open_sender
-from client.settings import PullRule
+from client.rooms.pacs import open_outgoing, open_puller, open_sender
+from client.sections import PullRule
 from tests.fakes.ct_series import CtSeries, as_bytes, uid
 from tests.fakes.dicom_peer import wait_for
 from tests.fakes.orthanc import Orthanc

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from client.cli import app
-from client.rooms import open_outgoing
+from client.rooms.pacs import open_outgoing
 from tests.fakes.ct_series import plain_series, uid
 from tests.fakes.orthanc import Orthanc
 from tests.fakes.pacs_site import Site

@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from client.gate.keys import make_gateway_certificate
-from client.rooms import open_outgoing, open_pulled, open_puller, open_sender
-from client.settings import PullRule
+from client.rooms.pacs import open_outgoing, open_pulled, open_puller, open_sender
+from client.sections import PullRule
 from protocol.codes import Code
 from protocol.errors import FederationError
 from tests.fakes.ct_series import as_bytes, plain_series, uid

@@ -8,8 +8,9 @@ import threading
 import httpx
 import pytest
 
-from client.rooms import open_pulled, open_puller, open_remover
-from client.settings import PullRule
+from client.rooms.pacs import open_pulled, open_puller
+from client.rooms.keeping import open_remover
+from client.sections import PullRule
 from protocol.codes import Code
 from protocol.errors import FederationError, InvalidInputError, RefusedError
 from tests.fakes.ct_series import as_bytes, plain_series, uid

@@ -1,7 +1,8 @@
 """After a rotation of the pseudonym key the node pulls what is new, and nothing a second time."""
 
-from client.rooms import open_key_ring, open_pulled, open_puller
-from client.settings import PullRule
+from client.rooms.imaging import open_key_ring
+from client.rooms.pacs import open_pulled, open_puller
+from client.sections import PullRule
 from tests.fakes.ct_series import CtSeries, as_bytes, plain_series, uid
 from tests.fakes.front import answering
 from tests.fakes.orthanc import Orthanc

@@ -21,7 +21,8 @@ from client.gate.inbox import Inbox
 from client.gate.keys import gateway_pin
 from client.gate.policy import ReadingPolicy, SitePolicy
 from client.gateway.app import create_app
-from client.gateway.book import SCHEMA, Book
+from client.gateway.tables import SCHEMA
+from client.gateway.book import Book
 from client.gateway.desk import Desk
 from client.gateway.grant import pinned_key
 from client.gateway.keys import ReaderKeys

@@ -16,7 +16,7 @@ from selenium.webdriver.support import expected_conditions
 from selenium.webdriver.support.ui import WebDriverWait
 
 from client.gate.policy import ReadingPolicy
-from client.gateway.book import Stage
+from client.gateway.records import Stage
 from client.gateway.requests import acknowledge_read, post_read
 from client.settings import NodeSettings
 from client.store.labelling import Kind, Labelling

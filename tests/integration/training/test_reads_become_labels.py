@@ -65,7 +65,7 @@ class Hospital:
             study_key=key, model_release="ggo@0", document=json.dumps({"ok": True}), record="", version=1, verdict=None,
             measured_at=self.home.clock.now,
         )  # fmt: skip
-        assert self.store.settle_measured(self.store.study(key), finding, "grid")
+        assert self.store.findings.settle_measured(self.store.study(key), finding, "grid")
         return key
 
     def allow(self, labels: LabelUse) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from client.commands.network import _release_lines
-from client.rooms import open_gate, open_monitor, release_state
+from client.rooms.border import open_gate
+from client.rooms.training import open_monitor
+from client.rooms.state import release_state
 from client.store.records import Finding, ScanInput
 from client.store.results import CT, LUNGS
 from client.train.monitor import Monitor
@@ -38,8 +40,8 @@ class Hospital:
             study_key=key, model_release="ggo@0", document=json.dumps({"quality": []}), record="", version=1, verdict=None,
             measured_at=1.0,
         )  # fmt: skip
-        assert self.store.settle_measured(self.store.study(key), finding, "grid")
-        self.store.note_input(key, ScanInput("SIEMENS", 8.0, -800.0))
+        assert self.store.findings.settle_measured(self.store.study(key), finding, "grid")
+        self.store.findings.note_input(key, ScanInput("SIEMENS", 8.0, -800.0))
         self.home.settings.labels.mkdir(exist_ok=True)
         mask = gzip.decompress(case.label.path.read_bytes())
         self.store.labels.place(key, case.label.sha256).write_bytes(gzip.compress(mask))

@@ -9,7 +9,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from client.gate.trust import CA, CERTIFICATE, NODE_KEY, Centre
-from client.rooms import open_gate, open_secure_trainer, open_trainer
+from client.rooms.border import open_gate
+from client.rooms.training import open_secure_trainer, open_trainer
 from client.settings import NodeSettings, load_settings
 from client.train.peers import fingerprint
 from client.train.secure import SecureTrainer

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from client.commands import reading
 from client.gate import gate as gates
-from client.gateway.book import SCHEMA, Book
+from client.gateway.tables import SCHEMA
+from client.gateway.book import Book
 from client.gateway.keys import ReaderKeys
 from client.store import tables
 from client.store.database import connect

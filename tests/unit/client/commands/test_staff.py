@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from client.cli import app
 from client.commands.setup import Wishes, make_home
-from client.rooms import open_gate, open_store
+from client.rooms.border import open_gate
+from client.rooms.imaging import open_store
 from client.settings import load_settings
 from client.staff.passwords import fits
 from client.staffroom import open_accounts

@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.serialization import (
 from client.commands.checkup import _pacs_tls, _receiver_tls
 from client.commands.tls import authority_days, gateway_days, pacs_days, pair_days, receiver_days
 from client.gate.keys import GATEWAY_CA, GATEWAY_CERTIFICATE, GATEWAY_KEY, make_gateway_certificate
-from client.rooms import utc_now
-from client.settings import DicomSettings, NodeSettings, PacsSettings
+from client.rooms.border import utc_now
+from client.sections import DicomSettings, PacsSettings
+from client.settings import NodeSettings
 from protocol.codes import Code
 from protocol.errors import UnavailableError
 from tests.fakes.authority import Authority

@@ -12,7 +12,9 @@ from typing import Self
 import httpx
 import pytest
 
-from client import rooms, staffroom
+from client import staffroom
+from client.rooms.reading import open_reads
+from client.rooms.training import open_ledger
 from client.console.app import create_app
 from client.ledger.account import Event
 from client.ledger.store import Limit, Spend
@@ -66,7 +68,7 @@ class Staff:
         ward = staffroom.open_ward(settings, token=TOKEN, clock=lambda: self.now, cost=CHEAP)
         self.ward = replace(ward, name="Northport & Sons", store=self.store)
         self.accounts, self.keys, self.audit = self.ward.accounts, self.ward.keys, self.ward.audit
-        self.book, _, _, _ = rooms.open_reads(settings)
+        self.book, _, _, _ = open_reads(settings)
         self.browser = AsgiClient(create_app(self.ward), base_url=BASE)
 
     def __enter__(self) -> Self:
@@ -123,18 +125,18 @@ class Staff:
             measured_at=1_000_000.0,
         )  # fmt: skip
         write_durably(self.store.folder(study_key) / PICTURE, b"\x89PNG picture")
-        assert self.store.settle_measured(study, finding, "grid")
+        assert self.store.findings.settle_measured(study, finding, "grid")
 
     def refuse(self, study_key: str) -> None:
         study = self.store.begin(study_key)
         assert study is not None
-        assert self.store.settle_refused(study, Code.LOCALIZER)
+        assert self.store.findings.settle_refused(study, Code.LOCALIZER)
 
     def spend(self) -> None:
         event = Event(noise_multiplier=4.0, sample_rate=0.25, steps=60, clipping_norm=1.0)
         limit = Limit(epsilon_total=8.0, epsilon_per_run=8.0, delta=1e-5)
         spend = Spend(run_id="e" * 32, round=1, lineage="ggo", event=event)
-        rooms.open_ledger(self.home.settings).charge(spend, limit=limit)
+        open_ledger(self.home.settings).charge(spend, limit=limit)
 
     def post_read(self, study_key: str) -> None:
         self.book.post(a_post(), study_key=study_key)

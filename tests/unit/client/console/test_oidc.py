@@ -11,7 +11,7 @@ import httpx
 import pytest
 from joserfc.jwk import RSAKey
 
-from client.settings import OidcRoles, OidcSettings
+from client.sections import OidcRoles, OidcSettings
 from client.staff.roles import Role
 from identity.provider import CALLBACK
 from tests.fakes.node_home import Home

@@ -20,8 +20,9 @@ from hl7.client import MLLPClient
 from client.context.part import line_of, run_context
 from client.gate.keys import load_certificate, make_gateway_certificate
 from client.gateway.serve import serve
-from client.rooms import utc_now
-from client.settings import Hl7Settings, NodeSettings
+from client.rooms.border import utc_now
+from client.sections import Hl7Settings
+from client.settings import NodeSettings
 from protocol.errors import FederationError
 from tests.fakes.hl7_messages import imaging_order, result
 from tests.fakes.node_home import Home

@@ -16,8 +16,8 @@ from client.context.part import run_context
 from client.context.web import TOKEN_FILE, create_app, read_token
 from client.gate.keys import make_gateway_certificate
 from client.gateway.serve import serve
-from client.rooms import utc_now
-from client.settings import FhirSettings
+from client.rooms.border import utc_now
+from client.sections import FhirSettings
 from tests.fakes.asgi_client import AsgiClient
 from tests.fakes.hl7_messages import bundle, fhir_patient, fhir_result
 from tests.fakes.node_home import Home

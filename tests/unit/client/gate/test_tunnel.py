@@ -30,7 +30,8 @@ from client.gate.passage import hand_over
 from client.gate.ssh import Ends, write_config
 from client.gate.trust import CENTRE, Centre
 from client.gate.tunnel import STATE_FILE, Tunnel, TunnelBook, TunnelPace, TunnelState, watch_outside
-from client.rooms import is_impersonated, tunnel_ends, tunnel_state
+from client.rooms.border import is_impersonated, tunnel_ends
+from client.rooms.state import tunnel_state
 from client.runtime import run_part
 from client.settings import NodeSettings
 from client.store.files import write_durably

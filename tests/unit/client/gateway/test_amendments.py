@@ -2,7 +2,7 @@
 
 import pytest
 
-from client.gateway.book import Stage
+from client.gateway.records import Stage
 from client.gateway.notices import receivers
 from client.gateway.reports import Kept
 from client.gateway.requests import acknowledge_read

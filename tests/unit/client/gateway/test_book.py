@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from client.gate.policy import ReadingPolicy, Refusal
 from client.gateway import viewer
-from client.gateway.book import Result, Stage
+from client.gateway.records import Result, Stage
 from client.gateway.notices import receivers
 from client.gateway.report import ReportCreate, Zones, sha256_of
 from client.gateway.reports import Kept

@@ -2,7 +2,7 @@
 
 import pytest
 
-from client.gateway.book import Prior
+from client.gateway.records import Prior
 from client.gateway.erase import forget_reports
 from client.gateway.priors import choose
 from protocol.codes import Code

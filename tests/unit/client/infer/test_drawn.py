@@ -16,7 +16,7 @@ from client.infer.nifti import read_mask
 from client.infer.worker import Worker
 from client.receive.again import take_again
 from client.receive.intake import Intake, Taken, take_bytes
-from client.settings import RetentionSettings
+from client.sections import RetentionSettings
 from client.store.aside import Aside
 from client.store.database import connect
 from client.store.labelling import Labelling

@@ -30,7 +30,7 @@ def study(home: Home, store: StudyStore, day: str, patient: str = "4711", *, mea
         finding = Finding(
             study_key=key, model_release="ggo@0", document='{"ok": true}', record="", version=1, verdict=None, measured_at=0.0
         )  # fmt: skip
-        assert store.settle_measured(store.study(key), finding, "grid")
+        assert store.findings.settle_measured(store.study(key), finding, "grid")
     return key
 
 

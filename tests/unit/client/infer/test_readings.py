@@ -33,7 +33,7 @@ def key(home: Home, store: StudyStore) -> str:
     finding = Finding(
         study_key=key, model_release="ggo@0", document="{}", record=json.dumps(RECORD), version=1, verdict="clear", measured_at=0.0
     )  # fmt: skip
-    assert store.settle_measured(store.study(key), finding, "grid")
+    assert store.findings.settle_measured(store.study(key), finding, "grid")
     return key
 
 
@@ -47,7 +47,7 @@ def test_the_classes_are_the_next_version_and_wait_for_the_gate(store: StudyStor
     assert classify(store, key, RsnaClass.TYPICAL, 5)
     record = record_of(store, key)
     assert (record.rsna_class, record.corads, record.version) == (RsnaClass.TYPICAL, 5, 2)
-    assert [finding.study_key for finding in store.unsent()] == [key]
+    assert [finding.study_key for finding in store.findings.unsent()] == [key]
 
 
 def test_the_same_classes_twice_are_one_version(store: StudyStore, key: str) -> None:

@@ -304,5 +304,5 @@ def test_without_a_readable_policy_records_wait_and_studies_are_measured(home: H
     assert worker.measure(key).state is StudyState.MEASURED
     with pytest.raises(InvalidInputError):
         worker.hand_over()
-    assert len(store.unsent()) == 1
+    assert len(store.findings.unsent()) == 1
     assert gate.seen == []

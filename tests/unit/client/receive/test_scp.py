@@ -17,7 +17,7 @@ from pydicom.uid import (
 
 from client.receive import spooling
 from client.receive.scp import TRANSFER_SYNTAXES, entity_of
-from client.settings import DicomSettings
+from client.sections import DicomSettings
 from client.store.studies import StudyStore
 from protocol.codes import Code
 from protocol.errors import UnavailableError

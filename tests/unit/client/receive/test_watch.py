@@ -11,7 +11,7 @@ import pytest
 from client.infer.source import every_file
 from client.receive.intake import Intake
 from client.receive.watch import FolderWatch
-from client.settings import WatchSettings
+from client.sections import WatchSettings
 from protocol.codes import Code
 from protocol.errors import UnavailableError
 from tests.fakes.ct_series import as_bytes, plain_series

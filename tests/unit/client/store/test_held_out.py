@@ -77,7 +77,7 @@ def test_what_is_known_of_the_patient_and_the_scanner_comes_along(store: StudySt
     label(store, "three")
     (bare,) = store.labels.held_out_cases()
     assert (bare.sex, bare.age_band, bare.maker) == ("", "", "")
-    store.note_input("three", ScanInput("SIEMENS", 1.0, -820.0))
+    store.findings.note_input("three", ScanInput("SIEMENS", 1.0, -820.0))
     row = ("three", None, "unknown", "unknown", "female", "50-59", "unknown", "unknown", None, "{}", "[]", 1.0)
     store._connection.execute(f"INSERT INTO study_context VALUES ({', '.join('?' * len(row))})", row)
     (known,) = store.labels.held_out_cases()
@@ -85,5 +85,5 @@ def test_what_is_known_of_the_patient_and_the_scanner_comes_along(store: StudySt
 
 
 def test_what_the_scanner_gave_of_a_study_that_is_gone_is_not_written_down(store: StudyStore) -> None:
-    store.note_input("nobody", ScanInput("SIEMENS", 1.0, -820.0))
+    store.findings.note_input("nobody", ScanInput("SIEMENS", 1.0, -820.0))
     assert store._connection.execute("SELECT count(*) FROM study_input").fetchone()[0] == 0

@@ -48,9 +48,9 @@ def measured(home: Home, study: str = "study", patient: str = "PAT-1", *, sent: 
         study_key=key, model_release="ggo@1", document='{"CANARY": 1}',
         record=record_of(store.study(key).case_id).model_dump_json(), version=1, verdict=None, measured_at=home.clock.now,
     )  # fmt: skip
-    assert store.settle_measured(store.study(key), finding, "grid")
+    assert store.findings.settle_measured(store.study(key), finding, "grid")
     if sent:
-        store.mark_sent(finding, "clear")
+        store.findings.mark_sent(finding, "clear")
     store.labels.place(key, "0" * 64).write_bytes(b"CANARY")
     (settings.prepared / f"{key}-0123.safetensors").write_bytes(b"CANARY")
     store.labels.keep_mask(key, grid="grid", source="test", sha256="0" * 64)
@@ -69,9 +69,9 @@ def remover_of(home: Home, reads: Others | None = None) -> Remover:
 
 def hand_over(store: StudyStore) -> list[CaseRecord]:
     """What the worker does with records that the gate has not judged."""
-    waiting = store.unsent()
+    waiting = store.findings.unsent()
     for finding in waiting:
-        store.mark_sent(finding, "clear")
+        store.findings.mark_sent(finding, "clear")
     return [CaseRecord.model_validate_json(finding.record) for finding in waiting]
 
 
@@ -145,7 +145,7 @@ def test_a_deleted_study_is_refused_until_a_person_says_otherwise(home: Home) ->
     assert left_of(home, key) == []
     remover.readmit(key)
     assert {taken.study_key for taken in send(home)} == {key}
-    assert home.store().next_version(key) == 3, "the centre has seen versions 1 and 2"
+    assert home.store().findings.next_version(key) == 3, "the centre has seen versions 1 and 2"
     assert code_of(lambda: remover.readmit("nobody")) is Code.NOT_FOUND
 
 
@@ -185,10 +185,10 @@ def test_a_study_that_is_being_read_is_not_deleted(home: Home) -> None:
 def test_a_worker_that_measures_meanwhile_settles_nothing(home: Home) -> None:
     key = measured(home)
     store = home.store()
-    study, finding = store.study(key), store.latest(key)
+    study, finding = store.study(key), store.findings.latest(key)
     assert finding is not None
     remover_of(home).delete(key)
-    assert not store.settle_measured(study, finding, "grid")
+    assert not store.findings.settle_measured(study, finding, "grid")
 
 
 def _die(*_: object, **__: object) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from client.settings import RetentionSettings
+from client.sections import RetentionSettings
 from client.store.database import connect
 from client.store.records import SignedScores, StudyState
 from client.store.removal import Remover
@@ -57,13 +57,13 @@ def test_instances_go_and_the_result_stays(home: Home) -> None:
     send(home)
     study = store.study(key)
     assert (study.state, len(store.instances(key))) == (StudyState.RECEIVED, 3)
-    assert store.settle_as_before(study), "if it cannot be measured again, what was measured of the first files stays"
+    assert store.findings.settle_as_before(study), "if it cannot be measured again, what was measured of the first files stays"
     assert store.finding(key) is not None
 
 
 def test_a_study_whose_instances_are_here_is_refused_as_ever(home: Home) -> None:
     key = measured(home)
-    assert not home.store().settle_as_before(home.store().study(key))
+    assert not home.store().findings.settle_as_before(home.store().study(key))
 
 
 @pytest.mark.parametrize("owed", ["unsent", "received", "read"])

@@ -80,12 +80,12 @@ def test_a_late_instance_reopens_a_measured_study(store: StudyStore, tmp_path: P
     admit(store, tmp_path, keys())
     study = store.begin("s1")
     assert study is not None
-    assert store.settle_measured(study, finding("s1"), "grid")
+    assert store.findings.settle_measured(study, finding("s1"), "grid")
     assert store.finding("s1") == finding("s1")
     admit(store, tmp_path, keys(instance="i2"))
     assert store.study("s1").state is StudyState.RECEIVED
     assert store.finding("s1") is None, "a stale number is not shown"
-    assert store.latest("s1") == finding("s1"), "but its version is remembered"
+    assert store.findings.latest("s1") == finding("s1"), "but its version is remembered"
 
 
 @pytest.mark.parametrize("outcome", ["measured", "refused"])
@@ -95,9 +95,9 @@ def test_a_result_of_an_older_revision_does_not_count(store: StudyStore, tmp_pat
     assert study is not None
     admit(store, tmp_path, keys(instance="i2"))
     settled = (
-        store.settle_measured(study, finding("s1"), "grid")
+        store.findings.settle_measured(study, finding("s1"), "grid")
         if outcome == "measured"
-        else store.settle_refused(study, Code.NO_LUNG)
+        else store.findings.settle_refused(study, Code.NO_LUNG)
     )
     assert not settled
     assert store.study("s1").state is StudyState.RECEIVED
@@ -114,23 +114,23 @@ def test_what_was_refused_after_having_been_measured_is_withdrawn(store: StudySt
     admit(store, tmp_path, keys())
     study = store.begin("s1")
     assert study is not None
-    store.settle_measured(study, finding("s1", verdict="clear"), "grid")
-    store.settle_refused(study, Code.MISSING_SLICES, finding("s1", version=2))
+    store.findings.settle_measured(study, finding("s1", verdict="clear"), "grid")
+    store.findings.settle_refused(study, Code.MISSING_SLICES, finding("s1", version=2))
     assert store.study("s1").code == "missing-slices"
-    assert [(one.version, one.verdict) for one in store.unsent()] == [(2, None)]
-    store.mark_sent(store.unsent()[0], "clear")
-    assert store.unsent() == []
+    assert [(one.version, one.verdict) for one in store.findings.unsent()] == [(2, None)]
+    store.findings.mark_sent(store.findings.unsent()[0], "clear")
+    assert store.findings.unsent() == []
 
 
 def test_the_verdict_on_an_old_version_does_not_hide_the_new_one(store: StudyStore, tmp_path: Path) -> None:
     admit(store, tmp_path, keys())
     study = store.begin("s1")
     assert study is not None
-    store.settle_measured(study, finding("s1"), "grid")
-    old = store.unsent()[0]
-    store.settle_measured(study, finding("s1", version=2), "grid")
-    store.mark_sent(old, "clear")
-    assert [one.version for one in store.unsent()] == [2]
+    store.findings.settle_measured(study, finding("s1"), "grid")
+    old = store.findings.unsent()[0]
+    store.findings.settle_measured(study, finding("s1", version=2), "grid")
+    store.findings.mark_sent(old, "clear")
+    assert [one.version for one in store.findings.unsent()] == [2]
 
 
 def test_training_cases_lie_on_the_grid_of_their_study(store: StudyStore, tmp_path: Path) -> None:
@@ -139,10 +139,10 @@ def test_training_cases_lie_on_the_grid_of_their_study(store: StudyStore, tmp_pa
     assert study is not None
     with pytest.raises(ConflictError):
         store.labels.keep_mask("s1", grid="grid", source="import", sha256="0" * 64)
-    store.settle_measured(study, finding("s1"), "grid")
+    store.findings.settle_measured(study, finding("s1"), "grid")
     store.labels.keep_mask("s1", grid="grid", source="import", sha256="0" * 64)
     assert [case.study_key for case in store.labels.training_cases(LabelUse.MASKS)] == ["s1"]
-    store.settle_measured(study, finding("s1", version=2), "another grid")
+    store.findings.settle_measured(study, finding("s1", version=2), "another grid")
     assert store.labels.training_cases(LabelUse.MASKS) == []
     assert len(store.labels.masks()) == 1
 
@@ -151,7 +151,7 @@ def test_held_out_labels_are_not_trained_on(store: StudyStore, tmp_path: Path) -
     admit(store, tmp_path, keys())
     study = store.begin("s1")
     assert study is not None
-    store.settle_measured(study, finding("s1"), "grid")
+    store.findings.settle_measured(study, finding("s1"), "grid")
     store.labels.keep_mask("s1", grid="grid", source="read", sha256="0" * 64, held_out=True)
     assert store.labels.training_cases(LabelUse.MASKS) == []
 
@@ -163,7 +163,7 @@ def test_a_patient_who_withdraws_is_out_of_every_later_sample_with_all_their_stu
         admit(store, tmp_path, keys(study=study_key, subject=subject))
         study = store.begin(study_key)
         assert study is not None
-        store.settle_measured(study, finding(study_key), "grid")
+        store.findings.settle_measured(study, finding(study_key), "grid")
         store.labels.keep_mask(study_key, grid="grid", source="import", sha256="0" * 64)
     assert store.labels.withdraw_subject("s2") == store.labels.withdraw_subject("s1") == "p1"
     assert [case.study_key for case in store.labels.training_cases(LabelUse.MASKS)] == ["s3"]
@@ -211,9 +211,9 @@ def test_states_follow_the_model(tmp_path_factory: pytest.TempPathFactory, steps
             held[name].add(instance)
         elif name in held and (study := store.begin(name)) is not None:
             if verb == "measure":
-                store.settle_measured(study, finding(name), "g")
+                store.findings.settle_measured(study, finding(name), "g")
             elif verb == "refuse":
-                store.settle_refused(study, Code.NO_LUNG)
+                store.findings.settle_refused(study, Code.NO_LUNG)
             else:
                 store.reopen(name)
             state[name] = {"measure": "measured", "refuse": "refused", "reopen": "received"}[verb]

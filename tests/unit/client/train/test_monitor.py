@@ -155,7 +155,7 @@ def test_a_score_of_a_study_that_is_gone_is_not_kept(node: Node) -> None:
 
 def test_only_both_ends_of_the_studies_are_read(node: Node) -> None:
     for at in range(3):
-        node.store.note_input(f"study-{at}", ScanInput("SIEMENS", float(at), -800.0))
+        node.store.findings.note_input(f"study-{at}", ScanInput("SIEMENS", float(at), -800.0))
         row = (f"study-{at}", "ggo@0", '{"quality": ["contrast"]}', "", 1, None, 1.0)
         node.store._connection.execute("INSERT INTO finding VALUES (?, ?, ?, ?, ?, ?, ?)", row)
     assert [one.slice_mm for one in node.book.measured(first=1, last=1)] == [0.0, 2.0]

@@ -1,0 +1,39 @@
+"""What deletes: studies on request, and what has been kept long enough."""
+
+from client.settings import NodeSettings
+from client.store.database import connect
+from client.store import tables
+from client.rooms.pacs import open_outgoing
+from client.rooms.reading import open_reads
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from client.store.retention import Housekeeper
+    from client.store.removal import Remover
+
+
+def open_remover(settings: NodeSettings) -> "Remover":
+    """Return what deletes studies on request."""
+    from client.gateway.erase import forget_reports, is_under_way
+    from client.store.removal import Others, Remover
+
+    book, outgoing = open_reads(settings)[0], open_outgoing(settings)
+
+    def forget(study_key: str) -> None:
+        forget_reports(book.connection, study_key)
+        outgoing.forget(study_key)
+
+    others = Others(under_way=lambda study_key: is_under_way(book, study_key), forget=forget)
+    return Remover(connect(settings.database, tables.SCHEMA), settings, others)
+
+
+def open_housekeeper(settings: NodeSettings) -> "Housekeeper":
+    """Return what the worker does when it has nothing to measure."""
+    from client.gateway.erase import is_under_way
+    from client.store.retention import Housekeeper, Retention
+
+    book = open_reads(settings)[0]
+    retention = Retention(
+        connect(settings.database, tables.SCHEMA), settings, lambda study_key: is_under_way(book, study_key)
+    )
+    return Housekeeper(open_remover(settings), retention)

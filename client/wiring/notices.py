@@ -1,0 +1,62 @@
+"""Who takes which kind of notice of the centre."""
+
+from typing import Any
+from collections.abc import Callable
+from client.settings import NodeSettings
+from protocol.release import ReleaseAnnounced
+from client.gate.trust import load_centre
+from client.gate.trust import load_identity
+from client.rooms.reading import open_reads
+from client.rooms.imaging import open_shelf
+from client.rooms.imaging import open_store
+from functools import partial
+
+
+def notice_receivers(settings: NodeSettings) -> dict[str, Callable[[Any], None]]:
+    """Return who takes which kind of notice; built in the thread that will call them."""
+    from client.gateway.documents import Documents
+    from client.gateway.grant import pinned_key
+    from client.gateway.masks import Corrections
+    from client.gateway.notices import receivers, renewal_receiver
+
+    centre = load_centre(settings.trust)
+    book, keys, sessions, reports = open_reads(settings)
+    store = open_store(settings)
+    corrections = Corrections(book, store.folder)
+    documents = Documents(reports, store, lambda jkt: key.name if (key := keys.find(jkt)) else None, centre.site)
+
+    def classes(claim_id: str) -> None:
+        from client.infer.readings import classify
+
+        result = reports.result(claim_id)
+        if result is not None and result.report.content.interpretable:
+            content = result.report.content
+            classify(store, result.study_key, content.rsna_class, content.corads)
+
+    also = (partial(corrections.hand_to, store.drawn), documents.write, classes)
+    return {
+        **receivers(book, sessions, reports, store.labels.keep_scores, also),
+        "grant-renewed": renewal_receiver(book, sessions, key=pinned_key(centre.grant_key), site=centre.site),
+        "release-announced": _release_receiver(settings),
+    }
+
+
+def _release_receiver(settings: NodeSettings) -> Callable[[ReleaseAnnounced], None]:
+    shelf = open_shelf(settings)
+    centre = load_centre(settings.trust)
+
+    def take(notice: ReleaseAnnounced) -> None:
+        from client.gate.fetch import fetch_weights
+        from client.gate.listing import fetch_lists
+
+        manifest = notice.signed.manifest
+        if shelf.current() == manifest.name:
+            return
+        identity = load_identity(settings.trust, settings.keys)
+        fetch_lists(settings.trust, centre.link_address, identity)
+        weights = fetch_weights(
+            centre.link_address, identity, sha256=manifest.weights_sha256, size=manifest.weights_bytes
+        )
+        shelf.accept(notice.signed, weights)
+
+    return take
