@@ -42,6 +42,7 @@ def open_spending(settings: NodeSettings) -> "Callable[[], Spent]":
     opened, known = cache(open_ledger), dict[tuple[int, float], Spent]()
 
     def look() -> Spent:
+        """Return what is spent now, from memory if no charge and no other delta has come."""
         from client.ledger.account import course
 
         ledger, delta = opened(settings), load_policy(settings.policy).training.delta

@@ -64,6 +64,7 @@ class _Staff:
     store: "StudyStore"
 
     def policy(self) -> "SitePolicy":
+        """Return the site's policy as it is now."""
         from client.gate.policy_file import load_policy
 
         return load_policy(self.settings.policy)

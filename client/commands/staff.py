@@ -41,6 +41,7 @@ class _Office:
     audit: "AuditChain"
 
     def note(self, event: str, account: "Account", verdict: str = "clear") -> None:
+        """Write into the audit what was done to an account, by whoever has the shell."""
         from client.staff.accounts import BY_COMMAND
 
         self.audit.append(event, f"{BY_COMMAND}:{account.account_id}", verdict)

@@ -60,6 +60,7 @@ class _Child:
 
     @property
     def alive(self) -> bool:
+        """Whether its process was started and has not ended."""
         return self.process is not None and self.process.poll() is None
 
 

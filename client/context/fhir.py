@@ -99,6 +99,7 @@ class _Desk:
     known: dict[str, Resource]
 
     def patient(self, patient: Resource) -> Iterator[Statement]:
+        """Yield sex and day of birth of a patient who has a number."""
         numbers = _numbers_of(patient)
         if not numbers:
             return

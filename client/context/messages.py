@@ -96,6 +96,7 @@ class _Group:
     segments: tuple[Segment, ...]
 
     def first(self, name: str) -> Segment | None:
+        """Return the first segment of that name, such as PV1."""
         return next((one for one in self.segments if one.name == name), None)
 
     def at(self, place: str) -> str:

@@ -46,6 +46,7 @@ def _release_receiver(settings: NodeSettings) -> Callable[[ReleaseAnnounced], No
     centre = load_centre(settings.trust)
 
     def take(notice: ReleaseAnnounced) -> None:
+        """Fetch lists and weights by the pinned link, and use the release if it is on the list; twice changes nothing."""
         from client.gate.fetch import fetch_weights
         from client.gate.listing import fetch_lists
 
