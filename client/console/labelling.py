@@ -1,4 +1,4 @@
-"""Labels: which there are, who made them, which count; and the radiologist's decisions on them."""
+"""Labels: which there are, who made them, which count, and which wait as drafts; and the radiologist's decisions on them."""
 
 from typing import Annotated
 
@@ -9,9 +9,10 @@ from client.console import rim, views
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from protocol.plan import LabelUse
-from protocol.shape import OpaqueId
+from protocol.shape import OpaqueId, Sha256
 
 StudyKey = Annotated[OpaqueId, Path()]
+Digest = Annotated[Sha256, Path()]
 
 router = APIRouter()
 
@@ -24,7 +25,26 @@ async def show_labels(request: Request, page: Annotated[int, Query(ge=1, le=1_00
     return rim.show(
         request, "labels.html", here="labels", found=found, rows=[views.label_row(one, use) for one in found.rows],
         counts=ward.labelling.counts(), masks_only=use is LabelUse.MASKS, link=views.link("/labels", {}),
+        drafts=views.draft_rows(ward),
     )  # fmt: skip
+
+
+@router.post("/labels/drafts/{sha256}/approve")
+async def approve_draft(request: Request, sha256: Digest) -> Response:
+    """Let a mask that came by a door become the label of its study; the worker makes it within a moment."""
+    ward, visitor = rim.ward_of(request), rim.visitor_of(request)
+    draft = ward.store.drawn.approve(sha256, by=visitor.who)
+    ward.note("label.approved", visitor, draft.study_key)
+    return rim.go_to("/labels")
+
+
+@router.post("/labels/drafts/{sha256}/discard")
+async def discard_draft(request: Request, sha256: Digest) -> Response:
+    """Let a mask that came by a door become no label; sent again, it is not asked about again."""
+    ward, visitor = rim.ward_of(request), rim.visitor_of(request)
+    draft = ward.store.drawn.discard(sha256, by=visitor.who)
+    ward.note("label.discarded", visitor, draft.study_key)
+    return rim.go_to("/labels")
 
 
 @router.post("/labels/{study_key}/hold-out")

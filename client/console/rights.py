@@ -37,6 +37,8 @@ MATRIX: dict[tuple[str, str], frozenset[Role]] = {
     ("POST", "/quarantine/discard"): _SORTERS,
     # Labels: a person of medicine decides what counts as truth, and a person must be the one who decides.
     ("GET", "/labels"): _FINDINGS,
+    ("POST", "/labels/drafts/{sha256}/approve"): _DOCTORS,
+    ("POST", "/labels/drafts/{sha256}/discard"): _DOCTORS,
     ("POST", "/labels/{study_key}/hold-out"): _DOCTORS,
     ("POST", "/labels/{study_key}/take-in"): _DOCTORS,
     ("POST", "/labels/{study_key}/withdraw"): _DOCTORS,

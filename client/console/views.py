@@ -96,6 +96,17 @@ def label_row(label: Labelled | None, use: LabelUse) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
+def draft_rows(ward: Ward) -> list[dict[str, str]]:
+    """Return the masks that wait for a radiologist's word: by whom, what they hold, whose label they would take the place of."""
+    return [
+        {
+            "sha256": one.sha256, "key": one.study_key, "author": one.author or "nobody named", "at": local(one.received_at),
+            "ground_glass_ml": f"{one.ground_glass_ml:.1f}", "consolidation_ml": f"{one.consolidation_ml:.1f}", "present": one.present or "",
+        }
+        for one in ward.store.drawn.drafts()
+    ]  # fmt: skip
+
+
 def earlier_rows(ward: Ward, study_key: str) -> list[dict[str, str]]:
     """Return the masks of a study that others took the place of: by whom, from when until when."""
     return [

@@ -16,6 +16,7 @@ from client.gateway.book import Book
 from client.gateway.volume import extent, nifti_header
 from client.store.coarse import HEADER_BYTES
 from client.store.database import transaction
+from client.store.drawn import SIGNATURE
 from client.store.files import write_durably
 from client.store.part10 import dataset_sha256
 from protocol.codes import Code
@@ -37,7 +38,7 @@ SegmentMaker = Callable[[str, Labels, str], bytes]
 class Drawn(Protocol):
     """Where masks wait to become labels (`client.store.drawn`)."""
 
-    def keep(self, study_key: str, spooled: Path, sha256: str) -> bool:
+    def keep(self, study_key: str, spooled: Path, sha256: str, *, decided_by: str | None = None) -> bool:
         """Keep a mask until the worker makes a label of it; False if it is there already."""
 
 
@@ -144,7 +145,7 @@ class Corrections:
         correction = self.of_claim(claim_id)
         if correction is None or not correction.path.exists():
             return False
-        drawn.keep(correction.study_key, correction.path, correction.sha256)
+        drawn.keep(correction.study_key, correction.path, correction.sha256, decided_by=SIGNATURE)
         return True
 
     def _path(self, claim_id: OpaqueId, study_key: str, sha256: Sha256) -> Path:

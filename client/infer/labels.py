@@ -54,6 +54,33 @@ class Grid:
     affine: Affine
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A mask on its study's own grid, (Z, Y, X), and who made it, as the file says."""
+
+    values: NDArray[np.uint8]
+    grid: Grid
+    author: str
+
+    @property
+    def volumes_ml(self) -> tuple[float, float]:
+        """How much ground glass and how much consolidation it holds, in ml."""
+        voxel_ml = abs(float(np.linalg.det(self.grid.affine[:3, :3]))) / 1000
+        counts = np.bincount(self.values.ravel(), minlength=MOST_LABEL + 1)
+        return float(counts[1]) * voxel_ml, float(counts[2]) * voxel_ml
+
+
+def look_at_label(path: Path, store: StudyStore, pseudonyms: Pseudonyms, *, study_key: str) -> Found:
+    """Return what the mask at `path` would be as a label of a study; nothing is changed.
+
+    Raises:
+        InvalidInputError: `no-label-match`, `unreadable`, `bad-request`, `not-found`.
+    """
+    mask = read_label(path, pseudonyms)
+    _, values, grid = _matched(mask, store, study_key)
+    return Found(values, grid, mask.author)
+
+
 def import_label(  # noqa: PLR0913 - each is a choice of a person
     path: Path,
     store: StudyStore,

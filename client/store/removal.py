@@ -155,6 +155,8 @@ class Remover:
                 "label",
                 "label_resampling",
                 "label_history",
+                "drawn_draft",
+                "drawn_decision",
                 "drawn_mask",
                 "zone_label",
                 "study_context",

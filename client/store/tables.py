@@ -68,6 +68,20 @@ CREATE TABLE IF NOT EXISTS drawn_mask (
     code TEXT,
     settled_at REAL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS drawn_draft (
+    sha256 TEXT PRIMARY KEY REFERENCES drawn_mask (sha256),
+    study_key TEXT NOT NULL,
+    author TEXT NOT NULL,
+    ground_glass_ml REAL NOT NULL,
+    consolidation_ml REAL NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS drawn_decision (
+    sha256 TEXT PRIMARY KEY REFERENCES drawn_mask (sha256),
+    study_key TEXT NOT NULL,
+    approved INTEGER NOT NULL,
+    decided_by TEXT NOT NULL,
+    decided_at REAL NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS zone_label (
     study_key TEXT PRIMARY KEY REFERENCES study (study_key),
     grid TEXT NOT NULL,
@@ -195,5 +209,7 @@ CREATE TABLE IF NOT EXISTS expired (
 """`finding.verdict` is null until the gate has answered; then it is `clear` or the code of its refusal.
 `label_resampling` says what a mask lost when it was brought to its study's grid; a row counts only for the label with its hash.
 `label_history` holds the masks that another took the place of; `drawn_mask` what came as DICOM SEG, by the hash of its data set.
+`drawn_draft` says what such a mask holds, once it was found to fit its study; `drawn_decision` whether it may become a label, by the word of
+a person, or by a reader's signature.
 `zone_label.points` are a reader's, right and left of the lower, the middle and the upper third; `model_release` is the one whose
 measurement the reader saw, and whose probabilities say where in a zone the opacity lies."""

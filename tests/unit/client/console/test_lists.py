@@ -79,6 +79,36 @@ def test_a_study_is_measured_again_on_demand(doctor: Staff) -> None:
     assert [row.subject for row in event] == [f"{doctor.accounts.named('rita').account_id}:{key}"]
 
 
+def proposed(staff: Staff) -> str:
+    """A draft as the worker makes it of a mask that came by a door; return its hash."""
+    key, sha256, spooled = staff.receive("drawn"), "b" * 64, staff.home.settings.home / "seg"
+    staff.measure(key)
+    spooled.write_bytes(b"a SEG")
+    staff.store.drawn.keep(key, spooled, sha256)
+    (mask,) = staff.store.drawn.unseen()
+    staff.store.drawn.propose(mask, author="Rita <b>Example</b>", ground_glass_ml=12.34, consolidation_ml=0.0)
+    return sha256
+
+
+def test_a_draft_is_shown_with_what_it_says_of_itself_and_approved(doctor: Staff) -> None:
+    sha256 = proposed(doctor)
+    shown = doctor.get("/labels").text
+    for said in ("Drafts", "Rita &lt;b&gt;Example&lt;/b&gt;", "12.3 ml", "no mask"):
+        assert said in shown
+    assert doctor.send(f"/labels/drafts/{sha256}/approve").status_code == 303
+    assert "Drafts" not in doctor.get("/labels").text
+    assert [mask.sha256 for mask in doctor.store.drawn.waiting()] == [sha256]
+    assert [row.event for row in doctor.audit.rows()][-1] == "label.approved"
+
+
+def test_a_draft_is_discarded(doctor: Staff) -> None:
+    sha256 = proposed(doctor)
+    assert doctor.send(f"/labels/drafts/{sha256}/discard").status_code == 303
+    assert (doctor.store.drawn.drafts(), doctor.store.drawn.waiting()) == ([], [])
+    assert [row.event for row in doctor.audit.rows()][-1] == "label.discarded"
+    assert doctor.send(f"/labels/drafts/{sha256}/approve").status_code == 404
+
+
 def test_labels_are_listed_with_source_grid_state_and_loss(doctor: Staff) -> None:
     shown = doctor.get("/labels").text
     for said in ("1 labelled studies", "0 held out", "radiology", "trained on", "overlap 0.934", the_key(doctor)[:10]):

@@ -26,6 +26,8 @@ ALLOWED = {
     "POST /quarantine/retry": "technician administrator setup",
     "POST /quarantine/discard": "technician administrator setup",
     "GET /labels": "viewer technician radiologist setup",
+    "POST /labels/drafts/{sha256}/approve": "radiologist",
+    "POST /labels/drafts/{sha256}/discard": "radiologist",
     "POST /labels/{study_key}/hold-out": "radiologist",
     "POST /labels/{study_key}/take-in": "radiologist",
     "POST /labels/{study_key}/withdraw": "radiologist",
@@ -58,6 +60,7 @@ def address(route: str) -> tuple[str, str]:
     method, path = route.split(" ")
     for name in ("study_key", "proposal_id", "account_id", "request_id"):
         path = path.replace("{" + name + "}", NOBODY)
+    path = path.replace("{sha256}", 2 * NOBODY)
     return method, path
 
 

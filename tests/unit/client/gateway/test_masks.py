@@ -217,7 +217,8 @@ class Waiting:
         self.kept: list[tuple[str, str]] = []
         self._folder = folder
 
-    def keep(self, study_key: str, spooled: Path, sha256: str) -> bool:
+    def keep(self, study_key: str, spooled: Path, sha256: str, *, decided_by: str | None = None) -> bool:
+        assert decided_by == "signature", "the reader has decided"
         adopt(spooled, self._folder / f"{sha256}.dcm")
         self.kept.append((study_key, sha256))
         return True

@@ -10,6 +10,7 @@ from client.infer.corrected import corrected_segmentation
 from client.infer.drawn import MaskDesk
 from client.infer.nifti import read_mask
 from client.infer.worker import Worker
+from client.store.drawn import SIGNATURE
 from client.store.part10 import dataset_sha256
 from client.store.studies import StudyStore
 from protocol.codes import Code
@@ -67,7 +68,7 @@ def test_what_was_drawn_is_the_label(home: Home, store: StudyStore, key: str, tm
     machine = (store.folder(key) / "mask.nii.gz").read_bytes()
     path = tmp_path / "seg.dcm"
     path.write_bytes(corrected_segmentation(store, key, labels, AUTHOR))
-    assert store.drawn.keep(key, path, dataset_sha256(path))
+    assert store.drawn.keep(key, path, dataset_sha256(path), decided_by=SIGNATURE)
     assert MaskDesk(store, home.pseudonyms).step() == 1
     kept, _ = read_mask(mask_of(store, key), most=2)
     assert np.array_equal(kept.T, labels)
@@ -78,8 +79,8 @@ def test_what_was_drawn_is_the_label(home: Home, store: StudyStore, key: str, tm
 def test_the_same_mask_twice_is_one_label(home: Home, store: StudyStore, key: str, tmp_path: Path) -> None:
     path = tmp_path / "seg.dcm"
     path.write_bytes(corrected_segmentation(store, key, redrawn(store, key), AUTHOR))
-    assert store.drawn.keep(key, path, dataset_sha256(path))
-    assert not store.drawn.keep(key, path, dataset_sha256(path))
+    assert store.drawn.keep(key, path, dataset_sha256(path), decided_by=SIGNATURE)
+    assert not store.drawn.keep(key, path, dataset_sha256(path), decided_by=SIGNATURE)
     assert MaskDesk(store, home.pseudonyms).step() == 1
 
 

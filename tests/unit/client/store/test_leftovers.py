@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from client.store.database import connect
+from client.store.drawn import SIGNATURE
 from client.store.leftovers import sweep_leftovers
 from client.store.tables import SCHEMA
 from protocol.codes import Code
@@ -80,7 +81,7 @@ def test_a_mask_that_is_a_label_no_more_but_was_one_stays(home: Home) -> None:
 
 def test_a_mask_that_waited_and_is_settled_is_left_over(home: Home) -> None:
     key, store = measured(home), home.store()
-    store.drawn.keep(key, left(home.settings.home / "spool" / "seg"), HASH)
+    store.drawn.keep(key, left(home.settings.home / "spool" / "seg"), HASH, decided_by=SIGNATURE)
     (mask,) = store.drawn.waiting()
     copy = mask.path.read_bytes()
     store.drawn.settle(mask)
