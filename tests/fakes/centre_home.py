@@ -19,14 +19,21 @@ from server.runtime import load_key
 SERVICE_TOKEN = "s" * 43
 
 
-def make_centre_home(home: Path, *, http_port: int = 8443, link_port: int = 8444, witness: str = "") -> Path:
-    """Write keys, certificates and registry.toml into `home`."""
+def make_centre_home(
+    home: Path,
+    *,
+    http_port: int = 8443,
+    link_port: int = 8444,
+    witness: str = "",
+    names: tuple[str, ...] = ("localhost",),
+) -> Path:
+    """Write keys, certificates and registry.toml into `home`; the server's certificate is for these names."""
     (home / "pki").mkdir(parents=True)
     (home / "secrets").mkdir()
     ca_key, ca = _authority()
     _write_key(home / "pki" / "ca.key", ca_key)
     (home / "pki" / "ca.pem").write_bytes(ca.public_bytes(serialization.Encoding.PEM))
-    _write_server(home, ca_key, ca)
+    _write_server(home, ca_key, ca, names)
     for name in ("release", "online", "grant", "counts"):
         _write_key(home / "secrets" / f"{name}.key", ed25519.Ed25519PrivateKey.generate())
     (home / "catalogue").mkdir()
@@ -122,11 +129,13 @@ def _builder(subject: str, issuer: str, key: ec.EllipticCurvePrivateKey) -> x509
     )
 
 
-def _write_server(home: Path, ca_key: ec.EllipticCurvePrivateKey, ca: x509.Certificate) -> None:
+def _write_server(
+    home: Path, ca_key: ec.EllipticCurvePrivateKey, ca: x509.Certificate, names: tuple[str, ...]
+) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
-    names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
+    said = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
     certificate = (
-        _builder("registry", "test CA", key).add_extension(names, critical=False).sign(ca_key, hashes.SHA256())
+        _builder("registry", "test CA", key).add_extension(said, critical=False).sign(ca_key, hashes.SHA256())
     )
     (home / "pki" / "registry.pem").write_bytes(
         certificate.public_bytes(serialization.Encoding.PEM) + ca.public_bytes(serialization.Encoding.PEM)

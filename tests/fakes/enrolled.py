@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -48,10 +49,16 @@ class RealLink:
 
     folder: Path
     clock: Moved = field(default_factory=Moved)
+    names: tuple[str, ...] = ("localhost",)
+    """Of its certificate."""
+    settled: Callable[[Path], None] = lambda _home: None
+    """Called before the home is read: a test's own settings."""
 
     def __post_init__(self) -> None:
         self.port = free_port()
-        self.runtime = build_runtime(make_centre_home(self.folder, link_port=self.port), clock=self.clock)
+        make_centre_home(self.folder, link_port=self.port, names=self.names)
+        self.settled(self.folder)
+        self.runtime = build_runtime(self.folder, clock=self.clock)
         self.courier = Courier(self.runtime.database, self.clock)
         self._loop = asyncio.new_event_loop()
         self._server: grpc.aio.Server | None = None
