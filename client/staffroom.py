@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from client.gate import gate
 from client.gate.audit import HEAD_FILE, AuditChain
 from client.gate.policy_file import load_policy
-from client.rooms.imaging import open_context, open_context_desk, open_pseudonyms, open_store
 from client.rooms.border import open_gate, policy_source, utc_now
-from client.rooms.training import open_ledger
-from client.rooms.reading import open_reads
+from client.rooms.imaging import open_context, open_context_desk, open_pseudonyms, open_store
 from client.rooms.keeping import open_remover
+from client.rooms.reading import open_reads
 from client.rooms.state import status_of
+from client.rooms.training import open_ledger
 from client.settings import NodeSettings
 from client.store import tables
 from client.store.database import connect

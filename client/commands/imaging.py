@@ -139,8 +139,8 @@ def _open_home(home: Path) -> "tuple[NodeSettings, StudyStore, Pseudonyms]":
 def _worker(settings: "NodeSettings", store: "StudyStore") -> "Worker":
     """Return a worker without a gate: records wait for the running node, whose own worker hands them over."""
     from client.infer.worker import Worker
-    from client.rooms.pacs import open_outgoing
     from client.rooms.imaging import open_shelf, open_surroundings
+    from client.rooms.pacs import open_outgoing
 
     return Worker(
         store,

@@ -15,10 +15,10 @@ if TYPE_CHECKING:  # each command loads what it works with, and no other command
     from client.gate.gate import Gate
     from client.gate.policy import SitePolicy
     from client.gateway.book import Book
-    from client.gateway.records import Prior, Request, Result
     from client.gateway.keys import ReaderKeys
     from client.gateway.messages import Message, Messages
     from client.gateway.privileges import Privilege, Privileges
+    from client.gateway.records import Prior, Request, Result
     from client.gateway.reports import Kept, Reports
     from client.settings import NodeSettings
     from client.store.studies import StudyStore
@@ -252,12 +252,12 @@ def _staff(context: typer.Context) -> _Staff:
     from client.gate import gate as gates
     from client.gate.audit import HEAD_FILE
     from client.gate.policy_file import load_policy
-    from client.gateway.tables import SCHEMA
     from client.gateway.book import Book
     from client.gateway.keys import ReaderKeys
     from client.gateway.messages import Messages
     from client.gateway.privileges import Privileges
     from client.gateway.reports import Reports
+    from client.gateway.tables import SCHEMA
     from client.settings import load_settings
     from client.store import tables
     from client.store.database import connect

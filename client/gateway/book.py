@@ -4,7 +4,17 @@ import sqlite3
 from collections.abc import Callable
 from datetime import datetime
 
-from client.gateway.records import ALARM_ENDS, OVER, STAGE_FACTS, ClaimEntry, Prior, Request, Result, claim_from, request_from
+from client.gateway.records import (
+    ALARM_ENDS,
+    OVER,
+    STAGE_FACTS,
+    ClaimEntry,
+    Prior,
+    Request,
+    Result,
+    claim_from,
+    request_from,
+)
 from client.store.database import transaction
 from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from client.gate.policy import SitePolicy
 from client.gateway.book import Book
-from client.gateway.records import Request, Result
 from client.gateway.keys import ReaderKeys
 from client.gateway.messages import Message, Messages
 from client.gateway.priors import choose
+from client.gateway.records import Request, Result
 from client.gateway.reports import Kept, Reports, WayOut
 from client.gateway.requests import acknowledge_read, post_read, withdraw_read
 from client.store.studies import StudyStore

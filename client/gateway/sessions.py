@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from client.gateway.book import Book
-from client.gateway.records import ClaimEntry
 from client.gateway.grant import PROOF_WINDOW_S, Proof, refused
 from client.gateway.keys import ReaderKeys
+from client.gateway.records import ClaimEntry
 from client.store.database import transaction
 from protocol.codes import Code
 from protocol.errors import RefusedError, UnavailableError

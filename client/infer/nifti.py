@@ -99,7 +99,7 @@ def nifti_bytes(values: NDArray[Any], affine_lps: Affine) -> bytes:
     image = Nifti1Image(values, RAS_TO_LPS @ affine_lps)  # type: ignore[no-untyped-call] # nibabel
     image.header.set_xyzt_units("mm")  # type: ignore[no-untyped-call] # nibabel
     image.header["descrip"] = b""
-    return image.to_bytes()  # type: ignore[no-any-return] # nibabel
+    return image.to_bytes()
 
 
 def pack(content: bytes) -> bytes:

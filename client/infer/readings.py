@@ -19,4 +19,6 @@ def classify(store: StudyStore, study_key: str, rsna_class: RsnaClass, corads: i
     record = classified(CaseRecord.model_validate_json(finding.record), rsna_class, corads)
     if record is None:
         return False
-    return store.findings.revise_record(replace(finding, record=record.model_dump_json(), version=record.version, verdict=None))
+    return store.findings.revise_record(
+        replace(finding, record=record.model_dump_json(), version=record.version, verdict=None)
+    )

@@ -187,7 +187,9 @@ class Worker:
         if self._surroundings is not None and view is not None:
             self._surroundings.keep(study.study_key, view)
         if result.scan.stack is not None:
-            self._store.findings.note_input(study.study_key, _input_of(result, result.scan.stack.slices[0].manufacturer))
+            self._store.findings.note_input(
+                study.study_key, _input_of(result, result.scan.stack.slices[0].manufacturer)
+            )
         log.info("study.measured", extra={"study": study.study_key, "release": finding.model_release})
         return Outcome(study.study_key, StudyState.MEASURED, document=json.loads(finding.document))
 

@@ -20,8 +20,8 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 
 from client.pacs.peer import Peer, tls_context
-from client.settings import NodeSettings
 from client.sections import PacsSettings
+from client.settings import NodeSettings
 from protocol.codes import Code
 from protocol.errors import RefusedError, UnavailableError
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.receive.intake import Intake, Taken, spool_file, take_bytes
-from client.settings import NodeSettings
 from client.sections import WatchSettings
+from client.settings import NodeSettings
 from client.store.files import disk_faults, free_mb, make_folder
 from client.store.part10 import Content, dataset_sha256
 from client.store.studies import StudyStore

@@ -1,26 +1,22 @@
 """What stands between hospital and network: the clock, the policy, gate, inbox, the book of the link, renewals, the tunnel's ends."""
 
 from collections.abc import Callable
-from protocol.codes import Code
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from client.gate import contact, gate, inbox, renewals
+from client.gate.audit import HEAD_FILE
 from client.gate.contact import ContactBook
 from client.gate.gate import Gate
-from client.gate.audit import HEAD_FILE
 from client.gate.inbox import Inbox
-from client.settings import NodeSettings
-from client.gate.renewals import RenewalBook
 from client.gate.policy import SitePolicy
-from datetime import UTC
-from protocol.errors import UnavailableError
-from client.store.database import connect
-from client.gate import contact
-from datetime import datetime
-from client.gate import gate
-from client.gate import inbox
-from client.gate.trust import load_centre
 from client.gate.policy_file import load_policy
-from client.gate import renewals
-import time
-from typing import TYPE_CHECKING
+from client.gate.renewals import RenewalBook
+from client.gate.trust import load_centre
+from client.settings import NodeSettings
+from client.store.database import connect
+from protocol.codes import Code
+from protocol.errors import UnavailableError
 
 if TYPE_CHECKING:
     from client.gate.ssh import Ends

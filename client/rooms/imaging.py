@@ -1,17 +1,18 @@
 """Studies and what is said of them: the store, pseudonyms, releases, masks that came by a door, context."""
 
-from client.store.context import ContextStore
-from client.settings import NodeSettings
-from client.store.studies import StudyStore
-from client.store.database import connect
-from client.store import tables
 from typing import TYPE_CHECKING
+
+from client.settings import NodeSettings
+from client.store import tables
+from client.store.context import ContextStore
+from client.store.database import connect
+from client.store.studies import StudyStore
 
 if TYPE_CHECKING:
     from client.context.desk import ContextDesk
+    from client.deidentify.pseudonyms import Pseudonyms
     from client.deidentify.ring import KeyRing
     from client.infer.drawn import MaskDesk
-    from client.deidentify.pseudonyms import Pseudonyms
     from client.infer.releases import ReleaseShelf
     from client.infer.surroundings import Surroundings
 

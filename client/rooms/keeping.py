@@ -1,15 +1,16 @@
 """What deletes: studies on request, and what has been kept long enough."""
 
-from client.settings import NodeSettings
-from client.store.database import connect
-from client.store import tables
-from client.rooms.pacs import open_outgoing
-from client.rooms.reading import open_reads
 from typing import TYPE_CHECKING
 
+from client.rooms.pacs import open_outgoing
+from client.rooms.reading import open_reads
+from client.settings import NodeSettings
+from client.store import tables
+from client.store.database import connect
+
 if TYPE_CHECKING:
-    from client.store.retention import Housekeeper
     from client.store.removal import Remover
+    from client.store.retention import Housekeeper
 
 
 def open_remover(settings: NodeSettings) -> "Remover":

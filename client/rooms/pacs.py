@@ -1,16 +1,17 @@
 """The exchange with the PACS: what goes there, what was fetched."""
 
-from client.settings import NodeSettings
-from client.store.database import connect
 import time
+from typing import TYPE_CHECKING
+
 from client.rooms.border import local_now
 from client.rooms.imaging import open_pseudonyms, open_store
-from typing import TYPE_CHECKING
+from client.settings import NodeSettings
+from client.store.database import connect
 
 if TYPE_CHECKING:
     from client.pacs.outgoing import Outgoing
-    from client.pacs.pulled import Pulled
     from client.pacs.pull import Puller
+    from client.pacs.pulled import Pulled
     from client.pacs.send import Sender
 
 

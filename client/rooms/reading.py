@@ -1,10 +1,10 @@
 """The tables of the reading exchange."""
 
+from typing import TYPE_CHECKING
+
+from client.rooms.border import is_impersonated, open_contact, open_gate, utc_now
 from client.settings import NodeSettings
 from client.store.database import connect
-from client.store import tables
-from client.rooms.border import is_impersonated, open_contact, open_gate, utc_now
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from client.gateway.book import Book
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 def open_reads(settings: NodeSettings) -> "tuple[Book, ReaderKeys, Sessions, Reports]":
     """Return the tables of the reading exchange, on one connection."""
-    from client.gateway.tables import SCHEMA
     from client.gateway.book import Book
     from client.gateway.keys import ReaderKeys
     from client.gateway.reports import Reports
     from client.gateway.sessions import Sessions
+    from client.gateway.tables import SCHEMA
 
     book = Book(connect(settings.database, SCHEMA), utc_now)
     keys = ReaderKeys(book.connection, utc_now)

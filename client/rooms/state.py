@@ -1,25 +1,21 @@
 """How the node is: what `acinus-node status` prints and the console shows."""
 
-from typing import Any
-from client.gate.trust import CERTIFICATE
-from protocol.errors import InvalidInputError
-from client.settings import NodeSettings
-from client.gate.policy import SitePolicy
-from protocol.errors import UnavailableError
 from dataclasses import asdict
 from datetime import datetime
-from client.gate.trust import is_enrolled
-from client.parts import is_running
-from client.gate.trust import load_centre
-from client.gate.keys import load_certificate
-from client.gate.policy_file import load_policy
-from client.parts import parts_of
-from client.parts import read_parts
+from typing import Any
+
 from client.gate.certificate import renewal_time
+from client.gate.keys import load_certificate
+from client.gate.policy import SitePolicy
+from client.gate.policy_file import load_policy
+from client.gate.trust import CERTIFICATE, is_enrolled, load_centre
+from client.parts import is_running, parts_of, read_parts
 from client.rooms.border import open_contact, open_gate, open_renewals, utc_now
 from client.rooms.imaging import open_context, open_shelf, open_store
-from client.rooms.training import open_monitor_book
 from client.rooms.pacs import open_outgoing, open_pulled
+from client.rooms.training import open_monitor_book
+from client.settings import NodeSettings
+from protocol.errors import InvalidInputError, UnavailableError
 
 
 def status_of(settings: NodeSettings) -> dict[str, Any]:

@@ -1,27 +1,28 @@
 """What trains, compares and watches releases, and the ledger that it is charged to."""
 
-from collections.abc import Callable
-from client.gate.gate import Gate
-from client.store.monitoring import MonitorBook
-from client.settings import NodeSettings
-from client.store.database import connect
-from client.gate.trust import load_centre
-from functools import lru_cache
-from client.store import tables
 import time
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from client.gate.gate import Gate
+from client.gate.trust import load_centre
 from client.rooms.border import local_now, policy_source, utc_now
 from client.rooms.imaging import open_shelf, open_store
-from typing import TYPE_CHECKING
+from client.settings import NodeSettings
+from client.store import tables
+from client.store.database import connect
+from client.store.monitoring import MonitorBook
 
 if TYPE_CHECKING:
     from client.ledger.store import BudgetLedger
-    from client.train.cohort import Cohort
-    from models.net import GgoNet
     from client.store.records import HeldOutCase
+    from client.train.cohort import Cohort
+    from client.train.evaluation import SiteEvaluator
     from client.train.monitor import Monitor
     from client.train.secure import SecureTrainer
-    from client.train.evaluation import SiteEvaluator
     from client.train.site import SiteTrainer
+    from models.net import GgoNet
 
 
 def open_ledger(settings: NodeSettings) -> "BudgetLedger":

@@ -35,7 +35,8 @@ WHERE settled_at IS NULL AND study.state = 'measured' AND {condition} ORDER BY d
 _DRAFTS = """
 SELECT drawn_draft.*, received_at, label.source AS present FROM drawn_draft JOIN drawn_mask USING (sha256)
 LEFT JOIN label ON label.study_key = drawn_draft.study_key
-WHERE settled_at IS NULL AND sha256 NOT IN (SELECT sha256 FROM drawn_decision) ORDER BY received_at, sha256
+WHERE settled_at IS NULL AND drawn_draft.sha256 NOT IN (SELECT sha256 FROM drawn_decision)
+ORDER BY received_at, drawn_draft.sha256
 """
 
 
@@ -178,7 +179,8 @@ class DrawnMasks:
             draft = next((one for one in self.drafts() if one.sha256 == sha256), None)
             if draft is None:
                 raise InvalidInputError(
-                    Code.NOT_FOUND, "No mask of that kind waits for a decision, or it does no longer. Go back to the labels."
+                    Code.NOT_FOUND,
+                    "No mask of that kind waits for a decision, or it does no longer. Go back to the labels.",
                 )
             self._decide(connection, sha256, approved=approved, by=by)
             if not approved:

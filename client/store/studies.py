@@ -20,7 +20,6 @@ from client.store.records import (
     Finding,
     InstanceKeys,
     Quarantined,
-    ScanInput,
     Study,
     StudyState,
 )

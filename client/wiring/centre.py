@@ -1,33 +1,20 @@
 """How the parts that speak to the centre are wired: link and forwarder, SuperNode, runner, tunnel."""
 
-from protocol.codes import Code
-from client.gate.keys import GATEWAY_CA
-from client.gate.keys import INSIDE_CERTIFICATE
-from client.gate.keys import INSIDE_KEY
-from client.settings import NodeSettings
-from pathlib import Path
-from client.gate.keys import SUPEREXEC_SECRET
-from client.gate.keys import SUPERNODE_KEY
-from protocol.errors import UnavailableError
 import asyncio
-from client.gate.trust import client_context
-from client.gate.policy import judge_bundle
-from client.gate.trust import load_centre
-from client.gate.trust import load_identity
-from client.rooms.border import open_contact
-from client.rooms.training import open_evaluator
-from client.rooms.border import open_gate
-from client.rooms.border import open_inbox
-from client.rooms.border import open_renewals
-from client.rooms.training import open_secure_trainer
-from client.rooms.training import open_trainer
-from client.rooms.border import policy_source
 import ssl
 import sys
 import threading
-from client.rooms.border import tunnel_ends
-from client.rooms.border import utc_now
+from pathlib import Path
+
+from client.gate.keys import GATEWAY_CA, INSIDE_CERTIFICATE, INSIDE_KEY, SUPEREXEC_SECRET, SUPERNODE_KEY
+from client.gate.policy import judge_bundle
+from client.gate.trust import client_context, load_centre, load_identity
+from client.rooms.border import open_contact, open_gate, open_inbox, open_renewals, policy_source, tunnel_ends, utc_now
+from client.rooms.training import open_evaluator, open_secure_trainer, open_trainer
+from client.settings import NodeSettings
 from client.wiring.notices import notice_receivers
+from protocol.codes import Code
+from protocol.errors import UnavailableError
 
 
 def run_link(settings: NodeSettings, stop: threading.Event) -> None:

@@ -1,21 +1,22 @@
 """How the parts that people reach are wired: the readers' gateway and the staff page."""
 
-from client.gate.keys import CONSOLE_TOKEN
-from protocol.codes import Code
-from client.settings import NodeSettings
-from protocol.errors import UnavailableError
-from contextlib import closing
-from client.gate.trust import load_centre
-from client.rooms.border import open_gate
-from client.rooms.reading import open_reads
-from client.rooms.imaging import open_store
-from client.staffroom import open_ward
 import threading
+from contextlib import closing
 from typing import TYPE_CHECKING
 
+from client.gate.keys import CONSOLE_TOKEN
+from client.gate.trust import load_centre
+from client.rooms.border import open_gate
+from client.rooms.imaging import open_store
+from client.rooms.reading import open_reads
+from client.settings import NodeSettings
+from client.staffroom import open_ward
+from protocol.codes import Code
+from protocol.errors import UnavailableError
+
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     import numpy as np
+    from numpy.typing import NDArray
 
 
 def run_gateway(settings: NodeSettings, stop: threading.Event) -> None:

@@ -1,23 +1,23 @@
 """How the parts that take, measure and pass on studies are wired: receiver, DICOMweb receiver, worker, PACS, context."""
 
-from client.settings import NodeSettings
-from pathlib import Path
-from client.rooms.imaging import open_context_desk
-from client.rooms.border import open_gate
-from client.rooms.keeping import open_housekeeper
-from client.rooms.imaging import open_mask_desk
-from client.rooms.training import open_monitor
-from client.rooms.pacs import open_outgoing
-from client.rooms.imaging import open_pseudonyms
-from client.rooms.pacs import open_puller
-from client.rooms.pacs import open_sender
-from client.rooms.imaging import open_shelf
-from client.rooms.imaging import open_store
-from client.rooms.imaging import open_surroundings
-from client.rooms.border import policy_source
 import ssl
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from client.rooms.border import open_gate, policy_source
+from client.rooms.imaging import (
+    open_context_desk,
+    open_mask_desk,
+    open_pseudonyms,
+    open_shelf,
+    open_store,
+    open_surroundings,
+)
+from client.rooms.keeping import open_housekeeper
+from client.rooms.pacs import open_outgoing, open_puller, open_sender
+from client.rooms.training import open_monitor
+from client.settings import NodeSettings
 
 if TYPE_CHECKING:
     from client.deidentify.pseudonyms import Pseudonyms

@@ -1,15 +1,14 @@
 """Who takes which kind of notice of the centre."""
 
-from typing import Any
 from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from client.gate.trust import load_centre, load_identity
+from client.rooms.imaging import open_shelf, open_store
+from client.rooms.reading import open_reads
 from client.settings import NodeSettings
 from protocol.release import ReleaseAnnounced
-from client.gate.trust import load_centre
-from client.gate.trust import load_identity
-from client.rooms.reading import open_reads
-from client.rooms.imaging import open_shelf
-from client.rooms.imaging import open_store
-from functools import partial
 
 
 def notice_receivers(settings: NodeSettings) -> dict[str, Callable[[Any], None]]:

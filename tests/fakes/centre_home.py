@@ -129,14 +129,10 @@ def _builder(subject: str, issuer: str, key: ec.EllipticCurvePrivateKey) -> x509
     )
 
 
-def _write_server(
-    home: Path, ca_key: ec.EllipticCurvePrivateKey, ca: x509.Certificate, names: tuple[str, ...]
-) -> None:
+def _write_server(home: Path, ca_key: ec.EllipticCurvePrivateKey, ca: x509.Certificate, names: tuple[str, ...]) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     said = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
-    certificate = (
-        _builder("registry", "test CA", key).add_extension(said, critical=False).sign(ca_key, hashes.SHA256())
-    )
+    certificate = _builder("registry", "test CA", key).add_extension(said, critical=False).sign(ca_key, hashes.SHA256())
     (home / "pki" / "registry.pem").write_bytes(
         certificate.public_bytes(serialization.Encoding.PEM) + ca.public_bytes(serialization.Encoding.PEM)
     )

@@ -18,7 +18,6 @@ from joserfc.jwk import ECKey, OKPKey
 
 from client.gate.policy import Clearance, Verdict
 from client.gateway.app import create_app
-from client.gateway.tables import SCHEMA
 from client.gateway.book import Book
 from client.gateway.desk import Desk
 from client.gateway.grant import token_hash
@@ -27,6 +26,7 @@ from client.gateway.masks import Corrections
 from client.gateway.messages import Messages
 from client.gateway.reports import Reports
 from client.gateway.sessions import Sessions
+from client.gateway.tables import SCHEMA
 from client.gateway.viewer import find_bundle
 from client.store.database import connect
 from client.store.records import Finding

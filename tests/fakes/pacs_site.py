@@ -10,8 +10,8 @@ from typing import Any
 from client.deidentify.pseudonyms import KEY_FILE, load_pseudonyms, make_key
 from client.gate.keys import GATEWAY_CA, GATEWAY_CERTIFICATE, GATEWAY_KEY
 from client.infer.worker import Worker
-from client.rooms.pacs import open_outgoing
 from client.rooms.imaging import open_store
+from client.rooms.pacs import open_outgoing
 from client.runtime import run_part
 from client.settings import NodeSettings
 from client.store.studies import StudyStore

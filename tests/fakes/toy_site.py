@@ -33,9 +33,9 @@ from client.gate.forward import forward
 from client.gate.policy import Clearance, Refusal, Verdict
 from client.gate.trust import client_context, load_centre, load_identity
 from client.runner.runner import Runner
-from client.runtime import own_tls
 from client.train.member import Member
 from client.train.peers import Peers, signer_of
+from client.wiring.centre import own_tls
 from protocol.codes import Code
 from protocol.enrolment import decode_invite
 from protocol.errors import RefusedError
@@ -168,8 +168,8 @@ def toy_summand(site: str) -> int:
 def main(home: Path, site: str, port: int) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    threading.Thread(target=_forward, args=(home, port), daemon=True).start()
-    supernode = threading.Thread(target=_supernode, args=(home, port, stop))
+    threading.Thread(target=keep_forwarder, args=(home, port), daemon=True).start()
+    supernode = threading.Thread(target=keep_supernode, args=(home, port, stop))
     supernode.start()
     secret = (home / "keys" / keys.SUPEREXEC_SECRET).read_bytes()
 
@@ -189,7 +189,7 @@ def main(home: Path, site: str, port: int) -> None:
         supernode.join()
 
 
-def _supernode(home: Path, port: int, stop: threading.Event) -> None:
+def keep_supernode(home: Path, port: int, stop: threading.Event) -> None:
     """Keep the stock SuperNode up, as a node does: it ends when it is refused, as by a gateway that has not heard of the site yet."""
     node_keys = home / "keys"
     command = [
@@ -209,7 +209,8 @@ def _supernode(home: Path, port: int, stop: threading.Event) -> None:
             child.kill()
 
 
-def _forward(home: Path, port: int) -> None:
+def keep_forwarder(home: Path, port: int) -> None:
+    """Carry the SuperNode's words to the centre under the site's certificate."""
     asyncio.run(
         forward(
             port, inside=own_tls(home / "keys"), fleet=load_centre(home / "trust").fleet_address,

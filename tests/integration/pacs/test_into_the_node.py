@@ -8,8 +8,8 @@ import threading
 import httpx
 import pytest
 
-from client.rooms.pacs import open_pulled, open_puller
 from client.rooms.keeping import open_remover
+from client.rooms.pacs import open_pulled, open_puller
 from client.sections import PullRule
 from protocol.codes import Code
 from protocol.errors import FederationError, InvalidInputError, RefusedError

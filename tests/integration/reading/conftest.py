@@ -21,7 +21,6 @@ from client.gate.inbox import Inbox
 from client.gate.keys import gateway_pin
 from client.gate.policy import ReadingPolicy, SitePolicy
 from client.gateway.app import create_app
-from client.gateway.tables import SCHEMA
 from client.gateway.book import Book
 from client.gateway.desk import Desk
 from client.gateway.grant import pinned_key
@@ -32,6 +31,7 @@ from client.gateway.notices import receivers
 from client.gateway.reports import Reports
 from client.gateway.serve import serve
 from client.gateway.sessions import Sessions
+from client.gateway.tables import SCHEMA
 from client.gateway.viewer import find_bundle
 from client.settings import NodeSettings
 from client.store import tables

@@ -8,8 +8,8 @@ import pytest
 
 from client.commands.network import _release_lines
 from client.rooms.border import open_gate
-from client.rooms.training import open_monitor
 from client.rooms.state import release_state
+from client.rooms.training import open_monitor
 from client.store.records import Finding, ScanInput
 from client.store.results import CT, LUNGS
 from client.train.monitor import Monitor

@@ -8,8 +8,8 @@ import pytest
 
 from client.commands.checkup import Check, _certificate
 from client.commands.network import _certificate_lines
-from client.rooms.state import certificate_state
 from client.rooms.border import open_renewals, utc_now
+from client.rooms.state import certificate_state
 from client.settings import NodeSettings
 from protocol.codes import Code
 from protocol.errors import UnavailableError

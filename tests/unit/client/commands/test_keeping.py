@@ -12,8 +12,8 @@ from client.commands import context, keys, study
 from client.gate.gate import SCHEMA as GATE_SCHEMA
 from client.gateway.tables import SCHEMA as BOOK_SCHEMA
 from client.parts import only_supervisor
-from client.rooms.keeping import open_housekeeper
 from client.rooms.imaging import open_pseudonyms
+from client.rooms.keeping import open_housekeeper
 from client.settings import load_settings
 from client.store.database import connect
 from protocol.errors import ConflictError

@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from client.commands import reading
 from client.gate import gate as gates
-from client.gateway.tables import SCHEMA
 from client.gateway.book import Book
 from client.gateway.keys import ReaderKeys
+from client.gateway.tables import SCHEMA
 from client.store import tables
 from client.store.database import connect
 from protocol.errors import FederationError

@@ -13,12 +13,12 @@ import httpx
 import pytest
 
 from client import staffroom
-from client.rooms.reading import open_reads
-from client.rooms.training import open_ledger
 from client.console.app import create_app
 from client.ledger.account import Event
 from client.ledger.store import Limit, Spend
 from client.receive.intake import Intake, take_bytes
+from client.rooms.reading import open_reads
+from client.rooms.training import open_ledger
 from client.staff.accounts import BY_COMMAND
 from client.staff.passwords import Cost
 from client.staff.roles import Role

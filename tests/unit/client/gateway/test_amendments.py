@@ -2,8 +2,8 @@
 
 import pytest
 
-from client.gateway.records import Stage
 from client.gateway.notices import receivers
+from client.gateway.records import Stage
 from client.gateway.reports import Kept
 from client.gateway.requests import acknowledge_read
 from protocol.reading import AmendmentOpened, ClaimEnded, ReportStatus

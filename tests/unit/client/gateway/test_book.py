@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from client.gate.policy import ReadingPolicy, Refusal
 from client.gateway import viewer
-from client.gateway.records import Result, Stage
 from client.gateway.notices import receivers
+from client.gateway.records import Result, Stage
 from client.gateway.report import ReportCreate, Zones, sha256_of
 from client.gateway.reports import Kept
 from client.gateway.requests import acknowledge_read, post_read, withdraw_read

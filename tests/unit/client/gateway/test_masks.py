@@ -89,9 +89,10 @@ def test_killed_between_file_and_row_the_correction_before_counts_as_it_was(
     def dies(_connection: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(masks, "transaction", dies)
-        inside.desk.corrections.keep(CLAIM, STUDY, b"drawn anew")
+        with pytest.raises(KeyboardInterrupt):
+            inside.desk.corrections.keep(CLAIM, STUDY, b"drawn anew")
     assert inside.desk.corrections.of_claim(CLAIM) == before
     assert before.path.read_bytes() == content
     inside.desk.corrections.keep(CLAIM, STUDY, b"drawn anew")

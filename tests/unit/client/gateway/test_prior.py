@@ -2,9 +2,9 @@
 
 import pytest
 
-from client.gateway.records import Prior
 from client.gateway.erase import forget_reports
 from client.gateway.priors import choose
+from client.gateway.records import Prior
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from protocol.reading import ClaimEnded, ReadOpened

@@ -140,6 +140,15 @@ def test_a_mask_of_somewhere_else_is_refused_although_a_person_asks(
     assert mask_of(store, key) == before
 
 
+def drawn_anew(home: Home, store: StudyStore, folder: Path) -> Path:
+    """A mask of the first study that never was a label."""
+    image = nibabel.load(truth_file(home, store, folder))
+    values = np.asarray(image.dataobj).copy()
+    values[0, 0, 0] = 2
+    nibabel.save(Nifti1Image(values, image.affine), folder / "anew.nii.gz")
+    return folder / "anew.nii.gz"
+
+
 def test_killed_between_mask_and_row_the_label_is_what_it_was_and_the_new_mask_is_left_over(
     home: Home, store: StudyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,9 +161,10 @@ def test_killed_between_mask_and_row_the_label_is_what_it_was_and_the_new_mask_i
     def dies(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(Labels, "keep_mask", dies)
-        import_label(store.folder(key) / "seg.dcm", store, home.pseudonyms, source="after")
+        with pytest.raises(KeyboardInterrupt):
+            import_label(drawn_anew(home, store, tmp_path), store, home.pseudonyms, source="after")
     assert (mask_of(store, key), labelling.of(key)) == (found, row)
     assert found.read_bytes() == content
     assert sweep_leftovers(store._connection, home.settings, time.time() + 1) == 1

@@ -10,8 +10,8 @@ from client.pacs.pulled import MOST_ATTEMPTS, SCHEMA, Pulled
 from client.pacs.query import FoundSeries, FoundStudy, is_uid, series_in, studies_in, study_search, wants
 from client.pacs.response import Outcome, module, outcome_of, status_of
 from client.pacs.taking import Named
-from client.settings import NodeSettings
 from client.sections import PullRule
+from client.settings import NodeSettings
 from client.store.database import connect
 from protocol.codes import Code
 from protocol.errors import RefusedError, UnavailableError

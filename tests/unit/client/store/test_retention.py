@@ -57,7 +57,9 @@ def test_instances_go_and_the_result_stays(home: Home) -> None:
     send(home)
     study = store.study(key)
     assert (study.state, len(store.instances(key))) == (StudyState.RECEIVED, 3)
-    assert store.findings.settle_as_before(study), "if it cannot be measured again, what was measured of the first files stays"
+    assert store.findings.settle_as_before(study), (
+        "if it cannot be measured again, what was measured of the first files stays"
+    )
     assert store.finding(key) is not None
 
 
