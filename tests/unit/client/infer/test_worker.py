@@ -228,7 +228,7 @@ def test_dying_between_the_gate_and_the_note_sends_the_same_again(home: Home, st
     def die(*_args: object) -> None:
         raise KeyboardInterrupt
 
-    store.mark_sent = die  # type: ignore[method-assign]
+    store.findings.mark_sent = die  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         worker.step()
     worker_of(home, home.store(), gate).step()
