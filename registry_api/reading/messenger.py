@@ -32,11 +32,14 @@ class Messenger:
 
     async def run(self) -> None:
         """Carry messages until cancelled. A database that is away for a while ends nothing."""
+        sent = 0
         while True:
-            await asyncio.sleep(TICK_SECONDS)
+            if not sent:  # else more may wait behind what has just gone out
+                await asyncio.sleep(TICK_SECONDS)
             try:
-                await self.step()
+                sent = await self.step()
             except FederationError as error:
+                sent = 0
                 log.warning("webhooks.wait", extra={"code": error.code})
 
     async def step(self) -> int:

@@ -9,11 +9,13 @@ import hmac
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from protocol.codes import Code
@@ -125,11 +127,15 @@ def enqueue(session: Session, *, now: datetime) -> int:
 
 
 def take_due(session: Session, grant_key: Ed25519PrivateKey, *, now: datetime, limit: int = 20) -> list[Message]:
-    """Take deliveries whose time has come, oldest first, for one attempt each."""
+    """Take deliveries whose time has come, oldest first, for one attempt each.
+
+    What happened to one read goes out in its order: an event waits for an earlier one of the same read until that is delivered or dead.
+    """
     query = (
         select(WebhookDeliveryRow, WebhookRow)
         .join(WebhookRow, col(WebhookRow.id) == WebhookDeliveryRow.webhook_id)
-        .where(col(WebhookDeliveryRow.next_at) <= now, col(WebhookRow.ended_at).is_(None))
+        .join(ReadEventRow, col(ReadEventRow.id) == WebhookDeliveryRow.event_id)
+        .where(col(WebhookDeliveryRow.next_at) <= now, col(WebhookRow.ended_at).is_(None), ~_earlier_waits())
         .order_by(col(WebhookDeliveryRow.id))
         .limit(limit)
     )
@@ -146,6 +152,23 @@ def take_due(session: Session, grant_key: Ed25519PrivateKey, *, now: datetime, l
         }
         taken.append(Message(row.id or 0, webhook.url, row.body, headers))
     return taken
+
+
+def _earlier_waits() -> Any:
+    """Return the condition that an earlier event of the same read is still to be delivered to the same webhook."""
+    earlier, event = aliased(WebhookDeliveryRow), aliased(ReadEventRow)
+    return (
+        select(earlier.id)
+        .join(event, col(event.id) == earlier.event_id)
+        .where(
+            earlier.webhook_id == WebhookDeliveryRow.webhook_id,
+            col(earlier.next_at).is_not(None),
+            col(earlier.id) < WebhookDeliveryRow.id,
+            event.request_id == ReadEventRow.request_id,
+        )
+        .correlate(WebhookDeliveryRow, ReadEventRow)
+        .exists()
+    )
 
 
 def settle(session: Session, delivery_id: int, outcome: str, *, now: datetime) -> None:
