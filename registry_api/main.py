@@ -21,7 +21,7 @@ from registry_api.api.gate import Gate
 from registry_api.api.quick import Quick
 from registry_api.api.rim import Rim
 from registry_api.pages import alerts as alerts_page
-from registry_api.pages import availability, entrance, worklist
+from registry_api.pages import availability, entrance, statistics, worklist
 from registry_api.pages import counts as counts_page
 from registry_api.pages import quality as quality_page
 from registry_api.pages.render import STATIC
@@ -58,6 +58,7 @@ def create_app(runtime: Runtime) -> FastAPI:
         quality_page,
         worklist,
         availability,
+        statistics,
     ):
         app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

@@ -11,6 +11,7 @@ from protocol.shape import OpaqueId
 from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
 from registry_api.api.reads import ReaderCaller, fence_of
 from registry_api.people.roles import Role
+from registry_api.reading.leads import GroupFigures, group_figures
 from registry_api.reading.reviews import review
 from registry_api.reading.tally import Scope, Statistics, statistics
 from registry_api.runtime import Runtime
@@ -58,6 +59,20 @@ def read_statistics(
 ) -> dict[str, Any]:
     """Return turnaround, agreement and review scores of the last days: a reader's or a hospital's own, or everybody's."""
     return asdict(caller_statistics(runtime, session, caller, days))
+
+
+@router.get("/reads/statistics/group")
+def read_group_statistics(
+    runtime: RuntimeDep, session: SessionDep, caller: ReaderCaller, days: Annotated[int, Query(ge=1, le=366)] = DAYS
+) -> dict[str, Any]:
+    """Return load, turnaround and agreement of the group that the caller leads, by its readers."""
+    return asdict(led_statistics(runtime, session, caller, days))
+
+
+def led_statistics(runtime: Runtime, session: SessionDep, caller: Caller, days: int) -> GroupFigures:
+    """Return the figures of the group that this reader leads."""
+    until = runtime.clock()
+    return group_figures(session, caller.person_id, since=until - timedelta(days=days), until=until)
 
 
 def caller_statistics(runtime: Runtime, session: SessionDep, caller: Caller, days: int) -> Statistics:

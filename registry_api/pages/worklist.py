@@ -14,6 +14,7 @@ from registry_api.pages.render import page
 from registry_api.people.roles import Role
 from registry_api.reading import claims, turns
 from registry_api.reading.grants import GrantSigner, make_grant
+from registry_api.reading.leads import led_group
 from registry_api.reading.lifecycle import AMENDABLE, HELD, UNSIGNED, State
 from registry_api.reading.offers import ReadView, SlotView, all_reads, offered, offers, own_reads
 from registry_api.reading.readers import keys_of
@@ -77,6 +78,7 @@ def read_worklist(
         gateways=_gateways(session),
         next_step=NEXT_STEP,
         scores=SCORE_WORDS,
+        leads=led_group(session, caller.person_id),
     )
 
 

@@ -43,19 +43,19 @@ def statistics(session: Session, scope: Scope, *, since: datetime, until: dateti
     """Return the figures of what was signed (reviews: scored) from `since` to before `until`."""
     reads, reviews = signed_reads(session, since=since, until=until), peer_reviews(session, since=since, until=until)
     if scope.reader_id is not None or scope.site is not None:
-        return Statistics(since, until, _of(reads, reviews, reader_id=scope.reader_id, site=scope.site))
+        return Statistics(since, until, figures_of(reads, reviews, reader_id=scope.reader_id, site=scope.site))
     groups = sorted({one.group for one in reads if one.group})
     sites = sorted({one.site for one in reads})
     return Statistics(
         since,
         until,
-        _of(reads, reviews),
-        {name: _of(reads, reviews, group=name) for name in groups},
-        {name: _of(reads, reviews, site=name) for name in sites},
+        figures_of(reads, reviews),
+        {name: figures_of(reads, reviews, group=name) for name in groups},
+        {name: figures_of(reads, reviews, site=name) for name in sites},
     )
 
 
-def _of(reads: list[SignedRead], reviews: list[Reviewed], **whose: str | None) -> Figures:
+def figures_of(reads: list[SignedRead], reviews: list[Reviewed], **whose: str | None) -> Figures:
     """Return the figures of what has these values, where they are given; a double read counts where either of its readers does."""
 
     def belongs(one: SignedRead | Reviewed) -> bool:

@@ -15,7 +15,7 @@ from joserfc import jws
 from protocol.reading import ReadPost
 from registry_api.api import events, facade, reads, reviews
 from registry_api.main import create_app
-from registry_api.pages import worklist
+from registry_api.pages import statistics, worklist
 from registry_api.people.roles import Role
 from registry_api.reading.claims import claim, sweep
 from registry_api.reading.reviews import draw
@@ -52,6 +52,9 @@ ALLOWED: dict[tuple[str, str], frozenset[Role]] = {
     ("GET", "/v1/dicom-web/workitems/{uid}"): SEEING,
     ("GET", "/v1/events"): SEEING,
     ("GET", "/v1/reads/statistics"): SEEING,
+    ("GET", "/v1/reads/statistics/group"): frozenset(),  # for who leads a group, which none of these does
+    ("GET", "/statistics"): SEEING,
+    ("GET", "/statistics/group"): frozenset(),
     ("GET", "/worklist"): BOTH,
     ("POST", "/worklist/claim"): READERS,
     ("POST", "/worklist/release"): READERS,
@@ -131,7 +134,7 @@ class Hold:
 
 
 def test_every_route_is_declared() -> None:
-    found = [route for part in (reads, reviews, events, facade, worklist) for route in part.router.routes]
+    found = [route for part in (reads, reviews, events, facade, worklist, statistics) for route in part.router.routes]
     assert {(method, r.path) for r in found if isinstance(r, APIRoute) for method in r.methods} == set(ALLOWED)
 
 
