@@ -72,8 +72,8 @@ def wait_for(holds: Callable[[], bool], seconds: float = START_SECONDS) -> None:
 
 
 @pytest.fixture
-def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
-    """A headless Chromium that can reach this machine only."""
+def browsers(tmp_path: Path) -> Iterator[Callable[..., webdriver.Chrome]]:
+    """Start headless Chromiums that can reach this machine only; each has a profile of its own, by the name that it is given."""
     found = find_chromium()
     if found is None:
         pytest.skip("Chromium and chromedriver are not installed")
@@ -81,10 +81,23 @@ def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
         find_bundle(tmp_path)
     except UnavailableError:
         pytest.skip("the viewer's bundle is not installed (npm ci)")
-    chrome = open_chromium(
-        found, "--ignore-certificate-errors", "--window-size=1440,900", f"--user-data-dir={tmp_path / 'profile'}",
-        webgl=True, log={"performance": "ALL", "browser": "ALL"},
-    )  # fmt: skip
-    chrome.set_page_load_timeout(60)
-    yield chrome
-    chrome.quit()
+    opened: list[webdriver.Chrome] = []
+
+    def start(name: str, *, size: str = "1440,900") -> webdriver.Chrome:
+        chrome = open_chromium(
+            found, "--ignore-certificate-errors", f"--window-size={size}", f"--user-data-dir={tmp_path / name}",
+            webgl=True, log={"performance": "ALL", "browser": "ALL"},
+        )  # fmt: skip
+        opened.append(chrome)
+        chrome.set_page_load_timeout(60)
+        return chrome
+
+    yield start
+    for one in opened:
+        one.quit()
+
+
+@pytest.fixture
+def browser(browsers: Callable[..., webdriver.Chrome]) -> webdriver.Chrome:
+    """One of them."""
+    return browsers("profile")

@@ -47,9 +47,9 @@ from tests.fakes.certificates import make_certificate
 from tests.fakes.gateway import SITE, STUDY, OneStudy, write_study
 from tests.fakes.ports import free_port
 from tests.fakes.readers import ready_reader
-from tests.integration.gateway.conftest import browser, listens, wait_for
+from tests.integration.gateway.conftest import browser, browsers, listens, wait_for
 
-__all__ = ["browser"]
+__all__ = ["browser", "browsers"]
 
 STEP_SECONDS = 0.1
 
@@ -97,10 +97,10 @@ class Network:
     cut_after: str | None = None
     """The kind of parcel with which the link goes down, before anything comes back."""
 
-    def add_reader(self) -> tuple[str, str]:
+    def add_reader(self, name: str = "Dr Elsewhere") -> tuple[str, str]:
         """Return id and API key of a reader who may read for the hospital."""
         with self.runtime.database.writing() as session:
-            person = ready_reader(session, "Dr Elsewhere", sites=(SITE,), now=now())
+            person = ready_reader(session, name, sites=(SITE,), now=now())
         return person.person_id, person.api_key
 
 

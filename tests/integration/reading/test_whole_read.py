@@ -37,12 +37,12 @@ PROGRAM = Path(__file__).parents[3] / "examples" / "read_without_browser.py"
 SECRET = "Peripheral opacities, Mrs Wolkenstein-Abrahamian recalled."
 
 
-def post(network: Network) -> str:
+def post(network: Network, *, reads: int = 1) -> str:
     """Post the measured study and wait until the centre offers it."""
     node = network.node
     a_measured_study(node)
     store = StudyStore(node.book.connection, NodeSettings(home=network.node_home))
-    wish = ReadingPolicy(posts=True, jurisdiction="XA-N")
+    wish = ReadingPolicy(posts=True, jurisdiction="XA-N", reads=reads)
     request = post_read(node.book, node.gate, store, study_key=STUDY, wish=wish, priority=Priority.STAT)
     wait_for(lambda: state(network, request.request_id) is State.OPEN)
     return request.request_id
