@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from protocol.case import AgeBand, RsnaClass, Sex
-from protocol.shape import OpaqueId, RegionCode, Sha256, Shape, SiteId, Thumbprint
+from protocol.shape import OpaqueId, RegionCode, Sha256, Shape, SiteId, Thumbprint, Timestamp
 
 Language = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}$")]
 """ISO 639-1."""
@@ -41,6 +41,21 @@ class Subspecialty(StrEnum):
     PAEDIATRIC = "paediatric"
 
 
+class StudyKind(StrEnum):
+    """What a privilege may be limited to. Every study of the network is a CT of the chest; of whom differs."""
+
+    CT_CHEST_ADULT = "ct-chest-adult"
+    CT_CHEST_UNDER_20 = "ct-chest-under-20"
+
+
+def kinds_of(age_band: AgeBand) -> frozenset[StudyKind]:
+    """Return what a reader must be privileged for to read a study of somebody of this age; of unknown age, everything."""
+    if age_band is AgeBand.UNKNOWN:
+        return frozenset(StudyKind)
+    young = age_band is AgeBand.UNDER_20
+    return frozenset({StudyKind.CT_CHEST_UNDER_20 if young else StudyKind.CT_CHEST_ADULT})
+
+
 class ReadPost(Shape):
     """A hospital asks for a read. The study stays behind; `request_id` means it only to the hospital."""
 
@@ -62,13 +77,16 @@ class ReadPost(Shape):
 
 
 class ReaderPrivilege(Shape):
-    """The hospital lets a reader of the network read for it, or no longer does. Nobody else can say so."""
+    """The hospital lets a reader of the network read for it, for how long and what, or no longer does. Nobody else can say so."""
 
     kind: Literal["reader-privilege"] = "reader-privilege"
     reader_id: OpaqueId
     granted: bool
     version: Annotated[int, Field(ge=1, le=1_000_000)]
     """Counts what the hospital said of this reader; the highest counts, in whatever order they come."""
+    valid_until: Timestamp | None = None
+    """None: until the hospital withdraws it."""
+    studies: Annotated[tuple[StudyKind, ...], Field(min_length=1, max_length=10)] = tuple(StudyKind)
 
 
 class ReadOpened(Shape):

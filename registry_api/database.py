@@ -1,15 +1,26 @@
 """One database for the whole registry: SQLite by default, PostgreSQL in use. A commit is on the disk before it returns."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import DateTime, Dialect, Engine, create_engine, event
+from sqlalchemy import (
+    ColumnElement,
+    CursorResult,
+    DateTime,
+    Dialect,
+    Engine,
+    Executable,
+    Table,
+    create_engine,
+    event,
+    or_,
+)
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.types import TypeDecorator
-from sqlmodel import Session
+from sqlmodel import Session, SQLModel
 
 from protocol.codes import Code
 from protocol.errors import UnavailableError
@@ -35,6 +46,32 @@ class UtcDateTime(TypeDecorator[datetime]):
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 — as above
         """Return the stored time with its zone."""
         return None if value is None else value.replace(tzinfo=UTC)
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None]:
+        """Return what `process_result_value` does, in one call for each value: the queue holds four times a row."""
+        read = self.impl_instance.result_processor(dialect, coltype) or (lambda value: value)
+
+        def read_with_zone(value: Any) -> datetime | None:
+            moment = read(value) if value is not None else None
+            return moment.replace(tzinfo=UTC) if moment is not None else None
+
+        return read_with_zone
+
+
+def row_table(row: type[SQLModel]) -> Table:
+    """Return the table of a row, for statements that neither make nor change objects: the session's bookkeeping costs more than they do."""
+    return cast("Table", vars(row)["__table__"])
+
+
+def ask(session: Session, statement: Executable, **values: Any) -> CursorResult[*tuple[Any, ...]]:
+    """Run a statement that is made of tables, after what the session still holds back."""
+    session.flush()
+    return session.connection().execute(statement, values)
+
+
+def among(column: ColumnElement[str], values: Iterable[str]) -> ColumnElement[bool]:
+    """Return the condition that a column holds one of a few constant values. Unlike `in_` it is written once, not at every execution."""
+    return or_(*(column == value for value in sorted(values)))
 
 
 class Database:

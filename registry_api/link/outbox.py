@@ -4,10 +4,12 @@ import secrets
 from collections.abc import Collection
 from datetime import datetime
 
+from sqlalchemy import insert
 from sqlmodel import Session, col, select, update
 
 from protocol.parcel import Notice
 from protocol.shape import canonical_json
+from registry_api.database import ask, row_table
 from registry_api.link.tables import NoticeRow
 
 
@@ -16,10 +18,10 @@ def send_notice(session: Session, site: str, notice: Notice) -> str:
 
     It is pushed within a second if the node is connected, and on its next connection otherwise.
     """
-    row = NoticeRow(id=secrets.token_hex(16), site=site, kind=notice.kind, body=canonical_json(notice))
-    session.add(row)
-    session.flush()
-    return row.id
+    notice_id = secrets.token_hex(16)
+    values = {"id": notice_id, "site": site, "kind": notice.kind, "body": canonical_json(notice)}
+    ask(session, insert(row_table(NoticeRow)), **values)
+    return notice_id
 
 
 def open_notices(session: Session, sites: Collection[str], *, limit: int = 1000) -> list[NoticeRow]:

@@ -4,7 +4,10 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
 
+from sqlalchemy import bindparam
 from sqlmodel import Session, col, delete, select
 
 from protocol.codes import Code
@@ -178,10 +181,14 @@ def list_people(session: Session) -> list[PersonRow]:
 
 def person_by_key(session: Session, api_key: str) -> PersonRow | None:
     """Return who has that key, unless they are disabled."""
-    query = select(PersonRow).where(
-        PersonRow.key_sha256 == secret_sha256(api_key), col(PersonRow.disabled_at).is_(None)
-    )
-    return session.exec(query).first()
+    found: PersonRow | None = session.execute(_by_key(), {"sha256": secret_sha256(api_key)}).scalar()
+    return found
+
+
+@cache
+def _by_key() -> Any:
+    """Return the statement. It is made once: every request of a program asks it."""
+    return select(PersonRow).where(PersonRow.key_sha256 == bindparam("sha256"), col(PersonRow.disabled_at).is_(None))
 
 
 def open_page_session(session: Session, person_id: str, *, now: datetime) -> PageSession:

@@ -3,31 +3,36 @@
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import update
-from sqlmodel import Session, col, func, select
+import sqlalchemy as sa
+from sqlalchemy import bindparam, insert
+from sqlalchemy.orm.util import identity_key
+from sqlmodel import Session, col, select
 
 from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError, RefusedError
 from protocol.reading import ClaimMade, Priority, ReportSigned
 from protocol.shape import OpaqueId, Sha256
+from registry_api.database import UtcDateTime, ask, row_table
 from registry_api.reading.adjudication import settle
 from registry_api.reading.amendments import amending, end_amendment, open_amendment, sweep_amendments
 from registry_api.reading.lifecycle import ACKNOWLEDGE_WITHIN, HELD, Event, State, advance, lease_until
-from registry_api.reading.matching import REASONS, Obstacle, ReaderProfile, Wanted, licensed, obstacles
+from registry_api.reading.matching import REASONS, Obstacle, ReaderProfile, Wanted, may_go_on, obstacles
 from registry_api.reading.queue import wanted
 from registry_api.reading.readers import profile, wait_turn
 from registry_api.reading.slots import (
+    Step,
     close_claim,
     end_claim,
     fenced,
     latest_receipt,
     move,
     own_slot,
-    record,
     request_of,
     tell,
+    write_step,
 )
 from registry_api.reading.tables import ClaimRow, ReadRequestRow, SlotRow
 
@@ -60,30 +65,45 @@ def claim(
 
 
 def claim_for(
-    session: Session, request_id: OpaqueId, reader: ReaderProfile, *, now: datetime, number: int | None = None
+    session: Session,
+    request_id: OpaqueId,
+    reader: ReaderProfile,
+    *,
+    now: datetime,
+    number: int | None = None,
+    known: Wanted | None = None,
 ) -> Claim:
     """Claim for a reader who waited for their turn and was looked up since; leases were looked at before.
+
+    Args:
+        session: A writing one.
+        request_id: Which request.
+        reader: For whom.
+        now: The time.
+        number: Of the slot; None is the first one that is open.
+        known: The request as it waits in this transaction, where that was looked up before.
 
     Raises:
         InvalidInputError, RefusedError, ConflictError: As `claim`.
     """
     reader_id = reader.reader_id
-    request = request_of(session, request_id)
-    _refuse_unless_eligible(wanted(session, request, number), reader, now)
+    one = known or wanted(session, request_of(session, request_id), number)
+    _refuse_unless_eligible(one, reader, now)
     claim_id = secrets.token_hex(16)
-    lease = lease_until(State.CLAIMED, Priority(request.priority), now)
-    taking = {"claim_id": claim_id, "reader_id": reader_id, "lease_until": lease}
-    taken, fence = _take_slot(session, request, number, taking)
-    session.add(
-        ClaimRow(claim_id=claim_id, request_id=request_id, number=taken, reader_id=reader_id, fence=fence, made_at=now)
-    )
-    slot = session.get_one(SlotRow, (request_id, taken), populate_existing=True)
-    record(session, slot, Event.CLAIMED, now=now)
-    tell(
-        session,
-        request.site,
-        ClaimMade(request_id=request_id, claim_id=claim_id, reader_id=reader_id, fence=fence),
-    )
+    lease = lease_until(State.CLAIMED, one.posted_as or one.priority, now)
+    taking = {"new_claim_id": claim_id, "new_reader_id": reader_id, "new_lease_until": lease}
+    taken, fence = _take_slot(session, one, number, taking)
+    values = {
+        "claim_id": claim_id,
+        "request_id": request_id,
+        "number": taken,
+        "reader_id": reader_id,
+        "fence": fence,
+        "made_at": now,
+    }
+    ask(session, insert(row_table(ClaimRow)), **values)
+    write_step(session, Step(request_id, taken, Event.CLAIMED, State.CLAIMED, claim_id), now=now)
+    tell(session, one.site, ClaimMade(request_id=request_id, claim_id=claim_id, reader_id=reader_id, fence=fence))
     return Claim(claim_id, request_id, taken, fence, State.CLAIMED, lease)
 
 
@@ -142,7 +162,7 @@ def sign(
 
     Raises:
         ConflictError: `stale-fence`, or `illegal-transition` if there is no report to sign yet.
-        RefusedError: `forbidden` if the licence has ended; `signature-invalid` if the hospital holds another report.
+        RefusedError: `forbidden` if licence or privilege have ended; `signature-invalid` if the hospital holds another report.
     """
     sweep(session, now=now)
     slot, request = own_slot(session, claim_id, reader_id)
@@ -152,9 +172,10 @@ def sign(
         return State(slot.state)
     event = Event.AMENDED if amending(slot, now) else Event.SIGNED
     advance(State(slot.state), event)
-    if not licensed(profile(session, reader_id), request.jurisdiction, now):
+    if not may_go_on(profile(session, reader_id), request.site, request.jurisdiction, now):
         raise RefusedError(
-            Code.FORBIDDEN, "Your licence in the patient's jurisdiction is no longer valid: you cannot sign."
+            Code.FORBIDDEN,
+            "Your licence in the patient's jurisdiction or your privilege at the hospital is no longer valid: you cannot sign.",
         )
     if receipt is None or receipt.report_sha256 != report_sha256:
         raise RefusedError(
@@ -173,7 +194,12 @@ def sign(
 
 
 def sweep(session: Session, *, now: datetime) -> int:
-    """Take back every slot whose lease has run out, give up what nobody claimed in time; return how many were moved."""
+    """Take back every slot whose lease has run out, give up what nobody claimed in time; return how many were moved.
+
+    Every claim sweeps, and nearly always nothing is due: one question says so.
+    """
+    if not ask(session, _anything_due(), now=now).scalar():
+        return 0
     leases = select(SlotRow, ReadRequestRow).join(ReadRequestRow, col(ReadRequestRow.request_id) == SlotRow.request_id)
     lapsed = leases.where(col(SlotRow.state).in_([s.value for s in HELD]), col(SlotRow.lease_until) <= now)
     moved = sweep_amendments(session, now=now)
@@ -186,6 +212,19 @@ def sweep(session: Session, *, now: datetime) -> int:
         move(session, slot, Event.EXPIRED, priority=request.priority, now=now)
         moved += 1
     return moved
+
+
+@cache
+def _anything_due() -> Any:
+    """Return the statement that says whether an amendment, a lease or a wait is over. It is made once."""
+    now, slot = bindparam("now", type_=UtcDateTime), row_table(SlotRow).c
+    return sa.select(
+        sa.or_(
+            sa.exists().where(slot.amend_until <= now),
+            *(sa.exists().where(slot.state == state, slot.lease_until <= now) for state in sorted(HELD)),
+            sa.exists().where(slot.state == State.OPEN.value, slot.expires_at <= now),
+        )
+    )
 
 
 def held_slot(
@@ -212,33 +251,49 @@ def _refuse_unless_eligible(one: Wanted, reader: ReaderProfile, now: datetime) -
         raise RefusedError(Code.FORBIDDEN, " ".join(REASONS[one] for one in found))
 
 
-def _take_slot(
-    session: Session, request: ReadRequestRow, number: int | None, taking: dict[str, Any]
-) -> tuple[int, int]:
+def _take_slot(session: Session, one: Wanted, number: int | None, taking: dict[str, Any]) -> tuple[int, int]:
     """Take the open slot of this number, or the lowest one, by one statement and return its number and fence.
 
     Whoever comes second finds `state = 'open'` no longer true: on PostgreSQL after waiting for the row, on SQLite for the file. With two
     slots the second one may have waited for the slot that went and must look again.
     """
-    lowest = select(func.min(SlotRow.number)).where(
-        SlotRow.request_id == request.request_id, SlotRow.state == State.OPEN.value
+    taking = {**taking, "id": one.request_id, **({} if number is None else {"of_number": number})}
+    for _ in range(one.open_slots + 1):
+        won = ask(session, _taking(number is None), **taking).first()
+        if won is not None:
+            _forget(session, (one.request_id, won.number))
+            return won.number, won.fence
+    raise ConflictError(Code.ILLEGAL_TRANSITION, "No slot of this read is open any more: another reader was first.")
+
+
+def _forget(session: Session, key: tuple[OpaqueId, int]) -> None:
+    """Let the session read a slot anew that a statement has changed beside it."""
+    kept = session.identity_map.get(identity_key(SlotRow, key))
+    if kept is not None:
+        session.expire(kept)
+
+
+@cache
+def _taking(lowest: bool) -> Any:
+    """Return the statement that takes a slot. It is made once: that costs as much as running it."""
+    slots = row_table(SlotRow)
+    table, other = slots.c, slots.alias().c
+    first = sa.select(sa.func.min(other.number)).where(
+        other.request_id == bindparam("id"), other.state == State.OPEN.value
     )
-    statement = (
-        update(SlotRow)
+    return (
+        sa.update(slots)
         .where(
-            col(SlotRow.request_id) == request.request_id,
-            col(SlotRow.number) == (lowest.scalar_subquery() if number is None else number),
-            col(SlotRow.state) == State.OPEN.value,
+            table.request_id == bindparam("id"),
+            table.number == (first.scalar_subquery() if lowest else bindparam("of_number")),
+            table.state == State.OPEN.value,
         )
         .values(
             state=advance(State.OPEN, Event.CLAIMED).value,
-            fence=SlotRow.fence + 1,
-            **taking,
+            fence=table.fence + 1,
+            claim_id=bindparam("new_claim_id"),
+            reader_id=bindparam("new_reader_id"),
+            lease_until=bindparam("new_lease_until"),
         )
-        .returning(col(SlotRow.number), col(SlotRow.fence))
+        .returning(table.number, table.fence)
     )
-    for _ in range(request.reads_required + 1):
-        won = session.execute(statement).first()
-        if won is not None:
-            return won.number, won.fence
-    raise ConflictError(Code.ILLEGAL_TRANSITION, "No slot of this read is open any more: another reader was first.")

@@ -20,7 +20,7 @@ from protocol.shape import OpaqueId, SiteId, Thumbprint
 from registry_api.enrolment.tables import SiteRow
 from registry_api.reading.claims import held_slot
 from registry_api.reading.lifecycle import Purpose
-from registry_api.reading.matching import licensed
+from registry_api.reading.matching import may_go_on
 from registry_api.reading.readers import profile, remember_key
 from registry_api.reading.slots import request_of, tell
 from registry_api.reading.tables import ClaimRow, GrantRow
@@ -71,12 +71,14 @@ def make_grant(  # noqa: PLR0913 - who, under which claim, by which key, how muc
 
     Raises:
         ConflictError: `stale-fence` if the claim has ended.
-        RefusedError: `forbidden` if licence or agreement have ended since.
+        RefusedError: `forbidden` if licence, agreement or privilege have ended since.
     """
     slot, request = held_slot(session, claim_id, reader_id, now=now)
     reader = profile(session, reader_id)
-    if request.site not in reader.agreements or not licensed(reader, request.jurisdiction, now):
-        raise RefusedError(Code.FORBIDDEN, "Your licence there or your agreement with the hospital is no longer valid.")
+    if request.site not in reader.agreements or not may_go_on(reader, request.site, request.jurisdiction, now):
+        raise RefusedError(
+            Code.FORBIDDEN, "Your licence there, your agreement with the hospital or its privilege is no longer valid."
+        )
     issued_s = int(now.timestamp())
     claims = GrantClaims(
         aud=request.site,

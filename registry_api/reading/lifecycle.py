@@ -118,7 +118,7 @@ TABLE: dict[tuple[State, Event], State] = {
     **{(held, Event.REASSIGNED): State.OPEN for held in HELD},
     **{(state, event): state for state in UNSIGNED for event in (Event.WIDENED, Event.WARNED, Event.BREACHED)},
     **{(state, Event.ALARMED): state for state in UNACKNOWLEDGED},
-    **{(state, Event.REOPENED): state for state in AMENDABLE},
+    **{(state, event): state for state in AMENDABLE for event in (Event.REOPENED, Event.ASKED, Event.ANSWERED)},
 }
 """Every step that is allowed; every other pair is refused."""
 
@@ -206,7 +206,8 @@ REVIEW_WITHIN = timedelta(days=14)
 """How long a peer review waits for somebody; nobody waits for it."""
 
 AMEND_WITHIN = timedelta(hours=2)
-"""So long after opening a signed report again the reader may look at the study, hand in a version and sign it."""
+"""So long after opening a signed report again the reader may look at the study, hand in a version and sign it; after an answer of the
+hospital so long again."""
 
 DELIVER_WITHIN = timedelta(minutes=10)
 """A signed report that the node has not confirmed by then counts as not delivered; the notice to it is repeated all the same."""
@@ -256,6 +257,20 @@ def lease_until(state: State, priority: Priority, now: datetime) -> datetime | N
         State.PRELIMINARY: timers.sign_within,
     }
     return now + spans[state] if state in spans else None
+
+
+def amend_until(event: Event, priority: Priority, now: datetime) -> datetime:
+    """Return when a signed report that was opened again is closed as it was, if nothing comes after `event`.
+
+    Raises:
+        KeyError: Of an event that no amendment takes (a programming error).
+    """
+    spans = {
+        Event.REOPENED: AMEND_WITHIN,
+        Event.ASKED: TIMERS[priority].answer_within,
+        Event.ANSWERED: AMEND_WITHIN,
+    }
+    return now + spans[event]
 
 
 def request_state(slots: Iterable[State]) -> State:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from protocol.reading import Language, Priority, Subspecialty
+from protocol.reading import Language, Priority, StudyKind, Subspecialty
 from protocol.shape import OpaqueId, RegionCode, SiteId
 from registry_api.reading.lifecycle import ABANDONED_CAPACITY
 from registry_api.reading.shifts import Declaration, Presence, Shift, current, presence
@@ -21,6 +21,8 @@ class Obstacle(StrEnum):
     SUBSPECIALTY = "subspecialty"
     NO_AGREEMENT = "no-agreement"
     NO_PRIVILEGE = "no-privilege"
+    PRIVILEGE_ENDS = "privilege-ends-before-due"
+    OUTSIDE_PRIVILEGE = "outside-privilege"
     AWAY = "away"
     OFF_SHIFT = "off-shift"
     AT_CAPACITY = "at-capacity"
@@ -40,6 +42,8 @@ REASONS: dict[Obstacle, str] = {
     Obstacle.SUBSPECIALTY: "The hospital asks for a subspecialty in which no valid training of yours is on file.",
     Obstacle.NO_AGREEMENT: "The hospital has no agreement with you.",
     Obstacle.NO_PRIVILEGE: "The hospital has not granted you the privilege to read for it; only its own staff can.",
+    Obstacle.PRIVILEGE_ENDS: "Your privilege at the hospital ends before the read is due; only its own staff can prolong it.",
+    Obstacle.OUTSIDE_PRIVILEGE: "Your privilege at the hospital is not for studies of this kind.",
     Obstacle.AWAY: "You said that you are away.",
     Obstacle.OFF_SHIFT: "You are on no shift now. Say that you are available to read all the same.",
     Obstacle.AT_CAPACITY: "You hold as many reads as your capacity allows.",
@@ -87,7 +91,8 @@ class ReaderProfile:
     """A reader as far as matching needs it.
 
     `unverified` are jurisdictions of licences whose evidence nobody checked. `agreements` are of the network with a hospital,
-    `agreement_ends` where one has an end; `privileges` are the hospital's own word. `held` and `held_stat` count the slots held now.
+    `agreement_ends` where one has an end; `privileges` are the hospital's own word, `privilege_ends` and `privilege_studies` where it is
+    limited. `held` and `held_stat` count the slots held now.
     """
 
     reader_id: OpaqueId
@@ -110,6 +115,8 @@ class ReaderProfile:
     organisations: frozenset[str] = frozenset()
     pools: frozenset[SiteId] = frozenset()
     restricted_until: datetime | None = None
+    privilege_ends: Mapping[SiteId, datetime] = field(default_factory=dict)
+    privilege_studies: Mapping[SiteId, frozenset[StudyKind]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +142,10 @@ class Wanted:
     widened: bool = False
     open_slots: int = 1
     assigned: tuple[tuple[OpaqueId, datetime], ...] = ()
+    kinds: frozenset[StudyKind] = frozenset()
+    """What a privilege must be for."""
+    posted_as: Priority | None = None
+    """The hospital's own priority, by which leases go; None: `priority`, which of a peer review is another."""
 
 
 def obstacles(reader: ReaderProfile, wanted: Wanted, *, now: datetime) -> tuple[Obstacle, ...]:
@@ -144,7 +155,7 @@ def obstacles(reader: ReaderProfile, wanted: Wanted, *, now: datetime) -> tuple[
         (wanted.language not in reader.languages, Obstacle.LANGUAGE),
         (not trained(reader, wanted.subspecialty, now), Obstacle.SUBSPECIALTY),
         (not agreed(reader, wanted.site, now), Obstacle.NO_AGREEMENT),
-        (wanted.site not in reader.privileges, Obstacle.NO_PRIVILEGE),
+        *_privilege_checks(reader, wanted, now),
         *_presence_checks(reader, now),
         (_at_capacity(reader, wanted.priority, now), Obstacle.AT_CAPACITY),
         (wanted.site == reader.home_site, Obstacle.SAME_HOSPITAL),
@@ -180,6 +191,12 @@ def agreed(reader: ReaderProfile, site: SiteId, moment: datetime) -> bool:
     return site in reader.agreements and (end is None or moment < end)
 
 
+def privileged(reader: ReaderProfile, site: SiteId, moment: datetime) -> bool:
+    """Say whether `site` lets `reader` read for it at `moment`, whatever kind of study."""
+    end = reader.privilege_ends.get(site)
+    return site in reader.privileges and (end is None or moment < end)
+
+
 def capacity_at(reader: ReaderProfile, moment: datetime) -> int:
     """Return how many reads the reader holds at most at `moment`: the shift's number if it has one, else the reader's own.
 
@@ -191,6 +208,11 @@ def capacity_at(reader: ReaderProfile, moment: datetime) -> int:
     return min(usual, ABANDONED_CAPACITY) if restricted else usual
 
 
+def may_go_on(reader: ReaderProfile, site: SiteId, jurisdiction: RegionCode, moment: datetime) -> bool:
+    """Say whether licence and privilege for a read that the reader claimed are in force at `moment`."""
+    return licensed(reader, jurisdiction, moment) and privileged(reader, site, moment)
+
+
 def _licence_checks(reader: ReaderProfile, wanted: Wanted, now: datetime) -> tuple[tuple[bool, Obstacle], ...]:
     """A licence must hold now and when the signature is due (late reads: now is enough)."""
     now_valid = licensed(reader, wanted.jurisdiction, now)
@@ -200,6 +222,18 @@ def _licence_checks(reader: ReaderProfile, wanted: Wanted, now: datetime) -> tup
         (not now_valid and not claimed, Obstacle.NO_LICENCE),
         (not now_valid and claimed, Obstacle.LICENCE_UNVERIFIED),
         (now_valid and not later_valid, Obstacle.LICENCE_ENDS),
+    )
+
+
+def _privilege_checks(reader: ReaderProfile, wanted: Wanted, now: datetime) -> tuple[tuple[bool, Obstacle], ...]:
+    """As a licence, a privilege must hold now and when the signature is due."""
+    holds = privileged(reader, wanted.site, now)
+    later = privileged(reader, wanted.site, max(now, wanted.due_at))
+    studies = reader.privilege_studies.get(wanted.site)
+    return (
+        (not holds, Obstacle.NO_PRIVILEGE),
+        (holds and not later, Obstacle.PRIVILEGE_ENDS),
+        (holds and studies is not None and not wanted.kinds <= studies, Obstacle.OUTSIDE_PRIVILEGE),
     )
 
 

@@ -6,7 +6,7 @@ from sqlmodel import Session, col, or_, select
 
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
-from protocol.reading import ReaderPrivilege
+from protocol.reading import ReaderPrivilege, StudyKind
 from protocol.shape import OpaqueId, SiteId
 from registry_api.people.roles import Role
 from registry_api.people.tables import PersonRow
@@ -30,6 +30,8 @@ def accept_privilege(session: Session, site: SiteId, parcel: ReaderPrivilege, no
         return
     row = row or PrivilegeRow(site=site, reader_id=parcel.reader_id, granted=False, version=0, changed_at=now)
     row.granted, row.version, row.changed_at = parcel.granted, parcel.version, now
+    row.valid_until = datetime.fromisoformat(parcel.valid_until) if parcel.valid_until is not None else None
+    row.studies = ",".join(sorted(set(parcel.studies))) if set(parcel.studies) != set(StudyKind) else ""
     session.add(row)
     session.flush()
     if not parcel.granted:

@@ -1,34 +1,42 @@
-"""The requests that wait for a reader, as matching needs them: three queries, however many wait."""
+"""The requests that wait for a reader, as matching needs them: few queries, however many wait."""
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam
-from sqlmodel import Session, col, delete, func, select
+from sqlmodel import Session, col, delete, select
 
-from protocol.reading import Priority, Subspecialty
+from protocol.case import AgeBand
+from protocol.reading import Priority, Subspecialty, kinds_of
 from protocol.shape import OpaqueId, SiteId
+from registry_api.database import among, ask, row_table
 from registry_api.reading.groups import organisations, organisations_of
 from registry_api.reading.lifecycle import HELD, Purpose, State
 from registry_api.reading.matching import Wanted
 from registry_api.reading.tables import AssignmentRow, ReaderRow, ReadRequestRow, SlotRow
 
+_REQUESTS, _SLOTS = row_table(ReadRequestRow).c, row_table(SlotRow).c
+_ASSIGNMENTS = row_table(AssignmentRow)
+
 _COLUMNS = (
-    col(ReadRequestRow.request_id),
-    col(ReadRequestRow.site),
-    col(ReadRequestRow.jurisdiction),
-    col(ReadRequestRow.language),
-    col(ReadRequestRow.priority),
-    col(ReadRequestRow.posted_at),
-    col(ReadRequestRow.due_at),
-    col(ReadRequestRow.subspecialty),
-    col(ReadRequestRow.ggo_percent),
-    col(ReadRequestRow.uncertainty_percent),
+    _REQUESTS.request_id,
+    _REQUESTS.site,
+    _REQUESTS.jurisdiction,
+    _REQUESTS.language,
+    _REQUESTS.priority,
+    _REQUESTS.posted_at,
+    _REQUESTS.due_at,
+    _REQUESTS.subspecialty,
+    _REQUESTS.ggo_percent,
+    _REQUESTS.age_band,
+    _REQUESTS.uncertainty_percent,
 )
 """Plain columns: making rows into objects costs ten times as much, and this is asked for at every claim."""
 
@@ -45,52 +53,71 @@ class _Slot:
 def waiting(session: Session, *, sites: Collection[SiteId] | None = None) -> list[Wanted]:
     """Return every request (of these hospitals) with an open slot as its first open slot waits, in no order of their own."""
     values = {} if sites is None else {"sites": list(sites)}
-    rows = session.execute(_first_open_slots(sites is not None), values).all()
-    earlier, assigned = _earlier_readers(session), assignments(session)
-    deciding = [one.request_id for one in rows if one.purpose != Purpose.READ.value]
-    members = _members(session, frozenset().union(*(earlier.get(one, frozenset()) for one in deciding)))
-    excluded = {
-        one: frozenset().union(*(members[reader_id] for reader_id in earlier.get(one, frozenset()))) for one in deciding
-    }
-    return [
-        wanted_of(
-            one,
-            _Slot(Purpose(one.purpose), one.slot_due_at, one.escalation),
-            earlier_readers=earlier.get(one.request_id, frozenset()),
-            excluded=excluded.get(one.request_id, frozenset()),
-            open_slots=one.open_slots,
-            assigned=assigned.get(one.request_id, ()),
-        )
-        for one in rows
-    ]
+    rows = ask(session, _open_slots(sites is not None), **values)
+    requests = [list(of_one) for _, of_one in groupby(rows, key=attrgetter("request_id"))]
+    deciding = [_earlier(one) for one in requests if one[0].purpose != Purpose.READ.value]
+    members = _members(session, frozenset().union(*deciding))
+    return [_wanted(one, members) for one in requests]
+
+
+def _wanted(rows: list[Any], members: Mapping[OpaqueId, frozenset[str]]) -> Wanted:
+    """Return a request of the rows that there are of it: each of its open slots with each reader of another slot and each assignment.
+
+    Args:
+        rows: Of one request, the first open slot first.
+        members: The organisations of who read what is to be decided on.
+    """
+    first = rows[0]
+    alone = len(rows) == 1 and first.earlier is None and first.assigned is None
+    earlier = _NOBODY if alone else _earlier(rows)
+    decides = first.purpose != Purpose.READ.value
+    return wanted_of(
+        first,
+        _Slot(_PURPOSES[first.purpose], first.slot_due_at, first.escalation),
+        earlier_readers=earlier,
+        excluded=_NOBODY.union(*(members[one] for one in earlier)) if decides else _NOBODY,
+        open_slots=1 if alone else len({row.number for row in rows}),
+        assigned=() if alone else tuple({row.assigned: row.until for row in rows if row.assigned is not None}.items()),
+    )
+
+
+_NOBODY: frozenset[str] = frozenset()
+_PURPOSES = {one.value: one for one in Purpose}
+_PRIORITIES = {one.value: one for one in Priority}
+_KINDS = {one.value: kinds_of(one) for one in AgeBand}
+"""Looked up for every request that waits, at every claim."""
+
+
+def _earlier(rows: Iterable[Any]) -> frozenset[OpaqueId]:
+    return frozenset(row.earlier for row in rows if row.earlier is not None)
 
 
 @cache
-def _first_open_slots(some_sites: bool) -> Any:
-    """Return the statement that finds the first open slot of each request. It is made once: that costs as much as running it."""
-    first = (
-        select(
-            col(SlotRow.request_id).label("request_id"),
-            func.min(SlotRow.number).label("number"),
-            func.count().label("open_slots"),
-        )
-        .where(SlotRow.state == State.OPEN.value)
-        .group_by(col(SlotRow.request_id))
-        .subquery()
-    )
+def _open_slots(some_sites: bool) -> Any:
+    """Return the statement that finds the open slots and what else is known of their requests, in order.
+
+    It is made once: that costs as much as running it.
+    """
+    other = row_table(SlotRow).alias()
     query = (
         sa.select(
             *_COLUMNS,
-            col(SlotRow.purpose),
-            col(SlotRow.escalation),
-            col(SlotRow.due_at).label("slot_due_at"),
-            first.c.open_slots,
+            _SLOTS.number,
+            _SLOTS.purpose,
+            _SLOTS.escalation,
+            _SLOTS.due_at.label("slot_due_at"),
+            other.c.reader_id.label("earlier"),
+            _ASSIGNMENTS.c.reader_id.label("assigned"),
+            _ASSIGNMENTS.c.until,
         )
-        .select_from(ReadRequestRow)
-        .join(SlotRow, col(SlotRow.request_id) == ReadRequestRow.request_id)
-        .join(first, (first.c.request_id == SlotRow.request_id) & (first.c.number == SlotRow.number))
+        .select_from(row_table(SlotRow))
+        .join(row_table(ReadRequestRow), _REQUESTS.request_id == _SLOTS.request_id)
+        .outerjoin(other, (other.c.request_id == _SLOTS.request_id) & other.c.reader_id.is_not(None))
+        .outerjoin(_ASSIGNMENTS, _ASSIGNMENTS.c.request_id == _SLOTS.request_id)
+        .where(_SLOTS.state == State.OPEN.value)
+        .order_by(_SLOTS.request_id, _SLOTS.number)
     )
-    return query.where(col(ReadRequestRow.site).in_(bindparam("sites", expanding=True))) if some_sites else query
+    return query.where(_SLOTS.site.in_(bindparam("sites", expanding=True))) if some_sites else query
 
 
 def wanted(session: Session, request: ReadRequestRow, number: int | None = None) -> Wanted:
@@ -123,9 +150,10 @@ def assignments(
     return {one: tuple(pairs) for one, pairs in found.items()}
 
 
-def in_hand(session: Session) -> dict[SiteId, int]:
-    """Return how many reads of each hospital readers hold now."""
-    return dict(session.exec(_held_by_site()).all())
+def in_hand(session: Session, *, sites: Collection[SiteId] | None = None) -> dict[SiteId, int]:
+    """Return how many reads of each hospital (or of each of these) readers hold now."""
+    values = {} if sites is None else {"sites": list(sites)}
+    return {row[0]: row[1] for row in ask(session, _held_by_site(sites is not None), **values)}
 
 
 def forget_assignments(session: Session, request_id: OpaqueId) -> None:
@@ -147,13 +175,15 @@ def wanted_of(row: Any, slot: _Slot, **others: Any) -> Wanted:
         site=row.site,
         jurisdiction=row.jurisdiction,
         language=row.language,
-        priority=Priority.ROUTINE if review else Priority(row.priority),
+        priority=Priority.ROUTINE if review else _PRIORITIES[row.priority],
+        posted_as=_PRIORITIES[row.priority],
         posted_at=row.posted_at,
         due_at=slot.due_at if review else row.due_at,
         subspecialty=Subspecialty(row.subspecialty) if row.subspecialty else None,
         ggo_percent=0 if review else row.ggo_percent,
         uncertainty_percent=0 if review else row.uncertainty_percent,
         widened=slot.escalation > 0,
+        kinds=_KINDS[row.age_band],
         **others,
     )
 
@@ -176,27 +206,7 @@ def _members(session: Session, reader_ids: Collection[OpaqueId]) -> dict[OpaqueI
     return {one: organisations(one, rows.get(one)) for one in reader_ids}
 
 
-def _earlier_readers(session: Session) -> dict[OpaqueId, frozenset[OpaqueId]]:
-    """Return who holds or finished a slot of each request that has another slot open."""
-    found: defaultdict[OpaqueId, set[OpaqueId]] = defaultdict(set)
-    for request_id, reader_id in session.exec(_readers_of_open()):
-        found[request_id].add(reader_id or "")
-    return {one: frozenset(readers) for one, readers in found.items()}
-
-
 @cache
-def _readers_of_open() -> Any:
-    open_ids = select(SlotRow.request_id).where(SlotRow.state == State.OPEN.value)
-    return select(SlotRow.request_id, SlotRow.reader_id).where(
-        col(SlotRow.reader_id).is_not(None), col(SlotRow.request_id).in_(open_ids)
-    )
-
-
-@cache
-def _held_by_site() -> Any:
-    return (
-        select(ReadRequestRow.site, func.count())
-        .join(SlotRow, col(SlotRow.request_id) == ReadRequestRow.request_id)
-        .where(col(SlotRow.state).in_([state.value for state in HELD]))
-        .group_by(col(ReadRequestRow.site))
-    )
+def _held_by_site(some_sites: bool) -> Any:
+    query = sa.select(_SLOTS.site, sa.func.count()).where(among(_SLOTS.state, HELD)).group_by(_SLOTS.site)
+    return query.where(_SLOTS.site.in_(bindparam("sites", expanding=True))) if some_sites else query

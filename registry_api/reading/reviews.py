@@ -12,7 +12,7 @@ from protocol.shape import OpaqueId
 from registry_api.reading.adjudication import conclude, counted_slots
 from registry_api.reading.claims import held_slot
 from registry_api.reading.lifecycle import Event, Purpose
-from registry_api.reading.matching import licensed
+from registry_api.reading.matching import may_go_on
 from registry_api.reading.readers import profile
 from registry_api.reading.slots import close_claim, fenced, move, open_slot, tell
 from registry_api.reading.tables import PeerReviewRow, ReadRequestRow
@@ -44,15 +44,18 @@ def review(
 
     Raises:
         ConflictError: `stale-fence`; `illegal-transition` if the claim is of no peer review, or the study was not looked at.
-        RefusedError: `forbidden` if the reviewer's licence has ended.
+        RefusedError: `forbidden` if the reviewer's licence or privilege has ended.
     """
     slot, request = held_slot(session, claim_id, reviewer_id, now=now)
     fenced(slot, fence)
     result = conclude(session, counted_slots(session, request))
     if slot.purpose != Purpose.REVIEW.value or result is None or result.slot.claim_id is None:
         raise ConflictError(Code.ILLEGAL_TRANSITION, "Only a peer review is scored; a read ends with a report.")
-    if not licensed(profile(session, reviewer_id), request.jurisdiction, now):
-        raise RefusedError(Code.FORBIDDEN, "Your licence in the patient's jurisdiction is no longer valid.")
+    if not may_go_on(profile(session, reviewer_id), request.site, request.jurisdiction, now):
+        raise RefusedError(
+            Code.FORBIDDEN,
+            "Your licence in the patient's jurisdiction or your privilege at the hospital is no longer valid.",
+        )
     move(session, slot, Event.REVIEWED, priority=request.priority, now=now)
     close_claim(session, claim_id, Event.REVIEWED.value, now=now)
     tell(session, request.site, ClaimEnded(request_id=request.request_id, claim_id=claim_id))

@@ -1,7 +1,9 @@
 """Finding slots and moving them along the table of `lifecycle`, each step with its line in the log of events."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from sqlalchemy import insert
 from sqlmodel import Session, col, func, select
 
 from protocol.codes import Code
@@ -9,6 +11,7 @@ from protocol.errors import ConflictError, InvalidInputError
 from protocol.parcel import Notice
 from protocol.reading import ClaimEnded, Priority
 from protocol.shape import OpaqueId, SiteId
+from registry_api.database import ask, row_table
 from registry_api.link.outbox import send_notice
 from registry_api.reading.abandonment import restrict_if_abandoned
 from registry_api.reading.clocks import SlaClock, pause_max
@@ -85,6 +88,7 @@ def open_slot(session: Session, request: ReadRequestRow, purpose: Purpose, *, no
     slot = SlotRow(
         request_id=request.request_id,
         number=(highest or 0) + 1,
+        site=request.site,
         purpose=purpose.value,
         state=advance(State.DRAFT, Event.POSTED).value,
         opened_at=now,
@@ -195,16 +199,32 @@ def _wait_for(request: ReadRequestRow, slot: SlotRow) -> None:
 
 def record(session: Session, slot: SlotRow, event: Event, *, now: datetime, claim_id: OpaqueId | None = None) -> None:
     """Write one line into the log of events: the state that the slot is in now, and its claim, or the one that has just ended."""
-    session.add(
-        ReadEventRow(
-            request_id=slot.request_id,
-            number=slot.number,
-            event=event.value,
-            state=slot.state,
-            claim_id=claim_id or slot.claim_id,
-            at=now,
-        )
-    )
+    step = Step(slot.request_id, slot.number, event, State(slot.state), claim_id or slot.claim_id)
+    write_step(session, step, now=now)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of the log of events: what happened to which slot, what it led to, and under which claim."""
+
+    request_id: OpaqueId
+    number: int
+    event: Event
+    state: State
+    claim_id: OpaqueId | None
+
+
+def write_step(session: Session, step: Step, *, now: datetime) -> None:
+    """Write one line into the log of events, at once."""
+    values = {
+        "request_id": step.request_id,
+        "number": step.number,
+        "event": step.event.value,
+        "state": step.state.value,
+        "claim_id": step.claim_id,
+        "at": now,
+    }
+    ask(session, insert(row_table(ReadEventRow)), **values)
 
 
 def end_claim(session: Session, request: ReadRequestRow, slot: SlotRow, event: Event, *, now: datetime) -> None:
@@ -229,5 +249,4 @@ def close_claim(session: Session, claim_id: OpaqueId, ended_by: str, *, now: dat
 
 def tell(session: Session, site: SiteId, notice: Notice) -> None:
     """Queue a notice for the node, in the same transaction as the step that it tells of."""
-    session.flush()
     send_notice(session, site, notice)

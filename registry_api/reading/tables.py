@@ -59,7 +59,7 @@ class TrainingRow(SQLModel, table=True):
 
 
 class PrivilegeRow(SQLModel, table=True):
-    """What a hospital said last of whether a reader may read for it. Only its node's parcel writes here."""
+    """What a hospital said last of whether, until when and what a reader may read for it. Only its node's parcel writes here."""
 
     __tablename__ = "reader_privileges"
 
@@ -68,6 +68,10 @@ class PrivilegeRow(SQLModel, table=True):
     granted: bool
     version: int
     changed_at: datetime = Field(sa_type=UtcDateTime)
+    valid_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """None: until the hospital withdraws it."""
+    studies: str = Field(default="", sa_column_kwargs={"server_default": ""})
+    """Kinds of studies, by commas; empty: all of them."""
 
 
 class ConflictRow(SQLModel, table=True):
@@ -146,10 +150,16 @@ class SlotRow(SQLModel, table=True):
     """One of the reads that a request needs, with a clock of its own. `fence` counts the claims; an older one is refused."""
 
     __tablename__ = "read_slots"
-    __table_args__ = (Index("read_slots_by_state", "state", "lease_until"),)
+    __table_args__ = (
+        Index("read_slots_by_state", "state", "lease_until"),
+        Index("read_slots_by_end", "state", "expires_at"),
+        Index("read_slots_by_site", "site", "state"),
+    )
 
     request_id: str = Field(primary_key=True, foreign_key="read_requests.request_id")
     number: int = Field(primary_key=True)
+    site: str = Field(sa_column_kwargs={"server_default": ""})
+    """The request's hospital: a claim asks only for slots of those that let its reader in, not for all that wait."""
     purpose: str = Field(default=Purpose.READ.value)
     state: str = Field(default=State.OPEN.value)
     opened_at: datetime = Field(sa_type=UtcDateTime)

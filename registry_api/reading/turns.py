@@ -1,21 +1,28 @@
 """The next case: what a reader reads unless they choose otherwise, and how often they may. Three skips in ten claims, each with a reason."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
+from typing import Any
 
+import sqlalchemy as sa
+from sqlalchemy import bindparam
 from sqlmodel import Session, col, func, select
 
 from protocol.codes import Code
 from protocol.errors import ConflictError, RefusedError
 from protocol.shape import OpaqueId
+from registry_api.database import ask, row_table
 from registry_api.reading import claims
 from registry_api.reading.claims import Claim
+from registry_api.reading.lifecycle import State
 from registry_api.reading.matching import ReaderProfile, Wanted, assigned_at, obstacles
 from registry_api.reading.order import in_order
 from registry_api.reading.queue import in_hand, waiting
 from registry_api.reading.readers import profile, wait_turn
 from registry_api.reading.slots import request_of
-from registry_api.reading.tables import ClaimRow, SkipRow
+from registry_api.reading.tables import ClaimRow, SkipRow, SlotRow
 
 SKIPS_MAX = 3
 WINDOW = 10
@@ -44,7 +51,8 @@ SENTENCES: dict[SkipReason, str] = {
 
 def next_case(session: Session, reader_id: OpaqueId, *, now: datetime) -> Wanted | None:
     """Return what this reader is to read next: what was assigned to them, else the first in order; None if nothing waits for them."""
-    return _first_for(profile(session, reader_id), session, now)
+    reader = profile(session, reader_id)
+    return _first_for(reader, _queue_of(session, reader), session, now)
 
 
 def skip(session: Session, request_id: OpaqueId, reader_id: OpaqueId, *, reason: SkipReason, now: datetime) -> None:
@@ -80,8 +88,10 @@ def take(
     claims.sweep(session, now=now)
     wait_turn(session, reader_id)
     reader = profile(session, reader_id)
-    first = _first_for(reader, session, now)
-    made = claims.claim_for(session, request_id, reader, now=now)
+    queue = _queue_of(session, reader)
+    first = _first_for(reader, queue, session, now)
+    known = next((one for one in queue if one.request_id == request_id), None)
+    made = claims.claim_for(session, request_id, reader, now=now, known=known)
     if first is not None and first.request_id != request_id:
         _note_skip(session, first, reader_id, reason, now)
     return made
@@ -103,21 +113,29 @@ def skips_left(session: Session, reader_id: OpaqueId) -> int:
     return max(0, SKIPS_MAX - session.exec(counted).one())
 
 
-def skipped_by(session: Session, reader_id: OpaqueId) -> frozenset[OpaqueId]:
-    """Return what this reader has left to others."""
-    return frozenset(session.exec(select(SkipRow.request_id).where(SkipRow.reader_id == reader_id)))
+def _queue_of(session: Session, reader: ReaderProfile) -> list[Wanted]:
+    """Return what waits at the hospitals that let the reader in: the others' requests do not change the order of theirs."""
+    return waiting(session, sites=reader.agreements & reader.privileges)
 
 
-def _first_for(reader: ReaderProfile, session: Session, now: datetime) -> Wanted | None:
-    """Return the first request in order that the reader may claim and has not skipped; what was assigned to them goes before.
-
-    Only hospitals that let the reader in are looked at: the others' requests do not change the order of theirs.
-    """
-    left_out = skipped_by(session, reader.reader_id)
-    queue = waiting(session, sites=reader.agreements & reader.privileges)
-    ordered = [one for one in in_order(queue, in_hand(session)) if one.request_id not in left_out]
+def _first_for(reader: ReaderProfile, queue: Sequence[Wanted], session: Session, now: datetime) -> Wanted | None:
+    """Return the first request in order that the reader may claim and has not skipped; what was assigned to them goes before."""
+    held = in_hand(session, sites={one.site for one in queue})
+    left_out = set(ask(session, _skipped_and_open(), reader_id=reader.reader_id).scalars())
+    ordered = [one for one in in_order(queue, held) if one.request_id not in left_out]
     mine = [one for one in ordered if reader.reader_id in assigned_at(one, now)]
     return next((one for one in (*mine, *ordered) if not obstacles(reader, one, now=now)), None)
+
+
+@cache
+def _skipped_and_open() -> Any:
+    """Return the statement that finds what a reader has left to others and what still waits. It is made once."""
+    skips, slots = row_table(SkipRow), row_table(SlotRow)
+    return (
+        sa.select(skips.c.request_id)
+        .join(slots, slots.c.request_id == skips.c.request_id)
+        .where(skips.c.reader_id == bindparam("reader_id"), slots.c.state == State.OPEN.value)
+    )
 
 
 def _note_skip(session: Session, skipped: Wanted, reader_id: OpaqueId, reason: SkipReason, now: datetime) -> None:

@@ -16,7 +16,16 @@ from zoneinfo import ZoneInfo
 
 from protocol.reading import Priority
 from protocol.shape import OpaqueId, SiteId
-from registry_api.reading.matching import Obstacle, ReaderProfile, Wanted, capacity_at, licensed, obstacles, trained
+from registry_api.reading.matching import (
+    Obstacle,
+    ReaderProfile,
+    Wanted,
+    capacity_at,
+    licensed,
+    obstacles,
+    privileged,
+    trained,
+)
 from registry_api.reading.order import effective_priority, in_order
 from registry_api.reading.shifts import Presence, current, presence
 
@@ -82,7 +91,7 @@ Kind = tuple[object, ...]
 """What decides, beside due time and earlier readers, who may read a request."""
 
 Able = tuple[OpaqueId, datetime]
-"""A reader who may read a kind of request, and until when the licence for it runs that is in force."""
+"""A reader who may read a kind of request, and until when the licence and the privilege for it run that are in force."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +136,13 @@ class Table:
 
     def fits(self, wanted: Wanted, who: Able) -> bool:
         """Say whether a reader who may read this kind may read this very request."""
-        reader_id, licence_end = who
+        reader_id, end = who
         if reader_id in wanted.earlier_readers:
             return False
-        return wanted.due_at < licence_end or licensed(
-            self.readers[reader_id].profile, wanted.jurisdiction, max(self._now, wanted.due_at)
-        )
+        if wanted.due_at < end:
+            return True
+        profile, later = self.readers[reader_id].profile, max(self._now, wanted.due_at)
+        return licensed(profile, wanted.jurisdiction, later) and privileged(profile, wanted.site, later)
 
     def place(self, reader_id: OpaqueId, number: int) -> Place:
         """Return the reader's `number`-th new place."""
@@ -154,19 +164,21 @@ class Table:
 
     def _admitted(self, wanted: Wanted) -> list[tuple[_Reader, Able]]:
         """Return whom nothing but language, subspecialty and stat reads could keep from requests of this hospital and law."""
-        where = (wanted.site, wanted.jurisdiction, wanted.excluded, wanted.widened)
+        where = (wanted.site, wanted.jurisdiction, wanted.excluded, wanted.widened, wanted.kinds)
         if where not in self._admissible:
             alike = replace(wanted, due_at=self._now, earlier_readers=frozenset(), assigned=())
             self._admissible[where] = [
-                (reader, (reader.profile.reader_id, self._licence_end(reader.profile, wanted)))
+                (reader, (reader.profile.reader_id, self._end(reader.profile, wanted)))
                 for reader in self._by_site[wanted.site]
                 if _OF_THE_KIND.issuperset(obstacles(reader.profile, alike, now=self._now))
             ]
         return self._admissible[where]
 
-    def _licence_end(self, profile: ReaderProfile, wanted: Wanted) -> datetime:
+    def _end(self, profile: ReaderProfile, wanted: Wanted) -> datetime:
+        """Return until when the reader may certainly read for this hospital under this law."""
         running = (one for one in profile.licences if one.covers(wanted.jurisdiction) and one.valid_at(self._now))
-        return max(one.valid_until for one in running)
+        licence = max(one.valid_until for one in running)
+        return min(licence, profile.privilege_ends.get(wanted.site, licence))
 
 
 def kind_of(wanted: Wanted) -> Kind:
@@ -179,6 +191,7 @@ def kind_of(wanted: Wanted) -> Kind:
         wanted.priority is Priority.STAT,
         wanted.excluded,
         wanted.widened,
+        wanted.kinds,
     )
 
 

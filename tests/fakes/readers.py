@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from sqlmodel import Session
 
-from protocol.reading import ReaderPrivilege
+from protocol.reading import ReaderPrivilege, StudyKind
 from registry_api.people.service import NewPerson, add_agreement, add_reader
 from registry_api.reading.credentials import Term, set_term
 from registry_api.reading.privileges import accept_privilege
@@ -37,7 +37,17 @@ def a_term(now: datetime, *, until: datetime | None = None) -> Term:
 
 
 def privilege(
-    session: Session, reader_id: str, *, now: datetime, site: str = "northport", granted: bool = True, version: int = 1
+    session: Session,
+    reader_id: str,
+    *,
+    now: datetime,
+    site: str = "northport",
+    granted: bool = True,
+    version: int = 1,
+    until: datetime | None = None,
+    studies: tuple[StudyKind, ...] = tuple(StudyKind),
 ) -> None:
     """Let the hospital's word arrive."""
-    accept_privilege(session, site, ReaderPrivilege(reader_id=reader_id, granted=granted, version=version), now)
+    end = until.strftime("%Y-%m-%dT%H:%M:%SZ") if until is not None else None
+    word = ReaderPrivilege(reader_id=reader_id, granted=granted, version=version, valid_until=end, studies=studies)
+    accept_privilege(session, site, word, now)

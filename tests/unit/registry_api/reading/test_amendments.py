@@ -15,9 +15,20 @@ from registry_api.reading.credentials import set_term
 from registry_api.reading.grants import GrantSigner, make_grant
 from registry_api.reading.lifecycle import State
 from registry_api.reading.offers import own_reads
+from registry_api.reading.readers import profile
 from tests.fakes.readers import a_term, privilege
 from tests.unit.registry_api.reading.conftest import REQUEST
-from tests.unit.registry_api.reading.story import CODED, HASH, Story, acknowledged, delivered, opened, receipt
+from tests.unit.registry_api.reading.story import (
+    CODED,
+    HASH,
+    Story,
+    acknowledged,
+    answered,
+    asked,
+    delivered,
+    opened,
+    receipt,
+)
 
 SECOND = "5e" * 32
 SIGNER = GrantSigner(Ed25519PrivateKey.generate())
@@ -205,3 +216,68 @@ def test_the_reader_sees_until_when(done: Done) -> None:
     done.story.amends(done.claim, done.reader)
     (view,) = done.story.look(lambda session: own_reads(session, done.reader))
     assert view.slots[0].amend_until == done.story.now + timedelta(hours=2)
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_question_keeps_the_amendment_open_until_the_hospital_answers(done: Done, closed: bool) -> None:
+    story = done.story
+    if closed:
+        story.arrives(acknowledged(done.claim))
+    before = story.state(REQUEST)
+    story.amends(done.claim, done.reader)
+    story.arrives(asked(done.claim))
+    story.wait(hours=20)
+    assert story.sweeps() == 0
+    story.arrives(answered(done.claim))
+    story.wait(minutes=119)
+    assert story.sweeps() == 0
+    done.second_version()
+    assert story.state(REQUEST) is before
+    assert story.signs(done.claim, done.reader, sha256=SECOND) is State.SIGNED
+    assert story.events(REQUEST)[-4:] == ["reopened", "asked", "answered", "amended"]
+
+
+def test_a_question_of_an_amendment_that_nobody_answers_closes_it_and_does_not_count_against_the_reader(
+    done: Done,
+) -> None:
+    done.story.amends(done.claim, done.reader)
+    done.story.arrives(asked(done.claim))
+    done.story.wait(hours=24)
+    assert done.story.sweeps() == 1
+    assert done.story.state(REQUEST) is State.DELIVERED
+    assert done.story.notices()[-1] == ClaimEnded(request_id=REQUEST, claim_id=done.claim.claim_id)
+    assert done.story.look(lambda session: profile(session, done.reader)).restricted_until is None
+    with pytest.raises(ConflictError) as late:
+        done.story.arrives(answered(done.claim))
+    assert late.value.code is Code.STALE_FENCE
+
+
+def test_what_was_asked_before_may_be_answered_when_the_report_is_opened_again(done: Done) -> None:
+    done.story.amends(done.claim, done.reader)
+    done.story.arrives(asked(done.claim))
+    done.story.wait(hours=24)
+    done.story.sweeps()
+    done.story.amends(done.claim, done.reader)
+    done.story.arrives(answered(done.claim))
+    assert done.story.events(REQUEST)[-1] == "answered"
+
+
+def test_opening_it_again_takes_no_time_from_a_question(done: Done) -> None:
+    done.story.amends(done.claim, done.reader)
+    done.story.arrives(asked(done.claim))
+    until = done.story.slot(REQUEST).amend_until
+    done.story.amends(done.claim, done.reader)
+    assert done.story.slot(REQUEST).amend_until == until
+
+
+def test_a_signed_report_that_is_not_open_is_not_asked_about(done: Done) -> None:
+    with pytest.raises(ConflictError) as refused:
+        done.story.arrives(asked(done.claim))
+    assert refused.value.code is Code.STALE_FENCE
+
+
+def test_an_amendment_is_answered_only_what_it_asked(done: Done) -> None:
+    done.story.amends(done.claim, done.reader)
+    with pytest.raises(ConflictError) as refused:
+        done.story.arrives(answered(done.claim))
+    assert refused.value.code is Code.ILLEGAL_TRANSITION

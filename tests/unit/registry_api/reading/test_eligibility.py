@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import event
@@ -10,7 +11,7 @@ from sqlmodel import select
 
 from protocol.codes import Code
 from protocol.errors import FederationError, InvalidInputError, RefusedError
-from protocol.reading import ReaderPrivilege, ReadPost, Subspecialty
+from protocol.reading import ReaderPrivilege, ReadPost, StudyKind, Subspecialty
 from registry_api.database import Database
 from registry_api.link.intake import RECEIVERS
 from registry_api.people import service as people
@@ -34,7 +35,7 @@ from registry_api.reading.shifts import Declaration, Presence, Shift
 from registry_api.reading.tables import PrivilegeRow
 from tests.fakes.readers import YEAR, a_term, privilege
 from tests.unit.registry_api.reading.conftest import NOW, REQUEST
-from tests.unit.registry_api.reading.story import Story
+from tests.unit.registry_api.reading.story import Story, opened, receipt
 
 Post = Callable[..., ReadPost]
 AddReader = Callable[..., str]
@@ -97,6 +98,40 @@ def test_a_privilege_withdrawn_ends_what_is_held_and_blocks_the_signature(
         story.signs(claim, reader)
     assert late.value.code is Code.STALE_FENCE
     assert found(story, reader) == (Obstacle.NO_PRIVILEGE,)
+
+
+def test_a_privilege_that_ends_between_claim_and_signature_blocks_the_signature(
+    story: Story, post: Post, add_reader: AddReader
+) -> None:
+    reader = add_reader()
+    limit(story, reader, until=story.now + timedelta(hours=25))
+    story.arrives(post())
+    claim = story.claims(reader, REQUEST)
+    story.arrives(opened(claim))
+    story.arrives(receipt(claim))
+    limit(story, reader, version=3, until=story.now + timedelta(minutes=30))
+    story.wait(minutes=30)
+    with pytest.raises(RefusedError, match="privilege"):
+        story.signs(claim, reader)
+    assert story.state(REQUEST) is State.PRELIMINARY
+    limit(story, reader, version=4, until=None)
+    assert story.signs(claim, reader) is State.SIGNED
+
+
+def test_a_privilege_is_read_back_with_its_limits(story: Story, post: Post, add_reader: AddReader) -> None:
+    reader = add_reader()
+    story.arrives(post(age_band="0-19"))
+    limit(story, reader, until=story.now + timedelta(hours=1), studies=(StudyKind.CT_CHEST_ADULT,))
+    assert found(story, reader) == (Obstacle.PRIVILEGE_ENDS, Obstacle.OUTSIDE_PRIVILEGE)
+    story.wait(hours=1)
+    assert Obstacle.NO_PRIVILEGE in found(story, reader)
+    limit(story, reader, version=3, until=None, studies=tuple(StudyKind))
+    assert found(story, reader) == ()
+
+
+def limit(story: Story, reader: str, *, version: int = 2, **limits: Any) -> None:
+    with story.database.writing() as session:
+        privilege(session, reader, now=story.now, version=version, **limits)
 
 
 def test_a_privilege_is_for_readers_of_the_network(story: Story) -> None:

@@ -24,6 +24,7 @@ from registry_api.reading.lifecycle import (
     Event,
     State,
     advance,
+    amend_until,
     due_at,
     expires_at,
     lease_until,
@@ -31,6 +32,9 @@ from registry_api.reading.lifecycle import (
 )
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+WHILE_AMENDING = {Event.REOPENED, Event.ASKED, Event.ANSWERED}
+"""What may happen to a signed report that is open for an amendment and leaves its state as it is."""
 
 ALLOWED = """
 draft            posted           open
@@ -87,6 +91,10 @@ delivery-failed  alarmed          delivery-failed
 delivered        alarmed          delivered
 delivered        reopened         delivered
 closed           reopened         closed
+delivered        asked            delivered
+delivered        answered         delivered
+closed           asked            closed
+closed           answered         closed
 reading          reviewed         closed
 """
 """Written down from exchange section 5.2, apart from the code."""
@@ -122,7 +130,7 @@ def test_what_only_makes_known_changes_no_state(event: Event) -> None:
 
 
 def test_only_an_amendment_leaves_a_final_state() -> None:
-    assert {event for state, event in TABLE if state in FINAL} == {Event.AMENDED, Event.REOPENED}
+    assert {event for state, event in TABLE if state in FINAL} == {Event.AMENDED, *WHILE_AMENDING}
     assert {event for (state, event), after in TABLE.items() if state in FINAL and after is not state} == {
         Event.AMENDED
     }
@@ -152,7 +160,7 @@ def test_no_history_signs_without_a_report_or_closes_without_delivery(events: li
     if Event.SIGNED in taken:
         assert Event.SUBMITTED in taken[: taken.index(Event.SIGNED)]
     if state is State.CLOSED:
-        closing = [event for event in taken if event is not Event.REOPENED][-1]
+        closing = next(event for event in reversed(taken) if event not in WHILE_AMENDING)
         assert closing in {Event.ACKNOWLEDGED, Event.REVIEWED}
         assert closing is Event.REVIEWED or Event.DELIVERED in taken
 
@@ -171,6 +179,32 @@ def test_the_timers_are_the_published_ones(priority: Priority, due: int, opening
     assert lease_until(State.READING, priority, NOW) == NOW + timedelta(minutes=silence)
     assert lease_until(State.PRELIMINARY, priority, NOW) == NOW + timedelta(hours=1)
     assert expires_at(priority, NOW) == NOW + TIMERS[priority].due + timedelta(hours=24)
+
+
+AMENDMENT_MINUTES = """
+reopened  stat     120
+reopened  urgent   120
+reopened  routine  120
+asked     stat     120
+asked     urgent   480
+asked     routine  1440
+answered  stat     120
+answered  urgent   120
+answered  routine  120
+"""
+
+
+@pytest.mark.parametrize(("event", "priority"), list(product(Event, Priority)))
+def test_each_step_of_an_amendment_has_its_time_and_no_other_event_has_one(event: Event, priority: Priority) -> None:
+    minutes = {
+        (one, two): int(three) for one, two, three in (line.split() for line in AMENDMENT_MINUTES.split("\n")[1:-1])
+    }
+    assert {Event(one) for one, _ in minutes} == WHILE_AMENDING
+    if event in WHILE_AMENDING:
+        assert amend_until(event, priority, NOW) == NOW + timedelta(minutes=minutes[event.value, priority.value])
+        return
+    with pytest.raises(KeyError):
+        amend_until(event, priority, NOW)
 
 
 @pytest.mark.parametrize("state", list(State))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bench.reading_world import NOW as WORLD_NOW
 from bench.reading_world import Size, invent
-from protocol.reading import Priority
+from protocol.reading import Priority, StudyKind
 from registry_api.reading import matcher
 from registry_api.reading.matcher import Assignment, assign, total_value
 from registry_api.reading.matching import Licence, ReaderProfile, Wanted, obstacles
@@ -23,6 +23,7 @@ from registry_api.reading.worth import WEIGHTS, Batch, Table, hours_to_day
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
 HOUR, YEAR = timedelta(hours=1), timedelta(days=365)
 SITES = ("northport", "southbay")
+ADULT, YOUNG = frozenset({StudyKind.CT_CHEST_ADULT}), frozenset({StudyKind.CT_CHEST_UNDER_20})
 READER = ReaderProfile(
     reader_id="a" * 32, licences=(Licence("XA", NOW - YEAR, NOW + YEAR),), languages=frozenset({"en"}),
     agreements=frozenset(SITES), privileges=frozenset(SITES), declared=Declaration(available=True, until=NOW + 9 * HOUR),
@@ -56,6 +57,7 @@ def batches(draw: st.DrawFn) -> Batch:
             site=draw(st.sampled_from(SITES)),
             priority=draw(st.sampled_from(Priority)),
             ggo_percent=draw(st.sampled_from((0, 30, 60))),
+            kinds=draw(st.sampled_from((ADULT, YOUNG))),
             due_at=NOW + draw(st.integers(-30, 300)) * timedelta(minutes=1),
             earlier_readers=frozenset(draw(st.sets(st.sampled_from(["0" * 32, f"{1:032x}"]), max_size=1))),
         )
@@ -66,6 +68,8 @@ def batches(draw: st.DrawFn) -> Batch:
             READER,
             reader_id=f"{number:032x}",
             privileges=frozenset(draw(st.sets(st.sampled_from(SITES), min_size=1))),
+            privilege_ends={"northport": NOW + draw(st.integers(-10, 200)) * timedelta(minutes=1)},
+            privilege_studies={"southbay": draw(st.sampled_from((ADULT, ADULT | YOUNG)))},
             held=draw(st.integers(0, 1)),
             held_stat=draw(st.integers(0, 2)),
             capacity=draw(st.integers(1, 2)),

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from protocol.reading import Priority, Subspecialty
+from protocol.case import AgeBand
+from protocol.reading import Priority, StudyKind, Subspecialty, kinds_of
 from registry_api.reading.matching import (
     REASONS,
     Licence,
@@ -22,6 +23,7 @@ from registry_api.reading.shifts import Declaration, Shift
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 YEAR, HOUR = timedelta(days=365), timedelta(hours=1)
 THORACIC = Subspecialty.THORACIC
+ADULT, YOUNG = frozenset({StudyKind.CT_CHEST_ADULT}), frozenset({StudyKind.CT_CHEST_UNDER_20})
 LICENCE = Licence("XA", NOW - YEAR, NOW + YEAR)
 READER = ReaderProfile(
     reader_id="a" * 32, licences=(LICENCE,), languages=frozenset({"en"}), agreements=frozenset({"northport"}),
@@ -42,6 +44,27 @@ def test_a_fitting_reader_meets_no_obstacle() -> None:
     assert obstacles(READER, WANTED, now=NOW) == ()
 
 
+def test_a_privilege_with_limits_is_enough_within_them() -> None:
+    limited = replace(
+        READER,
+        privilege_ends={"northport": WANTED.due_at + HOUR, "southbay": NOW},
+        privilege_studies={"northport": ADULT},
+    )
+    assert obstacles(limited, replace(WANTED, kinds=ADULT), now=NOW) == ()
+
+
+@pytest.mark.parametrize(
+    ("age", "kinds"),
+    [
+        (AgeBand.UNDER_20, {StudyKind.CT_CHEST_UNDER_20}),
+        (AgeBand.FROM_20, {StudyKind.CT_CHEST_ADULT}),
+        (AgeBand.UNKNOWN, {StudyKind.CT_CHEST_ADULT, StudyKind.CT_CHEST_UNDER_20}),
+    ],
+)
+def test_a_study_of_unknown_age_asks_for_every_kind(age: AgeBand, kinds: set[StudyKind]) -> None:
+    assert kinds_of(age) == kinds
+
+
 @pytest.mark.parametrize(
     ("reader", "wanted", "expected"),
     [
@@ -58,6 +81,10 @@ def test_a_fitting_reader_meets_no_obstacle() -> None:
         (replace(READER, agreements=frozenset()), WANTED, Obstacle.NO_AGREEMENT),
         (replace(READER, agreement_ends={"northport": NOW}), WANTED, Obstacle.NO_AGREEMENT),
         (replace(READER, privileges=frozenset({"southbay"})), WANTED, Obstacle.NO_PRIVILEGE),
+        (replace(READER, privilege_ends={"northport": NOW}), WANTED, Obstacle.NO_PRIVILEGE),
+        (replace(READER, privilege_ends={"northport": NOW + HOUR}), WANTED, Obstacle.PRIVILEGE_ENDS),
+        (replace(READER, privilege_studies={"northport": ADULT}), replace(WANTED, kinds=YOUNG), Obstacle.OUTSIDE_PRIVILEGE),
+        (replace(READER, privilege_studies={"northport": ADULT}), replace(WANTED, kinds=ADULT | YOUNG), Obstacle.OUTSIDE_PRIVILEGE),
         (replace(READER, declared=Declaration(available=False, until=NOW + HOUR)), WANTED, Obstacle.AWAY),
         (replace(READER, shifts=(Shift(NOW + HOUR, NOW + 2 * HOUR),)), WANTED, Obstacle.OFF_SHIFT),
         (replace(READER, shifts=(Shift(NOW - HOUR, NOW + HOUR, capacity=1),), held=1), WANTED, Obstacle.AT_CAPACITY),
@@ -104,6 +131,8 @@ def test_all_reasons_are_given_at_once() -> None:
         Obstacle.SAME_ORGANISATION,
         Obstacle.NOT_WIDENED,
         Obstacle.ASSIGNED,
+        Obstacle.PRIVILEGE_ENDS,
+        Obstacle.OUTSIDE_PRIVILEGE,
     }
     assert set(found) == set(Obstacle) - left_out
 

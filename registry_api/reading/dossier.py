@@ -1,0 +1,145 @@
+"""All that is on file of readers, by one statement with a row for each fact: a claim asks for everything, and statements are what it costs."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam
+from sqlmodel import Session
+
+from protocol.reading import Language, Priority, StudyKind, Subspecialty
+from protocol.shape import OpaqueId, RegionCode, SiteId
+from registry_api.database import among, ask, row_table
+from registry_api.people.tables import AgreementRow, CredentialRow
+from registry_api.reading.lifecycle import HELD
+from registry_api.reading.matching import Licence, Training
+from registry_api.reading.shifts import Shift
+from registry_api.reading.tables import (
+    ConflictRow,
+    CredentialTermRow,
+    PrivilegeRow,
+    ReadRequestRow,
+    ShiftRow,
+    SlotRow,
+    TrainingRow,
+)
+
+
+@dataclass(slots=True)
+class Dossier:
+    """What is on file of one reader. `held` counts the slots held now by the hospital's priority."""
+
+    shifts: list[Shift] = field(default_factory=list)
+    licences: list[Licence] = field(default_factory=list)
+    unverified: set[RegionCode] = field(default_factory=set)
+    languages: set[Language] = field(default_factory=set)
+    trainings: list[Training] = field(default_factory=list)
+    agreements: set[SiteId] = field(default_factory=set)
+    agreement_ends: dict[SiteId, datetime] = field(default_factory=dict)
+    pools: set[SiteId] = field(default_factory=set)
+    privileges: set[SiteId] = field(default_factory=set)
+    privilege_ends: dict[SiteId, datetime] = field(default_factory=dict)
+    privilege_studies: dict[SiteId, frozenset[StudyKind]] = field(default_factory=dict)
+    conflicts: set[SiteId] = field(default_factory=set)
+    held: dict[Priority, int] = field(default_factory=dict)
+
+    def add(self, fact: Any) -> None:
+        """Put one row of the statement where it belongs."""
+        getattr(self, f"_add_{fact.kind}")(fact)
+
+    def _add_shift(self, fact: Any) -> None:
+        self.shifts.append(Shift(fact.begins, fact.ends, fact.first, fact.second, fact.last, fact.number))
+
+    def _add_credential(self, fact: Any) -> None:
+        """A licence whose evidence nobody has verified has no term."""
+        self.languages.add(fact.second)
+        if fact.begins is None:
+            self.unverified.add(fact.first)
+        else:
+            self.licences.append(Licence(fact.first, fact.begins, fact.ends))
+
+    def _add_training(self, fact: Any) -> None:
+        self.trainings.append(Training(Subspecialty(fact.first), fact.begins, fact.ends))
+
+    def _add_agreement(self, fact: Any) -> None:
+        self.agreements.add(fact.first)
+        if fact.ends is not None:
+            self.agreement_ends[fact.first] = fact.ends
+        if fact.number:
+            self.pools.add(fact.first)
+
+    def _add_privilege(self, fact: Any) -> None:
+        self.privileges.add(fact.first)
+        if fact.ends is not None:
+            self.privilege_ends[fact.first] = fact.ends
+        if fact.second:
+            self.privilege_studies[fact.first] = frozenset(StudyKind(one) for one in fact.second.split(","))
+
+    def _add_conflict(self, fact: Any) -> None:
+        self.conflicts.add(fact.first)
+
+    def _add_held(self, fact: Any) -> None:
+        self.held[Priority(fact.first)] = fact.number
+
+
+def dossiers(session: Session, reader_id: OpaqueId | None) -> defaultdict[OpaqueId, Dossier]:
+    """Return what is on file of one reader, or with None of everybody; of whom nothing is on file has an empty one."""
+    found: defaultdict[OpaqueId, Dossier] = defaultdict(Dossier)
+    values = {} if reader_id is None else {"reader_id": reader_id}
+    for fact in ask(session, _facts(reader_id is not None), **values):
+        found[fact.reader_id].add(fact)
+    return found
+
+
+@cache
+def _facts(one: bool) -> Any:
+    """Return the statement. It is made once: that costs as much as running it."""
+    shift, licence, term, training = (
+        row_table(row).c for row in (ShiftRow, CredentialRow, CredentialTermRow, TrainingRow)
+    )
+    agreement, privilege, conflict, slot, request = (
+        row_table(row).c for row in (AgreementRow, PrivilegeRow, ConflictRow, SlotRow, ReadRequestRow)
+    )
+    parts = {
+        # The first one gives the columns their types: it leaves none empty.
+        shift.reader_id: _fact(
+            "shift", shift, first=shift.time_zone, second=shift.rule, number=shift.capacity,
+            begins=shift.starts_at, ends=shift.ends_at, last=shift.repeats_until,
+        ),
+        licence.reader_id: _fact(
+            "credential", licence, first=licence.jurisdiction, second=licence.language, begins=term.valid_from, ends=term.valid_until
+        ).outerjoin(row_table(CredentialTermRow), term.credential_id == licence.id),
+        training.reader_id: _fact(
+            "training", training, first=training.subspecialty, begins=training.valid_from, ends=training.valid_until
+        ),
+        agreement.reader_id: _fact(
+            "agreement", agreement, first=agreement.site, number=sa.cast(agreement.pool, sa.Integer), ends=agreement.expires_at
+        ),
+        privilege.reader_id: _fact(
+            "privilege", privilege, first=privilege.site, second=privilege.studies, ends=privilege.valid_until
+        ).where(privilege.granted),
+        conflict.reader_id: _fact("conflict", conflict, first=conflict.site),
+        slot.reader_id: _fact("held", slot, first=request.priority, number=sa.func.count())
+        .join(row_table(ReadRequestRow), request.request_id == slot.request_id)
+        .where(among(slot.state, HELD), slot.reader_id.is_not(None))
+        .group_by(slot.reader_id, request.priority),
+    }  # fmt: skip
+    if not one:
+        return sa.union_all(*parts.values())
+    return sa.union_all(*(part.where(whose == bindparam("reader_id")) for whose, part in parts.items()))
+
+
+_COLUMNS = ("first", "second", "number", "begins", "ends", "last")
+
+
+def _fact(kind: str, table: Any, **values: Any) -> Any:
+    """Return one part of the statement: what kind of fact, of whom, and as many of the columns as this kind has."""
+    columns = (values.get(name, sa.null()) for name in _COLUMNS)
+    return sa.select(
+        sa.literal_column(f"'{kind}'", sa.String).label("kind"),
+        table.reader_id.label("reader_id"),
+        *(value.label(name) for name, value in zip(_COLUMNS, columns, strict=True)),
+    ).select_from(table.reader_id.table)
