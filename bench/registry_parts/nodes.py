@@ -21,6 +21,7 @@ from registry_api.enrolment.invites import create_invite
 from registry_api.enrolment.sites import enrol
 from registry_api.link.courier import Courier
 from registry_api.link.server import open_link
+from registry_api.logs import start_logging
 from registry_api.runtime import Runtime, build_runtime
 from tests.fakes.centre_home import key_pem, make_csr, supernode_key
 
@@ -70,6 +71,7 @@ def ingest(home: Path, identities: Sequence[Identity], *, each: int) -> float:
 def _serve(home: str, ready: Event) -> None:
     async def run() -> None:
         runtime = build_runtime(Path(home))
+        start_logging(runtime.settings.logs)
         courier = Courier(runtime.database, runtime.clock)
         link = open_link(runtime, courier)
         await link.start()
@@ -107,10 +109,11 @@ async def _node(
         task = asyncio.current_task()
         assert task is not None
         task.set_name("ready")
+        parcels = [_parcel(name, number) for number in range(1, each + 1)]
         await start.wait()
         under_way = 0
-        for number in range(1, each + 1):
-            await call.write(_parcel(name, number))
+        for parcel in parcels:
+            await call.write(parcel)
             under_way += 1
             if under_way == _AHEAD:
                 await _verdict(call)

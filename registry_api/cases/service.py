@@ -1,7 +1,8 @@
 """Taking in case records: corrections by id and version, withdrawals, rules with codes. There is no way to read one back."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import date, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from sqlalchemy.dialects import postgresql, sqlite
@@ -11,9 +12,10 @@ from protocol.case import CaseRecord, RsnaClass
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from registry_api.cases.bases import refuse_withdrawn_basis
-from registry_api.cases.tables import CaseRow
+from registry_api.cases.tables import CONTENT, CaseRow
 
 _CORADS_POSITIVE = 6
+_CONTENT = set(CONTENT)
 LATE_AFTER = timedelta(days=14)
 """A record that comes this long after the end of its week is marked late; it still counts, as a revision."""
 
@@ -26,15 +28,18 @@ def accept_case(session: Session, site: str, record: CaseRecord, now: datetime) 
     """
     check_case(record, today=now.date())
     refuse_withdrawn_basis(session, site, record)
-    _store_newer(session, _row(site, record, now))
+    _store(session, [_columns_of(site, record, now)])
 
 
-def accept_cases(session: Session, records: Sequence[tuple[str, CaseRecord]], now: datetime) -> None:
+def accept_cases(session: Session, records: Iterable[tuple[str, CaseRecord]], now: datetime) -> None:
     """Store records of many sites, each as `accept_case` would in this order. They must have passed its checks."""
-    if records:
-        session.connection().execute(
-            _newer(session), [_row(site, record, now).model_dump() for site, record in records]
-        )
+    newest: dict[tuple[str, str], CaseRecord] = {}  # one statement may not meet a row twice (PostgreSQL)
+    for site, record in records:
+        kept = newest.setdefault((site, record.case_id), record)
+        if record.version > kept.version:
+            newest[site, record.case_id] = record
+    if newest:
+        _store(session, [_columns_of(site, record, now) for (site, _), record in newest.items()])
 
 
 def check_case(record: CaseRecord, *, today: date) -> None:
@@ -59,13 +64,21 @@ def check_case(record: CaseRecord, *, today: date) -> None:
             raise InvalidInputError(Code.BAD_REQUEST, sentence)
 
 
-def _store_newer(session: Session, row: CaseRow) -> None:
-    session.exec(_newer(session).values(row.model_dump()))
+def _store(session: Session, rows: list[dict[str, Any]]) -> None:
+    """Insert rows or put them over lower versions: each in one statement, since two versions may come at the same moment.
+
+    What is returned is not looked at; asked for it, SQLAlchemy sends many rows to PostgreSQL in one statement instead of one each.
+    """
+    connection = session.connection()
+    statement = _newer(connection.dialect.name)
+    if connection.dialect.name == "postgresql":
+        statement = statement.returning(col(CaseRow.version))
+    connection.execute(statement, rows)
 
 
-def _newer(session: Session) -> Any:
-    """Return the statement that inserts a row or puts it over a lower version, in one: two versions may come at the same moment."""
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+@cache
+def _newer(dialect: str) -> Any:
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
     statement = insert(CaseRow)
     newer = {name: statement.excluded[name] for name in CaseRow.model_fields}
     return statement.on_conflict_do_update(
@@ -81,26 +94,25 @@ def _monday(week: str) -> date | None:
         return None
 
 
-def _row(site: str, record: CaseRecord, now: datetime) -> CaseRow:
-    """Return the row to keep; of a withdrawn record only its identity, its version and its week."""
+def _columns_of(site: str, record: CaseRecord, now: datetime) -> dict[str, Any]:
+    """Return the row to keep, by column; of a withdrawn record only its identity, its version and its week.
+
+    Plain values and no `CaseRow`: records come by the thousand, and an object of the table costs more than storing it.
+    """
     monday = _monday(record.epi_week) or now.date()
-    row = CaseRow(
-        site=site,
-        case_id=record.case_id,
-        version=record.version,
-        withdrawn=record.withdrawn,
-        late=now.date() - (monday + timedelta(days=7)) >= LATE_AFTER,
-        received_at=now,
-        week=record.epi_week,
-    )
-    if not record.withdrawn:
-        _fill(row, record)
-    return row
+    return {
+        "site": site,
+        "case_id": record.case_id,
+        "version": record.version,
+        "withdrawn": record.withdrawn,
+        "late": now.date() - (monday + timedelta(days=7)) >= LATE_AFTER,
+        "received_at": now,
+        "week": record.epi_week,
+        **(dict.fromkeys(CONTENT) if record.withdrawn else _content_of(record)),
+    }
 
 
-def _fill(row: CaseRow, record: CaseRecord) -> None:
-    """Copy what the record says of the study."""
-    content = record.model_dump(mode="json", exclude={"kind", "case_id", "version", "withdrawn", "epi_week", "quality"})
-    for name, value in content.items():
-        setattr(row, name, value)
-    row.quality = ",".join(record.quality)
+def _content_of(record: CaseRecord) -> dict[str, Any]:
+    """Return what the record says of the study."""
+    content = record.model_dump(mode="json", include=_CONTENT)
+    return {**content, "quality": ",".join(record.quality)}

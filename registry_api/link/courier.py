@@ -6,11 +6,11 @@ import time
 from collections.abc import AsyncIterator
 
 from protocol.link_pb2 import CentreFrame, Envelope
+from registry_api.clock import Clock
 from registry_api.database import Database
-from registry_api.enrolment.sites import admitted
+from registry_api.enrolment.sites import shut_out
 from registry_api.link.outbox import open_notices
 from registry_api.link.tables import NoticeRow
-from registry_api.runtime import Clock
 
 log = logging.getLogger(__name__)
 
@@ -97,8 +97,8 @@ class Courier:
         if not self._streams:
             return
         streams = dict(self._streams)
-        shut_out, notices = await asyncio.to_thread(self._look, list(streams.values()))
-        for stream in shut_out:
+        cut, notices = await asyncio.to_thread(self._look, list(streams.values()))
+        for stream in cut:
             log.warning("link.cut", extra={"site": stream.site})
             stream.cut()
         for notice in notices:
@@ -107,5 +107,6 @@ class Courier:
     def _look(self, streams: list[Stream]) -> tuple[list[Stream], list[NoticeRow]]:
         now = self._clock()
         with self._database.reading() as session:
-            shut_out = [one for one in streams if not admitted(session, one.site, one.serial, now=now)]
-            return shut_out, open_notices(session, [one.site for one in streams if one not in shut_out])
+            out = shut_out(session, [(one.site, one.serial) for one in streams], now=now)
+            staying = [one.site for one in streams if (one.site, one.serial) not in out]
+            return [one for one in streams if (one.site, one.serial) in out], open_notices(session, staying)

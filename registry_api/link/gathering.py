@@ -5,9 +5,13 @@ holds its parcel, and the verdict that `intake.take` would have given.
 """
 
 import asyncio
+import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
+from typing import Any
 
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
@@ -21,6 +25,8 @@ from registry_api.cases.service import accept_cases, check_case
 from registry_api.database import Database
 from registry_api.link.intake import Outcome, is_envelope_id, sha256_of, take
 from registry_api.link.tables import ParcelRow
+
+log = logging.getLogger(__name__)
 
 TOGETHER_MOST = 512
 
@@ -47,17 +53,16 @@ class Gathering:
         self._waiting: list[tuple[Sent, asyncio.Future[Outcome]]] = []
         self._working: asyncio.Task[None] | None = None
 
-    async def take(self, sent: Sent) -> Outcome:
-        """Return the verdict, once the parcel is stored durably or refused for good.
+    def put(self, sent: Sent) -> asyncio.Future[Outcome]:
+        """Leave a parcel; the verdict comes once it is stored durably or refused for good.
 
-        Raises:
-            UnavailableError: If it can be neither stored nor refused now; the node must send it again.
+        It fails with UnavailableError if the parcel can be neither stored nor refused now; the node must send it again.
         """
         verdict: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._waiting.append((sent, verdict))
         if self._working is None or self._working.done():
             self._working = asyncio.create_task(self._work())
-        return await verdict
+        return verdict
 
     async def _work(self) -> None:
         while self._waiting:
@@ -68,6 +73,9 @@ class Gathering:
             except Exception as error:  # noqa: BLE001 — handed on to everybody who waits for it
                 _tell(batch, error)
             else:
+                log.info(
+                    "link.parcels", extra={"taken": len(outcomes)}
+                )  # each stands in the database, with its site and time
                 for (_, verdict), outcome in zip(batch, outcomes, strict=True):
                     if not verdict.done():
                         verdict.set_result(outcome)
@@ -77,28 +85,30 @@ def _tell(batch: Sequence[tuple[Sent, asyncio.Future[Outcome]]], error: Exceptio
     for _, verdict in batch:
         if not verdict.done():
             verdict.set_exception(error)
+            verdict.exception()  # whoever has gone meanwhile does not ask for it, which is no fault to be logged
 
 
 def take_many(database: Database, parcels: Sequence[Sent], *, now: datetime) -> list[Outcome]:
     """Return the outcome of each parcel, as `take` would have given it.
 
-    New case records that nothing speaks against are stored in one transaction; all others go through `take` one by one after it.
+    New case records that nothing speaks against are stored in one transaction; all others go through `take` one by one after it, and
+    so does everything of a site that uses an id twice among them: which of the two counts depends on what happens to the first.
 
     Raises:
         UnavailableError: If they can be neither stored nor refused now.
     """
-    first = {parcel.key: parcel for parcel in reversed(parcels)}
-    records = {key: record for key, parcel in first.items() if (record := _record_of(parcel, now)) is not None}
+    repeating = {site for (site, _), times in Counter(parcel.key for parcel in parcels).items() if times > 1}
+    records = {
+        parcel: record
+        for parcel in parcels
+        if parcel.site not in repeating and (record := _record_of(parcel, now)) is not None
+    }
     try:
         with database.writing() as session:
-            stored = _store_together(session, first, records, now=now) if records else set()
+            stored = _store_together(session, records, now=now) if records else set()
     except IntegrityError:
         stored = set()  # two processes at once: one by one then
-    outcomes = []
-    for parcel in parcels:
-        together = parcel.key in stored and first[parcel.key] is parcel
-        outcomes.append(Outcome(accepted=True) if together else _take(database, parcel, now))
-    return outcomes
+    return [Outcome(accepted=True) if parcel.key in stored else _take(database, parcel, now) for parcel in parcels]
 
 
 def _take(database: Database, parcel: Sent, now: datetime) -> Outcome:
@@ -119,26 +129,30 @@ def _record_of(parcel: Sent, now: datetime) -> CaseRecord | None:
     return content
 
 
-def _store_together(
-    session: Session, parcels: dict[tuple[str, str], Sent], records: dict[tuple[str, str], CaseRecord], *, now: datetime
-) -> set[tuple[str, str]]:
+def _store_together(session: Session, records: dict[Sent, CaseRecord], *, now: datetime) -> set[tuple[str, str]]:
     """Store what is new and rests on a basis that holds; return the keys of what was stored."""
-    fallen = withdrawn_bases(session, {site for site, _ in parcels})
+    fallen = withdrawn_bases(session, {parcel.site for parcel in records})
     sound = [
         parcel
-        for key, parcel in parcels.items()
-        if key in records and (records[key].withdrawn or (parcel.site, records[key].legal_basis.value) not in fallen)
+        for parcel, record in records.items()
+        if record.withdrawn or (parcel.site, record.legal_basis.value) not in fallen
     ]
     if not sound:
         return set()
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    statement = insert(ParcelRow).on_conflict_do_nothing().returning(col(ParcelRow.site), col(ParcelRow.envelope_id))
     rows = [
-        ParcelRow(
-            site=one.site, envelope_id=one.envelope_id, body_sha256=sha256_of(one.body), accepted_at=now
-        ).model_dump()
+        {"site": one.site, "envelope_id": one.envelope_id, "body_sha256": sha256_of(one.body), "accepted_at": now}
         for one in sound
     ]
-    new = {(site, envelope_id) for site, envelope_id in session.connection().execute(statement, rows)}
-    accept_cases(session, [(one.site, records[one.key]) for one in sound if one.key in new], now)
+    connection = session.connection()
+    new = {
+        (site, envelope_id) for site, envelope_id in connection.execute(_unless_known(connection.dialect.name), rows)
+    }
+    accept_cases(session, ((one.site, records[one]) for one in sound if one.key in new), now)
     return new
+
+
+@cache
+def _unless_known(dialect: str) -> Any:
+    """Return the statement that stores a parcel and returns its key, or does nothing if it is there."""
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    return insert(ParcelRow).on_conflict_do_nothing().returning(col(ParcelRow.site), col(ParcelRow.envelope_id))

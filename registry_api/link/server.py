@@ -7,9 +7,10 @@ import grpc
 from protocol.codes import Code
 from protocol.errors import UnavailableError
 from protocol.link_pb2_grpc import add_LinkServicer_to_server
+from registry_api.keyfiles import read_secret
 from registry_api.link.courier import Courier
 from registry_api.link.servicer import RegistryLink
-from registry_api.runtime import Runtime, read_secret
+from registry_api.runtime import Runtime
 from registry_api.settings import LinkSettings
 
 _MESSAGE_MAX = 256 * 1024

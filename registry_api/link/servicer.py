@@ -27,6 +27,7 @@ from registry_api.enrolment.renewal import Shown, renew, take_up
 from registry_api.enrolment.sites import admitted
 from registry_api.link.courier import Courier, Stream
 from registry_api.link.gathering import Gathering, Sent
+from registry_api.link.intake import Outcome
 from registry_api.link.outbox import mark_received
 from registry_api.promoted.lists import read_list
 from registry_api.promoted.tables import PromotedRow
@@ -43,6 +44,13 @@ _STATUS = {
     Family.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
 }
 """The status of a call that ends with an error of that family; its code is the status's detail."""
+
+
+UnderWay = asyncio.Queue[tuple[str, asyncio.Future[Outcome]] | None]
+"""Parcels of one node that wait for their verdict, in their order; None after the last."""
+
+_UNDER_WAY_MOST = 64
+"""So many of one node at once: what it kept while it was away is stored by the batch, and no node fills the memory."""
 
 
 class RegistryLink(LinkServicer):
@@ -147,36 +155,57 @@ class RegistryLink(LinkServicer):
             return session.exec(select(PromotedRow).where(PromotedRow.weights_sha256 == sha256)).first() is not None
 
     async def _read(self, frames: AsyncIterator[NodeFrame], stream: Stream) -> None:
-        """Work through what the node sends, in order. Whatever ends it also ends the stream, so that the node connects anew."""
+        """Work through what the node sends. Whatever ends it also ends the stream, so that the node connects anew."""
+        under_way: UnderWay = asyncio.Queue(_UNDER_WAY_MOST)
+        answering = asyncio.create_task(self._answer_parcels(under_way, stream))
         try:
             async for frame in frames:
                 if self._runtime.witness is not None:
                     await asyncio.to_thread(self._runtime.witness.saw_link, frame.SerializeToString())
-                await self._answer(frame, stream)
-        except FederationError as error:
-            log.warning("link.unavailable", extra={"site": stream.site, "code": error.code.value})
-        except Exception as error:  # noqa: BLE001 — the rim of one node's stream: its fault must not be another's
-            log.error("link.fault", extra={"site": stream.site, "fault": type(error).__name__})  # noqa: TRY400 — the text may quote a frame
+                await self._hear(frame, stream, under_way)
+            await under_way.put(None)
+            await answering
+        except Exception as error:  # noqa: BLE001 — as below
+            _tell_fault(stream, error)
         finally:
+            answering.cancel()
             stream.cut()
 
-    async def _answer(self, frame: NodeFrame, stream: Stream) -> None:
+    async def _hear(self, frame: NodeFrame, stream: Stream, under_way: UnderWay) -> None:
         kind = frame.WhichOneof("content")
         if kind == "parcel":
-            await stream.send(CentreFrame(verdict=await self._take(frame, stream.site)))
+            parcel = frame.parcel
+            verdict = self._gathering.put(Sent(stream.site, parcel.id, parcel.body))
+            await under_way.put((parcel.id, verdict))
         elif kind == "received":
             await asyncio.to_thread(self._received, stream.site, frame.received)
             stream.received(frame.received)
         elif kind == "heartbeat":
             await stream.send(CentreFrame(heartbeat=Heartbeat()))
 
-    async def _take(self, frame: NodeFrame, site: str) -> Verdict:
-        """Return the verdict; it exists only once the parcel is on the disk or refused for good."""
-        parcel = frame.parcel
-        outcome = await self._gathering.take(Sent(site, parcel.id, parcel.body))
-        log.info("link.parcel", extra={"site": site, "accepted": outcome.accepted, "code": outcome.code})
-        return Verdict(id=parcel.id, accepted=outcome.accepted, code=outcome.code)
+    async def _answer_parcels(self, under_way: UnderWay, stream: Stream) -> None:
+        """Send the verdicts in the order of the parcels; each exists only once its parcel is on the disk or refused for good."""
+        try:
+            while (parcel := await under_way.get()) is not None:
+                envelope_id, verdict = parcel
+                outcome = await verdict
+                if not outcome.accepted:
+                    log.info("link.refused-parcel", extra={"site": stream.site, "code": outcome.code})
+                frame = Verdict(id=envelope_id, accepted=outcome.accepted, code=outcome.code)
+                await stream.send(CentreFrame(verdict=frame))
+        except Exception as error:  # noqa: BLE001 — the rim of one node's stream: its fault must not be another's
+            _tell_fault(stream, error)
+            stream.cut()
 
     def _received(self, site: str, notice_id: str) -> None:
         with self._runtime.database.writing() as session:
             mark_received(session, site, notice_id, now=self._runtime.clock())
+
+
+def _tell_fault(stream: Stream, error: Exception) -> None:
+    if isinstance(error, FederationError):
+        log.warning("link.unavailable", extra={"site": stream.site, "code": error.code.value})
+    else:
+        log.error(
+            "link.fault", extra={"site": stream.site, "fault": type(error).__name__}
+        )  # the text may quote a frame

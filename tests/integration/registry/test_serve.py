@@ -201,7 +201,7 @@ def test_logs_and_witness(program: Program) -> None:
     program.stop()
     lines = [json.loads(line) for line in (program.home / "logs" / "registry.jsonl").read_text().splitlines()]
     events = [line["event"] for line in lines]
-    assert {"registry.started", "link.opened", "link.parcel", "registry.stopped", "request.served"} <= set(events)
+    assert {"registry.started", "link.opened", "link.parcels", "registry.stopped", "request.served"} <= set(events)
     assert f"{7:032x}" not in json.dumps(lines)
     assert case(7) in (program.home / "witness" / "registry-link.bin").read_bytes()
     assert b"csr_pem" in (program.home / "witness" / "registry-http.bin").read_bytes()
