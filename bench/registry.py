@@ -27,7 +27,15 @@ from itertools import product
 from pathlib import Path
 from statistics import median
 
-from bench.registry_parts.load import as_fast_as_goes, at_a_rate, registry_app, request_for, serving, static_app
+from bench.registry_parts.load import (
+    as_fast_as_goes,
+    at_a_rate,
+    each_once,
+    registry_app,
+    request_for,
+    serving,
+    static_app,
+)
 from bench.registry_parts.nodes import enrol_nodes, ingest
 from bench.registry_parts.records import (
     LAST_WEEK,
@@ -152,7 +160,7 @@ def _build(home: str, url: str, week: str) -> tuple[float, float]:
 def _counts(table: Table, home: Path, *, seconds: float) -> None:
     with (home / "registry.toml").open("a", encoding="utf-8") as settings:
         settings.write("[limits]\nrequests_per_minute = 1000000\n")
-    requests = _questions(home)
+    requests, unasked = _questions(home)
     with serving(registry_app, str(home)) as port:
         body = _body(port, requests[0])
         at_a_rate(port, requests, per_second=1000, seconds=1.0)
@@ -167,18 +175,20 @@ def _counts(table: Table, home: Path, *, seconds: float) -> None:
                 for _ in range(3)
             ]
         spread = as_fast_as_goes(port, requests, seconds=seconds / 4)
+        new = each_once(port, unasked[: int(100 * seconds)])
     for name, share in (("median", 0.5), ("p99", 0.99), ("p99.9", 0.999)):
         table.add("1,000 requests/s, 240 questions", name, took[int(share * len(took))] * 1000, "ms")
     table.add("one question, closed loop", "registry", median(ours for ours, _ in rates), "answers/s")
     table.add("one question, closed loop", "static", median(theirs for _, theirs in rates), "answers/s")
     table.add("240 questions, closed loop", "registry", spread, "answers/s")
+    table.add("questions that nobody asked before, closed loop", "registry", new, "answers/s")
     table.ratios["p99_ms"] = took[int(0.99 * len(took))] * 1000
     table.ratios["rate_vs_static"] = median(ours / theirs for ours, theirs in rates)
     table.remarks.append(f"The answer of the comparison with the static route has {len(body):,} bytes.")
 
 
-def _questions(home: Path) -> list[bytes]:
-    """Return the requests of 20 ministries with 12 questions each."""
+def _questions(home: Path) -> tuple[list[bytes], list[bytes]]:
+    """Return the requests of 20 ministries with 12 questions each, and those of one of them about single weeks, all different."""
     runtime = build_runtime(home)
     with runtime.database.writing() as session:
         keys = [
@@ -189,7 +199,29 @@ def _questions(home: Path) -> list[bytes]:
     by = ("week", "week,severity", "region&week=2026-W08", "region,severity&week=2026-W08")
     kinds = ("counts?limit=100&by=", "series?by=", "comparison?by=")
     paths = [f"/v1/registry/{kind}{one.split('&')[0] if 'series' in kind else one}" for kind, one in product(kinds, by)]
-    return [request_for(path, key) for path, key in product(paths, keys)]
+    tables = (
+        "severity,age",
+        "severity,pcr",
+        "age,sex",
+        "age,rsna",
+        "sex,pcr",
+        "rsna,sex",
+        "ggo",
+        "age",
+        "severity",
+        "pcr",
+        "rsna",
+        "sex",
+    )
+    weeks = weeks_until(LAST_WEEK, count=WEEKS)
+    single = [
+        f"/v1/registry/counts?week={week}&by={level},{by_}"
+        for by_, level, week in product(tables, ("region", "country"), weeks)
+    ]
+    return (
+        [request_for(path, key) for path, key in product(paths, keys)],
+        [request_for(path, keys[0]) for path in single],
+    )
 
 
 def _body(port: int, request: bytes) -> bytes:

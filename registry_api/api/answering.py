@@ -3,7 +3,8 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from fastapi import Request
 from fastapi.responses import Response
@@ -20,6 +21,19 @@ FORM = "1"
 
 _FRESH_SECONDS = 300
 _PINNED_SECONDS = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What an answer rests on besides its address: who asked, and which release is the newest (None where the question names one)."""
+
+    caller: Caller
+    release: int | None
+
+    @property
+    def without_release(self) -> Self:
+        """The ground of the answers to the same caller's questions that name a release."""
+        return replace(self, release=None)
 
 
 def answer_with(
@@ -44,6 +58,7 @@ def answer_with(
     asked.request.state.reading = note_reading(
         asked.runtime, asked.caller, what=what, release=asked.entry.number, question=spelt(asked.question)
     )
+    asked.request.state.ground = Ground(asked.caller, None if asked.pinned else asked.entry.number)
     headers = {
         "ETag": f'"{tag}"',
         "Cache-Control": f"private, max-age={_PINNED_SECONDS}, immutable" if asked.pinned else f"private, max-age={_FRESH_SECONDS}",
@@ -93,9 +108,19 @@ def has(request: Request, tag: str) -> bool:
     return f'"{tag}"' in sent or sent == ["*"]
 
 
-def as_bytes(content: Any) -> bytes:
-    """Return compact JSON."""
-    return json.dumps(content, separators=(",", ":")).encode()
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A part of an answer that is JSON already."""
+
+    text: str
+
+
+def as_bytes(content: dict[str, Any]) -> bytes:
+    """Return compact JSON; a member that is `Written` goes in as it is, behind the others."""
+    written = {name: part.text for name, part in content.items() if isinstance(part, Written)}
+    others = {name: part for name, part in content.items() if name not in written}
+    members = [json.dumps(others, separators=(",", ":"))[1:-1], *(f'"{name}":{text}' for name, text in written.items())]
+    return f"{{{','.join(members)}}}".encode()
 
 
 def summary(entry: Entry) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from fastapi.responses import Response
 
 from protocol.codes import Code
 from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
-from registry_api.api.answering import answer_with, as_bytes, note_reading, summary
+from registry_api.api.answering import Written, answer_with, as_bytes, note_reading, summary
 from registry_api.api.asking import (
     ASKING,
     PAGE_MOST,
@@ -20,8 +20,10 @@ from registry_api.api.asking import (
     ReleaseNumber,
     checked_week,
 )
+from registry_api.keyfiles import raw_key
 from registry_api.people.roles import Role, Scope
 from registry_api.releases.archive import Entry
+from registry_api.releases.cells import cells_as_json
 from registry_api.releases.comparison import Comparison, compare
 from registry_api.releases.cube import ALONE, DIMENSIONS, MOST_DIMENSIONS
 from registry_api.releases.difference import Revision, new_weeks, revisions
@@ -30,7 +32,6 @@ from registry_api.releases.document import Document
 from registry_api.releases.export import as_json, as_reporting, shown
 from registry_api.releases.query import COUNTRY, REGION, WEEK, QuestionError, Table, may_see, reporting_of
 from registry_api.releases.series import Series, last_weeks, series
-from registry_api.runtime import raw_key
 
 router = APIRouter(prefix="/v1/registry")
 
@@ -98,12 +99,12 @@ def read_counts(asked: AskedOfNewest, paging: PagingDep) -> Response:
 
     def render(document: Document) -> dict[str, Any]:
         table = Table(document, asked.question, region=asked.caller.region)
-        found = paging.part(table)
+        found = list(table.runs(paging.offset, min(paging.offset + paging.limit, len(table))))
         return {
             **precision(document),
             **paging.members(table, asked),
             "reporting": [as_reporting(*one) for one in reporting_of(document, found)],
-            "cells": [as_json(answer) for answer in found],
+            "cells": Written(cells_as_json(found)),
         }
 
     return _answer(asked, render, limit=paging.limit, offset=paging.offset)

@@ -1,8 +1,9 @@
 """Answers that a caller had a moment ago, given again before anything else is asked: same key, same address, same bytes. Plain ASGI.
 
-What passes here was checked when it was first answered: who the caller is, what they may see, and the line in the read log. For as long as
-`HELD_FOR` a key that has been ended and a release that has been superseded go unnoticed; no longer. Each answer is counted against the
-caller's pace and in the read log, and is not in the access log.
+What passes here was checked when it was first answered: who the caller is, what they may see, and the line in the read log. An answer of the
+application shows that the key still is who it was and that the newest release still is the newest; it vouches for all that was answered on
+the same ground. For as long as `HELD_FOR` a key that has been ended and a release that has been superseded go unnoticed; no longer. Each
+answer is counted against the caller's pace and in the read log, and is not in the access log.
 """
 
 from collections import OrderedDict
@@ -12,10 +13,13 @@ from threading import Lock
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from registry_api.api.answering import Ground
 from registry_api.people.readlog import Reading
 from registry_api.runtime import Runtime
 
 HELD_FOR = timedelta(seconds=5)
+LOOK_AFTER = HELD_FOR / 2
+"""From then on one request at a time looks again, while the others are still answered from here."""
 
 _PATHS = "/v1/registry/"
 _HELD_MOST = 4096
@@ -25,11 +29,18 @@ _Key = tuple[bytes, str, bytes]
 _Headers = list[tuple[bytes, bytes]]
 
 
+@dataclass(slots=True)
+class _Seen:
+    """When it was last seen that a ground holds."""
+
+    at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class _Held:
     """An answer, and what it needs to be given again."""
 
-    until: datetime
+    seen: _Seen
     reading: Reading
     headers: _Headers
     tag: bytes
@@ -47,7 +58,9 @@ class Quick:
     def __init__(self, app: ASGIApp, runtime: Runtime) -> None:
         self._app, self._runtime = app, runtime
         self._held: OrderedDict[_Key, _Held] = OrderedDict()
+        self._grounds: OrderedDict[tuple[bytes, Ground], _Seen] = OrderedDict()
         self._lock = Lock()
+        self._looking = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or let the application do so and remember what it said."""
@@ -60,41 +73,58 @@ class Quick:
         if held is not None and self._may(held):
             await _give(held, sent.get(b"if-none-match"), send)
         elif key[0] and self._runtime.witness is None:
-            await self._learn(key, scope, receive, send)
+            self._looking = True
+            try:
+                await self._learn(key, scope, receive, send)
+            finally:
+                self._looking = False
         else:
             await self._app(scope, receive, send)
 
     def _may(self, held: _Held) -> bool:
         """Say whether the answer may still be given, and count it."""
         now = self._runtime.clock()
+        passed = now - held.seen.at
         return (
-            now < held.until
+            (passed < LOOK_AFTER or (self._looking and passed < HELD_FOR))
             and self._runtime.pace.take(held.reading.person_id, now=now)
             and self._runtime.read_log.again(held.reading)
         )
 
     async def _learn(self, key: _Key, scope: Scope, receive: Receive, send: Send) -> None:
         told: list[Message] = []
+        began = self._runtime.clock()
 
         async def listen(message: Message) -> None:
             told.append(message)
             await send(message)
 
         await self._app(scope, receive, listen)
-        reading = scope.get("state", {}).get("reading")
-        if reading is not None and [one["type"] for one in told] == ["http.response.start", "http.response.body"]:
-            self._hold(key, reading, told[0], told[1])
+        state = scope.get("state", {})
+        if "ground" in state and [one["type"] for one in told] == ["http.response.start", "http.response.body"]:
+            with self._lock:
+                seen = self._see(key[0], state["ground"], began)
+                self._hold(key, seen, state["reading"], (told[0], told[1]))
 
-    def _hold(self, key: _Key, reading: Reading, start: Message, body: Message) -> None:
+    def _hold(self, key: _Key, seen: _Seen, reading: Reading, told: tuple[Message, Message]) -> None:
+        start, body = told
         headers: _Headers = list(start["headers"])
         tag = dict(headers).get(b"etag")
         if start["status"] == _OK and tag is not None and not body.get("more_body"):
-            held = _Held(self._runtime.clock() + HELD_FOR, reading, headers, tag, body["body"])
-            with self._lock:
-                self._held[key] = held
-                self._held.move_to_end(key)
-                if len(self._held) > _HELD_MOST:
-                    self._held.popitem(last=False)
+            self._held[key] = _Held(seen, reading, headers, tag, body["body"])
+            self._held.move_to_end(key)
+            if len(self._held) > _HELD_MOST:
+                self._held.popitem(last=False)
+
+    def _see(self, authorization: bytes, ground: Ground, at: datetime) -> _Seen:
+        """Note that the ground held; who sees that a release is the newest also sees that the key is somebody's."""
+        for one in (ground, ground.without_release):
+            seen = self._grounds.setdefault((authorization, one), _Seen(at))
+            seen.at = max(seen.at, at)
+            self._grounds.move_to_end((authorization, one))
+        while len(self._grounds) > _HELD_MOST:
+            self._grounds.popitem(last=False)
+        return self._grounds[authorization, ground]
 
 
 async def _give(held: _Held, if_none_match: bytes | None, send: Send) -> None:

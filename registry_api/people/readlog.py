@@ -3,10 +3,12 @@
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cache
 from threading import Lock
+from typing import Any
 
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
@@ -43,11 +45,13 @@ class ReadLog:
     """Notes what is read. That something was read is stored before the answer; how often it was read again, a little later.
 
     `database` must have connections of its own: a request that waits here holds one of the registry's, and many such would wait for each other.
+    What is first read while a line is being stored goes into the next transaction together: a commit waits for the disk.
     """
 
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database, self._clock = database, clock
-        self._lock = Lock()
+        self._lock, self._storing = Lock(), Lock()
+        self._first: Counter[Reading] = Counter()
         self._again: Counter[Reading] = Counter()
 
     def close(self) -> None:
@@ -68,14 +72,26 @@ class ReadLog:
         Raises:
             UnavailableError: `disk-full` if it cannot be stored; then it must not be read either.
         """
-        now = self._clock()
-        reading = Reading(now.date(), person_id, what, release, question[:500])
+        reading = Reading(self._clock().date(), person_id, what, release, question[:500])
         if not self.again(reading):
-            with self._database.writing() as session:
-                _add(session, reading, times=1, now=now)
             with self._lock:
-                self._again.setdefault(reading, 0)
+                self._first[reading] += 1
+            with self._storing:
+                self._store(reading)
         return reading
+
+    def _store(self, reading: Reading) -> None:
+        """Store every first reading that waits, unless somebody did so for this one meanwhile."""
+        with self._lock:
+            if reading in self._again and reading not in self._first:
+                return
+            first, self._first = self._first, Counter()
+            first[reading] = first[reading] or 1  # whoever tried before could not store it
+        with self._database.writing() as session:
+            _add(session, first, now=self._clock())
+        with self._lock:
+            for stored in first:
+                self._again.setdefault(stored, 0)
 
     def flush(self) -> None:
         """Store how often things were read again; what cannot be stored now stays for the next time."""
@@ -85,30 +101,39 @@ class ReadLog:
             self._again = Counter(kept)
         try:
             with self._database.writing() as session:
-                for reading, times in pending.items():
-                    _add(session, reading, times=times, now=self._clock())
+                _add(session, pending, now=self._clock())
         except UnavailableError:
             with self._lock:
                 self._again.update(pending)
             raise
 
 
-def _add(session: Session, reading: Reading, *, times: int, now: datetime) -> None:
-    """Insert the line or count it up, in one statement: several processes may do so at once."""
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    row = ReadLogRow(
-        line=reading.line,
-        day=reading.day.isoformat(),
-        person_id=reading.person_id,
-        what=reading.what,
-        release=reading.release,
-        question=reading.question,
-        times=times,
-        last_at=now,
-    )
-    statement = insert(ReadLogRow).values(row.model_dump())
+def _add(session: Session, counted: Mapping[Reading, int], *, now: datetime) -> None:
+    """Insert lines or count them up, each in one statement: several processes may do so at once."""
+    rows = [
+        {
+            "line": reading.line,
+            "day": reading.day.isoformat(),
+            "person_id": reading.person_id,
+            "what": reading.what,
+            "release": reading.release,
+            "question": reading.question,
+            "times": times,
+            "last_at": now,
+        }
+        for reading, times in sorted(counted.items(), key=lambda one: one[0].line)
+    ]
+    if rows:
+        connection = session.connection()
+        connection.execute(_insert_or_count(connection.dialect.name), rows)
+
+
+@cache
+def _insert_or_count(dialect: str) -> Any:
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    statement = insert(ReadLogRow)
     more = {"times": col(ReadLogRow.times) + statement.excluded.times, "last_at": statement.excluded.last_at}
-    session.exec(statement.on_conflict_do_update(index_elements=["line"], set_=more))
+    return statement.on_conflict_do_update(index_elements=["line"], set_=more)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,10 @@ class QuestionError(InvalidInputError):
         self.members = members
 
 
+Categories = tuple[tuple[str, str], ...]
+"""Dimensions with their values, in the cube's order."""
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """Which cells: week and place always, `dimensions` in the cube's order, `wanted` values per name (empty: all)."""
@@ -40,20 +44,23 @@ class Answer:
     week: str
     version: int
     place: str
-    categories: tuple[tuple[str, str], ...]
+    categories: Categories
     cell: Cell
     persons: int | None = None
     """How many people live in the place, if the release says."""
 
     @property
     def per_100k(self) -> float | None:
-        """The published number per 100,000 people of the place, to a tenth; None where either is not known.
+        """The published number per 100,000 people of the place (`per_100k`)."""
+        return per_100k(self.cell.count, self.persons)
 
-        It is formed from the rounded number only, so that turning it back gives that number and nothing finer.
-        """
-        if self.cell.count is None or self.persons is None:
-            return None
-        return round(self.cell.count * 100_000 / self.persons, 1)
+
+def per_100k(count: int | None, persons: int | None) -> float | None:
+    """Return a published number per 100,000 of so many people, to a tenth; None where either is not known.
+
+    It is formed from the rounded number only, so that turning it back gives that number and nothing finer.
+    """
+    return None if count is None or persons is None else round(count * 100_000 / persons, 1)
 
 
 def ask(by: Sequence[str], wanted: Mapping[str, Sequence[str]]) -> Question:
@@ -130,13 +137,45 @@ class Table(Sequence[Answer]):
     def __getitem__(self, at: slice) -> list[Answer]: ...
     def __getitem__(self, at: int | slice) -> Answer | list[Answer]:
         if isinstance(at, slice):
-            return [self._answer(number) for number in range(len(self))[at]]
-        return self._answer(range(len(self))[at])
+            start, stop, step = at.indices(len(self))
+            found = [answer for run in self.runs(start, stop) for answer in run.answers()]
+            return found if step == 1 else [self[number] for number in range(start, stop, step)]
+        number = range(len(self))[at]
+        (run,) = self.runs(number, number + 1)
+        return run.answers()[0]
 
-    def _answer(self, number: int) -> Answer:
-        row, category = divmod(number, len(self._grid))
-        week, place = divmod(row, len(self._places))
-        return _answer(self._document, self._weeks[week], self._places[place], self._grid[category])
+    def runs(self, start: int, stop: int) -> Iterator["Run"]:
+        """Yield the cells from `start` to before `stop`, in the order of the table, week by week and place by place."""
+        width = len(self._grid)
+        for row in range(start // width if width else 0, -(-stop // width) if width else 0):
+            week, place = divmod(row, len(self._places))
+            grid = self._grid[max(start - row * width, 0) : stop - row * width]
+            if grid:
+                yield self._run(self._weeks[week], self._places[place], grid)
+
+    def _run(self, week: str, place: str, grid: Sequence[Categories]) -> "Run":
+        table = self._document.weeks[week]
+        cells = [table.cell(place, categories) for categories in grid]
+        return Run(week, table.version, place, self._document.persons(place, week), grid, cells)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Cells of one week and place that follow one another in a table."""
+
+    week: str
+    version: int
+    place: str
+    persons: int | None
+    grid: Sequence[Categories]
+    cells: Sequence[Cell]
+
+    def answers(self) -> list[Answer]:
+        """Return them one by one."""
+        return [
+            Answer(self.week, self.version, self.place, categories, cell, self.persons)
+            for categories, cell in zip(self.grid, self.cells, strict=True)
+        ]
 
 
 def _refuse_unknown(document: Document, question: Question) -> None:
@@ -154,11 +193,6 @@ def _refuse_unknown(document: Document, question: Question) -> None:
         )
 
 
-def _answer(document: Document, week: str, place: str, categories: tuple[tuple[str, str], ...]) -> Answer:
-    table = document.weeks[week]
-    return Answer(week, table.version, place, categories, table.cell(place, categories), document.persons(place, week))
-
-
 def answers(document: Document, question: Question, *, region: str | None) -> list[Answer]:
     """Return all cells that were asked for (`Table`).
 
@@ -168,9 +202,7 @@ def answers(document: Document, question: Question, *, region: str | None) -> li
     return Table(document, question, region=region)[:]
 
 
-def rows(
-    document: Document, question: Question, *, region: str | None
-) -> list[tuple[str, tuple[tuple[str, str], ...]]]:
+def rows(document: Document, question: Question, *, region: str | None) -> list[tuple[str, Categories]]:
     """Return place and categories of every row of a table over weeks, in the order of `Table`.
 
     Raises:
@@ -180,7 +212,7 @@ def rows(
     return list(product(_places(document, question, region), _grid(question)))
 
 
-def reporting_of(document: Document, found: Iterable[Answer]) -> list[tuple[str, str, int, int]]:
+def reporting_of(document: Document, found: Iterable[Answer | Run]) -> list[tuple[str, str, int, int]]:
     """Return (week, place, hospitals that sent, hospitals expected to) for the weeks and places of the answers, as far as it is known."""
     asked = sorted({(one.week, one.place) for one in found})
     known = ((week, place, document.weeks[week].reporting.get(place)) for week, place in asked)
@@ -203,7 +235,7 @@ def _places(document: Document, question: Question, region: str | None) -> list[
     ]
 
 
-def _grid(question: Question) -> Iterator[tuple[tuple[str, str], ...]]:
+def _grid(question: Question) -> Iterator[Categories]:
     """Yield every combination of values, in the order of the cube's lists."""
     choices = [
         [value for value in DIMENSIONS[name] if value in question.wanted.get(name, {value})]

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from registry_api.api.quick import HELD_FOR, Quick
+from registry_api.api.quick import HELD_FOR, LOOK_AFTER, Quick
 from registry_api.main import create_app
 from registry_api.people.keys import add_key, revoke_key
 from registry_api.people.pace import Pace
@@ -77,21 +77,118 @@ def test_another_key_address_question_or_method_is_asked_anew(
     assert inner.asked == 5
 
 
-def test_after_some_seconds_the_application_is_asked_again(
-    counted: Registry, client: AsgiClient, inner: Counting
-) -> None:
+def a_key(counted: Registry) -> tuple[str, dict[str, str]]:
+    """Return a program's key by its id and as headers."""
     person = counted.add(Role.AUDITOR).person_id
     with counted.runtime.database.writing() as session:
         key = add_key(session, person, label="x", scopes=[Scope.COUNTS], days=None, now=counted.clock())
-    headers = {"Authorization": f"Bearer {key.api_key}"}
-    client.get(COUNTS, headers=headers)
+    return key.key_id, {"Authorization": f"Bearer {key.api_key}"}
+
+
+def end_key(counted: Registry, key_id: str) -> None:
     with counted.runtime.database.writing() as session:
-        revoke_key(session, key.key_id, now=counted.clock())
-    counted.clock.now += HELD_FOR - timedelta(seconds=1)
+        revoke_key(session, key_id, now=counted.clock())
+
+
+def test_after_some_seconds_the_application_is_asked_again(
+    counted: Registry, client: AsgiClient, inner: Counting
+) -> None:
+    key_id, headers = a_key(counted)
+    client.get(COUNTS, headers=headers)
+    end_key(counted, key_id)
+    counted.clock.now += LOOK_AFTER - timedelta(seconds=1)
     assert client.get(COUNTS, headers=headers).status_code == 200
     counted.clock.pass_(seconds=1)
     assert client.get(COUNTS, headers=headers).status_code == 401
     assert inner.asked == 2
+
+
+def test_one_answer_vouches_for_the_others_of_its_key(counted: Registry, client: AsgiClient, inner: Counting) -> None:
+    _, headers = a_key(counted)
+    paths = [COUNTS, f"{COUNTS}&limit=1", f"{COUNTS}&release=1"]
+    for _ in range(5):
+        for path in paths:
+            assert client.get(path, headers=headers).status_code == 200
+        counted.clock.now += LOOK_AFTER
+    assert inner.asked == len(paths) + 4
+
+
+def test_an_answer_to_another_key_vouches_for_nothing(counted: Registry, client: AsgiClient, inner: Counting) -> None:
+    (first_id, first), (_, second) = a_key(counted), a_key(counted)
+    for headers in (first, second):
+        client.get(COUNTS, headers=headers)
+    end_key(counted, first_id)
+    counted.clock.now += LOOK_AFTER
+    assert client.get(COUNTS, headers=second).status_code == 200
+    assert client.get(COUNTS, headers=first).status_code == 401
+
+
+def test_a_named_release_vouches_for_no_newest_one(counted: Registry, client: AsgiClient) -> None:
+    _, headers = a_key(counted)
+    assert client.get(COUNTS, headers=headers).json()["release"] == 1
+    counted.cases("north-a", 20)
+    counted.build()
+    counted.clock.now += HELD_FOR
+    assert client.get(f"{COUNTS}&release=1", headers=headers).json()["release"] == 1
+    assert client.get(COUNTS, headers=headers).json()["release"] == 2
+
+
+def test_a_newer_release_shows_in_every_answer_once_one_has_seen_it_for_the_longest_time(
+    counted: Registry, client: AsgiClient
+) -> None:
+    _, headers = a_key(counted)
+    other = f"{COUNTS}&limit=1"
+    for path in (COUNTS, other):
+        client.get(path, headers=headers)
+    counted.cases("north-a", 20)
+    counted.build()
+    counted.clock.now += LOOK_AFTER
+    assert client.get(COUNTS, headers=headers).json()["release"] == 2
+    counted.clock.now += HELD_FOR - LOOK_AFTER
+    assert client.get(other, headers=headers).json()["release"] == 2
+
+
+def test_while_one_request_looks_again_the_others_are_answered(counted: Registry) -> None:
+    _, headers = a_key(counted)
+    answered: list[int] = []
+
+    class Slow(Counting):
+        async def __call__(self, scope, receive, send) -> None:
+            await super().__call__(scope, receive, send)
+            if self.asked == 2:
+                counted.clock.now += HELD_FOR - LOOK_AFTER - timedelta(seconds=1)
+                answered.append(await status_of(quick, headers))
+                counted.clock.pass_(seconds=1)
+                answered.append(await status_of(quick, headers))
+
+    inner = Slow(create_app(counted.runtime))
+    quick = Quick(inner, counted.runtime)
+    with AsgiClient(quick, base_url=ORIGIN) as client:
+        client.get(COUNTS, headers=headers)
+        counted.clock.now += LOOK_AFTER
+        client.get(COUNTS, headers=headers)
+    assert answered == [200, 200]
+    assert inner.asked == 3  # the first, the one that looked again, and the one for whom that took too long
+
+
+async def status_of(app, headers: dict[str, str]) -> int:
+    """Ask for the counts from within a running application."""
+    path, _, query = COUNTS.partition("?")
+    told = []
+
+    async def send(message) -> None:
+        told.append(message)
+
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    sent = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    scope = {
+        "type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "query_string": query.encode(),
+        "headers": sent, "http_version": "1.1", "scheme": "https", "server": ("localhost", 8443), "root_path": "",
+    }  # fmt: skip
+    await app(scope, receive, send)
+    return int(told[0]["status"])
 
 
 def test_a_refusal_and_a_route_without_a_reading_are_not_held(
