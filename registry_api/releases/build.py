@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from functools import cache
 from itertools import groupby
 from typing import Any
 
@@ -20,7 +21,7 @@ from registry_api.database import Database
 from registry_api.enrolment.tables import SiteRow
 from registry_api.releases.cube import GGO_BANDS, UNREAD, Group, lines, tally
 from registry_api.releases.disclosure import Cell, Key, Rule, protect
-from registry_api.releases.document import Document, WeekTable, published_cells, read, write
+from registry_api.releases.document import Document, WeekTable, published_cells, read, renumbered, write
 from registry_api.releases.reporting import reporting
 from registry_api.releases.tables import CountReleaseRow
 from registry_api.releases.turn import turn
@@ -42,7 +43,7 @@ COLUMNS: dict[str, SQLColumnExpression[Any]] = {
     "rsna": func.coalesce(col(CaseRow.rsna_class), literal_column(f"'{UNREAD}'")),
     "ggo": _banded(col(CaseRow.ggo_percent), GGO_BANDS),
 }
-"""Where each dimension of the cube stands in a case record."""
+"""Where each dimension of the cube stands in a case record, in the order of `DIMENSIONS`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +76,12 @@ def _build(database: Database, rule: Rule, *, key: Ed25519PrivateKey, now: datet
         weeks = open_weeks(session, before, rule=rule, today=now.date(), built_at=last.built_at if last else None)
         tables = _revised(_protected_weeks(session, rule, tree, weeks, today=now.date()), before, weeks)
         places = _places(session, tree)
-    content_sha256 = _sha256(write(0, rule, places, tables, tree.units))
+    content = write(0, rule, places, tables, tree.units)
+    content_sha256 = _sha256(content)
     if last is not None and content_sha256 == last.content_sha256:
         return Built(last, new=False)
     number = last.number + 1 if last else 1
-    body = write(number, rule, places, tables, tree.units)
+    body = renumbered(content, number)
     row = _row(number, body, content_sha256=content_sha256, key=key, now=now)
     try:
         with database.writing() as session:
@@ -111,15 +113,14 @@ def _protected_weeks(
 ) -> list[WeekTable]:
     """Return every closed week among `weeks` that has records, protected; versions are set later."""
     sites = session.exec(select(SiteRow).where(col(SiteRow.enrolled_at).is_not(None))).all()
-    held = select(CaseRow.week).where(col(CaseRow.withdrawn).is_(False)).distinct()
-    if weeks is not None:
-        held = held.where(col(CaseRow.week).in_(sorted(weeks)))
-    closed = sorted(week for week in session.exec(held) if is_closed(week, today))
-    return [_protected_week(session, rule, tree, week, sites) for week in closed]
+    held = session.exec(select(CaseRow.week).distinct()) if weeks is None else weeks
+    closed = sorted(week for week in held if is_closed(week, today))
+    tables = (_protected_week(session, rule, tree, week, sites) for week in closed)
+    return [table for table in tables if table is not None]
 
 
-def _protected_week(session: Session, rule: Rule, tree: Tree, week: str, sites: Sequence[SiteRow]) -> WeekTable:
-    """Return one week; its groups are all that is in memory of it. Each country is protected by itself."""
+def _protected_week(session: Session, rule: Rule, tree: Tree, week: str, sites: Sequence[SiteRow]) -> WeekTable | None:
+    """Return one week, or None if nobody has records of it. Each country is protected by itself; its groups are all that is in memory."""
     cells: dict[Key, Cell] = {}
     reported: set[str] = set()
     for _, found in groupby(_groups(session, tree, week), key=lambda group: country_of(group.region)):
@@ -127,7 +128,7 @@ def _protected_week(session: Session, rule: Rule, tree: Tree, week: str, sites: 
         tallies = tally(groups)
         cells.update(published_cells(protect(tallies, lines(tallies), rule)))
         reported.update(group.site for group in groups)
-    return WeekTable(week, 1, cells, reporting(week, reported, sites, tree))
+    return WeekTable(week, 1, cells, reporting(week, reported, sites, tree)) if reported else None
 
 
 def _groups(session: Session, tree: Tree, week: str) -> Iterable[Group]:
@@ -139,9 +140,10 @@ def _groups(session: Session, tree: Tree, week: str) -> Iterable[Group]:
         .group_by(CaseRow.site, SiteRow.region, *COLUMNS.values())
         .order_by(SiteRow.region, CaseRow.site)
     )
-    rows: Iterable[tuple[Any, ...]] = session.exec(query)
+    place_of = cache(tree.place_of)
+    rows: Iterable[Any] = session.connection().execute(query)
     for site, region, studies, *values in rows:
-        yield Group(site, tree.place_of(region), dict(zip(COLUMNS, values, strict=True)), studies)
+        yield Group(site, place_of(region), tuple(values), studies)
 
 
 def _revised(tables: Iterable[WeekTable], before: Document | None, weeks: frozenset[str] | None) -> list[WeekTable]:

@@ -78,6 +78,12 @@ def write(
     return head.removesuffix(b"}") + b',"weeks":[' + b",".join(tables) + b"]}"
 
 
+def renumbered(body: bytes, number: int) -> bytes:
+    """Return the same release under another number, as `write` would: the head names it once, after what holds no number."""
+    before, name, rest = body.partition(b',"number":')
+    return before + name + str(number).encode() + rest[rest.index(b",") :]
+
+
 def read(body: bytes) -> Document:
     """Return the release that `write` wrote. Equal keys and cells become one object: a release repeats them from week to week."""
     known: dict[object, Any] = {}

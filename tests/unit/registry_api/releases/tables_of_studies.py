@@ -50,10 +50,7 @@ def random_studies(seed: int, *, per_site: Sequence[int]) -> Studies:
 
 
 def week_of(studies: Studies, *, regions: int) -> Week:
-    groups = [
-        Group(site, f"XA-{int(site[5:]) % regions}", dict(zip(DIMENSIONS, values, strict=True)), count)
-        for (site, values), count in studies.items()
-    ]
+    groups = [Group(site, f"XA-{int(site[5:]) % regions}", values, count) for (site, values), count in studies.items()]
     tallies = tally(groups)
     return Week(tallies, lines(tallies))
 

@@ -15,7 +15,7 @@ from registry_api.cases.service import accept_case
 from registry_api.releases.archive import Archive
 from registry_api.releases.build import Built, build_release
 from registry_api.releases.disclosure import Cell, Rule, Status
-from registry_api.releases.document import read
+from registry_api.releases.document import read, renumbered
 from registry_api.releases.tables import CountReleaseRow
 from registry_api.releases.window import is_closed
 from registry_api.runtime import disclosure_rule
@@ -61,6 +61,13 @@ def test_the_bytes_are_canonical_hashed_and_signed(busy: Registry) -> None:
     public.verify(signature, row.body)
     with pytest.raises(InvalidSignature):
         public.verify(signature, row.body.replace(b"25", b"30", 1))
+
+
+def test_a_release_under_another_number_differs_in_nothing_else(busy: Registry) -> None:
+    body = build(busy).row.body
+    other = renumbered(body, 17)
+    assert {**json.loads(body), "number": 17} == json.loads(other)
+    assert renumbered(other, 1) == body
 
 
 def test_the_bytes_name_no_hospital_and_no_case(busy: Registry) -> None:

@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import event
 
 from protocol.case import CaseRecord, LegalBasis
 from protocol.codes import Code
@@ -210,3 +211,16 @@ def test_a_killed_builder_gives_its_turn_back(two_sites: Registry) -> None:
         other.kill()
         other.wait(10)
     assert build(two_sites).new
+
+
+def test_a_build_looks_for_withdrawn_cases_by_their_index(two_sites: Registry) -> None:
+    send(two_sites, NEWEST)
+    build(two_sites)
+    engine, asked = two_sites.runtime.database.engine, []
+    event.listen(engine, "before_cursor_execute", lambda *call: asked.append((call[2], call[3])))
+    build(two_sites)
+    looks = [(statement, values) for statement, values in asked if "withdrawn IS 1" in statement]
+    with engine.connect() as connection:
+        plans = [connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values).all() for sql, values in looks]
+    assert plans
+    assert all("ix_cases_withdrawn" in str(plan) for plan in plans)
