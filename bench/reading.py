@@ -41,7 +41,7 @@ from registry_api.reading.solver import best_matching
 from registry_api.reading.tables import SlotRow
 from registry_api.reading.worth import WEIGHTS, Batch, Place
 from registry_api.reading.worth import Table as Worths
-from registry_api.runtime import open_database
+from registry_api.schema import open_database
 from registry_api.settings import load_settings
 from tests.fakes import postgresql
 from tests.fakes.centre_home import make_centre_home

@@ -1,41 +1,59 @@
 """The command line `acinus-registry`."""
 
-import asyncio
 import json
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from click import Command, Context
+from typer.core import TyperGroup
+from typer.main import get_group
 
 from protocol.errors import FederationError
-from registry_api.commands.counts import release
-from registry_api.commands.network import invite, sites
 from registry_api.commands.output import home_of, opened
-from registry_api.commands.people import keys, people
-from registry_api.commands.readers import agreements, readers
-from registry_api.commands.units import units
-from registry_api.commands.webhooks import webhooks
+
+_GROUPS = {
+    "invite": "network",
+    "sites": "network",
+    "units": "units",
+    "people": "people",
+    "keys": "people",
+    "readers": "readers",
+    "agreements": "readers",
+    "webhooks": "webhooks",
+    "release": "counts",
+    "public": "public",
+}
+"""Groups of commands, each with its module in `commands/`."""
+
+
+class Groups(TyperGroup):
+    """Imports a group of commands when it is asked for: each needs other parts of the registry, and a program is started for one command."""
+
+    def list_commands(self, ctx: Context) -> list[str]:
+        """Return the names of all commands, those of groups first."""
+        return [*_GROUPS, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
+        """Return the command of that name."""
+        if cmd_name not in _GROUPS:
+            return super().get_command(ctx, cmd_name)
+        module = import_module(f"registry_api.commands.{_GROUPS[cmd_name]}")
+        command = get_group(getattr(module, cmd_name))
+        command.name = cmd_name
+        return command
+
 
 app = typer.Typer(
+    cls=Groups,
     help="The registry: hospitals, case records, protected counts, reads.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for name, group in {
-    "invite": invite,
-    "sites": sites,
-    "units": units,
-    "people": people,
-    "keys": keys,
-    "readers": readers,
-    "agreements": agreements,
-    "webhooks": webhooks,
-    "release": release,
-}.items():
-    app.add_typer(group, name=name)
 
 
 @app.callback()
@@ -52,6 +70,8 @@ def choose_home(
 @app.command()
 def serve(context: typer.Context) -> None:
     """Serve people over HTTPS and nodes over the link, until interrupted."""
+    import asyncio
+
     from registry_api.logs import start_logging
     from registry_api.runtime import build_runtime
     from registry_api.serve import serve as serve_runtime

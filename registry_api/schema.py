@@ -1,37 +1,60 @@
 """Every table of the registry in one metadata, and the migrations that bring a database to it."""
 
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Engine, MetaData
+from sqlalchemy import Engine, MetaData, inspect, text
 from sqlmodel import SQLModel
 
-from registry_api.alerts import tables as _alerts
-from registry_api.cases import tables as _cases
-from registry_api.enrolment import tables as _enrolment
-from registry_api.link import tables as _link
-from registry_api.people import tables as _people
-from registry_api.promoted import tables as _promoted
-from registry_api.reading import tables as _reading
-from registry_api.releases import tables as _releases
-from registry_api.units import tables as _units
+from registry_api.database import Database, open_engine
+from registry_api.settings import RegistrySettings
 
-AREAS = (_units, _enrolment, _people, _link, _cases, _releases, _promoted, _reading, _alerts)
-"""The modules whose import puts their rows into the metadata; a new area is added here."""
+AREAS = (
+    "units", "enrolment", "people", "link", "cases", "releases", "promoted", "reading", "alerts", "public",
+)  # fmt: skip
+"""The folders whose `tables` put their rows into the metadata; a new area is added here."""
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
 
 
 def metadata() -> MetaData:
-    """Return the tables as the code knows them."""
+    """Return the tables as the code knows them. Only migrations want all of them; a command loads those of its own area."""
+    for area in AREAS:
+        import_module(f"registry_api.{area}.tables")
     return SQLModel.metadata
+
+
+def open_database(settings: RegistrySettings) -> Database:
+    """Return the registry's database, brought to the newest schema."""
+    engine = open_engine(settings.database_url)
+    migrate(engine)
+    return Database(engine)
 
 
 def migrate(engine: Engine) -> None:
     """Bring the database to the newest schema. What is already there stays; doing it twice changes nothing."""
+    if version_of(engine) == newest_version():
+        return  # as nearly always, and loading Alembic takes longer than most commands
+    from alembic import command
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def version_of(engine: Engine) -> str | None:
+    """Return the last migration that the database has seen; None of an empty one."""
+    with engine.connect() as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+
+
+@cache
+def newest_version() -> str:
+    """Return the name of the last migration; each is called as its file is, and they are numbered in their order."""
+    return max(path.stem for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))

@@ -9,10 +9,10 @@ from protocol.enrolment import EnrolReply, EnrolRequest, SiteEntry
 from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
 from registry_api.enrolment.relay import pin_for
 from registry_api.enrolment.sites import enrol, list_sites
+from registry_api.keyfiles import raw_key
 from registry_api.people.roles import Role
 from registry_api.promoted.lists import newest_root
 from registry_api.promoted.service import greet
-from registry_api.runtime import raw_key
 
 router = APIRouter(prefix="/v1")
 

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from registry_api.commands.network import AsJson
-from registry_api.commands.output import opened, say
+from registry_api.clock import utc_now
+from registry_api.commands.output import AsJson, opened, say
+from registry_api.keyfiles import load_signing_key
 from registry_api.releases.archive import Archive
 from registry_api.releases.build import build_release
 from registry_api.releases.disclosure import Status
@@ -16,7 +17,6 @@ from registry_api.releases.document import Document
 from registry_api.releases.export import as_csv, as_dhis2
 from registry_api.releases.fhir import FhirVersion, as_measure_report
 from registry_api.releases.query import Answer
-from registry_api.runtime import disclosure_rule, load_signing_key, utc_now
 
 release = typer.Typer(help="Releases of counts.", no_args_is_help=True)
 
@@ -38,6 +38,8 @@ _FHIR = {Format.FHIR_R5: FhirVersion.R5, Format.FHIR_R4B: FhirVersion.R4B}
 @release.command("build")
 def build(context: typer.Context, *, as_json: AsJson = False) -> None:
     """Build a release of all closed weeks; without a change since the last one, that one is named again."""
+    from registry_api.runtime import disclosure_rule
+
     with opened(context) as (settings, database):
         key = load_signing_key(settings.within(settings.secrets.counts))
         built = build_release(database, disclosure_rule(settings), key=key, now=utc_now())

@@ -8,15 +8,14 @@ from protocol.case import LegalBasis
 from protocol.enrolment import Invite, encode_invite
 from protocol.shape import RegionCode, SiteId
 from registry_api.cases.bases import withdraw_basis
-from registry_api.commands.output import matching, opened, say
+from registry_api.clock import utc_now
+from registry_api.commands.output import AsJson, matching, opened, say
 from registry_api.enrolment.invites import create_invite, revoke_invites
 from registry_api.enrolment.sites import expect_studies, list_sites, revoke_site
-from registry_api.runtime import load_authority, utc_now
+from registry_api.keyfiles import load_authority
 
 invite = typer.Typer(help="One-time invites for hospitals.", no_args_is_help=True)
 sites = typer.Typer(help="The hospitals of the network.", invoke_without_command=True)
-
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 
 
 @invite.command("create")

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from pydantic import TypeAdapter, ValidationError
@@ -12,8 +12,10 @@ from pydantic import TypeAdapter, ValidationError
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from registry_api.database import Database
-from registry_api.runtime import open_database
+from registry_api.schema import open_database
 from registry_api.settings import RegistrySettings, load_settings
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 
 
 def home_of(context: typer.Context) -> Path:

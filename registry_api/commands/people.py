@@ -5,12 +5,11 @@ from typing import Annotated
 import typer
 
 from protocol.shape import RegionCode, SiteId
-from registry_api.commands.network import AsJson
-from registry_api.commands.output import matching, opened, say, show_key
+from registry_api.clock import utc_now
+from registry_api.commands.output import AsJson, matching, opened, say, show_key
 from registry_api.people.keys import add_key, list_keys, revoke_key
 from registry_api.people.roles import Role, Scope
 from registry_api.people.service import add_person, disable_person, list_people
-from registry_api.runtime import utc_now
 
 people = typer.Typer(help="People and their programs.", no_args_is_help=True)
 keys = typer.Typer(help="Further API keys, for one program each.", no_args_is_help=True)

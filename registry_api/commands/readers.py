@@ -9,8 +9,8 @@ from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from protocol.reading import Language, Subspecialty
 from protocol.shape import OpaqueId, RegionCode, SiteId
-from registry_api.commands.network import AsJson
-from registry_api.commands.output import matching, opened, say, show_key
+from registry_api.clock import utc_now
+from registry_api.commands.output import AsJson, matching, opened, say, show_key
 from registry_api.people.roles import Role
 from registry_api.people.service import add_agreement, add_reader, end_agreement, list_agreements
 from registry_api.reading.assignments import match
@@ -25,7 +25,6 @@ from registry_api.reading.credentials import (
 from registry_api.reading.groups import set_group
 from registry_api.reading.load import loads, month_of
 from registry_api.reading.readers import profile, set_capacity
-from registry_api.runtime import utc_now
 
 readers = typer.Typer(help="Radiologists who read for other hospitals.", no_args_is_help=True)
 agreements = typer.Typer(help="Which reader may be asked by which hospital.", no_args_is_help=True)
@@ -35,6 +34,8 @@ SeenEvidence = Annotated[
     str, typer.Option("--evidence", help="Where the evidence is found: a register's number, or sha256: and a hash.")
 ]
 Verifier = Annotated[str, typer.Option("--verified-by", help="Id of the coordinator or auditor who saw the evidence.")]
+LicensedIn = Annotated[str, typer.Option(help="Where the reader is licensed, by the patient's country or region.")]
+ReportsIn = Annotated[str, typer.Option(help="Language of the reports, ISO 639-1.")]
 Until = Annotated[str, typer.Option("--until", help="Last day on which it holds, such as 2027-12-31 (UTC).")]
 
 
@@ -43,18 +44,15 @@ def add_one(  # noqa: PLR0913 - a command's options
     context: typer.Context,
     name: str,
     *,
-    jurisdiction: Annotated[
-        str, typer.Option(help="Where the reader is licensed, by the patient's country or region.")
-    ],
+    jurisdiction: LicensedIn,
     evidence: SeenEvidence,
     until: Until,
     verified_by: Verifier,
-    language: Annotated[str, typer.Option(help="Language of the reports, ISO 639-1.")] = "en",
+    language: ReportsIn = "en",
     as_json: AsJson = False,
 ) -> None:
     """Add a reader with a licence that was verified, and print the API key, this once."""
-    matching(jurisdiction, RegionCode, what="--jurisdiction")
-    matching(language, Language, what="--language")
+    _check_licence(jurisdiction, language)
     term = _term(evidence, until, verified_by)
     with opened(context) as (_, database), database.writing() as session:
         added = add_reader(session, name, jurisdiction=jurisdiction, language=language, now=utc_now())
@@ -68,19 +66,16 @@ def license_one(  # noqa: PLR0913 - a command's options
     context: typer.Context,
     reader: ReaderId,
     *,
-    jurisdiction: Annotated[
-        str, typer.Option(help="Where the reader is licensed, by the patient's country or region.")
-    ],
+    jurisdiction: LicensedIn,
     evidence: SeenEvidence,
     until: Until,
     verified_by: Verifier,
-    language: Annotated[str, typer.Option(help="Language of the reports, ISO 639-1.")] = "en",
+    language: ReportsIn = "en",
     as_json: AsJson = False,
 ) -> None:
     """Write down a further licence or language, or renew a licence."""
     matching(reader, OpaqueId, what="READER_ID")
-    matching(jurisdiction, RegionCode, what="--jurisdiction")
-    matching(language, Language, what="--language")
+    _check_licence(jurisdiction, language)
     term = _term(evidence, until, verified_by)
     with opened(context) as (_, database), database.writing() as session:
         license_reader(session, reader, jurisdiction=jurisdiction, language=language, term=term)
@@ -266,6 +261,11 @@ def end(
     with opened(context) as (_, database), database.writing() as session:
         end_agreement(session, site=site, reader_id=reader)
     say({"site": site, "reader": reader, "ended": True}, as_json=as_json, lines=["Ended."])
+
+
+def _check_licence(jurisdiction: str, language: str) -> None:
+    matching(jurisdiction, RegionCode, what="--jurisdiction")
+    matching(language, Language, what="--language")
 
 
 def _term(evidence: str, until: str, verified_by: str) -> Term:

@@ -6,8 +6,7 @@ import typer
 from pydantic import StringConstraints
 
 from protocol.shape import RegionCode
-from registry_api.commands.network import AsJson
-from registry_api.commands.output import matching, opened, say
+from registry_api.commands.output import AsJson, matching, opened, say
 from registry_api.units.service import add_unit, read_tree, set_population
 from registry_api.units.tree import ISO_REGIONS
 

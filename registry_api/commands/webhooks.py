@@ -6,11 +6,11 @@ import typer
 from sqlmodel import col, select
 
 from protocol.shape import OpaqueId
-from registry_api.commands.network import AsJson
-from registry_api.commands.output import matching, opened, say
+from registry_api.clock import utc_now
+from registry_api.commands.output import AsJson, matching, opened, say
+from registry_api.keyfiles import load_signing_key
 from registry_api.reading.tables import WebhookRow
 from registry_api.reading.webhooks import add_webhook, dead_letters, end_webhook, redeliver, secret_of, webhook_of
-from registry_api.runtime import load_signing_key, utc_now
 
 webhooks = typer.Typer(help="Events of reads, posted to programs.", no_args_is_help=True)
 

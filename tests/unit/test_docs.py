@@ -112,7 +112,10 @@ def test_every_route_has_its_line(folder: str, pages: tuple[str, ...]) -> None:
 def verbs(command: click.Command, path: str = "") -> Iterator[tuple[str, click.Command]]:
     """Every verb of a program, such as `label import`, and what it takes."""
     if isinstance(command, click.Group):
-        for name, inner in command.commands.items():
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
             yield from verbs(inner, f"{path} {name}".strip())
     if path and not (isinstance(command, click.Group) and command.no_args_is_help):
         yield path, command

@@ -38,10 +38,11 @@ from client.store import tables
 from client.store.database import connect
 from client.store.studies import StudyStore
 from registry_api.enrolment.tables import SiteRow
+from registry_api.keyfiles import raw_key
 from registry_api.link.intake import take
 from registry_api.link.outbox import mark_received, open_notices
 from registry_api.main import create_app as create_registry
-from registry_api.runtime import Runtime, build_runtime, raw_key
+from registry_api.runtime import Runtime, build_runtime
 from tests.fakes.centre_home import make_centre_home
 from tests.fakes.certificates import make_certificate
 from tests.fakes.gateway import SITE, STUDY, OneStudy, write_study

@@ -22,6 +22,7 @@ from registry_api.cases.tables import CaseRow
 from registry_api.database import Database, open_engine
 from registry_api.enrolment.invites import create_invite, use_invite
 from registry_api.enrolment.tables import SiteRow
+from registry_api.keyfiles import load_signing_key
 from registry_api.link.intake import Outcome, take
 from registry_api.link.outbox import mark_received, open_notices, send_notice
 from registry_api.people.roles import Role
@@ -30,7 +31,6 @@ from registry_api.releases.archive import Archive
 from registry_api.releases.build import build_release
 from registry_api.releases.disclosure import Rule
 from registry_api.releases.turn import ADVISORY_KEY, turn
-from registry_api.runtime import load_signing_key
 from registry_api.schema import metadata, migrate
 from registry_api.units.service import ensure_unit
 from tests.fakes import postgresql

@@ -17,7 +17,7 @@ from protocol.codes import Code
 from protocol.errors import UnavailableError
 from registry_api.database import Database, UtcDateTime, open_engine
 from registry_api.people.tables import PersonRow
-from registry_api.schema import metadata, migrate
+from registry_api.schema import metadata, migrate, newest_version, version_of
 
 NOON = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 
@@ -122,6 +122,19 @@ def test_migrations_are_one_chain_numbered_in_its_order() -> None:
     names = [step.revision for step in reversed(steps)]
     assert [int(name.partition("_")[0]) for name in names] == list(range(1, len(names) + 1))
     assert all(Path(step.path).stem == step.revision for step in steps)
+    assert newest_version() == names[-1]
+
+
+def test_a_database_at_the_newest_schema_is_left_alone(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert version_of(database.engine) == newest_version()
+    monkeypatch.setattr("alembic.command.upgrade", lambda *_: pytest.fail("migrated again"))
+    migrate(database.engine)
+
+
+def test_an_empty_database_has_no_version(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path}/empty.db")
+    assert version_of(engine) is None
+    engine.dispose()
 
 
 def test_migrating_keeps_what_is_there(database: Database) -> None:
