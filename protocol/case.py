@@ -100,6 +100,7 @@ class CaseRecord(Shape):
 
     `case_id` is keyed at the site; the same study always gives the same id, and only its site can say whose.
     A higher `version` of the same id replaces the lower; `withdrawn` takes the case out of later releases.
+    `first_in_week` says that the site has sent no other study of the patient for that week; None where it does not know.
     """
 
     kind: Literal["case-record"] = "case-record"
@@ -121,3 +122,4 @@ class CaseRecord(Shape):
     model_release: ReleaseName
     quality: tuple[QualityFlag, ...] = ()
     legal_basis: LegalBasis = LegalBasis.PUBLIC_HEALTH_LAW
+    first_in_week: bool | None = None

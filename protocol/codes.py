@@ -81,6 +81,7 @@ class Code(StrEnum):
     WORSE_THAN_PRESENT = "worse-than-present"
     EVALUATION_MISSED = "evaluation-missed"
     RELEASES_STALE = "releases-stale"
+    PUBLIC_BUDGET_SPENT = "public-budget-spent"
     # Try again later.
     DISK_FULL = "disk-full"
     PORT_TAKEN = "port-taken"
@@ -163,6 +164,10 @@ MEANINGS: dict[Code, tuple[Family, str]] = {
         "The release does worse than the present one on patients whom the sites held out.",
     ),
     Code.RELEASES_STALE: (_UNAVAILABLE, "The centre's signed list of model releases has expired."),
+    Code.PUBLIC_BUDGET_SPENT: (
+        _REFUSED,
+        "Publishing the week for everybody would take its year above the yearly privacy loss.",
+    ),
     Code.EVALUATION_MISSED: (_REFUSED, "Too few sites or patients compared the release with the present one."),
     Code.DISK_FULL: (_UNAVAILABLE, "There is not enough space to store safely."),
     Code.PORT_TAKEN: (_UNAVAILABLE, "Another program listens on that port."),

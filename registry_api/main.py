@@ -12,6 +12,7 @@ from registry_api.api import (
     facade,
     models,
     problems,
+    public,
     quality,
     readers,
     reads,
@@ -45,6 +46,7 @@ def create_app(runtime: Runtime) -> FastAPI:
         models,
         counts,
         exports,
+        public,
         alerts,
         quality,
         reviews,  # before the reads: no request is called `statistics`

@@ -22,6 +22,8 @@ NATIONAL_MINIMUM = 10
 NATIONAL_ROUNDING = 5
 NATIONAL_SITES = 2
 NATIONAL_DOMINANCE = 0.85
+MOST_YEARLY_EPSILON = 4.0
+"""Of the public tier; more is refused."""
 
 
 class Section(BaseModel):
@@ -165,6 +167,15 @@ class AlertSettings(Section):
         return self
 
 
+class PublicSettings(Section):
+    """Counts for everybody, off by default. `sigma` is the noise on each count, `yearly_epsilon` what a year's patients pay at most."""
+
+    enabled: bool = False
+    sigma: Annotated[float, Field(ge=5, le=1000)] = 20.0
+    yearly_epsilon: Annotated[float, Field(gt=0, le=MOST_YEARLY_EPSILON)] = 2.0
+    delta: Annotated[float, Field(gt=0, le=1e-5)] = 1e-6
+
+
 class ModelsSettings(Section):
     """Promoted weights, by hash."""
 
@@ -199,6 +210,7 @@ class RegistrySettings(Section):
     limits: LimitSettings = LimitSettings()
     oidc: OidcSettings = OidcSettings()
     alerts: AlertSettings = AlertSettings()
+    public: PublicSettings = PublicSettings()
     models: ModelsSettings = ModelsSettings()
     reading: ReadingSettings = ReadingSettings()
     witness: WitnessSettings = WitnessSettings()

@@ -211,6 +211,9 @@ class Worker:
         circumstances = view.circumstances if view is not None else circumstances_of(header)
         version = self._store.findings.next_version(study.study_key)
         record = case_record(study.case_id, version, circumstances, result.document)
+        if record is not None:
+            first = self._store.history.is_first_in_week(study.study_key, record.epi_week)
+            record = record.model_copy(update={"first_in_week": first})
         before = self._store.findings.latest(study.study_key)
         known = CaseRecord.model_validate_json(before.record) if before is not None and before.record else None
         return classes_kept(record, known)

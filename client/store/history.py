@@ -18,6 +18,17 @@ class History:
         )
         return {row["study_key"]: int(row["version"]) for row in rows}
 
+    def is_first_in_week(self, study_key: str, week: str) -> bool:
+        """Say whether no other study of its patient was called the first of an ISO week, as far as there are records of them."""
+        found = self._connection.execute(
+            "SELECT 1 FROM study JOIN study AS other ON other.subject_key = study.subject_key"
+            " JOIN finding ON finding.study_key = other.study_key"
+            " WHERE study.study_key = ? AND other.study_key != study.study_key AND CASE WHEN record = '' THEN 0 ELSE"
+            " json_extract(record, '$.epi_week') = ? AND json_extract(record, '$.first_in_week') END LIMIT 1",
+            (study_key, week),
+        ).fetchone()
+        return found is None
+
     def others_of_subject(self, study_key: str) -> list[str]:
         """Return the other measured studies of the patient of a study, in the order in which they came."""
         rows = self._connection.execute(

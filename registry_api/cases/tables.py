@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from sqlalchemy import Index, text
 from sqlmodel import Field, SQLModel
 
 from registry_api.database import UtcDateTime
@@ -11,6 +12,14 @@ class CaseRow(SQLModel, table=True):
     """The newest version of one measured study. A withdrawn one keeps its id and version and nothing else of the record."""
 
     __tablename__ = "cases"
+    __table_args__ = (
+        Index(  # the few that a release must look for by when they came; spelt as the query is, for SQLite to see it
+            "ix_cases_withdrawn",
+            "received_at",
+            sqlite_where=text("withdrawn IS 1"),
+            postgresql_where=text("withdrawn IS true"),
+        ),
+    )
 
     site: str = Field(primary_key=True, foreign_key="sites.site")
     case_id: str = Field(primary_key=True)
@@ -33,6 +42,8 @@ class CaseRow(SQLModel, table=True):
     model_release: str | None = None
     quality: str | None = None
     legal_basis: str | None = None
+    first_in_week: bool | None = None
+    """Whether the site has sent no other study of the patient for the week; None if it did not say."""
 
 
 CONTENT = (
@@ -50,6 +61,7 @@ CONTENT = (
     "model_release",
     "quality",
     "legal_basis",
+    "first_in_week",
 )
 """All columns that say something of the study; a withdrawn row has none of them."""
 

@@ -34,6 +34,8 @@ ALLOWED: dict[tuple[str, str], frozenset[str]] = {
     ("POST", "/v1/enrolments"): EVERYONE,
     ("GET", "/v1/ca.pem"): EVERYONE,
     ("GET", "/v1/health"): EVERYONE,
+    ("GET", "/v1/public/weeks"): EVERYONE,
+    ("GET", "/v1/public/weeks/{week}"): EVERYONE,
     ("GET", "/v1/sites"): frozenset({Role.SERVICE, Role.COORDINATOR}),
     ("POST", "/v1/models"): frozenset({Role.SERVICE}),
     ("PUT", "/v1/models/lists"): frozenset({Role.SERVICE}),
