@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0021_public"
-down_revision = "0020_withdrawn"
+revision = "0023_public"
+down_revision = "0022_withdrawn"
 branch_labels = None
 depends_on = None
 

@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0020_withdrawn"
-down_revision = "0019_release_lists"
+revision = "0022_withdrawn"
+down_revision = "0021_privilege_limits"
 branch_labels = None
 depends_on = None
 
