@@ -43,7 +43,7 @@ def parts_of(settings: NodeSettings) -> tuple[str, ...]:
         "stow": not settings.stow.enabled,
         "context": not (settings.hl7.enabled or settings.fhir.enabled),
         "tunnel": not settings.relay.address,
-        "pacs": not settings.pull.rules and settings.pacs.send == "off",
+        "pacs": not settings.pull.rules and settings.pacs.send == "off" and not settings.reports.host,
     }
     return tuple(name for name in PARTS if not off.get(name, False))
 

@@ -249,7 +249,11 @@ class PacsSettings(Section):
     ae_title: AeTitle = "PACS"
     tls: bool = False
     send: Literal["off", "c-store", "stow"] = "off"
-    objects: Annotated[tuple[Literal["seg", "sr", "picture"], ...], Field(min_length=1)] = ("seg", "sr")
+    objects: Annotated[tuple[Literal["seg", "sr", "picture", "report"], ...], Field(min_length=1)] = (
+        "seg",
+        "sr",
+        "report",
+    )
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -268,6 +272,20 @@ class PacsSettings(Section):
         if (self.token_file or self.password_file) and self.dicomweb.startswith("http://") and not inside:
             raise ValueError("a token or password needs https in dicomweb")
         return self
+
+
+class ReportsSettings(Section):
+    """Which system of the hospital gets final reports as HL7 v2 ORU by MLLP; off without a host. Files are named from the home."""
+
+    host: str = ""
+    port: Port = 2575
+    application: Annotated[str, Field(max_length=180)] = ""
+    facility: Annotated[str, Field(max_length=180)] = ""
+    tls: bool = False
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+    timeout_seconds: Annotated[float, Field(ge=0.1, le=600)] = 30.0
 
 
 class PullRule(Section):

@@ -21,6 +21,7 @@ from client.sections import (
     PacsSettings,
     PullSettings,
     RelaySettings,
+    ReportsSettings,
     RetentionSettings,
     Section,
     SiteSettings,
@@ -55,6 +56,7 @@ class NodeSettings(Section):
     stow: StowSettings = StowSettings()
     pacs: PacsSettings = PacsSettings()
     pull: PullSettings = PullSettings()
+    reports: ReportsSettings = ReportsSettings()
 
     @model_validator(mode="after")
     def _knows_its_pacs(self) -> Self:
@@ -116,7 +118,7 @@ class NodeSettings(Section):
 
     @property
     def outgoing(self) -> Path:
-        """Findings on their way to the PACS, by study key."""
+        """Findings and reports on their way to the hospital's other systems, by study key."""
         return self.home / "store" / "outgoing"
 
     @property

@@ -290,6 +290,8 @@ def _pacs_lines(pacs: dict[str, Any] | None) -> list[str]:
         return []
     counts, pull = ", ".join(f"{count} {state}" for state, count in pacs["findings"].items()), pacs["pull"]
     lines = [f"pacs      findings by {pacs['send']}: {counts}"]
+    if pacs["reports"] is not None:
+        lines.append("          reports: " + ", ".join(f"{count} {state}" for state, count in pacs["reports"].items()))
     if pull is not None:
         said = f"{pull['complete']} complete, {pull['waiting']} waiting, {pull['parked']} parked"
         lines.append(f"          pulled {said}; last look {pull['polled'] or 'never'} {pull['code'] or ''}".rstrip())

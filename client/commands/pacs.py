@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from protocol.codes import Code
 from protocol.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from client.pacs.send import Sender
     from client.settings import NodeSettings
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
@@ -82,26 +84,47 @@ def send(
     retry: Annotated[bool, typer.Option("--retry", help="Try what is parked or waits again, at once.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Send findings to the PACS now: of the named studies, also such as were measured before sending was switched on."""
+    """Send findings to the PACS, and final reports to it and the hospital's own system, now: findings also of the named studies."""
     with answering(as_json=as_json):
-        from client.rooms.pacs import open_outgoing, open_sender
+        from client.rooms.pacs import (
+            open_outgoing,
+            open_report_queue,
+            open_report_sender,
+            open_sender,
+            report_channels,
+        )
 
         settings = _settings_of(context)
-        if settings.pacs.send == "off":
+        channels, findings = report_channels(settings), settings.pacs.send != "off"
+        if not findings and (study_key or not channels):
             raise InvalidInputError(
-                Code.BAD_SETTING, "Sending is off. Set [pacs] send to c-store or stow in node.toml."
+                Code.BAD_SETTING, "Sending is off. Set [pacs] send to c-store or stow in node.toml, or [reports] host."
             )
-        outgoing, sender = open_outgoing(settings), open_sender(settings)
-        retried = outgoing.retry_parked() if retry else 0
-        without = [key for key in study_key or () if not sender.queue(key)]
-        if without:
-            raise InvalidInputError(Code.NOT_FOUND, f"{len(without)} of these studies have no finding to send.")
-        settled = sender.step()
-        document: dict[str, Any] = {"ok": True, "retried": retried, "settled": settled, "findings": outgoing.counts()}
-        counts = document["findings"]
+        outgoing, reports = open_outgoing(settings), open_report_queue(settings)
+        retried = outgoing.retry_parked() + reports.retry() if retry else 0
+        settled = _send_findings(open_sender(settings), study_key or ()) if findings else 0
+        settled += open_report_sender(settings).step()
+        document: dict[str, Any] = {
+            "ok": True,
+            "retried": retried,
+            "settled": settled,
+            "findings": outgoing.counts(),
+            "reports": reports.counts(),
+        }
         say_json(document) if as_json else remark(
-            f"{counts['sent']} sent, {counts['waiting']} waiting, {counts['parked']} parked."
+            f"Findings: {_counted(document['findings'])}. Reports: {_counted(document['reports'])}."
         )
+
+
+def _send_findings(sender: "Sender", study_keys: Sequence[str]) -> int:
+    without = [key for key in study_keys if not sender.queue(key)]
+    if without:
+        raise InvalidInputError(Code.NOT_FOUND, f"{len(without)} of these studies have no finding to send.")
+    return sender.step()
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return f"{counts['sent']} sent, {counts['waiting']} waiting, {counts['parked']} parked"
 
 
 def _settings_of(context: typer.Context) -> "NodeSettings":

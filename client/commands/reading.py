@@ -2,14 +2,14 @@
 
 import shutil
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from client.commands.home import answering, home_of, remark, say_json
-from protocol.reading import Priority, Subspecialty
+from protocol.reading import Priority, StudyKind, Subspecialty
 
 if TYPE_CHECKING:  # each command loads what it works with, and no other command waits for that
     from client.gate.gate import Gate
@@ -156,7 +156,7 @@ def _copied(staff: _Staff, request_id: str, out: Path) -> list[str]:
     from client.gateway.documents import Documents
     from client.store.files import disk_faults
 
-    documents = Documents(staff.reports, staff.store, lambda _: None, staff.settings.site.name)
+    documents = Documents(staff.reports, staff.store, lambda _: None, sender=staff.settings.site.name)
     claims = {kept.report.claim_id for kept in staff.reports.of_request(request_id)}
     files = [one for claim in sorted(claims) for one in documents.files(claim)]
     with disk_faults("The folder"):
@@ -225,11 +225,20 @@ def grant_privilege(
     context: typer.Context,
     reader_id: ReaderId,
     name: Annotated[str, typer.Option(help="Who it is, as your staff know them.")] = "reader",
+    until: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="The last day (UTC); without it until you withdraw it."),
+    ] = None,
+    study: Annotated[
+        list[StudyKind] | None, typer.Option(help="A kind of study that may be read; without it every kind.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Let a reader of the network read for this hospital. The centre cannot: it only writes down what you say."""
     with answering(as_json=as_json):
-        _say(_privilege(_staff(context).privileges.grant(reader_id, name=name)), as_json=as_json)
+        end = until.replace(tzinfo=UTC) + timedelta(days=1) if until is not None else None
+        made = _staff(context).privileges.grant(reader_id, name=name, until=end, studies=study or tuple(StudyKind))
+        _say(_privilege(made), as_json=as_json)
 
 
 def withdraw_privilege(context: typer.Context, reader_id: ReaderId, as_json: Json = False) -> None:
@@ -313,6 +322,8 @@ def _privilege(held: "Privilege") -> dict[str, Any]:
         "name": held.name,
         "granted": held.granted,
         "changed_at": held.changed_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "until": held.until.strftime("%Y-%m-%dT%H:%M:%SZ") if held.until is not None else None,
+        "studies": list(held.studies),
     }
 
 

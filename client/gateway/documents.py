@@ -33,12 +33,28 @@ class Documents:
     """Writes the final reports of one node."""
 
     def __init__(
-        self, reports: Reports, store: Instances, reader: Callable[[Thumbprint], str | None], site: SiteId
+        self,
+        reports: Reports,
+        store: Instances,
+        reader: Callable[[Thumbprint], str | None],
+        *,
+        sender: SiteId,
+        receiver: tuple[str, str] = ("", ""),
     ) -> None:
+        """Prepare to write.
+
+        Args:
+            reports: Of the node.
+            store: Of studies.
+            reader: Returns under which name the hospital knows a reader's key.
+            sender: The sending facility of an ORU.
+            receiver: The receiving application and facility of an ORU.
+        """
         self._reports = reports
         self._store = store
         self._reader = reader
-        self._site = site
+        self._sender = sender
+        self._receiver = receiver
 
     def write(self, claim_id: OpaqueId) -> list[Path]:
         """Write the final report of a claim in every format and return the files; none if it is not final, or the instances are gone.
@@ -64,11 +80,20 @@ class Documents:
             contents = {
                 SR: as_part10(make_read_report(headers, document)),
                 FHIR: json.dumps(diagnostic_report(document), ensure_ascii=False, indent=1).encode(),
-                ORU: oru_message(document, site=self._site).encode(),
+                ORU: oru_message(document, site=self._sender, receiver=self._receiver).encode(),
             }
         for kind, content in contents.items():
             write_durably(self.path(claim_id, final.study_key, kind), content)
         return [self.path(claim_id, final.study_key, kind) for kind in contents]
+
+    def contents(self, claim_id: OpaqueId) -> dict[str, bytes]:
+        """Write the final report of a claim if it is not written, and return it as the hospital's other systems take it: `oru`, `sr`.
+
+        Raises:
+            InvalidInputError, UnavailableError: As `write`.
+        """
+        kinds = {path.name.partition(".")[2]: path for path in self.write(claim_id)}
+        return {name: kinds[kind].read_bytes() for name, kind in (("oru", ORU), ("sr", SR)) if kind in kinds}
 
     def _is_written(self, final: Final) -> bool:
         """Say whether the files are there and of this version. The last one written names the hash that was signed."""

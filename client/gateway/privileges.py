@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -10,7 +11,7 @@ from client.gateway.reports import WayOut, send
 from client.store.database import transaction
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
-from protocol.reading import ReaderPrivilege
+from protocol.reading import ReaderPrivilege, StudyKind
 from protocol.shape import OpaqueId
 
 _READER_ID = re.compile(r"[0-9a-f]{32}")
@@ -25,6 +26,9 @@ class Privilege:
     name: str
     granted: bool
     changed_at: datetime
+    until: datetime | None = None
+    """None: until it is withdrawn."""
+    studies: tuple[StudyKind, ...] = tuple(StudyKind)
 
 
 class Privileges:
@@ -34,11 +38,25 @@ class Privileges:
         self._book = book
         self._gate = gate
 
-    def grant(self, reader_id: OpaqueId, *, name: str) -> Privilege:
-        """Let a reader read for this hospital. Granting again renames and tells the centre again.
+    def grant(
+        self,
+        reader_id: OpaqueId,
+        *,
+        name: str,
+        until: datetime | None = None,
+        studies: Collection[StudyKind] = tuple(StudyKind),
+    ) -> Privilege:
+        """Let a reader read for this hospital. Granting again renames, sets the limits anew and tells the centre again.
+
+        Args:
+            reader_id: Whom.
+            name: Under which name the staff know them.
+            until: The privilege ends by itself then; None: when it is withdrawn.
+            studies: What may be read.
 
         Raises:
-            InvalidInputError: `bad-request` if it is no reader's id, or the name is empty or too long.
+            InvalidInputError: `bad-request` if it is no reader's id, the name is empty or too long, `until` is past, or no kind of
+                study is named.
         """
         if _READER_ID.fullmatch(reader_id) is None:
             raise InvalidInputError(
@@ -46,7 +64,12 @@ class Privileges:
             )
         if not name.strip() or len(name) > _NAME_MAX:
             raise InvalidInputError(Code.BAD_REQUEST, f"Say who it is: --name with 1 to {_NAME_MAX} characters.")
-        return self._say(reader_id, name=name.strip(), granted=True)
+        if until is not None and int(until.timestamp()) <= self._book.now_s():
+            raise InvalidInputError(Code.BAD_REQUEST, "A privilege must end in the future. Check --until.")
+        if not studies:
+            raise InvalidInputError(Code.BAD_REQUEST, f"Name a kind of study: {', '.join(StudyKind)}.")
+        limits = _Limits(until, tuple(one for one in StudyKind if one in studies))
+        return self._say(reader_id, name=name.strip(), granted=True, limits=limits)
 
     def withdraw(self, reader_id: OpaqueId) -> Privilege:
         """Take the privilege back: what the reader holds of this hospital goes back to the queue.
@@ -59,22 +82,18 @@ class Privileges:
             raise InvalidInputError(
                 Code.NOT_FOUND, "This reader has no privilege here. `read privileges` lists who has."
             )
-        return self._say(reader_id, name=held.name, granted=False)
+        return self._say(reader_id, name=held.name, granted=False, limits=_Limits(held.until, held.studies))
 
     def all(self) -> list[Privilege]:
         """Return who may read for this hospital now, the longest standing first."""
-        rows = self._book.connection.execute(
-            "SELECT * FROM reader_privileges WHERE granted ORDER BY changed_s, reader_id"
-        )
-        return [_privilege(row) for row in rows]
+        return [_privilege(row) for row in self._rows("WHERE granted ORDER BY changed_s, reader_id")]
 
     def catch_up(self) -> None:
         """Send what was written down but, because the node stopped, perhaps not sent."""
-        rows = self._book.connection.execute("SELECT * FROM reader_privileges WHERE sent_s IS NULL ORDER BY changed_s")
-        for row in rows.fetchall():
+        for row in self._rows("WHERE sent_s IS NULL ORDER BY changed_s"):
             self._send(row)
 
-    def _say(self, reader_id: OpaqueId, *, name: str, granted: bool) -> Privilege:
+    def _say(self, reader_id: OpaqueId, *, name: str, granted: bool, limits: "_Limits") -> Privilege:
         connection = self._book.connection
         with transaction(connection):
             connection.execute(
@@ -83,12 +102,25 @@ class Privileges:
                 " version = version + 1, changed_s = excluded.changed_s, sent_s = NULL",
                 (reader_id, name, granted, self._book.now_s()),
             )
-        (row,) = self._rows(reader_id)
+            until_s = int(limits.until.timestamp()) if limits.until is not None else None
+            connection.execute(
+                "INSERT OR REPLACE INTO reader_privilege_limits VALUES (?, ?, ?)",
+                (reader_id, until_s, ",".join(limits.studies)),
+            )
+        (row,) = self._rows("WHERE reader_id = ?", reader_id)
         self._send(row)
         return _privilege(row)
 
     def _send(self, row: sqlite3.Row) -> None:
-        word = ReaderPrivilege(reader_id=row["reader_id"], granted=bool(row["granted"]), version=row["version"])
+        said = _privilege(row)
+        until = said.until.strftime("%Y-%m-%dT%H:%M:%SZ") if said.until is not None else None
+        word = ReaderPrivilege(
+            reader_id=said.reader_id,
+            granted=said.granted,
+            version=row["version"],
+            valid_until=until,
+            studies=said.studies,
+        )
         send(self._gate, word)
         with transaction(self._book.connection):
             self._book.connection.execute(
@@ -97,13 +129,22 @@ class Privileges:
             )
 
     def _find(self, reader_id: OpaqueId) -> Privilege | None:
-        found = self._rows(reader_id)
+        found = self._rows("WHERE reader_id = ?", reader_id)
         return _privilege(found[0]) if found else None
 
-    def _rows(self, reader_id: OpaqueId) -> list[sqlite3.Row]:
+    def _rows(self, where: str, *values: str) -> list[sqlite3.Row]:
         return self._book.connection.execute(
-            "SELECT * FROM reader_privileges WHERE reader_id = ?", (reader_id,)
+            f"SELECT * FROM reader_privileges LEFT JOIN reader_privilege_limits USING (reader_id) {where}",  # noqa: S608 - a constant of this module
+            values,
         ).fetchall()
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """Until when a privilege runs, and what it is for."""
+
+    until: datetime | None
+    studies: tuple[StudyKind, ...]
 
 
 def _privilege(row: sqlite3.Row) -> Privilege:
@@ -112,4 +153,6 @@ def _privilege(row: sqlite3.Row) -> Privilege:
         name=row["name"],
         granted=bool(row["granted"]),
         changed_at=datetime.fromtimestamp(row["changed_s"], UTC),
+        until=datetime.fromtimestamp(row["until_s"], UTC) if row["until_s"] is not None else None,
+        studies=tuple(StudyKind(one) for one in row["studies"].split(",")) if row["studies"] else tuple(StudyKind),
     )

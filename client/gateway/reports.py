@@ -47,6 +47,8 @@ class Final:
     study_key: str
     written_s: int
     signed_s: int
+    amended: bool = False
+    """Whether an earlier version was final before."""
 
 
 class Reports:
@@ -138,14 +140,16 @@ class Reports:
     def final(self, claim_id: OpaqueId) -> Final | None:
         """Return the final report of a claim; `None` while no report is final."""
         row = self._book.connection.execute(
-            "SELECT body, report_sha256, submitted_s, final_s, study_key FROM reports JOIN read_claims USING (claim_id)"
+            f"SELECT body, version, report_sha256, submitted_s, final_s, study_key, {_FIRST_FINAL} AS first_final"  # noqa: S608 - a constant of this module
+            " FROM reports JOIN read_claims USING (claim_id)"
             " JOIN read_requests USING (request_id) WHERE claim_id = ? AND final_s IS NOT NULL ORDER BY version DESC LIMIT 1",
             (claim_id,),
         ).fetchone()
         if row is None:
             return None
         report = Report.model_validate_json(row["body"])
-        return Final(report, row["report_sha256"], row["study_key"], row["submitted_s"], row["final_s"])
+        amended = row["version"] > row["first_final"]
+        return Final(report, row["report_sha256"], row["study_key"], row["submitted_s"], row["final_s"], amended)
 
     def scores(self, claim_id: OpaqueId) -> SignedScores | None:
         """Return what the final report of a claim says of the zones; `None` while none is final, and of a study that cannot be read."""

@@ -31,7 +31,7 @@ def document_of(final: Final, *, reader: str, header: Dataset) -> ReadDocument:
     return ReadDocument(
         claim_id=report.claim_id, version=report.version, sha256=final.report_sha256, reader=reader,
         written_at=datetime.fromtimestamp(final.written_s, UTC), signed_at=datetime.fromtimestamp(final.signed_s, UTC),
-        statements=tuple(statements(report)), impression=report.content.impression, header=header,
+        statements=tuple(statements(report)), impression=report.content.impression, header=header, amended=final.amended,
     )  # fmt: skip
 
 

@@ -65,6 +65,11 @@ CREATE TABLE IF NOT EXISTS reader_privileges (
     changed_s INTEGER NOT NULL,
     sent_s INTEGER
 ) STRICT;
+CREATE TABLE IF NOT EXISTS reader_privilege_limits (
+    reader_id TEXT PRIMARY KEY REFERENCES reader_privileges,
+    until_s INTEGER,
+    studies TEXT NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS grants_seen (
     jti TEXT PRIMARY KEY,
     used_s INTEGER,

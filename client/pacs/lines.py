@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self
 
 from pydicom.uid import (
     ComprehensiveSRStorage,
+    EnhancedSRStorage,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     SecondaryCaptureImageStorage,
@@ -29,6 +30,7 @@ CLASSES = {
     "seg": SegmentationStorage,
     "sr": ComprehensiveSRStorage,
     "picture": SecondaryCaptureImageStorage,
+    "report": EnhancedSRStorage,
 }
 """The SOP class of each kind of object that `[pacs] objects` may name."""
 

@@ -33,6 +33,7 @@ class ReadDocument:
         statements: What it says.
         impression: The free text.
         header: Of one slice of the study.
+        amended: Whether it takes the place of a version that was final before.
     """
 
     claim_id: str
@@ -44,3 +45,4 @@ class ReadDocument:
     statements: tuple[Statement, ...]
     impression: str
     header: Dataset
+    amended: bool = False

@@ -25,7 +25,7 @@ def diagnostic_report(document: ReadDocument) -> Resource:
             {"system": "urn:acinus:read", "value": document.claim_id}, {"system": "urn:acinus:report-sha256", "value": document.sha256},
         ],
         "basedOn": [{"type": "ServiceRequest", "identifier": {"value": number}} for number in _orders(document)],
-        "status": "final",
+        "status": "amended" if document.amended else "final",
         "category": [{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0074", "code": "RAD", "display": "Radiology"}]}],
         "code": _concept(LOINC_CT_CHEST),
         "subject": _subject(document),

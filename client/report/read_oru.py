@@ -12,28 +12,33 @@ _ESCAPES = {
 }  # fmt: skip
 """HL7 v2.5.1, section 2.7. Line ends would end a segment."""
 
+_FINAL, _CORRECTED = "F", "C"
+"""Tables 0085 and 0123: a final result, and one that takes the place of a final result."""
+
 _SCHEMES = {"99ACINUS": "L"}
 """Table 0396: a local code system."""
 
 
-def oru_message(document: ReadDocument, *, site: str) -> str:
-    """Return the message, its segments ended by carriage returns.
+def oru_message(document: ReadDocument, *, site: str, receiver: tuple[str, str] = ("", "")) -> str:
+    """Return the message, its segments ended by carriage returns. Its control id is of the very version: the same again is the same message.
 
     Args:
         document: The report.
         site: The sending facility.
+        receiver: The receiving application and facility.
     """
+    status = _CORRECTED if document.amended else _FINAL
     lines = [
         *_observations(document.statements),
         ("TX", "impression^Impression^L", escaped(document.impression), ""),
         ("ST", "sha256^Hash that the reader signed^L", document.sha256, ""),
     ]
     segments = [
-        ["MSH", "^~\\&", "ACINUS", escaped(site), "", "", _stamp(document.signed_at), "", "ORU^R01^ORU_R01", document.claim_id[:20], "P", "2.5.1",
+        ["MSH", "^~\\&", "ACINUS", escaped(site), *map(escaped, receiver), _stamp(document.signed_at), "", "ORU^R01^ORU_R01", document.sha256[:20], "P", "2.5.1",
          *[""] * 5, "UNICODE UTF-8"],
         _pid(document.header),
-        _obr(document),
-        *(["OBX", str(number), kind, name, "", value, unit, *[""] * 4, "F"] for number, (kind, name, value, unit) in enumerate(lines, start=1)),
+        _obr(document, status),
+        *(["OBX", str(number), kind, name, "", value, unit, *[""] * 4, status] for number, (kind, name, value, unit) in enumerate(lines, start=1)),
     ]  # fmt: skip
     return "".join("|".join(fields).rstrip("|") + "\r" for fields in segments)
 
@@ -56,14 +61,14 @@ def _pid(header: Dataset) -> list[str]:
     return ["PID", "1", "", f"{number}^^^{issuer}" if issuer else number, "", name, "", escaped(born), escaped(sex)]
 
 
-def _obr(document: ReadDocument) -> list[str]:
+def _obr(document: ReadDocument, status: str) -> list[str]:
     header = document.header
     placer, filler = (
         escaped(str(header.get(tag) or "")) for tag in ("PlacerOrderNumberImagingServiceRequest", "AccessionNumber")
     )
     begun = escaped(str(header.get("StudyDate") or "") + str(header.get("StudyTime") or "").split(".")[0])
     fields = ["OBR", "1", placer, filler, _coded(LOINC_CT_CHEST), "", "", begun]
-    fields += [""] * (22 - len(fields)) + [_stamp(document.signed_at), "", "RAD", "F"]
+    fields += [""] * (22 - len(fields)) + [_stamp(document.signed_at), "", "RAD", status]
     return fields + [""] * (32 - len(fields)) + [f"&{escaped(document.reader)}"]
 
 

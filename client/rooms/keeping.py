@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from client.rooms.pacs import open_outgoing
+from client.rooms.pacs import open_outgoing, open_report_queue
 from client.rooms.reading import open_reads
 from client.settings import NodeSettings
 from client.store import tables
@@ -18,10 +18,11 @@ def open_remover(settings: NodeSettings) -> "Remover":
     from client.gateway.erase import forget_reports, is_under_way
     from client.store.removal import Others, Remover
 
-    book, outgoing = open_reads(settings)[0], open_outgoing(settings)
+    book, outgoing, queue = open_reads(settings)[0], open_outgoing(settings), open_report_queue(settings)
 
     def forget(study_key: str) -> None:
         forget_reports(book.connection, study_key)
+        queue.forget(study_key)
         outgoing.forget(study_key)
 
     others = Others(under_way=lambda study_key: is_under_way(book, study_key), forget=forget)

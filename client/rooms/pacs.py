@@ -1,6 +1,7 @@
 """The exchange with the PACS: what goes there, what was fetched."""
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from client.rooms.border import local_now
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from client.pacs.outgoing import Outgoing
     from client.pacs.pull import Puller
     from client.pacs.pulled import Pulled
+    from client.pacs.reports import ReportQueue, ReportSender
     from client.pacs.send import Sender
 
 
@@ -20,6 +22,32 @@ def open_outgoing(settings: NodeSettings) -> "Outgoing":
     from client.pacs.outgoing import SCHEMA, Outgoing
 
     return Outgoing(connect(settings.database, SCHEMA), settings.outgoing, time.time)
+
+
+def open_report_queue(settings: NodeSettings) -> "ReportQueue":
+    """Return the final reports on their way to the hospital's other systems."""
+    from client.pacs.reports import SCHEMA, ReportQueue
+
+    return ReportQueue(connect(settings.database, SCHEMA), settings.outgoing, time.time)
+
+
+def report_channels(settings: NodeSettings) -> tuple[str, ...]:
+    """Return by which ways final reports leave the node for the hospital's other systems: `oru`, `sr`."""
+    to_pacs = settings.pacs.send != "off" and "report" in settings.pacs.objects
+    return (*(("oru",) if settings.reports.host else ()), *(("sr",) if to_pacs else ()))
+
+
+def open_report_sender(settings: NodeSettings) -> "ReportSender":
+    """Return what sends final reports on."""
+    from client.pacs.lines import Line, open_line
+    from client.pacs.mllp import MllpLine
+    from client.pacs.reports import ORU, SR, ReportSender
+
+    ways: dict[str, Callable[[], Line]] = {
+        ORU: lambda: MllpLine(settings.reports, settings.home),
+        SR: lambda: open_line(settings),
+    }
+    return ReportSender(open_report_queue(settings), {name: ways[name] for name in report_channels(settings)})
 
 
 def open_pulled(settings: NodeSettings) -> "Pulled":

@@ -12,7 +12,7 @@ from client.gate.trust import CERTIFICATE, is_enrolled, load_centre
 from client.parts import is_running, parts_of, read_parts
 from client.rooms.border import open_contact, open_gate, open_renewals, utc_now
 from client.rooms.imaging import open_context, open_shelf, open_store
-from client.rooms.pacs import open_outgoing, open_pulled
+from client.rooms.pacs import open_outgoing, open_pulled, open_report_queue, report_channels
 from client.rooms.training import open_monitor_book
 from client.settings import NodeSettings
 from protocol.errors import InvalidInputError, UnavailableError
@@ -65,15 +65,20 @@ def certificate_state(settings: NodeSettings) -> dict[str, Any] | None:
 
 def pacs_state(settings: NodeSettings) -> dict[str, Any] | None:
     """Return how the exchange with the PACS is, for `status`; `None` where none is set up."""
-    if not settings.pull.rules and settings.pacs.send == "off":
+    if "pacs" not in parts_of(settings):
         return None
-    outgoing = open_outgoing(settings)
+    outgoing, reports = open_outgoing(settings), open_report_queue(settings)
     return {
         "send": settings.pacs.send,
         "findings": outgoing.counts(),
         "stuck": [
             {"study_key": one.study_key, "object": one.object, "attempts": one.attempts, "code": one.code}
             for one in outgoing.stuck()
+        ],
+        "reports": reports.counts() if report_channels(settings) else None,
+        "stuck_reports": [
+            {"claim_id": one.claim_id, "channel": one.channel, "attempts": one.attempts, "code": one.code}
+            for one in reports.stuck()
         ],
         "pull": asdict(open_pulled(settings).state()) if settings.pull.rules else None,
     }

@@ -2,6 +2,7 @@
 
 import ssl
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from client.rooms.imaging import (
     open_surroundings,
 )
 from client.rooms.keeping import open_housekeeper
-from client.rooms.pacs import open_outgoing, open_puller, open_sender
+from client.rooms.pacs import open_outgoing, open_puller, open_report_sender, open_sender, report_channels
 from client.rooms.training import open_monitor
 from client.settings import NodeSettings
 
@@ -111,26 +112,33 @@ def run_worker(settings: NodeSettings, stop: threading.Event) -> None:
 
 
 def run_pacs(settings: NodeSettings, stop: threading.Event) -> None:
-    """Send findings in this thread and fetch studies in another; either ends the part if it cannot start."""
-    pull, failed = settings.pull, list[BaseException]()
+    """Send findings in this thread, fetch studies and send reports in others; each ends the part if it cannot start."""
+    failed = list[BaseException]()
 
-    def fetch() -> None:
+    def guarded(work: Callable[[NodeSettings, threading.Event], None]) -> None:
         try:
-            open_puller(settings).run(
-                pull.rules, poll_seconds=pull.poll_seconds, most_studies=pull.most_studies, stop=stop
-            )
+            work(settings, stop)
         except Exception as error:  # noqa: BLE001 - a thread that died alone would leave the part deaf; raised below
             failed.append(error)
             stop.set()
 
-    thread = threading.Thread(target=fetch, name="puller", daemon=True)
-    if pull.rules:
-        thread.start()
+    for work, wanted in ((_fetch, settings.pull.rules), (_send_reports, report_channels(settings))):
+        if wanted:
+            threading.Thread(target=guarded, args=(work,), name=work.__name__, daemon=True).start()
     if settings.pacs.send != "off":
         open_sender(settings).run(stop)
     stop.wait()
     if failed:
         raise failed[0]
+
+
+def _fetch(settings: NodeSettings, stop: threading.Event) -> None:
+    pull = settings.pull
+    open_puller(settings).run(pull.rules, poll_seconds=pull.poll_seconds, most_studies=pull.most_studies, stop=stop)
+
+
+def _send_reports(settings: NodeSettings, stop: threading.Event) -> None:
+    open_report_sender(settings).run(stop)
 
 
 def run_context(settings: NodeSettings, stop: threading.Event) -> None:

@@ -2,14 +2,18 @@
 
 import shutil
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pydicom
 import pytest
 
 from bench.peers import system_program
-from client.rooms.pacs import open_outgoing, open_puller, open_sender
+from client.report.read import ReadDocument
+from client.report.read_sr import make_read_report
+from client.rooms.pacs import open_outgoing, open_puller, open_report_queue, open_report_sender, open_sender
 from client.sections import PullRule
+from client.store.part10 import as_part10
 from tests.fakes.ct_series import CtSeries, as_bytes, uid
 from tests.fakes.dicom_peer import wait_for
 from tests.fakes.orthanc import Orthanc
@@ -44,6 +48,23 @@ def modalities(orthanc: Orthanc, study: str) -> list[str]:
     return sorted(
         str(orthanc.rest("GET", f"/series/{one}")["MainDicomTags"]["Modality"]) for one in orthanc.find(study)
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_readers_report_lies_under_the_study_that_it_is_of(site: Site, orthanc: Orthanc, way: str) -> None:
+    site = sending(site, way)
+    series = chest_series(header={"PatientName": "Doe^Jane"})
+    study = orthanc.keep(series)
+    now = datetime.now(UTC)
+    headers = [series.dataset(index) for index in range(3)]
+    document = ReadDocument(
+        claim_id="c" * 32, version=1, sha256="a" * 64, reader="Elsewhere^Dr", written_at=now, signed_at=now,
+        statements=(), impression="Ground glass.", header=headers[0],
+    )  # fmt: skip
+    content = as_part10(make_read_report(headers, document))
+    open_report_queue(site.settings).put("c" * 32, "a" * 64, study_key="s" * 32, contents={"sr": content})
+    assert open_report_sender(site.settings).step() == 1
+    assert modalities(orthanc, study) == ["CT", "SR"]
 
 
 @pytest.mark.parametrize("way", WAYS)

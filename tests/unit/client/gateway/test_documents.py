@@ -15,7 +15,11 @@ from pydicom.dataset import Dataset
 from client.gateway.documents import Documents
 from client.gateway.report import ReportCreate
 from client.report.read_oru import escaped
-from protocol.reading import ReportSigned
+from client.rooms.pacs import open_report_queue
+from client.sections import ReportsSettings
+from client.settings import NodeSettings
+from client.wiring.notices import sender_on
+from protocol.reading import AmendmentOpened, ReadConcluded, ReportSigned
 from tests.fakes.ct_series import as_bytes, plain_series
 from tests.fakes.gateway import CLAIM, REQUEST, GatewayUnderTest
 from tests.unit.client.gateway.test_app import REPORT, looked
@@ -54,7 +58,7 @@ def documents(gateway: GatewayUnderTest, tmp_path: Path) -> Documents:
     looked(gateway)
     study = Study(tmp_path / "out")
     return Documents(
-        gateway.reports, study, lambda jkt: "Dr Example" if jkt == gateway.reader.jkt else None, "northport"
+        gateway.reports, study, lambda jkt: "Dr Example" if jkt == gateway.reader.jkt else None, sender="northport"
     )
 
 
@@ -140,6 +144,39 @@ def test_the_hl7_message_holds_the_same_and_nothing_breaks_out_of_its_field(
     assert said["Incidental finding"] == "Nodule 4 mm \\F\\ left\\.br\\follow up"
     assert all(str(line[11]) == "F" for line in message.segments("OBX"))
     assert text.count("\r") == len(list(message))
+
+
+def test_a_report_that_corrects_a_final_one_says_so_and_is_another_message(
+    gateway: GatewayUnderTest, documents: Documents
+) -> None:
+    first = hl7.parse(written(gateway, documents, FULL)["oru.hl7"].decode())
+    gateway.book.reopened(AmendmentOpened(request_id=REQUEST, claim_id=CLAIM, fence=1))
+    assert gateway.enter().status_code == 201
+    files = written(gateway, documents, FULL | {"corads": 4})
+    message = hl7.parse(files["oru.hl7"].decode())
+    assert str(message.segment("OBR")[25]) == "C"
+    assert {str(line[11]) for line in message.segments("OBX")} == {"C"}
+    assert json.loads(files["fhir.json"])["status"] == "amended"
+    assert str(message.segment("MSH")[10]) != str(first.segment("MSH")[10])
+
+
+def test_the_systems_of_the_hospital_get_what_is_written(gateway: GatewayUnderTest, documents: Documents) -> None:
+    files = written(gateway, documents, FULL)
+    assert documents.contents(CLAIM) == {"oru": files["oru.hl7"], "sr": files["sr.dcm"]}
+
+
+def test_only_the_result_of_a_request_goes_on(gateway: GatewayUnderTest, documents: Documents, tmp_path: Path) -> None:
+    settings = NodeSettings(home=tmp_path, reports=ReportsSettings(host="ris.example"))
+    send_on = sender_on(settings, gateway.reports, documents)
+    gateway.book.connection.execute("UPDATE read_requests SET reads_required = 2")
+    signed(gateway, FULL)
+    send_on(CLAIM)
+    assert open_report_queue(settings).counts()["waiting"] == 0, "the other read may say something else"
+    gateway.book.concluded(ReadConcluded(request_id=REQUEST, claim_id=CLAIM, agreed=True))
+    for _ in range(2):
+        send_on(CLAIM)
+    (one,) = open_report_queue(settings).due("oru")
+    assert open_report_queue(settings).path(one).read_bytes() == documents.contents(CLAIM)["oru"]
 
 
 def test_what_was_not_said_is_not_written(gateway: GatewayUnderTest, documents: Documents) -> None:

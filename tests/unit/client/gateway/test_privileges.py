@@ -1,11 +1,13 @@
 """Privileges: the hospital's own list, told to the centre, each word once and none lost."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from client.gateway.privileges import Privileges
 from protocol.codes import Code
 from protocol.errors import InvalidInputError, RefusedError
-from protocol.reading import ReaderPrivilege
+from protocol.reading import ReaderPrivilege, StudyKind
 from tests.fakes.gateway import READER, GatewayUnderTest
 
 
@@ -25,6 +27,28 @@ def test_a_privilege_is_granted_listed_and_withdrawn(gateway: GatewayUnderTest, 
     assert privileges.all() == []
     privileges.grant(READER, name="Dr Elsewhere")
     assert [(word.granted, word.version) for word in said(gateway)] == [(True, 1), (False, 2), (True, 3)]
+
+
+def test_a_privilege_may_end_and_be_for_some_studies(gateway: GatewayUnderTest, privileges: Privileges) -> None:
+    end = datetime.fromtimestamp(gateway.book.now_s() + 3600, UTC)
+    granted = privileges.grant(READER, name="R", until=end, studies=[StudyKind.CT_CHEST_ADULT])
+    assert privileges.all() == [granted]
+    assert (granted.until, granted.studies) == (end, (StudyKind.CT_CHEST_ADULT,))
+    (word,) = said(gateway)
+    assert word.valid_until is not None
+    assert datetime.fromisoformat(word.valid_until) == end
+    assert word.studies == (StudyKind.CT_CHEST_ADULT,)
+    again = privileges.grant(READER, name="R")
+    assert (again.until, again.studies) == (None, tuple(StudyKind))
+
+
+def test_a_privilege_of_nothing_or_of_the_past_is_refused(gateway: GatewayUnderTest, privileges: Privileges) -> None:
+    now = datetime.fromtimestamp(gateway.book.now_s(), UTC)
+    for limits in ({"until": now}, {"studies": []}):
+        with pytest.raises(InvalidInputError) as refused:
+            privileges.grant(READER, name="R", **limits)  # type: ignore[arg-type]
+        assert refused.value.code is Code.BAD_REQUEST
+    assert said(gateway) == []
 
 
 def test_the_name_stays_at_the_hospital(gateway: GatewayUnderTest, privileges: Privileges) -> None:
