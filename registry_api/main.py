@@ -1,6 +1,8 @@
 """Puts the HTTPS application together."""
 
-from fastapi import FastAPI
+from functools import cache
+
+from fastapi import APIRouter, FastAPI
 from starlette.staticfiles import StaticFiles
 
 from registry_api.api import (
@@ -28,42 +30,53 @@ from registry_api.pages import quality as quality_page
 from registry_api.pages.render import STATIC
 from registry_api.runtime import Runtime
 
+_AREAS = (
+    enrolment,
+    models,
+    counts,
+    exports,
+    public,
+    alerts,
+    quality,
+    reviews,  # before the reads: no request is called `statistics`
+    reads,
+    readers,
+    events,
+    facade,
+    entrance,
+    counts_page,
+    alerts_page,
+    quality_page,
+    worklist,
+    availability,
+    statistics,
+)
+
 
 def create_app(runtime: Runtime) -> FastAPI:
     """Return the application that serves `runtime`."""
+    table = _table()
     app = FastAPI(
         title="Acinus registry",
         docs_url=None,
         redoc_url=None,
         openapi_url="/v1/openapi.json",
-        responses=problems.DOCUMENTED,
+        routes=[*table.routes],
+        lifespan=table.lifespan_context,
     )
     app.state.runtime = runtime
     app.state.gate = Gate(single_writer=runtime.database.single_writer)
     problems.install(app)
-    for routes in (
-        enrolment,
-        models,
-        counts,
-        exports,
-        public,
-        alerts,
-        quality,
-        reviews,  # before the reads: no request is called `statistics`
-        reads,
-        readers,
-        events,
-        facade,
-        entrance,
-        counts_page,
-        alerts_page,
-        quality_page,
-        worklist,
-        availability,
-        statistics,
-    ):
-        app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(Rim, runtime=runtime)
     app.add_middleware(Quick, runtime=runtime)
     return app
+
+
+@cache
+def _table() -> APIRouter:
+    """Return routes and what goes on beside them. FastAPI works them out at the first request, once for all applications of a process."""
+    table = APIRouter(responses=problems.DOCUMENTED)
+    for area in _AREAS:
+        table.include_router(area.router)
+    return table

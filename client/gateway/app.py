@@ -7,12 +7,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import cache
 from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Header, Path, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
+from starlette.routing import BaseRoute
 from starlette.staticfiles import StaticFiles
 
 from client.gateway import dicomweb, grant, pages, rim, writing
@@ -51,14 +53,23 @@ def create_app(desk: Desk) -> FastAPI:
         desk.messages.catch_up()
         yield
 
-    app = FastAPI(title="Acinus gateway", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app = FastAPI(
+        title="Acinus gateway", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan, routes=[*_routes()]
+    )
     app.state.desk = desk
     rim.install(app)
-    for room in _ROOMS:
-        app.include_router(room)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
     app.add_middleware(rim.Rim, desk=desk)
     return app
+
+
+@cache
+def _routes() -> tuple[BaseRoute, ...]:
+    """Return the routes, once for all applications of a process: FastAPI works them out at the first request."""
+    table = APIRouter()
+    for room in _ROOMS:
+        table.include_router(room)
+    return tuple(table.routes)
 
 
 @router.get("/")

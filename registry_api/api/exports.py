@@ -5,7 +5,7 @@ from collections.abc import Callable
 from enum import StrEnum
 
 from fastapi import APIRouter
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse, Response
 
 from registry_api.api.answering import answer_with
 from registry_api.api.asking import ASKING, Asked, AskedOfNumber
@@ -23,7 +23,7 @@ class CsvResponse(Response):
     media_type = "text/csv"
 
 
-class FhirResponse(Response):
+class FhirResponse(JSONResponse):
     """Names the media type in the document of the API."""
 
     media_type = "application/fhir+json"

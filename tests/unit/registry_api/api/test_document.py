@@ -81,6 +81,14 @@ def test_the_document_names_every_route_of_the_api(operations: list[Any]) -> Non
     assert len(labels) > 30
 
 
+def test_what_is_json_is_not_said_to_be_text(registry: Registry) -> None:
+    paths = create_app(registry.runtime).openapi()["paths"].values()
+    answers = [answer for path in paths for operation in path.values() for answer in operation["responses"].values()]
+    kinds = [kind for answer in answers for kind in answer.get("content", {}).items()]
+    assert [kind for kind, schema in kinds if kind.endswith("json") and schema["schema"].get("type") == "string"] == []
+    assert any(kind == "application/fhir+json" for kind, _ in kinds)
+
+
 def test_no_route_breaks_or_answers_what_the_document_does_not_say(operations: list[Any], headers) -> None:
     for operation in operations:
         put_to_the_test(operation, headers(operation.path), examples=3)
