@@ -42,6 +42,9 @@ _LOOK_SECONDS = 0.1
 _GRACE_SECONDS = 3.5
 _HEALTHY_SECONDS = 30.0
 
+_LEFT_WAITING = {"runner": "supernode"}
+"""Who would wait in vain for a part that died: a SuperNode holds the dead runner's task for a minute and takes no other work meanwhile."""
+
 log = logging.getLogger(__name__)
 
 Say = Callable[[str], None]
@@ -137,9 +140,16 @@ class Supervisor:
         wait = self.backoff.delay(child.failures, random.random())  # noqa: S311 - jitter, no secret
         child.process, child.due, child.restarts = None, time.monotonic() + wait, child.restarts + 1
         log.warning("part.died", extra={"part": child.name, "exit_code": child.exit_code, "wait": round(wait, 1)})
+        self._end_waiting(child)
         self.say(
             f"{child.name} ended ({_manner(child.exit_code)}); it starts again in {wait:.1f} s. See logs/{child.name}.jsonl."
         )
+
+    def _end_waiting(self, child: _Child) -> None:
+        """Ask the part to end that waits for a dead one; it starts again like any other, and takes work at once."""
+        waiting = self._children.get(_LEFT_WAITING.get(child.name, ""))
+        if waiting is not None and waiting.process is not None and waiting.alive:
+            _signal_group(waiting.process.pid, signal.SIGTERM)
 
     def _show(self, *, enrolled: bool) -> None:
         """Write the state file when something has changed."""

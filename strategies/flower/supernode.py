@@ -2,13 +2,20 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
+from flwr.app import Message
+from flwr.proto.message_pb2 import ObjectTree
 from flwr.supercore.inflatable.inflatable_utils import pull_objects
+from flwr.supercore.object_store import ObjectStore
 from flwr.supernode import start_client_internal as supernode_loop
 from flwr.supernode.cli import flower_supernode
+from flwr.supernode.nodestate import NodeState
 
 from strategies.cadence import Cadence
 from strategies.flower.pace import IDLE_SECONDS, LONGEST_IDLE_SECONDS, STEP_SECONDS, ask_sooner
+
+Received = tuple[Message, ObjectTree]
 
 _HELD_SECONDS = 5.0
 """A question for work that took longer was held by the centre."""
@@ -21,11 +28,41 @@ def run_supernode() -> None:
     """Be the stock SuperNode, with the options on this process's command line; return when it has ended.
 
     Its loop asks for work every 3 s, looks for the runner's reply every 0.5 s, and asks again after 1 s for a piece of a message that the
-    centre is still writing. None of it can be set, and together it is more than all else in a round.
+    centre is still writing. None of it can be set, and together it is more than all else in a round. And it does not let go of a message that
+    the SuperLink could not send to its end (`let_go`).
     """
     ask_sooner(supernode_loop, pull_objects)
+    supernode_loop._pull_and_store_message = let_go(supernode_loop._pull_and_store_message)  # noqa: SLF001 - the adapter's business
     supernode_loop.time = _Waits()  # type: ignore[assignment, attr-defined] # of `time`, the module calls `sleep` alone
     flower_supernode()
+
+
+def let_go(pull: Callable[..., int | None]) -> Callable[..., int | None]:
+    """Return Flower's function that fetches a message, so that one which never became whole does not stay.
+
+    A SuperLink that is killed while it hands a message out ends the message's run. The SuperNode then takes the next message, but keeps the
+    first with its task: the runner would wait two hours for the missing pieces; and once the task's time is over, an answer of its own making
+    would stand in the place of the next message's, which in turn would go out with the one after it, a round too late, for good.
+    """
+
+    def pulled(
+        *, state: NodeState, object_store: ObjectStore, receive: Callable[[], Received | None], **others: Any
+    ) -> int | None:
+        taken: list[str] = []
+
+        def noted() -> Received | None:
+            received = receive()
+            if received is not None:
+                taken.append(received[0].metadata.message_id)
+            return received
+
+        run_id = pull(state=state, object_store=object_store, receive=noted, **others)
+        if run_id is None and taken:
+            state.delete_messages(message_ids=taken)
+            object_store.delete(taken[0])
+        return run_id
+
+    return pulled
 
 
 class _Waits:

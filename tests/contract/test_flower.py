@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
-from flwr.app import Error, Message
+from flwr.app import ConfigRecord, Error, Message, RecordDict
+from flwr.app.message.message import remove_content_from_message
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode, SubStatus
 from flwr.common.serde import message_from_proto
 from flwr.proto.fleet_pb2 import PullMessagesResponse
@@ -25,13 +27,17 @@ from flwr.proto.node_pb2 import Node
 from flwr.proto.runtime_pb2 import PullAppMessagesRequest
 from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.heartbeat import HeartbeatSender
+from flwr.supercore.inflatable.inflatable_object import get_object_tree
 from flwr.supercore.inflatable.inflatable_utils import pull_and_inflate_object_from_tree, pull_objects
+from flwr.supercore.object_store import ObjectStoreFactory
+from flwr.supercore.run import RunNotRunningException
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid.http_grid import HttpGrid
 from flwr.supernode import start_client_internal
 from flwr.supernode.cli import flower_supernode
 from flwr.supernode.fleet_http_client import FleetHttpClient
+from flwr.supernode.nodestate.in_memory_nodestate import InMemoryNodeState
 from flwr.supernode.runtime import run_clientapp
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
@@ -50,7 +56,7 @@ from tests.fakes.linkstate import RealSuperLink
 from tests.fakes.outcomes import code_of
 from tests.fakes.ports import free_port
 from tests.fakes.rounds import a_notice, an_order, weights
-from tests.fakes.superlink import MemorySuperLink, within_a_task
+from tests.fakes.superlink import RUN_NUMBER, MemorySuperLink, within_a_task
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("client", "server", "registry_api", "strategies", "models", "identity", "protocol", "deploy", "bench")
@@ -140,6 +146,60 @@ def test_a_piece_that_is_not_there_yet_is_asked_for_by_functions_that_can_be_tol
     parameters = inspect.signature(function).parameters
     assert parameters["initial_backoff"].default >= 1, "it waits for seconds no more: the adapter's own may go"
     assert {"initial_backoff", "backoff_cap", "max_tries_per_object"} <= set(parameters)
+
+
+@pytest.fixture
+def broken_off(monkeypatch: pytest.MonkeyPatch) -> tuple[InMemoryNodeState, dict[str, Any]]:
+    """A SuperNode's state, and a message whose run ends while its pieces are fetched, as when the SuperLink was killed."""
+    within_a_task(monkeypatch)
+    objects = ObjectStoreFactory().store()
+    state = InMemoryNodeState(objects)
+    run = SimpleNamespace(run_id=RUN_NUMBER, fab_hash="f", primary_task_type="flwr-serverapp")
+    state.store_run(run)  # type: ignore[arg-type]
+    message = Message(RecordDict({"words": ConfigRecord({"n": 1})}), dst_node_id=3, message_type="train", ttl=60.0)
+    message.metadata.__dict__["_message_id"] = message.object_id
+    tree = get_object_tree(message)
+
+    def ended(*_: object) -> bytes:
+        raise RunNotRunningException
+
+    asked = {
+        "state": state, "object_store": objects, "node_config": {}, "trusted_entities": None,
+        "receive": lambda: (remove_content_from_message(message), tree), "get_run": ended, "get_fab": ended,
+        "pull_object": ended, "confirm_message_received": ended,
+    }  # fmt: skip
+    return state, asked
+
+
+def test_a_supernode_by_itself_keeps_a_message_that_will_never_be_whole(
+    broken_off: tuple[InMemoryNodeState, dict[str, Any]],
+) -> None:
+    """When this fails, Flower lets go of it by itself, and `let_go` may go."""
+    state, asked = broken_off
+    assert start_client_internal._pull_and_store_message(**asked) is None
+    assert len(state.get_messages_legacy(is_reply=False)) == 1
+
+
+def test_our_supernode_lets_go_of_a_message_that_will_never_be_whole(
+    broken_off: tuple[InMemoryNodeState, dict[str, Any]],
+) -> None:
+    """Neither does the runner wait for its pieces, nor does an answer of Flower's own making stand before the next message's."""
+    state, asked = broken_off
+    assert supernode.let_go(start_client_internal._pull_and_store_message)(**asked) is None
+    assert state.get_messages_legacy() == []
+    assert asked["object_store"].get(asked["receive"]()[1].object_id) is None
+
+
+@pytest.mark.parametrize("received", [True, False])
+def test_our_supernode_lets_go_of_nothing_else(received: bool) -> None:
+    """A message that came whole, and a question for work to which there was none."""
+    message = SimpleNamespace(metadata=SimpleNamespace(message_id="m"))
+
+    def pull(*, receive: Callable[[], object], **_: object) -> int | None:
+        return RUN_NUMBER if receive() else None
+
+    found = supernode.let_go(pull)(state=None, object_store=None, receive=lambda: (message, None) if received else None)
+    assert found == (RUN_NUMBER if received else None)
 
 
 def test_our_supernode_is_the_stock_one() -> None:

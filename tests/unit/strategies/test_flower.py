@@ -432,7 +432,7 @@ def test_a_supernode_whose_question_was_held_asks_again_at_once(slept: list[floa
 
 
 def test_the_stock_program_runs_on_our_waits(monkeypatch: pytest.MonkeyPatch, slept: list[float]) -> None:
-    loop = SimpleNamespace(time=None, pull_objects=None)
+    loop = SimpleNamespace(time=None, pull_objects=None, _pull_and_store_message=lambda **_: None)
     pulled: list[dict[str, Any]] = []
 
     def pull_objects(_: list[str], **waits: Any) -> None:

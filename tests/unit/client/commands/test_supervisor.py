@@ -1,0 +1,67 @@
+"""The supervisor over programs that only sleep: who is started again when one of them dies."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from client.commands.supervisor import Supervisor
+from client.gate.backoff import Backoff
+from client.parts import RUNNING, PartState, read_parts
+
+PARTS = ("runner", "supernode", "worker")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A node's home in which the three parts run."""
+    sleeper = [sys.executable, "-S", "-c", "import time; time.sleep(60)"]
+    stop = threading.Event()
+    supervisor = Supervisor(
+        tmp_path, lambda _: sleeper, lambda: True, lambda _: None, PARTS, Backoff(first=0.01, ceiling=0.02)
+    )
+    thread = threading.Thread(target=supervisor.run, args=(stop,))
+    thread.start()
+    until(lambda: all(part.state == RUNNING for part in parts(tmp_path).values()))
+    yield tmp_path
+    stop.set()
+    thread.join(10)
+
+
+def parts(home: Path) -> dict[str, PartState]:
+    return read_parts(home, PARTS)
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def restarts(home: Path) -> dict[str, int]:
+    return {name: part.restarts for name, part in parts(home).items()}
+
+
+def kill(home: Path, name: str) -> None:
+    pid = parts(home)[name].pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_a_part_that_dies_is_started_again_and_no_other(home: Path) -> None:
+    kill(home, "worker")
+    until(lambda: restarts(home)["worker"] == 1 and parts(home)["worker"].state == RUNNING)
+    assert restarts(home) == {"worker": 1, "runner": 0, "supernode": 0}
+
+
+def test_a_supernode_does_not_wait_for_the_answer_of_a_runner_that_died(home: Path) -> None:
+    """It would do so for a minute, and the site would miss the rounds of it."""
+    kill(home, "runner")
+    until(lambda: restarts(home) == {"worker": 0, "runner": 1, "supernode": 1})
+    until(lambda: all(part.state == RUNNING for part in parts(home).values()))
