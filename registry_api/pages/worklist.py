@@ -1,10 +1,11 @@
 """The reader's page: what waits, what may be claimed and why not, the reader's own reads and their signatures."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Form
 from fastapi.responses import HTMLResponse, RedirectResponse
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from protocol.reading import Origin
 from protocol.shape import OpaqueId, Sha256, SiteId, Thumbprint
@@ -12,6 +13,7 @@ from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
 from registry_api.enrolment.tables import SiteRow
 from registry_api.pages.render import page
 from registry_api.people.roles import Role
+from registry_api.people.tables import PersonRow
 from registry_api.reading import claims, turns
 from registry_api.reading.grants import GrantSigner, make_grant
 from registry_api.reading.leads import led_group
@@ -59,7 +61,10 @@ def read_worklist(
 ) -> HTMLResponse:
     """Show the worklist; the coordinator sees every request and its state instead."""
     if caller.role is Role.COORDINATOR:
-        return page("reads.html", caller=caller, reads=all_reads(session), unsigned=UNSIGNED, held=HELD)
+        reads, readers = all_reads(session), _readers(session)
+        return page(
+            "reads.html", caller=caller, reads=reads, readers=readers, names=dict(readers), unsigned=UNSIGNED, held=HELD
+        )
     now = runtime.clock()
     waiting = offers(session, caller.person_id, now=now, shown=SHOWN)
     first = turns.next_case(session, caller.person_id, now=now)
@@ -179,10 +184,29 @@ def _back() -> RedirectResponse:
     return RedirectResponse("/worklist", status_code=303)
 
 
-def _own(session: Session, reader_id: OpaqueId) -> list[tuple[ReadView, SlotView]]:
-    """Return the reader's reads, each with the slot that is theirs; those in hand first."""
+@dataclass(frozen=True, slots=True)
+class _Mine:
+    """A reader's reads, each with the slot that is theirs: those that ask something of them, and the others."""
+
+    in_hand: list[tuple[ReadView, SlotView]]
+    finished: list[tuple[ReadView, SlotView]]
+
+
+def _own(session: Session, reader_id: OpaqueId) -> _Mine:
     mine = [(view, slot) for view in own_reads(session, reader_id) for slot in view.slots if slot.claim_id]
-    return sorted(mine, key=lambda one: one[1].state not in HELD)
+    asks = [slot.state in HELD or slot.amend_until is not None for _, slot in mine]
+    return _Mine(
+        in_hand=[one for one, asked in zip(mine, asks, strict=True) if asked],
+        finished=[one for one, asked in zip(mine, asks, strict=True) if not asked],
+    )
+
+
+def _readers(session: Session) -> list[tuple[OpaqueId, str]]:
+    """Return id and name of everybody to whom a read can be given, by name."""
+    query = select(PersonRow.id, PersonRow.name).where(
+        PersonRow.role == Role.READER.value, col(PersonRow.disabled_at).is_(None)
+    )
+    return list(session.exec(query.order_by(col(PersonRow.name), col(PersonRow.id))))
 
 
 def _gateways(session: Session) -> dict[SiteId, Origin | None]:
