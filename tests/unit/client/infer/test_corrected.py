@@ -9,15 +9,13 @@ import pytest
 from client.infer.corrected import corrected_segmentation
 from client.infer.drawn import MaskDesk
 from client.infer.nifti import read_mask
-from client.infer.worker import Worker
 from client.store.drawn import SIGNATURE
 from client.store.part10 import dataset_sha256
 from client.store.studies import StudyStore
 from protocol.codes import Code
 from tests.fakes.node_home import Home, mask_of
 from tests.fakes.outcomes import code_of
-from tests.fakes.scans import chest_series
-from tests.unit.client.infer.test_worker import Shelf, send
+from tests.unit.client.infer.conftest import Measured
 
 pytestmark = pytest.mark.usefixtures("remembered")
 
@@ -25,8 +23,8 @@ AUTHOR = "Dr Rita Example"
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path / "home")
+def home(tmp_path: Path, measured: Measured) -> Home:
+    return measured.copy(tmp_path / "home")
 
 
 @pytest.fixture
@@ -35,11 +33,9 @@ def store(home: Home) -> StudyStore:
 
 
 @pytest.fixture
-def key(home: Home, store: StudyStore) -> str:
+def key(measured: Measured) -> str:
     """A measured study."""
-    key = send(home, store, chest_series())
-    Worker(store, Shelf(home.settings.models, lambda _: False), home.settings).measure(key)
-    return key
+    return measured.key
 
 
 def redrawn(store: StudyStore, key: str) -> np.ndarray:

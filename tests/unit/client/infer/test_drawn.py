@@ -36,7 +36,8 @@ from tests.fakes.node_home import Home, mask_of
 from tests.fakes.outcomes import code_of
 from tests.fakes.ports import free_port
 from tests.fakes.scans import chest_series
-from tests.unit.client.infer.test_worker import Shelf, send
+from tests.unit.client.infer.conftest import Measured
+from tests.unit.client.infer.test_worker import Shelf
 
 pytestmark = pytest.mark.usefixtures("remembered")
 
@@ -44,8 +45,8 @@ AUTHOR = "Example^Rita"
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path / "home", port=free_port(), allowed_callers=[CALLER])
+def home(tmp_path: Path, measured: Measured) -> Home:
+    return measured.copy(tmp_path / "home", port=free_port(), allowed_callers=[CALLER])
 
 
 @pytest.fixture
@@ -54,11 +55,9 @@ def store(home: Home) -> StudyStore:
 
 
 @pytest.fixture
-def key(home: Home, store: StudyStore) -> str:
+def key(measured: Measured) -> str:
     """A measured study."""
-    key = send(home, store, chest_series())
-    Worker(store, Shelf(home.settings.models, lambda _: False), home.settings).measure(key)
-    return key
+    return measured.key
 
 
 def corrected(
@@ -359,6 +358,6 @@ def test_it_comes_by_c_store(home: Home, store: StudyStore, key: str) -> None:
 
 def test_a_ct_is_taken_as_ever(home: Home, store: StudyStore) -> None:
     taken = take_bytes(
-        Intake(store, home.pseudonyms), as_bytes(chest_series().dataset(0)), home.settings.home / "spool"
+        Intake(store, home.pseudonyms), as_bytes(chest_series(study="another").dataset(0)), home.settings.home / "spool"
     )
     assert (taken.admission, taken.code) == (Admission.STORED, None)
