@@ -27,12 +27,13 @@ async def read_health() -> dict[str, bool]:
 async def show_overview(request: Request) -> HTMLResponse:
     """Show the node at a glance: of studies only to those who may see findings."""
     ward = rim.ward_of(request)
-    sees = may(rim.visitor_of(request).roles, "GET", "/studies")
+    roles = rim.visitor_of(request).roles
+    sees, decides = may(roles, "GET", "/studies"), may(roles, "POST", "/labels/drafts/{sha256}/approve")
     return rim.show(
         request, "overview.html", here="overview", status_of=ward.status(), sees=sees,
         latest=views.study_rows(ward.search.studies(StudyQuery()).rows[:_LATEST]) if sees else [],
         mean=views.mean_ggo(ward) if sees else None, budget=views.budget(ward), policy=views.policy_notice(ward),
-        renewed=f"/?{rim.RENEWED}=1",
+        drafts=len(ward.store.drawn.drafts()) if decides else 0, renewed=f"/?{rim.RENEWED}=1",
     )  # fmt: skip
 
 

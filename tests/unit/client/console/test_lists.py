@@ -101,6 +101,16 @@ def test_a_draft_is_shown_with_what_it_says_of_itself_and_approved(doctor: Staff
     assert [row.event for row in doctor.audit.rows()][-1] == "label.approved"
 
 
+def test_who_may_decide_on_drafts_is_told_of_them_on_the_first_page(doctor: Staff) -> None:
+    assert "drawn elsewhere" not in doctor.get("/").text
+    proposed(doctor)
+    assert "1 mask that was drawn elsewhere waits for your word" in doctor.get("/").text
+    doctor.hire("vera", Role.VIEWER)
+    other = doctor.another()
+    other.enter("vera")
+    assert "drawn elsewhere" not in other.get("/").text
+
+
 def test_a_draft_is_discarded(doctor: Staff) -> None:
     sha256 = proposed(doctor)
     assert doctor.send(f"/labels/drafts/{sha256}/discard").status_code == 303
