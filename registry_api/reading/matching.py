@@ -150,8 +150,13 @@ class Wanted:
 
 def obstacles(reader: ReaderProfile, wanted: Wanted, *, now: datetime) -> tuple[Obstacle, ...]:
     """Return every reason why `reader` may not claim `wanted`; empty means eligible."""
+    licence = tuple(obstacle for holds, obstacle in _licence_checks(reader, wanted, now) if holds)
+    return licence + beside_licence(reader, wanted, now=now)
+
+
+def beside_licence(reader: ReaderProfile, wanted: Wanted, *, now: datetime) -> tuple[Obstacle, ...]:
+    """Return the reasons that are not of the licence, which is the same at every hospital under one law."""
     checks = (
-        *_licence_checks(reader, wanted, now),
         (wanted.language not in reader.languages, Obstacle.LANGUAGE),
         (not trained(reader, wanted.subspecialty, now), Obstacle.SUBSPECIALTY),
         (not agreed(reader, wanted.site, now), Obstacle.NO_AGREEMENT),
@@ -216,8 +221,8 @@ def may_go_on(reader: ReaderProfile, site: SiteId, jurisdiction: RegionCode, mom
 def _licence_checks(reader: ReaderProfile, wanted: Wanted, now: datetime) -> tuple[tuple[bool, Obstacle], ...]:
     """A licence must hold now and when the signature is due (late reads: now is enough)."""
     now_valid = licensed(reader, wanted.jurisdiction, now)
-    later_valid = licensed(reader, wanted.jurisdiction, max(now, wanted.due_at))
-    claimed = any(Licence(one, now, now).covers(wanted.jurisdiction) for one in reader.unverified)
+    later_valid = now_valid and licensed(reader, wanted.jurisdiction, max(now, wanted.due_at))
+    claimed = not now_valid and any(Licence(one, now, now).covers(wanted.jurisdiction) for one in reader.unverified)
     return (
         (not now_valid and not claimed, Obstacle.NO_LICENCE),
         (not now_valid and claimed, Obstacle.LICENCE_UNVERIFIED),
@@ -227,8 +232,9 @@ def _licence_checks(reader: ReaderProfile, wanted: Wanted, now: datetime) -> tup
 
 def _privilege_checks(reader: ReaderProfile, wanted: Wanted, now: datetime) -> tuple[tuple[bool, Obstacle], ...]:
     """As a licence, a privilege must hold now and when the signature is due."""
-    holds = privileged(reader, wanted.site, now)
-    later = privileged(reader, wanted.site, max(now, wanted.due_at))
+    holds = later = privileged(reader, wanted.site, now)
+    if wanted.site in reader.privilege_ends:
+        later = privileged(reader, wanted.site, max(now, wanted.due_at))
     studies = reader.privilege_studies.get(wanted.site)
     return (
         (not holds, Obstacle.NO_PRIVILEGE),
@@ -244,6 +250,8 @@ def _presence_checks(reader: ReaderProfile, now: datetime) -> tuple[tuple[bool, 
 
 def _set_aside(reader: ReaderProfile, wanted: Wanted, moment: datetime) -> bool:
     """Every open slot of the request is set aside for somebody else."""
+    if not wanted.assigned:
+        return False
     readers = assigned_at(wanted, moment) - wanted.earlier_readers
     return len(readers) >= wanted.open_slots and reader.reader_id not in readers
 

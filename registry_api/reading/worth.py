@@ -14,15 +14,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from protocol.reading import Priority
-from protocol.shape import OpaqueId, SiteId
+from protocol.reading import Priority, Subspecialty
+from protocol.shape import OpaqueId, RegionCode, SiteId
 from registry_api.reading.matching import (
     Obstacle,
     ReaderProfile,
     Wanted,
+    beside_licence,
     capacity_at,
     licensed,
-    obstacles,
     privileged,
     trained,
 )
@@ -111,10 +111,13 @@ class Table:
     def __init__(self, batch: Batch, now: datetime, weights: Weights) -> None:
         self._now = now
         self._weights = weights
+        self.lateness = weights.late
         self.readers = {one.profile.reader_id: one for one in _present(batch, now, weights)}
         self._worth = _worths(batch, now, weights)
         self._able: dict[Kind, list[Able]] = {}
         self._admissible: dict[tuple[object, ...], list[tuple[_Reader, Able]]] = {}
+        self._licences: dict[RegionCode, dict[OpaqueId, datetime]] = {}
+        self._trained: dict[Subspecialty | None, frozenset[OpaqueId]] = {}
         self._by_site: defaultdict[SiteId, list[_Reader]] = defaultdict(list)
         for reader in sorted(self.readers.values(), key=lambda one: (one.cost, one.profile.reader_id)):
             for site in reader.profile.privileges & reader.profile.agreements:
@@ -124,23 +127,21 @@ class Table:
         """Return who may read requests of this kind, the cheapest first; `fits` looks at the rest of the request."""
         kind = kind_of(wanted)
         if kind not in self._able:
-            stat = wanted.priority is Priority.STAT
+            stat, language, skilled = wanted.priority is Priority.STAT, wanted.language, self._skilled(wanted)
             self._able[kind] = [
                 who
                 for reader, who in self._admitted(wanted)
-                if wanted.language in reader.profile.languages
-                and trained(reader.profile, wanted.subspecialty, self._now)
-                and (reader.room_stat > 0 or not stat)
+                if language in reader.profile.languages and who[0] in skilled and (reader.room_stat > 0 or not stat)
             ]
         return self._able[kind]
 
     def fits(self, wanted: Wanted, who: Able) -> bool:
         """Say whether a reader who may read this kind may read this very request."""
         reader_id, end = who
+        if wanted.due_at < end:
+            return reader_id not in wanted.earlier_readers
         if reader_id in wanted.earlier_readers:
             return False
-        if wanted.due_at < end:
-            return True
         profile, later = self.readers[reader_id].profile, max(self._now, wanted.due_at)
         return licensed(profile, wanted.jurisdiction, later) and privileged(profile, wanted.site, later)
 
@@ -160,25 +161,48 @@ class Table:
     def value(self, wanted: Wanted, place: Place) -> float:
         """Return what it is worth that the request takes this place."""
         late = place.after_shift or place.done > wanted.due_at
-        return self._worth[wanted.request_id] - place.cost - self._weights.late * late
+        return self.weight(wanted) - place.cost - self.lateness * late
+
+    def weight(self, wanted: Wanted) -> float:
+        """Return what the request is worth before anything is taken off for the reader."""
+        return self._worth[wanted.request_id]
 
     def _admitted(self, wanted: Wanted) -> list[tuple[_Reader, Able]]:
         """Return whom nothing but language, subspecialty and stat reads could keep from requests of this hospital and law."""
         where = (wanted.site, wanted.jurisdiction, wanted.excluded, wanted.widened, wanted.kinds)
         if where not in self._admissible:
             alike = replace(wanted, due_at=self._now, earlier_readers=frozenset(), assigned=())
+            licences = self._licensed(wanted.jurisdiction)
             self._admissible[where] = [
-                (reader, (reader.profile.reader_id, self._end(reader.profile, wanted)))
+                (reader, (one, min(licences[one], reader.profile.privilege_ends.get(wanted.site, licences[one]))))
                 for reader in self._by_site[wanted.site]
-                if _OF_THE_KIND.issuperset(obstacles(reader.profile, alike, now=self._now))
+                if (one := reader.profile.reader_id) in licences
+                and _OF_THE_KIND.issuperset(beside_licence(reader.profile, alike, now=self._now))
             ]
         return self._admissible[where]
 
-    def _end(self, profile: ReaderProfile, wanted: Wanted) -> datetime:
-        """Return until when the reader may certainly read for this hospital under this law."""
-        running = (one for one in profile.licences if one.covers(wanted.jurisdiction) and one.valid_at(self._now))
-        licence = max(one.valid_until for one in running)
-        return min(licence, profile.privilege_ends.get(wanted.site, licence))
+    def _licensed(self, jurisdiction: RegionCode) -> dict[OpaqueId, datetime]:
+        """Return who is licensed under a law now, and until when the licence runs that runs longest."""
+        if jurisdiction not in self._licences:
+            found = self._licences[jurisdiction] = {}
+            for one, reader in self.readers.items():
+                running = [
+                    licence.valid_until
+                    for licence in reader.profile.licences
+                    if licence.covers(jurisdiction) and licence.valid_at(self._now)
+                ]
+                if running:
+                    found[one] = max(running)
+        return self._licences[jurisdiction]
+
+    def _skilled(self, wanted: Wanted) -> frozenset[OpaqueId]:
+        """Return who has the subspecialty that is asked for."""
+        asked = wanted.subspecialty
+        if asked not in self._trained:
+            self._trained[asked] = frozenset(
+                one for one, reader in self.readers.items() if trained(reader.profile, asked, self._now)
+            )
+        return self._trained[asked]
 
 
 def kind_of(wanted: Wanted) -> Kind:
