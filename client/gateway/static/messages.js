@@ -14,13 +14,14 @@ function show(messages) {
       const who = document.createElement("dt");
       const what = document.createElement("dd");
       who.textContent = NAMES[one.side];
+      who.className = one.side;
       what.textContent = one.text;
       return [who, what];
     }),
   );
   const waiting = messages.at(-1)?.side === "reader";
   for (const element of form.elements) element.disabled = waiting;
-  if (waiting) state.textContent = "The hospital was asked. The clock of this read stands still.";
+  if (waiting) state.textContent = "The hospital was asked. The clock of this read stands still until it answers.";
   else if (messages.length) state.textContent = "Answered.";
 }
 
