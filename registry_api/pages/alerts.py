@@ -1,24 +1,32 @@
 """The page of alert rules: what the caller wants to be told of, over the same functions as the JSON routes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Annotated
 
 from fastapi import APIRouter, Form
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from sqlmodel import Session
 
 from protocol.errors import InvalidInputError
 from protocol.shape import OpaqueId
 from registry_api.alerts.rules import Condition, Measure, read_values
 from registry_api.alerts.service import Wishes, add_rule, condition_of, list_rules, remove_rule
-from registry_api.api.access import RuntimeDep, SessionDep
+from registry_api.api.access import Caller, RuntimeDep, SessionDep
 from registry_api.api.alerts import Owner
 from registry_api.pages.language import gettext as _
 from registry_api.pages.render import page
 from registry_api.pages.wording import dimension_title, value_title
 from registry_api.releases.cube import DIMENSIONS
 from registry_api.releases.query import may_see
+from registry_api.runtime import Runtime
 
 router = APIRouter(prefix="/alerts")
+
+NOTHING: Mapping[str, object] = MappingProxyType(
+    dict.fromkeys(("place", "of", "measure", "direction", "threshold", "target"), "")
+)
+"""A form that nobody has filled in."""
 
 MEASURES: dict[Measure, Callable[[], str]] = {
     Measure.COUNT: lambda: _("number of studies"),
@@ -31,6 +39,13 @@ MEASURES: dict[Measure, Callable[[], str]] = {
 @router.get("", response_class=HTMLResponse)
 def read_page(runtime: RuntimeDep, session: SessionDep, caller: Owner) -> HTMLResponse:
     """Show the caller's rules, and a form for another one."""
+    return _page(runtime, session, caller)
+
+
+def _page(
+    runtime: Runtime, session: Session, caller: Caller, *, refused: str = "", form: Mapping[str, object] = NOTHING
+) -> HTMLResponse:
+    """Return the page; with what was refused, and what was filled in so that nobody has to write it again."""
     try:
         document = runtime.archive.open(session, runtime.archive.entry(session))
         places = [place for place in document.places if may_see(place, caller.region)]
@@ -40,6 +55,9 @@ def read_page(runtime: RuntimeDep, session: SessionDep, caller: Owner) -> HTMLRe
     return page(
         "alerts.html",
         caller=caller,
+        status=422 if refused else 200,
+        refused=refused,
+        form=form,
         rules=[(row.id, row.target, sentence(condition_of(row))) for row in list_rules(session, caller.person_id)],
         places=places,
         measures={measure.value: say() for measure, say in MEASURES.items()},
@@ -61,15 +79,18 @@ def create_rule(  # noqa: PLR0913, PLR0917 — the fields of a form, one by one
     threshold: Annotated[float, Form(ge=-100, le=10**7)],
     target: Annotated[str, Form(min_length=3, max_length=500)],
     of: Annotated[str, Form(max_length=100)] = "",
-) -> RedirectResponse:
-    """Add a rule."""
+) -> Response:
+    """Add a rule, or show the page again with what is wrong."""
     condition = Condition(
         place=place, values=read_values(of), measure=measure, threshold=threshold, above=direction == "above"
     )
     wishes = Wishes(runtime.settings.alerts.mail_domains, runtime.settings.alerts.webhook_hosts)
-    add_rule(
-        session, (caller.person_id, caller.region), condition, target=target.strip(), wishes=wishes, now=runtime.clock()
-    )
+    who = caller.person_id, caller.region
+    try:
+        add_rule(session, who, condition, target=target.strip(), wishes=wishes, now=runtime.clock())
+    except InvalidInputError as error:
+        form = {"place": place, "of": of, "measure": measure.value, "direction": direction, "target": target}
+        return _page(runtime, session, caller, refused=str(error), form={**form, "threshold": f"{threshold:g}"})
     return RedirectResponse("/alerts", status_code=303)
 
 

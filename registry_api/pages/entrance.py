@@ -1,7 +1,7 @@
 """The start page, log-in and log-out."""
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, Form, Query, Request
@@ -60,10 +60,13 @@ def read_login(
     runtime: RuntimeDep, next_page: Annotated[str, Query(alias="next", max_length=200)] = ""
 ) -> HTMLResponse:
     """Show the log-in form."""
-    return _login_page(runtime, next_page, failed=False)
+    return _login_page(runtime, next_page)
 
 
-def _login_page(runtime: Runtime, next_page: str, *, failed: bool) -> HTMLResponse:
+def _login_page(
+    runtime: Runtime, next_page: str = "", *, failed: Literal["", "key", "organisation"] = ""
+) -> HTMLResponse:
+    """Return the log-in, and what was wrong with the last try if there was one."""
     provided = runtime.provider is not None
     status = 401 if failed else 200
     return page(
@@ -86,7 +89,7 @@ def create_login(
     person = person_by_key(session, api_key.strip())
     if person is None:
         runtime.attempts.failed(attempt, now=now)
-        return _login_page(runtime, next_page, failed=True)
+        return _login_page(runtime, next_page, failed="key")
     opened = open_page_session(session, person.id, now=now)
     answer = RedirectResponse(_own_path(next_page) or _HOME.get(Role(person.role), "/"), status_code=303)
     return _welcomed(answer, opened.cookie)
@@ -120,7 +123,12 @@ async def finish_oidc(request: Request, runtime: RuntimeDep) -> Response:
 
     The answer is a page that goes on by itself, no redirect: a strict cookie does not travel on a chain that another site began.
     """
-    vouched = await _provider_of(runtime).finish(dict(request.query_params), request.cookies.get(_BINDING))
+    try:
+        vouched = await _provider_of(runtime).finish(dict(request.query_params), request.cookies.get(_BINDING))
+    except RefusedError as error:
+        if error.code is not Code.UNAUTHENTICATED:
+            raise
+        return _login_page(runtime, failed="organisation")  # the general way would show the log-in without a word
     cookie, home = await asyncio.to_thread(_enter, runtime, vouched)
     answer = _welcomed(page("entered.html", caller=None, home=home), cookie)
     answer.delete_cookie(_BINDING, path="/", secure=True, httponly=True, samesite="lax")

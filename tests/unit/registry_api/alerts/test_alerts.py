@@ -331,7 +331,16 @@ def test_the_page_adds_shows_and_removes_a_rule_by_its_own_forms(open_registry: 
     whole = form | {"target": "who@health.example", "csrf": csrf[1]}
     assert client.post("/alerts/add", data=form | {"target": "who@health.example"}).status_code == 403
     assert client.post("/alerts/add", data=whole).status_code == 303
-    assert client.post("/alerts/add", data=whole | {"target": "who@evil.example"}).status_code == 422
+    refused = client.post("/alerts/add", data=whole | {"target": "who@evil.example", "direction": "below"})
+    assert refused.status_code == 422
+    for kept in (
+        'role="alert"',
+        'value="who@evil.example"',
+        'value="30"',
+        '"severity:severe" selected',
+        '"below" selected',
+    ):
+        assert kept in refused.text  # nobody has to fill the form again
     page = client.get("/alerts").text
     assert "XA-N (severe): number of studies ≥ 30" in page
     rule_id = re.search(r'name="rule_id" value="([^"]+)"', page)
