@@ -6,7 +6,7 @@ database, in a process of its own; the first build, which counts all weeks, is r
 
 Counts: one server process on one core and its callers on the other, plain HTTP, 20 ministries with 12 questions each. `p99_ms` is the 99th
 percentile at 1,000 requests a second, from the moment each was due (open loop). `rate_vs_static` is the rate that goes through by the rate
-of a bare route of Starlette that answers with the same bytes under the same server, in turns.
+of a bare route of Starlette that answers with the same bytes under the same server, in turns. Beside it: questions that nobody asked before, each once.
 
 Link: `ingest_per_s` is case records a second, from the first parcel to the last verdict, with 1,000 nodes connected over TLS, each with
 a certificate of its own; SQLite, every verdict after its commit. Clients share the other core.

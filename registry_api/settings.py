@@ -168,12 +168,22 @@ class AlertSettings(Section):
 
 
 class PublicSettings(Section):
-    """Counts for everybody, off by default. `sigma` is the noise on each count, `yearly_epsilon` what a year's patients pay at most."""
+    """Counts for everybody, off by default. `sigma` is the noise on each count, `yearly_epsilon` what a year's patients pay at most.
+
+    `first_week` is the first that may be published: before it, nodes did not say which record is a patient's first, and nobody would be counted.
+    """
 
     enabled: bool = False
+    first_week: Annotated[str, StringConstraints(pattern=r"^(20\d\d-W(0[1-9]|[1-4]\d|5[0-3]))?$")] = ""
     sigma: Annotated[float, Field(ge=5, le=1000)] = 20.0
     yearly_epsilon: Annotated[float, Field(gt=0, le=MOST_YEARLY_EPSILON)] = 2.0
     delta: Annotated[float, Field(gt=0, le=1e-5)] = 1e-6
+
+    @model_validator(mode="after")
+    def _begins_somewhere(self) -> Self:
+        if self.enabled and not self.first_week:
+            raise ValueError("enabled wants a first_week")
+        return self
 
 
 class ModelsSettings(Section):

@@ -27,7 +27,7 @@ def draw_due(
     with opened(context) as (settings, database):
         key = load_signing_key(settings.within(settings.secrets.counts))
         with database.reading() as session:
-            weeks = [week] if week is not None else due_weeks(session, today=utc_now().date())
+            weeks = [week] if week is not None else due_weeks(session, settings.public, today=utc_now().date())
         for one in weeks:
             row = draw(database, one, settings.public, key=key, noise=discrete_gaussian, now=utc_now())
             drawn.append({"week": one, "sha256": row.sha256, "signature": row.signature})

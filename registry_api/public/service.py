@@ -48,11 +48,15 @@ def budgets(session: Session, settings: PublicSettings) -> list[Budget]:
     ]
 
 
-def due_weeks(session: Session, *, today: date) -> list[str]:
-    """Return the weeks that have records, can change no more and have not been drawn, oldest first."""
+def due_weeks(session: Session, settings: PublicSettings, *, today: date) -> list[str]:
+    """Return the weeks from the first one on that have records, can change no more and have not been drawn, oldest first."""
     first_open = closed_weeks(today, count=REVISED_WEEKS + 1)[0]
     drawn = select(PublicWeekRow.week)
-    held = select(CaseRow.week).where(CaseRow.week < first_open, col(CaseRow.week).not_in(drawn)).distinct()
+    held = (
+        select(CaseRow.week)
+        .where(CaseRow.week >= settings.first_week, CaseRow.week < first_open, col(CaseRow.week).not_in(drawn))
+        .distinct()
+    )
     return sorted(session.exec(held))
 
 
@@ -62,7 +66,7 @@ def draw(
     """Publish one week for everybody. Its charge and its bytes are stored together; drawn again, it is the same row.
 
     Raises:
-        InvalidInputError: `bad-setting` if the tier is off; `bad-request` if the week may still change or nobody has records of it.
+        InvalidInputError: `bad-setting` if the tier is off; `bad-request` if the week may still change, lies before the first one or nobody has records of it.
         RefusedError: `public-budget-spent` if the week would take its year above the yearly ε.
         ConflictError: `run-in-progress` if a release is being built or another week drawn.
     """
@@ -72,8 +76,11 @@ def draw(
         known = session.get(PublicWeekRow, week)
         if known is not None:
             return known
-        if week not in due_weeks(session, today=now.date()):
-            raise InvalidInputError(Code.BAD_REQUEST, f"{week} may still change, or no hospital has records of it.")
+        if week not in due_weeks(session, settings, today=now.date()):
+            raise InvalidInputError(
+                Code.BAD_REQUEST,
+                f"{week} may still change, lies before {settings.first_week}, or no hospital has records of it.",
+            )
         rho = _affordable(session, week, settings)
         row = _row(week, _body(week, settings, _noised(session, week, settings, noise)), key=key, now=now)
         session.add(row)

@@ -118,6 +118,7 @@ def _lines_over_values(keys: Sequence[Key]) -> list[Line]:
     return sorted(found, key=lambda line: (line.total, line.parts))
 
 
+@cache
 def _with(categories: tuple[tuple[str, str], ...], name: str, value: str) -> tuple[tuple[str, str], ...]:
     """Add a category, in the order of `DIMENSIONS`."""
     added = {**dict(categories), name: value}

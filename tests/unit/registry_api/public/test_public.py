@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import select
@@ -28,7 +29,7 @@ from tests.unit.registry_api.conftest import ORIGIN, Registry
 
 OLD, OPEN = "2026-W04", "2026-W05"
 """The clock stands in week 10: five closed weeks may still change."""
-ON = PublicSettings(enabled=True)
+ON = PublicSettings(enabled=True, first_week="2025-W40")
 
 
 def no_noise(counts: Sequence[int], _: float) -> list[int]:
@@ -55,6 +56,11 @@ def filled(registry: Registry) -> Registry:
     return registry
 
 
+def test_a_tier_without_a_first_week_is_refused() -> None:
+    with pytest.raises(ValidationError, match="first_week"):
+        PublicSettings(enabled=True)
+
+
 def test_a_patient_counts_once_and_every_cell_is_there(filled: Registry) -> None:
     found = cells(publish(filled))
     assert found["XA-N", "mild"] == 7
@@ -69,9 +75,10 @@ def test_the_tier_is_off_by_default(filled: Registry) -> None:
     assert raised.value.code is Code.BAD_SETTING
 
 
-@pytest.mark.parametrize("week", [OPEN, "2026-W10", "2025-W20"])
+@pytest.mark.parametrize("week", [OPEN, "2026-W10", "2025-W50", "2025-W39"])
 def test_a_week_that_may_change_or_has_no_record_is_refused(filled: Registry, week: str) -> None:
-    filled.cases("north-a", 5, week=OPEN, first_in_week=True)
+    for one in (OPEN, "2025-W39"):
+        filled.cases("north-a", 5, week=one, first_in_week=True)
     with pytest.raises(InvalidInputError) as raised:
         publish(filled, week)
     assert raised.value.code is Code.BAD_REQUEST
@@ -96,7 +103,7 @@ def signature_of(row: PublicWeekRow) -> bytes:
 
 
 def test_a_year_is_charged_and_then_refused(filled: Registry) -> None:
-    settings = PublicSettings(enabled=True, sigma=5, yearly_epsilon=1.5)
+    settings = ON.model_copy(update={"sigma": 5.0, "yearly_epsilon": 1.5})
     for week in weeks_until(OLD, count=4):
         filled.cases("north-a", 1, week=week, first_in_week=True)
     publish(filled, "2026-W01", settings)
@@ -105,7 +112,7 @@ def test_a_year_is_charged_and_then_refused(filled: Registry) -> None:
     assert raised.value.code is Code.PUBLIC_BUDGET_SPENT
     with filled.runtime.database.reading() as session:
         (budget,) = budgets(session, settings)
-        assert due_weeks(session, today=filled.clock().date()) == ["2026-W02", "2026-W03", "2026-W04"]
+        assert due_weeks(session, settings, today=filled.clock().date()) == ["2026-W02", "2026-W03", "2026-W04"]
     assert (budget.year, budget.weeks, budget.rho) == (2026, 1, rho_of(5))
     assert budget.epsilon <= settings.yearly_epsilon < epsilon_of(2 * budget.rho, settings.delta)
 
@@ -133,7 +140,7 @@ def test_the_database_itself_refuses_to_change_what_was_published(filled: Regist
 
 
 def served(registry: Registry, *, enabled: bool) -> AsgiClient:
-    settings = registry.runtime.settings.model_copy(update={"public": PublicSettings(enabled=enabled)})
+    settings = registry.runtime.settings.model_copy(update={"public": ON.model_copy(update={"enabled": enabled})})
     object.__setattr__(registry.runtime, "settings", settings)
     return AsgiClient(create_app(registry.runtime), base_url=ORIGIN)
 
