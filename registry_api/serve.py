@@ -20,6 +20,9 @@ from registry_api.runtime import Runtime
 log = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 3
+_KEEP_ALIVE_SECONDS = 75
+"""Readers' programs send a heartbeat every sixty seconds; a line that ends before costs both sides a handshake each time."""
+
 _LINK_GRACE_SECONDS = 0.5
 """Streams never end by themselves; what is not answered by then the node sends again."""
 
@@ -101,4 +104,5 @@ def _web_config(runtime: Runtime) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
     )

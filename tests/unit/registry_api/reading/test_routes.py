@@ -14,11 +14,13 @@ from fastapi.routing import APIRoute
 from joserfc import jws
 
 from protocol.reading import ReadPost
+from registry_api import serve
 from registry_api.api import events, facade, reads, reviews
 from registry_api.main import create_app
 from registry_api.pages import statistics, worklist
 from registry_api.people.roles import Role
 from registry_api.reading.claims import claim, sweep
+from registry_api.reading.lifecycle import HEARTBEAT
 from registry_api.reading.reviews import draw
 from registry_api.reading.tables import SlotRow
 from tests.fakes.asgi_client import AsgiClient
@@ -142,6 +144,10 @@ def test_every_route_is_declared() -> None:
 def test_the_registry_serves_the_routes(app: FastAPI) -> None:
     served = app.openapi()["paths"]
     assert {path for _, path in ALLOWED} <= set(served)
+
+
+def test_a_connection_outlives_the_pause_between_two_heartbeats(registry: Registry) -> None:
+    assert serve._web_config(registry.runtime).timeout_keep_alive > HEARTBEAT.total_seconds()
 
 
 def test_leases_are_looked_at_while_the_registry_serves(
