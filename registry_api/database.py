@@ -24,6 +24,7 @@ from sqlmodel import Session, SQLModel
 
 from protocol.codes import Code
 from protocol.errors import UnavailableError
+from registry_api.driver import quicken, read_times
 
 _BUSY_SECONDS = 30
 _WRITES = "acinus_writes"
@@ -112,7 +113,10 @@ class Database:
 def open_engine(url: str) -> Engine:
     """Return an engine for `url`, set up so that an acknowledged commit survives a power cut."""
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True)
+        quicken()
+        engine = create_engine(url, pool_pre_ping=True)
+        event.listen(engine, "connect", read_times)
+        return engine
     engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
