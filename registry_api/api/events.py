@@ -44,6 +44,9 @@ async def _carrying(app: FastAPI) -> AsyncIterator[None]:
 
 router = APIRouter(prefix="/v1", lifespan=_carrying)
 
+_LAST_EVENT = 2**63 - 1
+"""No database numbers an event higher."""
+
 Follower = Annotated[Caller, require(Role.READER, Role.HOSPITAL, Role.COORDINATOR)]
 
 
@@ -57,8 +60,8 @@ class EventStream(StreamingResponse):
 async def follow_events(
     runtime: RuntimeDep,
     caller: Follower,
-    cursor: Annotated[int, Query(ge=0)] = 0,
-    last_event_id: Annotated[int | None, Header(alias="Last-Event-ID", ge=0)] = None,
+    cursor: Annotated[int, Query(ge=0, le=_LAST_EVENT)] = 0,
+    last_event_id: Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=_LAST_EVENT)] = None,
     follow: Annotated[bool, Query(description="Stay and wait for more.")] = True,
 ) -> StreamingResponse:
     """Send the events of reads that the caller may see, from after the cursor on, each with its number as its id."""

@@ -1,5 +1,6 @@
 """The same tables, transactions and races on a real PostgreSQL, started here and thrown away."""
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import event, text
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import select
 
 from protocol.case import CaseRecord, LegalBasis
@@ -18,20 +21,24 @@ from protocol.reading import GrantRevoked
 from protocol.shape import canonical_json
 from registry_api.cases.bases import withdraw_basis
 from registry_api.cases.quality import site_quality
+from registry_api.cases.service import accept_case
 from registry_api.cases.tables import CaseRow
 from registry_api.database import Database, open_engine
 from registry_api.enrolment.invites import create_invite, use_invite
 from registry_api.enrolment.tables import SiteRow
 from registry_api.keyfiles import load_signing_key
+from registry_api.link.gathering import Sent, take_many
 from registry_api.link.intake import Outcome, take
 from registry_api.link.outbox import mark_received, open_notices, send_notice
 from registry_api.people.roles import Role
 from registry_api.people.service import add_person, person_by_key
+from registry_api.public.service import draw
 from registry_api.releases.archive import Archive
 from registry_api.releases.build import build_release
 from registry_api.releases.disclosure import Rule
 from registry_api.releases.turn import ADVISORY_KEY, turn
 from registry_api.schema import metadata, migrate
+from registry_api.settings import PublicSettings
 from registry_api.units.service import ensure_unit
 from tests.fakes import postgresql
 from tests.fakes.centre_home import make_centre_home
@@ -119,6 +126,38 @@ def test_two_versions_of_a_case_at_once_leave_the_higher(database: Database) -> 
     assert set(outcomes) == {Outcome(accepted=True)}
     with database.reading() as session:
         assert session.get_one(CaseRow, ("north-b", f"{2:032x}")).version == 16
+
+
+def test_many_parcels_at_once_are_stored_in_two_statements(database: Database) -> None:
+    records = [case(1000 + number // 2, epi_week="2025-W10", version=1 + number % 2) for number in range(300)]
+    sent = [Sent("north-a", f"{5000 + number:032x}", canonical_json(one)) for number, one in enumerate(records)]
+    inserts: list[str] = []
+
+    def note(*call: object) -> None:
+        if str(call[2]).startswith("INSERT"):
+            inserts.append(str(call[2])[:20])
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    outcomes = take_many(database, sent, now=NOW)
+    event.remove(database.engine, "before_cursor_execute", note)
+    assert outcomes == [Outcome(accepted=True)] * 300
+    assert inserts == ["INSERT INTO parcels ", "INSERT INTO cases (s"]
+    assert take_many(database, sent[:9], now=NOW) == outcomes[:9]
+    with database.reading() as session:
+        found = session.exec(select(CaseRow).where(CaseRow.week == "2025-W10")).all()
+    assert [one.version for one in found] == [2] * 150
+
+
+def test_what_was_published_for_everybody_stays(database: Database) -> None:
+    settings = PublicSettings(enabled=True, first_week="2025-W01")
+    with database.writing() as session:
+        accept_case(session, "north-a", case(4000, epi_week="2025-W20", first_in_week=True), NOW)
+    key = Ed25519PrivateKey.generate()
+    row = draw(database, "2025-W20", settings, key=key, noise=lambda counts, _: list(counts), now=NOW)
+    assert [one["count"] for one in json.loads(row.body)["cells"]] == [0, 1, 0, 0]
+    for change in ("DELETE FROM public_spends", "UPDATE public_weeks SET sha256 = ''"):
+        with pytest.raises(DBAPIError, match="stays as it is"), database.writing() as session:
+            session.connection().execute(text(change))
 
 
 def test_notices_keep_their_order_until_received(database: Database) -> None:

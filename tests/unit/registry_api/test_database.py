@@ -1,5 +1,6 @@
 """Transactions: durable on SQLite, all or nothing, one writer at a time; migrations end where the code's tables are."""
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -23,10 +24,9 @@ NOON = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
-    engine = open_engine(f"sqlite:///{tmp_path}/registry.db")
-    migrate(engine)
-    return Database(engine)
+def database(tmp_path: Path, centre_files: Path) -> Database:
+    shutil.copy(centre_files / "registry.db", tmp_path / "registry.db")
+    return Database(open_engine(f"sqlite:///{tmp_path}/registry.db"))
 
 
 def person(number: int, *, created_at: datetime = NOON) -> PersonRow:

@@ -1,6 +1,7 @@
 """Parcels taken together: the verdicts and the rows are those of one after the other, and nobody waits for ever."""
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,6 @@ from registry_api.link import gathering
 from registry_api.link.gathering import Gathering, Sent, take_many
 from registry_api.link.intake import Outcome, take
 from registry_api.link.tables import ParcelRow
-from registry_api.schema import migrate
 from registry_api.units.service import ensure_unit
 from tests.unit.registry_api.conftest import Clock, Registry
 
@@ -45,10 +45,8 @@ PARCELS = st.builds(
 )
 
 
-def make(path: Path) -> Database:
-    engine = open_engine(f"sqlite:///{path}")
-    migrate(engine)
-    database = Database(engine)
+def make(path: Path, empty: Path) -> Database:
+    database = Database(open_engine(f"sqlite:///{shutil.copy(empty, path)}"))
     with database.writing() as session:
         ensure_unit(session, "XA-N")
         session.add_all([SiteRow(site=name, region="XA-N", enrolled_at=NOW) for name in SITES])
@@ -58,9 +56,9 @@ def make(path: Path) -> Database:
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory):
-    folder = tmp_path_factory.mktemp("gathering")
-    both = make(folder / "one.db"), make(folder / "many.db")
+def pair(tmp_path_factory: pytest.TempPathFactory, centre_files: Path):
+    folder, empty = tmp_path_factory.mktemp("gathering"), centre_files / "registry.db"
+    both = make(folder / "one.db", empty), make(folder / "many.db", empty)
     yield both
     for database in both:
         database.close()
