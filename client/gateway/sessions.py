@@ -30,6 +30,10 @@ SELECT jti, expires_s FROM grant_renewals WHERE claim_id = ? AND fence = ? AND j
 ORDER BY expires_s DESC LIMIT 1
 """
 
+_PRIVILEGE = """
+SELECT granted, until_s FROM reader_privileges LEFT JOIN reader_privilege_limits USING (reader_id) WHERE reader_id = ?
+"""
+
 LastHeard = Callable[[], datetime | None]
 """When the link last had word from the centre; None if never, or if the centre has shut the node out since."""
 
@@ -218,7 +222,17 @@ class Sessions:
             raise refused("this hospital knows no such claim")
         if claim.fence != fence or not claim.live:
             raise refused("its claim has ended")
+        self._refuse_unprivileged(claim.reader_id)
         return claim
+
+    def _refuse_unprivileged(self, reader_id: OpaqueId) -> None:
+        """Hold the hospital's own word against the reader: a centre that goes on granting does not get round it.
+
+        Of whom the hospital has said nothing the approval of the key says enough.
+        """
+        row = self._book.connection.execute(_PRIVILEGE, (reader_id,)).fetchone()
+        if row is not None and not (row["granted"] and (row["until_s"] is None or self._book.now_s() < row["until_s"])):
+            raise refused("the hospital's privilege of this reader has ended")
 
     def _use_proof(self, proof: Proof) -> None:
         """Refuse a proof that was seen before. Those older than twice the window could not pass by their time any more."""

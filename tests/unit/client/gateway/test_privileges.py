@@ -1,6 +1,6 @@
 """Privileges: the hospital's own list, told to the centre, each word once and none lost."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -8,7 +8,7 @@ from client.gateway.privileges import Privileges
 from protocol.codes import Code
 from protocol.errors import InvalidInputError, RefusedError
 from protocol.reading import ReaderPrivilege, StudyKind
-from tests.fakes.gateway import READER, GatewayUnderTest
+from tests.fakes.gateway import READER, REQUEST, GatewayUnderTest
 
 
 @pytest.fixture
@@ -40,6 +40,21 @@ def test_a_privilege_may_end_and_be_for_some_studies(gateway: GatewayUnderTest, 
     assert word.studies == (StudyKind.CT_CHEST_ADULT,)
     again = privileges.grant(READER, name="R")
     assert (again.until, again.studies) == (None, tuple(StudyKind))
+
+
+def test_a_reader_whose_privilege_has_ended_is_let_in_by_no_grant(
+    gateway: GatewayUnderTest, privileges: Privileges
+) -> None:
+    assert gateway.enter().status_code == 201, "of whom nothing was said, the approved key says enough"
+    privileges.grant(READER, name="R", until=gateway.now + timedelta(minutes=5))
+    assert gateway.ask("GET", f"/view/{REQUEST}").status_code == 200
+    gateway.wait(minutes=5)
+    for answer in (gateway.ask("GET", f"/view/{REQUEST}"), gateway.enter()):
+        assert (answer.status_code, answer.json()["code"]) == (403, "grant-invalid")
+    privileges.grant(READER, name="R")
+    assert gateway.enter().status_code == 201
+    privileges.withdraw(READER)
+    assert gateway.enter().status_code == 403
 
 
 def test_a_privilege_of_nothing_or_of_the_past_is_refused(gateway: GatewayUnderTest, privileges: Privileges) -> None:
