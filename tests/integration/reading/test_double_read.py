@@ -5,12 +5,14 @@ from collections.abc import Callable
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support import expected_conditions
+from selenium.webdriver.support.ui import WebDriverWait
 
 from registry_api.reading.lifecycle import State
 from tests.integration.gateway.conftest import wait_for
 from tests.integration.gateway.test_viewer_page import fill_in, wait
 from tests.integration.reading.conftest import Network
-from tests.integration.reading.test_whole_read import post, press, state, view
+from tests.integration.reading.test_whole_read import post, state, view
 
 pytestmark = pytest.mark.e2e
 
@@ -100,3 +102,11 @@ def refuse_traces(seen: str, other: Person, hashes: dict[str, str]) -> None:
     """Nothing of the other one's report or person stands in what was seen."""
     for trace in (hashes[other.name], other.reader_id, other.name, other.jkt, f"Seen by {other.name}"):
         assert trace not in seen
+
+
+def press(browser: webdriver.Chrome, words: str) -> None:
+    """Press the button with these words and wait until its page has gone."""
+    button = browser.find_element(By.XPATH, f"//main//button[normalize-space()='{words}']")
+    button.click()
+    WebDriverWait(browser, 30).until(expected_conditions.staleness_of(button))
+    wait(browser, "document.readyState === 'complete'")

@@ -1,4 +1,4 @@
-"""A read across two sites: by a program without a browser, and by a person in a browser; and what is found at the centre afterwards."""
+"""A read across two sites by a program without a browser, and what is found at the centre afterwards."""
 
 import json
 import ssl
@@ -10,10 +10,6 @@ import httpx
 import nibabel
 import numpy as np
 import pytest
-from selenium import webdriver
-from selenium.webdriver.common.by import By
-from selenium.webdriver.support import expected_conditions
-from selenium.webdriver.support.ui import WebDriverWait
 
 from client.gate.policy import ReadingPolicy
 from client.gateway.records import Stage
@@ -27,7 +23,6 @@ from registry_api.reading.offers import ReadView, one_read
 from registry_api.reading.tables import ReadRequestRow
 from tests.fakes.gateway import STUDY, asymmetric_volume
 from tests.integration.gateway.conftest import wait_for
-from tests.integration.gateway.test_viewer_page import fill_in, wait
 from tests.integration.reading.conftest import Network, a_measured_study, now
 from tests.unit.client.gateway.test_app import REPORT
 
@@ -140,42 +135,3 @@ def test_a_node_that_is_away_at_the_signature_gets_it_later_and_once(network: Ne
     wait_for(lambda: state(network, request_id) is State.DELIVERED)
     events = [event.event for event in view(network, request_id).events]
     assert events == ["posted", "claimed", "opened", "submitted", "signed", "delivered"]
-
-
-def test_a_person_reads_by_worklist_and_viewer(network: Network, browser: webdriver.Chrome) -> None:
-    request_id = post(network)
-    _, api_key = network.add_reader()
-    browser.get(f"{network.gateway}/reader")
-    wait(browser, "document.getElementById('thumbprint').textContent.length === 43")
-    jkt = browser.find_element(By.ID, "thumbprint").text
-    network.node.keys.approve(jkt, name="Dr Elsewhere")
-
-    browser.get(f"{network.registry}/login")
-    browser.find_element(By.NAME, "api_key").send_keys(api_key)
-    press(browser, "Log in")
-    assert browser.current_url == f"{network.registry}/worklist"
-    press(browser, "Claim")
-    browser.find_element(By.NAME, "jkt").send_keys(jkt)
-    press(browser, "Open the study")
-    browser.find_element(By.ID, "open").click()
-    browser.switch_to.window(browser.window_handles[-1])
-    wait(browser, "document.getElementById('desk')?.dataset.state === 'shown'")
-    fill_in(browser)
-    browser.find_element(By.ID, "submit").click()
-    wait(browser, "!document.getElementById('kept').hidden")
-    sha256 = browser.find_element(By.ID, "sha256").text
-    browser.switch_to.window(browser.window_handles[0])
-    wait_for(lambda: state(network, request_id) is State.PRELIMINARY)
-    browser.get(f"{network.registry}/worklist")
-    assert sha256 in browser.find_element(By.TAG_NAME, "main").text
-    press(browser, "Sign this report")
-    wait_for(lambda: state(network, request_id) is State.DELIVERED)
-    assert network.node.reports.of_request(request_id)[0].report_sha256 == sha256
-
-
-def press(browser: webdriver.Chrome, words: str) -> None:
-    """Press the button with these words and wait until its page has gone."""
-    button = browser.find_element(By.XPATH, f"//main//button[normalize-space()='{words}']")
-    button.click()
-    WebDriverWait(browser, 30).until(expected_conditions.staleness_of(button))
-    wait(browser, "document.readyState === 'complete'")
