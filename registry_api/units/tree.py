@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 ISO_COUNTRIES = "iso-3166-1"
 ISO_REGIONS = "iso-3166-2"
@@ -48,6 +49,7 @@ class Tree:
         return self.path(code)[-PUBLISHED_LEVELS:][0]
 
 
+@lru_cache(maxsize=10_000)
 def country_of(code: str) -> str:
-    """Return the country of a unit: XA of XA-N. Codes of whatever system begin with it."""
+    """Return the country of a unit: XA of XA-N. Codes of whatever system begin with it. Asked of each of millions of studies."""
     return code.partition("-")[0]
