@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from registry_api.logs import start_logging
 from registry_api.main import create_app
 from registry_api.runtime import build_runtime
+from registry_api.serve import hand_over_soon
 
 _CONNECTIONS = 32
 
@@ -70,6 +71,7 @@ def registry_app(home: str) -> ASGIApp:
     """Return the registry of a centre's folder."""
     runtime = build_runtime(Path(home))
     start_logging(runtime.settings.logs)
+    hand_over_soon()
     return create_app(runtime)
 
 
