@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydicom.uid import ComprehensiveSRStorage, SegmentationStorage
+from pydicom.uid import ComprehensiveSRStorage, EnhancedSRStorage, SegmentationStorage
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
 
@@ -202,7 +202,7 @@ def dimse(*classes: str, callers: tuple[str, ...] = (), echo: int = 0x0000) -> I
         server.shutdown()
 
 
-ALL = (Verification, SegmentationStorage, ComprehensiveSRStorage)
+ALL = (Verification, SegmentationStorage, ComprehensiveSRStorage, EnhancedSRStorage)
 
 
 def test_a_pacs_that_echoes_and_takes_findings_is_well(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_a_pacs_that_does_not_know_us_says_which_title_to_enter(tmp_path: Path) 
 
 
 def test_a_pacs_that_takes_no_segmentations_is_told_which_class_to_allow(tmp_path: Path) -> None:
-    with dimse(Verification, ComprehensiveSRStorage) as pacs:
+    with dimse(Verification, ComprehensiveSRStorage, EnhancedSRStorage) as pacs:
         check = ask(outward.pacs_dimse, tmp_path, pacs=pacs)
         only_reports = ask(outward.pacs_dimse, tmp_path, pacs=pacs | {"objects": ["sr"]})
     assert check.code is Code.PEER_REFUSED
