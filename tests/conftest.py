@@ -15,6 +15,9 @@ TOGETHER = (
 """What runs on one worker: a network of processes takes half a minute to start, and a mount namespace that one test makes would hold on to
 the disk that another one pulls the plug of."""
 
+MIXED_INTO = 0.5
+"""The share of all files among which those that wait are spread; what comes last should be short."""
+
 MEMORY, LEAST_FREE = Path("/dev/shm"), 6 << 30
 """Where tests write if that many bytes are free there: thousands of them wait for a disk to say that it has everything, and a seventh of the
 whole time was that. What must survive a power cut is cut off from a file system of its own (`tests/integration/imaging/test_power_cut.py`)."""
@@ -23,6 +26,17 @@ if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= LEAST_FREE:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 gc.disable()  # what collection makes lives as long as the process
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mix the files that wait for programs among those that compute, the story before all: by name, the two cores idle at first and queue later."""
+    files = list(dict.fromkeys(item.nodeid.split("::")[0] for item in items))
+    waiting = [file for file in files if file.startswith("tests/integration/")]
+    order = {file: number / len(files) for number, file in enumerate(file for file in files if file not in waiting)}
+    order |= {file: MIXED_INTO * number / len(waiting) for number, file in enumerate(waiting)}
+    order |= {file: -1 for file in files if file.startswith("tests/e2e/")}
+    items.sort(key=lambda item: order[item.nodeid.split("::")[0]])
 
 
 @pytest.hookimpl(trylast=True)

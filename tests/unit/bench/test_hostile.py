@@ -49,8 +49,10 @@ def lost(world: World, calm: float, rule: str, attack: str) -> float:
     "rule",
     [
         "trimmed_mean",
-        "multi_krum",
-        *(pytest.param(name, marks=pytest.mark.nightly) for name in ("median", "clipped_mean", "screened_mean")),
+        *(
+            pytest.param(name, marks=pytest.mark.nightly)
+            for name in ("multi_krum", "median", "clipped_mean", "screened_mean")
+        ),
     ],
 )
 def test_a_robust_rule_loses_little_to_a_site_that_turns_round_ten_times_its_update(
