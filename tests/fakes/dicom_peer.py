@@ -63,12 +63,26 @@ def associate(port: int, *contexts: tuple[UID, UID], caller: str = CALLER, calle
 
 
 def send(home: Home, datasets: Iterable[Dataset], *, caller: str = CALLER, called: str = "ACINUS") -> list[int]:
-    """Send by C-STORE and return the statuses."""
-    association = associate(home.settings.dicom.port, caller=caller, called=called)
-    assert association.is_established
-    statuses = [int(association.send_c_store(dataset).Status) for dataset in datasets]
+    """Send by C-STORE and return the statuses.
+
+    Once in some ten thousand requests pynetdicom 3.0 loses the answer: its reactor, not yet asleep, takes it from the queue while the caller
+    waits (`Association._is_paused` is still true). The instance is then sent again on a new association, once; a receiver that is silent fails.
+    """
+    association, statuses, lost = _established(home, caller, called), [], 0
+    for dataset in datasets:
+        answer = association.send_c_store(dataset)
+        if "Status" not in answer and not lost:
+            association, lost = _established(home, caller, called), 1
+            answer = association.send_c_store(dataset)
+        statuses.append(int(answer.Status))
     association.release()
     return statuses
+
+
+def _established(home: Home, caller: str, called: str) -> Association:
+    association = associate(home.settings.dicom.port, caller=caller, called=called)
+    assert association.is_established
+    return association
 
 
 def echo(port: int, caller: str = CALLER) -> bool:
