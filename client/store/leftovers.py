@@ -1,15 +1,20 @@
 """What crashes leave behind: drafts whose writer was killed, and files that no row names. Nothing refers to them, yet they are of patients."""
 
+import gzip
+import hashlib
 import logging
 import sqlite3
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from client.settings import NodeSettings
-from client.store.files import disk_faults, remove_older
+from client.store.files import adopt, disk_faults, remove_older
 from client.store.results import DRAWN, mask_name
 
 _DRAFTS = ".*.part"
+_EARLIER = "earlier"
+"""Where masks lay that another took the place of, before ADR 0125."""
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +30,7 @@ def sweep_leftovers(connection: sqlite3.Connection, settings: NodeSettings, befo
     Raises:
         UnavailableError: `disk-full` if something cannot be removed.
     """
+    take_old_names(connection, settings)
     with disk_faults():
         removed = sum(remove_older(path, before) for path in _drafts(settings))
         removed += sum(remove_older(path, before) for path in _nameless(connection, settings))
@@ -37,8 +43,39 @@ def nameless_masks(connection: sqlite3.Connection, settings: NodeSettings) -> li
     """Return the masks that are neither a label nor one that another took the place of."""
     found = list(settings.labels.glob("*.nii.gz"))
     rows = connection.execute("SELECT study_key, sha256 FROM label UNION SELECT study_key, sha256 FROM label_history")
-    named = {mask_name(row["study_key"], row["sha256"]) for row in rows}
+    named = {name for row in rows for name in (mask_name(row["study_key"], row["sha256"]), _old_name(row["study_key"]))}
     return [path for path in found if path.name not in named]
+
+
+def take_old_names(connection: sqlite3.Connection, settings: NodeSettings) -> None:
+    """Name by their content the masks that were kept under their study's key alone, as before ADR 0125.
+
+    One that is not what its row says is left where it is: whose it is cannot be known, so it neither counts nor goes.
+
+    Raises:
+        UnavailableError: `disk-full`.
+    """
+    for row in connection.execute(
+        "SELECT study_key, sha256 FROM label UNION SELECT study_key, sha256 FROM label_history"
+    ):
+        place = settings.labels / mask_name(row["study_key"], row["sha256"])
+        for old in (settings.labels / _old_name(row["study_key"]), settings.labels / _EARLIER / place.name):
+            if old.is_file() and _unpacked_sha256(old) == row["sha256"]:
+                adopt(old, place)
+                old.unlink()
+
+
+def _old_name(study_key: str) -> str:
+    return f"{study_key}.nii.gz"
+
+
+def _unpacked_sha256(path: Path) -> str:
+    """Return the hash of what is packed in a file; nothing that a row holds if it is damaged."""
+    try:
+        with gzip.open(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, EOFError, zlib.error):
+        return ""
 
 
 def _drafts(settings: NodeSettings) -> Iterator[Path]:

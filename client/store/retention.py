@@ -14,7 +14,7 @@ from pathlib import Path
 from client.settings import NodeSettings
 from client.store.database import transaction
 from client.store.files import alone_in, disk_faults
-from client.store.leftovers import nameless_masks, sweep_leftovers
+from client.store.leftovers import nameless_masks, sweep_leftovers, take_old_names
 from client.store.removal import Remover
 from client.store.results import COARSE_CT, COARSE_MASK, CT, LUNGS, MASK, PICTURE, SEG, SR
 from client.store.studies import MEASURING_LOCK
@@ -128,6 +128,7 @@ class Retention:
             gone += connection.execute("DELETE FROM zone_label WHERE labelled_at < ?", (before,)).rowcount
             connection.execute("DELETE FROM label_history WHERE labelled_at < ?", (before,))
             connection.execute("DELETE FROM label_resampling WHERE study_key NOT IN (SELECT study_key FROM label)")
+        take_old_names(self._connection, self._settings)
         for path in nameless_masks(self._connection, self._settings):
             if path.stat().st_mtime < before:
                 path.unlink(missing_ok=True)

@@ -171,6 +171,21 @@ def test_killed_between_mask_and_row_the_label_is_what_it_was_and_the_new_mask_i
     assert found.exists()
 
 
+def test_a_mask_under_its_old_name_is_named_by_its_content_and_one_that_its_row_does_not_know_stays(
+    home: Home, store: StudyStore, tmp_path: Path
+) -> None:
+    key = import_label(truth_file(home, store, tmp_path), store, home.pseudonyms, source="before")
+    found = mask_of(store, key)
+    assert found is not None
+    content, old = found.read_bytes(), found.parent / f"{key}.nii.gz"
+    found.rename(old)
+    assert sweep_leftovers(store._connection, home.settings, time.time() + 1) == 0
+    assert (found.read_bytes(), old.exists()) == (content, False)
+    old.write_bytes(b"of somebody")
+    assert sweep_leftovers(store._connection, home.settings, time.time() + 1) == 0
+    assert old.read_bytes() == b"of somebody"
+
+
 def test_a_mask_on_the_studys_own_grid_is_not_resampled_although_it_may_be(
     home: Home, store: StudyStore, tmp_path: Path
 ) -> None:
