@@ -13,6 +13,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from client.gate.backoff import Backoff
+from client.pacs.tries import Tries
 from client.store.database import transaction
 from client.store.files import sweep_drafts
 from client.store.part10 import read_part10
@@ -80,7 +81,7 @@ class Outgoing:
             backoff: Between tries at one object.
         """
         self._connection, self._folder, self._clock = connection, folder, clock
-        self._backoff = backoff or Backoff(first=30.0, ceiling=1800.0)
+        self._tries = Tries(connection, "pacs_outgoing", clock, backoff)
 
     def since(self) -> float:
         """Return the moment from which on findings go by themselves: the first time this was asked."""
@@ -132,13 +133,13 @@ class Outgoing:
 
     def settle_sent(self, one: Outbound) -> None:
         """Note that the PACS has an object. Its file goes, except a report's: a later version names it."""
-        self._settle(one, "sent", None)
+        self._tries.settle(one.seq, "sent")
         if one.object != "sr":
             self.path(one.study_key, one.version, one.object).unlink(missing_ok=True)
 
     def park(self, one: Outbound, code: Code) -> None:
         """Note that the PACS refuses an object for good; its file stays."""
-        self._settle(one, "parked", code.value)
+        self._tries.settle(one.seq, "parked", code)
 
     def postpone(self, one: Outbound, code: Code, chance: float) -> None:
         """Note that an object could not be sent now.
@@ -148,21 +149,11 @@ class Outgoing:
             code: Why.
             chance: Uniform in [0, 1), for the jitter.
         """
-        due_s = self._clock() + self._backoff.delay(one.attempts + 1, chance)
-        with transaction(self._connection) as connection:
-            connection.execute(
-                "UPDATE pacs_outgoing SET attempts = attempts + 1, code = ?, due_s = ? WHERE seq = ?",
-                (code.value, due_s, one.seq),
-            )
+        self._tries.postpone(one.seq, one.attempts, code, chance)
 
     def retry_parked(self) -> int:
         """Let everything that is parked or waits for its next try be tried now; return how many objects."""
-        with transaction(self._connection) as connection:
-            changed = connection.execute(
-                "UPDATE pacs_outgoing SET state = 'waiting', due_s = 0, settled_s = NULL WHERE state = 'parked' OR due_s > 0"
-                " AND state = 'waiting'"
-            )
-        return changed.rowcount
+        return self._tries.retry()
 
     def last_report(self, study_key: str) -> Dataset | None:
         """Return the names of the last SR of a study that was queued, whatever became of it; `None` without one that can be read."""
@@ -189,25 +180,11 @@ class Outgoing:
 
     def counts(self) -> dict[str, int]:
         """Return how many objects are waiting, sent and parked."""
-        rows = self._connection.execute("SELECT state, COUNT(*) AS n FROM pacs_outgoing GROUP BY state")
-        found = {row["state"]: int(row["n"]) for row in rows}
-        return {state: found.get(state, 0) for state in ("waiting", "sent", "parked")}
+        return self._tries.counts()
 
     def stuck(self, limit: int = 50) -> list[Outbound]:
         """Return what is parked, and what waits after a failed try, the newest first."""
-        rows = self._connection.execute(
-            "SELECT * FROM pacs_outgoing WHERE state = 'parked' OR (state = 'waiting' AND attempts > 0)"
-            " ORDER BY state, seq DESC LIMIT ?",
-            (limit,),
-        )
-        return [_outbound(row) for row in rows]
-
-    def _settle(self, one: Outbound, state: str, code: str | None) -> None:
-        with transaction(self._connection) as connection:
-            connection.execute(
-                "UPDATE pacs_outgoing SET state = ?, code = ?, attempts = attempts + 1, settled_s = ? WHERE seq = ?",
-                (state, code, self._clock(), one.seq),
-            )
+        return [_outbound(row) for row in self._tries.stuck(limit)]
 
 
 def _outbound(row: sqlite3.Row) -> Outbound:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from client.gate.backoff import Backoff
 from client.pacs.lines import Line
+from client.pacs.tries import Tries
 from client.store.database import transaction
 from client.store.files import write_durably
 from protocol.codes import Code
@@ -74,7 +75,7 @@ class ReportQueue:
             backoff: Between tries at one report.
         """
         self._connection, self._folder, self._clock = connection, folder, clock
-        self._backoff = backoff or Backoff(first=30.0, ceiling=1800.0)
+        self._tries = Tries(connection, "reports_outgoing", clock, backoff)
 
     def put(
         self, claim_id: OpaqueId, report_sha256: Sha256, *, study_key: str, contents: Mapping[str, bytes]
@@ -120,12 +121,12 @@ class ReportQueue:
 
     def settle_sent(self, one: Outward) -> None:
         """Note that the other system has it; its file goes."""
-        self._settle(one, "sent", None)
+        self._tries.settle(one.seq, "sent")
         self.path(one).unlink(missing_ok=True)
 
     def park(self, one: Outward, code: Code) -> None:
         """Note that the other system refuses it for good; its file stays."""
-        self._settle(one, "parked", code.value)
+        self._tries.settle(one.seq, "parked", code)
 
     def postpone(self, one: Outward, code: Code, chance: float) -> None:
         """Note that it could not be sent now.
@@ -135,20 +136,11 @@ class ReportQueue:
             code: Why.
             chance: Uniform in [0, 1), for the jitter.
         """
-        due_s = self._clock() + self._backoff.delay(one.attempts + 1, chance)
-        with transaction(self._connection) as connection:
-            connection.execute(
-                "UPDATE reports_outgoing SET attempts = attempts + 1, code = ?, due_s = ? WHERE seq = ?",
-                (code.value, due_s, one.seq),
-            )
+        self._tries.postpone(one.seq, one.attempts, code, chance)
 
     def retry(self) -> int:
         """Let everything that is parked or waits for its next try be tried now; return how many."""
-        with transaction(self._connection) as connection:
-            return connection.execute(
-                "UPDATE reports_outgoing SET state = 'waiting', due_s = 0, settled_s = NULL"
-                " WHERE state = 'parked' OR (state = 'waiting' AND due_s > 0)"
-            ).rowcount
+        return self._tries.retry()
 
     def forget(self, study_key: str) -> None:
         """Remove every row and file of a study: for a deletion on request. What the other systems have, they have."""
@@ -160,28 +152,14 @@ class ReportQueue:
 
     def counts(self) -> dict[str, int]:
         """Return how many reports are waiting, sent and parked, over both systems."""
-        rows = self._connection.execute("SELECT state, COUNT(*) AS n FROM reports_outgoing GROUP BY state")
-        found = {row["state"]: int(row["n"]) for row in rows}
-        return {state: found.get(state, 0) for state in ("waiting", "sent", "parked")}
+        return self._tries.counts()
 
     def stuck(self, limit: int = 50) -> list[Outward]:
         """Return what is parked, and what waits after a failed try, the newest first."""
-        rows = self._connection.execute(
-            "SELECT * FROM reports_outgoing WHERE state = 'parked' OR (state = 'waiting' AND attempts > 0)"
-            " ORDER BY state, seq DESC LIMIT ?",
-            (limit,),
-        )
-        return [_outward(row) for row in rows]
+        return [_outward(row) for row in self._tries.stuck(limit)]
 
     def _path(self, study_key: str, claim_id: OpaqueId, report_sha256: Sha256, channel: str) -> Path:
         return self._folder / study_key / f"report-{claim_id}-{report_sha256[:16]}.{channel}"
-
-    def _settle(self, one: Outward, state: str, code: str | None) -> None:
-        with transaction(self._connection) as connection:
-            connection.execute(
-                "UPDATE reports_outgoing SET state = ?, code = ?, attempts = attempts + 1, settled_s = ? WHERE seq = ?",
-                (state, code, self._clock(), one.seq),
-            )
 
 
 class ReportSender:
