@@ -28,9 +28,35 @@ if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= LEAST_FREE:
 gc.disable()  # what collection makes lives as long as the process
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mix the files that wait for programs among those that compute, the story before all: by name, the two cores idle at first and queue later."""
+class BeginElsewhere:
+    """A plugin by which each worker begins with another part of every folder: what one has compiled the others find, where side by side each
+    would compile everything. A `conftest.py` is not asked about the folders below it, a plugin is."""
+
+    def __init__(self, worker: int, workers: int):
+        self.worker, self.workers = worker, workers
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(self, collector: pytest.Collector) -> Any:
+        report: pytest.CollectReport = yield
+        if isinstance(collector, pytest.Directory):
+            first = len(report.result) * self.worker // self.workers
+            report.result = report.result[first:] + report.result[:first]
+        return report
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if workers := getattr(config, "workerinput", None):
+        config.pluginmanager.register(
+            BeginElsewhere(int(workers["workerid"].removeprefix("gw")), workers["workercount"])
+        )
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Any:
+    """Order by name, wherever a worker began; then mix the files that wait for programs among those that compute, the story before all: by
+    name, the two cores idle at first and queue later."""
+    items.sort(key=lambda item: item.path)
+    yield
     files = list(dict.fromkeys(item.nodeid.split("::")[0] for item in items))
     waiting = [file for file in files if file.startswith("tests/integration/")]
     order = {file: number / len(files) for number, file in enumerate(file for file in files if file not in waiting)}

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -75,7 +76,7 @@ class Program:
         context = ssl.create_default_context(cafile=str(self.home / "pki" / "ca.pem"))
         return httpx.Client(base_url=self.origin, headers=headers, verify=context, trust_env=False, timeout=20)
 
-    def enrol(self, site: str = "northport", region: str = "XA-N") -> "Node":
+    def enrol(self, site: str, region: str = "XA-N") -> "Node":
         database = Database(open_engine(f"sqlite:///{self.home}/registry.db"))
         with database.writing() as session:
             token = create_invite(session, site=site, region=region, hours=1, now=datetime.now(UTC))
@@ -90,7 +91,7 @@ class Program:
         with self.client(None) as client:
             answer = client.post("/v1/enrolments", json=request)
         assert answer.status_code == 201, answer.text
-        return Node(self, EnrolReply.model_validate(answer.json()), key_pem(key))
+        return Node(self, site, EnrolReply.model_validate(answer.json()), key_pem(key))
 
 
 @dataclass
@@ -98,6 +99,7 @@ class Node:
     """A node's end of the link: its certificate, and one call at a time."""
 
     program: Program
+    site: str
     reply: EnrolReply
     key: bytes
 
@@ -121,14 +123,28 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-@pytest.fixture
-def program(tmp_path: Path) -> Iterator[Program]:
-    """A registry that serves; it has ended when the test has."""
+@contextmanager
+def serving(folder: Path) -> Iterator[Program]:
+    """A registry that serves; it has ended when the block has."""
     ports = free_port(), free_port()
-    made = Program(
-        make_centre_home(tmp_path / "home", http_port=ports[0], link_port=ports[1], witness="witness"), *ports
-    )
+    made = Program(make_centre_home(folder / "home", http_port=ports[0], link_port=ports[1], witness="witness"), *ports)
     made.start()
-    yield made
-    if made.child is not None and made.child.poll() is None:
-        made.stop()
+    try:
+        yield made
+    finally:
+        if made.child is not None and made.child.poll() is None:
+            made.stop()
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    """One registry for all tests of a file, each with sites of its own."""
+    with serving(tmp_path_factory.mktemp("centre")) as made:
+        yield made
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[Program]:
+    """A registry for a test that ends it, or that tells all sites something."""
+    with serving(tmp_path) as made:
+        yield made

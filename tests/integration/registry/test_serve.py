@@ -37,9 +37,11 @@ def case(number: int, **fields: object) -> bytes:
     return canonical_json(CaseRecord.model_validate(content))
 
 
-def stored(program: Program) -> int:
-    with sqlite3.connect(program.home / "registry.db") as connection:
-        return int(connection.execute("SELECT count(*) FROM cases").fetchone()[0])
+def stored(node: Node) -> int:
+    """How many cases of the node's site the registry holds."""
+    with sqlite3.connect(node.program.home / "registry.db") as connection:
+        found = connection.execute("SELECT count(*) FROM cases WHERE site = ?", (node.site,)).fetchone()
+    return int(found[0])
 
 
 def publish(program: Program) -> SignedManifest:
@@ -86,11 +88,11 @@ async def first_notice(node: Node, *, receive: bool) -> tuple[str, ReleaseAnnoun
         return frame.notice.id, notice
 
 
-def test_a_nodes_life_on_the_link(program: Program) -> None:
-    node = program.enrol()
+def test_a_nodes_life_on_the_link(alone: Program) -> None:
+    node = alone.enrol("northport")
     assert asyncio.run(send_cases(node, 1, 2, 1)) == [(True, "")] * 3
-    assert stored(program) == 2
-    signed = publish(program)
+    assert stored(node) == 2
+    signed = publish(alone)
     first = asyncio.run(first_notice(node, receive=False))
     again = asyncio.run(first_notice(node, receive=True))
     assert first == again == (first[0], ReleaseAnnounced(signed=signed))
@@ -107,15 +109,15 @@ def test_a_nodes_life_on_the_link(program: Program) -> None:
 
     assert asyncio.run(fetch()) == WEIGHTS
     asyncio.run(nothing_more())
-    (program.home / "trust").mkdir()
-    (program.home / "trust" / ROOT).write_text(node.reply.release_root)
+    (alone.home / "trust").mkdir()
+    (alone.home / "trust" / ROOT).write_text(node.reply.release_root)
     identity = Identity(node.reply.ca_pem.encode(), node.reply.certificate_pem.encode(), node.key)
-    fetch_lists(program.home / "trust", f"localhost:{program.link_port}", identity)
-    assert ReleaseList(program.home / "trust").holds(signed.manifest)
+    fetch_lists(alone.home / "trust", f"localhost:{alone.link_port}", identity)
+    assert ReleaseList(alone.home / "trust").holds(signed.manifest)
 
 
 def test_bad_parcels_get_their_code_and_the_stream_goes_on(program: Program) -> None:
-    node = program.enrol()
+    node = program.enrol("eastport")
 
     async def talk() -> list[str]:
         async with node.channel() as channel:
@@ -129,25 +131,25 @@ def test_bad_parcels_get_their_code_and_the_stream_goes_on(program: Program) -> 
     assert asyncio.run(talk()) == ["bad-shape", "bad-request", ""]
 
 
-def test_what_was_accepted_survives_a_kill(program: Program) -> None:
-    node = program.enrol()
+def test_what_was_accepted_survives_a_kill(alone: Program) -> None:
+    node = alone.enrol("northport")
     asyncio.run(send_cases(node, *range(20)))
-    program.stop(signal.SIGKILL)
-    assert stored(program) == 20
-    program.start()
+    alone.stop(signal.SIGKILL)
+    assert stored(node) == 20
+    alone.start()
     assert asyncio.run(send_cases(node, 3)) == [(True, "")]
-    assert stored(program) == 20
+    assert stored(node) == 20
 
 
 def test_a_revoked_sites_stream_is_cut_and_stays_out(program: Program) -> None:
-    node = program.enrol()
+    node = program.enrol("westport")
 
     async def listen() -> grpc.StatusCode:
         async with node.channel() as channel:
             call = node.open(channel)
             await call.write(NodeFrame(heartbeat=Heartbeat()))
             await asyncio.wait_for(call.read(), WAIT)
-            await asyncio.to_thread(program.json, "sites", "revoke", "northport")
+            await asyncio.to_thread(program.json, "sites", "revoke", "westport")
             assert await asyncio.wait_for(call.read(), WAIT) is grpc.aio.EOF
             again = node.open(channel)
             with pytest.raises(grpc.aio.AioRpcError) as raised:
@@ -174,7 +176,7 @@ def test_only_an_enrolled_node_gets_in(program: Program) -> None:
 
 
 def test_weights_that_were_never_promoted_are_not_there(program: Program) -> None:
-    node = program.enrol()
+    node = program.enrol("southport")
 
     async def fetch(sha256: str) -> grpc.StatusCode:
         async with node.channel() as channel:
@@ -187,24 +189,21 @@ def test_weights_that_were_never_promoted_are_not_there(program: Program) -> Non
         assert asyncio.run(fetch(sha256)) is grpc.StatusCode.NOT_FOUND
 
 
-def test_it_ends_quietly_on_a_signal(program: Program) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        printed = program.stop(number)
-        assert program.child is not None
-        assert (program.child.returncode, printed) == (0, "")
-        program.start()
-
-
-def test_logs_and_witness(program: Program) -> None:
-    node = program.enrol()
+def test_it_ends_quietly_on_a_signal_and_has_logged_and_witnessed(alone: Program) -> None:
+    node = alone.enrol("northport")
     asyncio.run(send_cases(node, 7))
-    program.stop()
-    lines = [json.loads(line) for line in (program.home / "logs" / "registry.jsonl").read_text().splitlines()]
+    for number in (signal.SIGTERM, signal.SIGINT):
+        printed = alone.stop(number)
+        assert alone.child is not None
+        assert (alone.child.returncode, printed) == (0, "")
+        if number is signal.SIGTERM:
+            alone.start()
+    lines = [json.loads(line) for line in (alone.home / "logs" / "registry.jsonl").read_text().splitlines()]
     events = [line["event"] for line in lines]
     assert {"registry.started", "link.opened", "link.parcels", "registry.stopped", "request.served"} <= set(events)
     assert f"{7:032x}" not in json.dumps(lines)
-    assert case(7) in (program.home / "witness" / "registry-link.bin").read_bytes()
-    assert b"csr_pem" in (program.home / "witness" / "registry-http.bin").read_bytes()
+    assert case(7) in (alone.home / "witness" / "registry-link.bin").read_bytes()
+    assert b"csr_pem" in (alone.home / "witness" / "registry-http.bin").read_bytes()
 
 
 def serve_once(home: Path) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""ε against closed forms, against Opacus alone, and in the ways that it must move."""
+"""ε against closed forms, against Opacus alone, and in the ways that it must move. Opacus brings sympy and more: only what needs it loads it."""
 
 import math
 import subprocess
@@ -6,8 +6,6 @@ import sys
 from dataclasses import replace
 
 import pytest
-from opacus.accountants import PRVAccountant
-from opacus.accountants.analysis.rdp import compute_rdp
 from scipy.optimize import brentq
 from scipy.stats import norm
 
@@ -48,6 +46,8 @@ def test_it_agrees_with_the_published_table(sigma: float, rate: float, steps: in
 
 
 def test_it_is_never_below_what_prv_alone_says() -> None:
+    from opacus.accountants import PRVAccountant
+
     alone = PRVAccountant()
     alone.history = [(4.0, 0.25, 60)]
     assert epsilon([EVENT], DELTA) >= alone.get_epsilon(delta=DELTA)
@@ -55,6 +55,9 @@ def test_it_is_never_below_what_prv_alone_says() -> None:
 
 def test_the_formulas_are_those_of_the_whole_opacus() -> None:
     """They are loaded without it; the whole of it stays what others import, and says the same."""
+    from opacus.accountants import PRVAccountant
+    from opacus.accountants.analysis.rdp import compute_rdp
+
     whole = PRVAccountant()
     assert type(whole).__module__ == formulas.prv.PRVAccountant.__module__
     assert sys.modules[PRVAccountant.__module__] is not formulas.prv

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from opacus.grad_sample.utils import prepare_module
-from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
 from client.train.noise import Randomness
@@ -117,7 +115,10 @@ def test_norms_alone_can_be_trained_in_both_layouts() -> None:
 
 
 def test_a_step_is_that_of_opacus() -> None:
-    """Opacus with one gradient for each patient and no hooks: its clipping, its division, its step."""
+    """Opacus with one gradient for each patient and no hooks: its clipping, its division, its step. Opacus brings sympy and more: only this loads it."""
+    from opacus.grad_sample.utils import prepare_module
+    from opacus.optimizers import DPOptimizer
+
     ours, theirs = net(), net()
     bound = median_norm(ours)
     with warnings.catch_warnings():

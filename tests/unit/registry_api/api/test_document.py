@@ -12,8 +12,6 @@ from registry_api.people.roles import Role
 from tests.fakes.centre_home import SERVICE_TOKEN
 from tests.unit.registry_api.conftest import Registry
 
-schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed (group dev)")
-
 TOO_LARGE = 413
 """The rim refuses a long body before anybody looks what it is; that is the end of such a case."""
 
@@ -52,12 +50,15 @@ def operations(registry: Registry) -> list[Any]:
         assert scope["type"] == "http", "no lifespan: what runs in the background would outlive the database"
         await app(scope, receive, send)
 
+    schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed (group dev)")
     document = schemathesis.openapi.from_asgi("/v1/openapi.json", served)
     return [found.ok() for found in document.include(path_regex="^/v1/").get_all_operations()]
 
 
 def put_to_the_test(operation: Any, headers: dict[str, str], *, examples: int) -> None:
     """Ask what the document allows and what it does not. That a well-formed question may still be too fine, or of no place, is no failure."""
+    import schemathesis
+
     excluded = [schemathesis.specs.openapi.checks.positive_data_acceptance]
     asks_for_something = {"parameters", "requestBody"} & operation.definition.raw.keys()
     for mode in schemathesis.GenerationMode if asks_for_something else [schemathesis.GenerationMode.POSITIVE]:
