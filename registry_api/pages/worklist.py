@@ -31,6 +31,9 @@ FormId = Annotated[OpaqueId, Form()]
 SHOWN = 50
 """How many of what waits the page shows of each kind; the first ones in order."""
 
+BEAT_MS = 20_000
+"""How often the page says that the reader is still there, and looks for a read's new state. Once a minute would do for the lease."""
+
 Fence = Annotated[int, Form(ge=1)]
 
 NEXT_STEP: dict[State, str] = {
@@ -84,6 +87,7 @@ def read_worklist(
         next_step=NEXT_STEP,
         scores=SCORE_WORDS,
         leads=led_group(session, caller.person_id),
+        beat_ms=BEAT_MS,
     )
 
 

@@ -1,7 +1,5 @@
 // Keeps the reader's leases while the worklist is open, and shows a read's new state when it has one.
 
-const EVERY_MS = 20_000;
-
 /** Send one heartbeat and say whether the read is where this page shows it. */
 async function unchanged(card) {
   const answer = await fetch(`/v1/claims/${card.dataset.claim}/heartbeat`, {
@@ -19,4 +17,5 @@ async function beat() {
 }
 
 // The network may be away for a moment: the next beat tries again, and the lease outlasts many of them.
-setInterval(() => beat().catch((error) => console.warn(error.message)), EVERY_MS);
+const everyMs = Number(document.getElementById("in-hand").dataset.beatMs);
+setInterval(() => beat().catch((error) => console.warn(error.message)), everyMs);

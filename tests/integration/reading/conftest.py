@@ -27,7 +27,7 @@ from client.gateway.grant import pinned_key
 from client.gateway.keys import ReaderKeys
 from client.gateway.masks import Corrections
 from client.gateway.messages import Messages
-from client.gateway.notices import receivers
+from client.gateway.notices import receivers, renewal_receiver
 from client.gateway.reports import Reports
 from client.gateway.serve import serve
 from client.gateway.sessions import Sessions
@@ -122,6 +122,7 @@ def carry(network: Network, node: Node) -> None:
             mark_received(session, SITE, notice.id, now=now())
     store = StudyStore(node.book.connection, NodeSettings(home=network.node_home))
     hands = receivers(node.book, node.sessions, node.reports, store.labels.keep_scores)
+    hands["grant-renewed"] = renewal_receiver(node.book, node.sessions, key=node.desk.grant_key, site=SITE)
     Dispatcher(node.inbox, hands).step()
     node.contact.heard()
 

@@ -35,9 +35,11 @@ class Person:
         """Claim the next case and look at it."""
         press(self.browser, "Claim the next case")
         self.browser.find_element(By.NAME, "jkt").send_keys(self.jkt)
-        press(self.browser, "Open the study")
-        self.browser.find_element(By.ID, "open").click()
+        self.browser.find_element(By.XPATH, "//main//button[normalize-space()='Open the study']").click()
+        WebDriverWait(self.browser, 30).until(expected_conditions.number_of_windows_to_be(2))
         self.turn_to(-1)
+        wait(self.browser, "document.getElementById('open') !== null")
+        self.browser.find_element(By.ID, "open").click()
         wait(self.browser, "document.getElementById('desk')?.dataset.state === 'shown'")
 
     def reports(self, impression: str) -> str:
