@@ -5,12 +5,18 @@ from collections.abc import Collection
 from datetime import datetime
 
 from sqlalchemy import insert
-from sqlmodel import Session, col, select, update
+from sqlmodel import Session, col, func, select, update
 
 from protocol.parcel import Notice
+from protocol.reading import GrantRevoked
 from protocol.shape import canonical_json
 from registry_api.database import ask, row_table
 from registry_api.link.tables import NoticeRow
+
+AT_ONCE = 100
+"""So many of one site are on the way at once: a node that takes none, its disk full, keeps nobody else's from leaving."""
+
+_VOIDS = GrantRevoked.model_fields["kind"].default
 
 
 def send_notice(session: Session, site: str, notice: Notice) -> str:
@@ -24,15 +30,21 @@ def send_notice(session: Session, site: str, notice: Notice) -> str:
     return notice_id
 
 
-def open_notices(session: Session, sites: Collection[str], *, limit: int = 1000) -> list[NoticeRow]:
-    """Return the notices to `sites` that have not been received, oldest first."""
-    query = (
-        select(NoticeRow)
+def open_notices(session: Session, sites: Collection[str]) -> list[NoticeRow]:
+    """Return the notices to `sites` that have not been received, of each site the first `AT_ONCE`.
+
+    A site's notices stand in the order in which they were written, for a claim that ends before it was made would not end. Only what voids
+    a grant goes before everything else: it holds whenever it comes.
+    """
+    order = (col(NoticeRow.kind) != _VOIDS, col(NoticeRow.seq))
+    place = func.row_number().over(partition_by=col(NoticeRow.site), order_by=order)
+    ranked = (
+        select(NoticeRow.seq, place.label("place"))
         .where(col(NoticeRow.site).in_(sites), col(NoticeRow.received_at).is_(None))
-        .order_by(col(NoticeRow.seq))
-        .limit(limit)
+        .subquery()
     )
-    return list(session.exec(query))
+    query = select(NoticeRow).join(ranked, col(NoticeRow.seq) == ranked.c.seq).where(ranked.c.place <= AT_ONCE)
+    return list(session.exec(query.order_by(*order)))
 
 
 def mark_received(session: Session, site: str, notice_id: str, *, now: datetime) -> None:

@@ -1,6 +1,7 @@
 """The same tables, transactions and races on a real PostgreSQL, started here and thrown away."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -29,7 +30,7 @@ from registry_api.enrolment.tables import SiteRow
 from registry_api.keyfiles import load_signing_key
 from registry_api.link.gathering import Sent, take_many
 from registry_api.link.intake import Outcome, take
-from registry_api.link.outbox import mark_received, open_notices, send_notice
+from registry_api.link.outbox import AT_ONCE, mark_received, open_notices, send_notice
 from registry_api.people.roles import Role
 from registry_api.people.service import add_person, person_by_key
 from registry_api.public.service import draw
@@ -167,6 +168,16 @@ def test_notices_keep_their_order_until_received(database: Database) -> None:
         mark_received(session, "north-a", ids[0], now=NOW)
     with database.reading() as session:
         assert [row.id for row in open_notices(session, ["north-a"])] == ids[1:]
+
+
+def test_a_site_that_takes_nothing_keeps_no_other_waiting(database: Database) -> None:
+    with database.writing() as session:
+        for number in range(2 * AT_ONCE):
+            send_notice(session, "north-a", GrantRevoked(jti=f"{number:032x}"))
+        send_notice(session, "north-b", GrantRevoked(jti="d" * 32))
+    with database.reading() as session:
+        found = open_notices(session, ["north-a", "north-b"])
+    assert Counter(row.site for row in found) == {"north-a": AT_ONCE, "north-b": 1}
 
 
 def test_people_and_times(database: Database) -> None:

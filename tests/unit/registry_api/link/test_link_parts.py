@@ -9,14 +9,14 @@ from sqlmodel import select
 
 from protocol.errors import UnavailableError
 from protocol.parcel import Parcel, parse_notice
-from protocol.reading import GrantRevoked, ReadWithdrawn
+from protocol.reading import ClaimMade, GrantRevoked, ReadWithdrawn
 from protocol.shape import canonical_json
 from registry_api.cases.tables import CaseRow
 from registry_api.enrolment.sites import revoke_site
 from registry_api.link import courier as courier_module
 from registry_api.link.courier import Courier, Stream
 from registry_api.link.intake import RECEIVERS, Outcome, take
-from registry_api.link.outbox import mark_received, open_notices, send_notice
+from registry_api.link.outbox import AT_ONCE, mark_received, open_notices, send_notice
 from registry_api.link.tables import NoticeRow, ParcelRow
 from tests.unit.registry_api.conftest import Registry
 
@@ -117,6 +117,20 @@ def test_a_notice_stays_open_until_its_own_site_received_it(registry: Registry, 
         assert [one.id for one in open_notices(session, [site, "southbay"])] == [second]
         assert open_notices(session, []) == []
     assert parse_notice(rows(registry, NoticeRow)[1].body) == GrantRevoked(jti=f"{2:032x}")
+
+
+def test_a_site_that_takes_nothing_keeps_no_other_waiting(registry: Registry, site: str) -> None:
+    """Its node is connected and its disk is full: what it has not received grows, and others' revocations leave all the same."""
+    registry.enrol("southbay")
+    made = ClaimMade(request_id="a" * 32, claim_id="b" * 32, reader_id="c" * 32, fence=1)
+    with registry.runtime.database.writing() as session:
+        stuck = [send_notice(session, site, made) for _ in range(1200)]
+        other = send_notice(session, "southbay", GrantRevoked(jti="d" * 32))
+        voids = send_notice(session, site, GrantRevoked(jti="e" * 32))
+    with registry.runtime.database.reading() as session:
+        found = open_notices(session, [site, "southbay"])
+    by_site = {where: [one.id for one in found if one.site == where] for where in (site, "southbay")}
+    assert by_site == {"southbay": [other], site: [voids, *stuck[: AT_ONCE - 1]]}
 
 
 def test_a_notice_of_an_undone_transaction_is_never_sent(registry: Registry, site: str) -> None:
