@@ -6,8 +6,10 @@ r"""A whole read without a browser: for reading groups that have a viewer and a 
                             --hospital-ca gateway-ca.pem --report report.json --out folder [--request ID]
 
 `thumbprint` makes the key if there is none and prints what the hospital must approve (`acinus-node read approve-reader`).
-`read` claims a read, opens it at the hospital, fetches volume and mask, hands in the report and signs it. It uses nothing of Acinus
-but the two HTTPS interfaces of docs/reference/reading.md; httpx, joserfc and cryptography are all it needs.
+`read` claims the reader's next case, opens it at the hospital, fetches volume and mask, waits for the report, hands it in and signs it.
+Meanwhile it says again and again that the reader is still there, so that neither the lease of the read nor the grant ends before the report
+is written, however long that takes. It uses nothing of Acinus but the two HTTPS interfaces of docs/reference/reading.md; httpx, joserfc
+and cryptography are all it needs.
 """
 
 import argparse
@@ -17,10 +19,14 @@ import json
 import os
 import ssl
 import sys
+import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +39,9 @@ from joserfc.jwk import ECKey
 ALGORITHM = "ES256"
 CALL_SECONDS = 60
 SIGN_WITHIN_SECONDS = 60
+LOOK_SECONDS = 0.5
+ASK_BELOW_SECONDS = 330
+HELP = {"report": "the report as JSON; it is waited for", "out": "where volume and mask are saved"}
 
 
 def load_key(path: Path) -> ECKey:
@@ -69,11 +78,11 @@ class Centre:
         self._http = client(origin, ca, {"Authorization": f"Bearer {api_key}"})
 
     def next_read(self) -> str:
-        """Return the request that should be read first, of those that this reader may claim."""
-        waiting = answer(self._http.get("/v1/reads", params={"eligible": "me"}))
-        if not waiting:
+        """Return what this reader is to read next: what was set aside for them, else the first in order that they may claim."""
+        first = answer(self._http.get("/v1/reads/next"))["read"]
+        if first is None:
             raise SystemExit("Nothing waits that you may claim.")
-        return str(waiting[0]["request_id"])
+        return str(first["request_id"])
 
     def claim(self, request_id: str) -> Claim:
         """Claim a read; another reader may be first (409)."""
@@ -92,7 +101,7 @@ class Centre:
         """Sign the report with this hash, once the hospital's receipt has reached the centre; return the state."""
         end = time.monotonic() + SIGN_WITHIN_SECONDS
         while self.heartbeat(claim) != "preliminary" and time.monotonic() < end:
-            time.sleep(0.5)
+            time.sleep(LOOK_SECONDS)
         signed = self._http.post(
             f"/v1/claims/{claim.claim_id}:sign",
             headers={"If-Match": f'"{claim.fence}"'},
@@ -102,16 +111,24 @@ class Centre:
 
 
 class Hospital:
-    """One session at a hospital's gateway: one study, until the grant ends."""
+    """One session at a hospital's gateway: one study, until the last grant ends."""
 
     def __init__(self, grant: dict[str, Any], ca: Path, key: ECKey) -> None:
         self._http = client(grant["gateway"], ca, {})
         self._request_id = grant["request_id"]
+        self._prove = partial(proof, key, url=f"{grant['gateway']}/session", token=grant["token"])
         if grant.get("gateway_pin"):
             self._http.event_hooks = {"response": [only_with_key(grant["gateway_pin"])]}
             self._http.get("/")  # nothing is sent but this before the key was compared
-        shown = proof(key, method="POST", url=f"{grant['gateway']}/session", token=grant["token"])
-        answer(self._http.post("/session", json={"token": grant["token"]}, headers={"DPoP": shown}))
+        shown = self._prove(method="POST")
+        opened = answer(self._http.post("/session", json={"token": grant["token"]}, headers={"DPoP": shown}))
+        self._ends_at = datetime.fromisoformat(opened["expires_at"])
+
+    def prolong(self) -> None:
+        """Let the session go on, once about half of it is over: the centre has sent a fresh grant then, and the proof is made anew."""
+        if (self._ends_at - datetime.now(UTC)).total_seconds() < ASK_BELOW_SECONDS:
+            longer = answer(self._http.put("/session", headers={"DPoP": self._prove(method="PUT")}))
+            self._ends_at = datetime.fromisoformat(longer["expires_at"])
 
     def fetch(self, name: str, folder: Path) -> Path:
         """Save `ct.nii.gz` or `mask.nii.gz` in `folder`."""
@@ -157,16 +174,50 @@ def answer(response: httpx.Response) -> Any:
     return response.json()
 
 
+@contextmanager
+def staying(centre: Centre, hospital: Hospital, claim: Claim, *, every_seconds: float) -> Iterator[None]:
+    """While the body runs, tell the centre that the reader is still there, and let the session at the hospital go on."""
+    done = threading.Event()
+
+    def stay() -> None:
+        while not done.wait(every_seconds):
+            try:
+                centre.heartbeat(claim)
+                hospital.prolong()
+            except (
+                httpx.TransportError
+            ) as error:  # a line that is away for a moment ends nothing: lease and grant outlast many beats
+                sys.stderr.write(f"{error}\n")
+            except SystemExit as error:  # what was answered is said when the report is handed in, too
+                sys.stderr.write(f"{error}\n")
+                return
+
+    thread = threading.Thread(target=stay, name="staying")
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def written(path: Path) -> dict[str, Any]:
+    """Wait until the report is there, and return it. Whatever writes it renames it into place, so that no half of it is read."""
+    while not path.exists():
+        time.sleep(LOOK_SECONDS)
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
 def read(options: argparse.Namespace, key: ECKey) -> None:
     """Do one read and print what became of it."""
     centre = Centre(options.centre, options.centre_ca, options.api_key_file.read_text(encoding="utf-8").strip())
     claim = centre.claim(options.request or centre.next_read())
     hospital = Hospital(centre.grant(claim, str(key.thumbprint())), options.hospital_ca, key)
     options.out.mkdir(parents=True, exist_ok=True)
-    saved = [hospital.fetch(name, options.out) for name in ("ct.nii.gz", "mask.nii.gz")]
-    # Here the reading group's own viewer shows the volume, and a radiologist writes the report.
-    report = json.loads(options.report.read_text(encoding="utf-8"))
-    report_sha256 = hospital.hand_in(claim, report)
+    with staying(centre, hospital, claim, every_seconds=options.every):
+        saved = [hospital.fetch(name, options.out) for name in ("ct.nii.gz", "mask.nii.gz")]
+        # Here the reading group's own viewer shows the volume, and a radiologist writes the report.
+        report_sha256 = hospital.hand_in(claim, written(options.report))
     state = centre.sign(claim, report_sha256)
     done = {"request_id": claim.request_id, "claim_id": claim.claim_id, "state": state, "report_sha256": report_sha256}
     sys.stdout.write(json.dumps(done | {"files": [str(path) for path in saved]}) + "\n")
@@ -180,9 +231,12 @@ def main() -> None:
     verbs.add_parser("thumbprint", help="print what the hospital must approve")
     reading = verbs.add_parser("read", help="claim, open, report and sign one read")
     for name in ("centre-ca", "api-key-file", "hospital-ca", "report", "out"):
-        reading.add_argument(f"--{name}", type=Path, required=True)
+        reading.add_argument(f"--{name}", type=Path, required=True, help=HELP.get(name))
     reading.add_argument("--centre", required=True, help="such as https://registry.example:8443")
-    reading.add_argument("--request", help="which read; without it the first that waits")
+    reading.add_argument("--request", help="which read; without it the reader's next case")
+    reading.add_argument(
+        "--every", type=float, default=20, metavar="SECONDS", help="how often to say that the reader is there"
+    )
     options = parser.parse_args()
     key = load_key(options.key)
     if options.verb == "thumbprint":
