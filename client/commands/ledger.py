@@ -107,7 +107,7 @@ def forecast(book: "BudgetLedger", plan: "RunPlan", limit: "Limit") -> dict[str,
 def _charge(entry: "Entry") -> dict[str, Any]:
     spend, event = entry.spend, entry.spend.event
     return {
-        "number": entry.number, "run_id": spend.run_id, "round": spend.round, "lineage": spend.lineage,
+        "number": entry.number, "run_id": spend.run_id, "round": spend.round, "kind": spend.kind, "lineage": spend.lineage,
         "noise_multiplier": event.noise_multiplier, "sample_rate": event.sample_rate, "steps": event.steps,
         "clipping_norm": event.clipping_norm, "charged_at": entry.charged_at, "hash": entry.hash,
     }  # fmt: skip

@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 
 from client.ledger.account import Event, epsilon
 from client.store.database import transaction
@@ -31,6 +32,7 @@ CREATE TABLE IF NOT EXISTS spend (
     charged_at TEXT NOT NULL,
     previous TEXT NOT NULL,
     hash TEXT NOT NULL UNIQUE,
+    kind TEXT,
     UNIQUE (run_id, round)
 ) STRICT;
 CREATE TRIGGER IF NOT EXISTS spend_is_kept BEFORE DELETE ON spend BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
@@ -41,12 +43,24 @@ _GENESIS = "0" * 64
 _MOMENT = "%Y-%m-%dT%H:%M:%SZ"
 
 
+class Kind(StrEnum):
+    """What a charge pays for. One charge pays for one release: what was paid as a summand cannot leave as an update too."""
+
+    UPDATE = "update"
+    SUMMAND = "summand"
+    EVALUATION = "evaluation"
+
+
+_KINDS: dict[str | None, Kind | None] = {None: None, **{kind.value: kind for kind in Kind}}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spend:
-    """What a site is about to spend: one round of one run."""
+    """What a site is about to spend: one round of one run. Entries from before kinds were kept have none, and equal no spend of today."""
 
     run_id: str
     round: int
+    kind: Kind | None
     lineage: str
     event: Event
 
@@ -129,6 +143,7 @@ class BudgetLedger:
         self._connection = connection
         self._clock = clock
         self._price = price
+        _keep_kinds(connection)
 
     def charge(self, spend: Spend, *, limit: Limit) -> Charged | Refused:
         """Append `spend` if the limit allows it.
@@ -137,7 +152,7 @@ class BudgetLedger:
 
         Raises:
             RefusedError: `audit-broken` if the chain does not verify.
-            ConflictError: `already-exists` if the round was charged with other numbers.
+            ConflictError: `already-exists` if the round was charged with other numbers, or for another kind of release.
             UnavailableError: If the disk does not take it; then nothing is charged.
         """
         while True:
@@ -178,7 +193,8 @@ class BudgetLedger:
         previous, entries = _GENESIS, []
         for place, row in enumerate(rows, start=1):
             entry = _entry(row)
-            if row["number"] != place or row["previous"] != previous or row["hash"] != _hash(entry, previous):
+            said = row["kind"] in _KINDS and row["hash"] == _hash(entry, previous)
+            if row["number"] != place or row["previous"] != previous or not said:
                 raise RefusedError(
                     Code.AUDIT_BROKEN,
                     f"The privacy ledger does not verify at entry {place}. Training is refused; restore the node's database.",
@@ -186,6 +202,14 @@ class BudgetLedger:
             entries.append(entry)
             previous = row["hash"]
         return entries
+
+    def is_charged(self, run_id: str, number: int) -> bool:
+        """Say whether round `number` of a run was charged, for whatever it was.
+
+        Raises:
+            RefusedError: `audit-broken`.
+        """
+        return any((entry.spend.run_id, entry.spend.round) == (run_id, number) for entry in self.history())
 
     def epsilon(self, delta: float) -> float:
         """Return what has been spent so far, at `delta`."""
@@ -207,7 +231,8 @@ class BudgetLedger:
     def _charged_before(self, entries: list[Entry], standing: Entry, spend: Spend, limit: Limit) -> Charged:
         if standing.spend != spend:
             raise ConflictError(
-                Code.ALREADY_EXISTS, "This round was charged before with other numbers; see `acinus-node ledger`."
+                Code.ALREADY_EXISTS,
+                "This round was charged before with other numbers or for another release; see `acinus-node ledger`.",
             )
         return self._charged(entries, standing, limit, again=True)
 
@@ -229,13 +254,30 @@ class BudgetLedger:
     def _insert(self, entry: Entry, previous: str) -> None:
         spend, event = entry.spend, entry.spend.event
         self._connection.execute(
-            "INSERT INTO spend VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO spend (number, run_id, round, kind, lineage, noise_multiplier, sample_rate, steps, clipping_norm, charged_at,"
+            " previous, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                entry.number, spend.run_id, spend.round, spend.lineage,
+                entry.number, spend.run_id, spend.round, spend.kind, spend.lineage,
                 event.noise_multiplier, event.sample_rate, event.steps, event.clipping_norm,
                 entry.charged_at, previous, entry.hash,
             ),
         )  # fmt: skip
+
+
+def _keep_kinds(connection: sqlite3.Connection) -> None:
+    """Give a ledger from before kinds were kept their column. What stands there stays as it is, and so does its hash.
+
+    Raises:
+        UnavailableError: `disk-full`.
+    """
+    if not _has_kinds(connection):
+        with transaction(connection):
+            if not _has_kinds(connection):  # another process may have been first
+                connection.execute("ALTER TABLE spend ADD COLUMN kind TEXT")
+
+
+def _has_kinds(connection: sqlite3.Connection) -> bool:
+    return any(column["name"] == "kind" for column in connection.execute("PRAGMA table_info(spend)"))
 
 
 def _events(entries: Sequence[Entry]) -> list[Event]:
@@ -257,11 +299,15 @@ def _entry(row: sqlite3.Row) -> Entry:
         steps=row["steps"],
         clipping_norm=row["clipping_norm"],
     )
-    spend = Spend(run_id=row["run_id"], round=row["round"], lineage=row["lineage"], event=event)
+    spend = Spend(
+        run_id=row["run_id"], round=row["round"], kind=_KINDS.get(row["kind"]), lineage=row["lineage"], event=event
+    )
     return Entry(number=row["number"], spend=spend, charged_at=row["charged_at"], hash=row["hash"])
 
 
 def _hash(entry: Entry, previous: str) -> str:
-    """SHA-256 over the previous hash and everything the entry says."""
+    """SHA-256 over the previous hash and everything the entry says; of a kind that was never said, nothing."""
     said = {"number": entry.number, "charged_at": entry.charged_at, "previous": previous, **asdict(entry.spend)}
+    if entry.spend.kind is None:
+        del said["kind"]
     return hashlib.sha256(json.dumps(said, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

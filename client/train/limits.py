@@ -2,7 +2,7 @@
 
 from client.gate.policy import TrainingPolicy
 from client.ledger.account import Event
-from client.ledger.store import Limit, Spend
+from client.ledger.store import Kind, Limit, Spend
 from protocol.evaluation import SENSITIVITY
 from protocol.plan import EvaluationPlan, RoundOrder
 from strategies.securesum.grid import charged, grid_of
@@ -22,20 +22,21 @@ def spend_of(order: RoundOrder, *, values: int) -> Spend:
         InvalidInputError: `bad-setting` if the plan's secure summation is not sound.
         RefusedError: `too-few-sites`.
     """
-    privacy = order.plan.privacy
+    privacy, kind = order.plan.privacy, Kind.UPDATE
     if order.plan.secure_sum is not None:
+        kind = Kind.SUMMAND
         privacy = charged(privacy, grid_of(order.plan), values=values)
     event = Event(
         noise_multiplier=privacy.noise_multiplier, sample_rate=privacy.sample_rate, steps=privacy.steps_per_round,
         clipping_norm=privacy.clipping_norm,
     )  # fmt: skip
-    return Spend(run_id=order.run_id, round=order.round, lineage=order.plan.lineage, event=event)
+    return Spend(run_id=order.run_id, round=order.round, kind=kind, lineage=order.plan.lineage, event=event)
 
 
 def spend_of_evaluation(run_id: str, lineage: str, plan: EvaluationPlan) -> Spend:
     """Return what comparing a candidate with the present release costs: one Gaussian mechanism over every held-out patient."""
     event = Event(noise_multiplier=plan.noise_multiplier, sample_rate=1.0, steps=1, clipping_norm=SENSITIVITY)
-    return Spend(run_id=run_id, round=EVALUATION_ROUND, lineage=lineage, event=event)
+    return Spend(run_id=run_id, round=EVALUATION_ROUND, kind=Kind.EVALUATION, lineage=lineage, event=event)
 
 
 def limit_of(training: TrainingPolicy) -> Limit:

@@ -68,7 +68,7 @@ class SecureTrainer:
 
         Raises:
             RefusedError: What `SiteTrainer.answer` and `Member` refuse with.
-            ConflictError: `already-exists` for a round that was begun before; `illegal-transition` for a question out of its order, or of a
+            ConflictError: `already-exists` for a round that was begun before, or answered with an update; `illegal-transition` for a question out of its order, or of a
                 round that this node is not in (any more: it was started anew).
             InvalidInputError: `bad-setting`, `bad-shape`.
             UnavailableError: `disk-full`, `missing-certificate`; nothing leaves then.
@@ -91,6 +91,11 @@ class SecureTrainer:
         self._present = None
         patients = self.trainer.patients(order)
         self.trainer.judge(order, patients, None)
+        if self.trainer.ledger.is_charged(order.run_id, order.round):
+            raise ConflictError(
+                Code.ALREADY_EXISTS,
+                f"Round {order.round} of that run was charged here for another release. A round is answered in one way only.",
+            )
         member = Member(order, self.signer(), self.peers())
         self.begun.begin(order)
         self._present = _Present(order, member, patients)

@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from client.cli import app
 from client.ledger.account import Event, epsilon
-from client.ledger.store import SCHEMA, BudgetLedger, Limit, Spend
+from client.ledger.store import SCHEMA, BudgetLedger, Kind, Limit, Spend
 from client.store.database import connect
 
 EVENT = Event(noise_multiplier=1.5, sample_rate=0.5, steps=3, clipping_norm=0.5)
@@ -37,7 +37,7 @@ def home(tmp_path: Path) -> Path:
     (tmp_path / "policy.toml").write_text("[training]\nepsilon_total = 6.5\nepsilon_per_run = 6.5\n", encoding="utf-8")
     ledger = BudgetLedger(connect(tmp_path / "node.db", SCHEMA), lambda: datetime(2026, 3, 1, tzinfo=UTC))
     for number in (1, 2):
-        spend = Spend(run_id="a" * 32, round=number, lineage="ggo", event=EVENT)
+        spend = Spend(run_id="a" * 32, round=number, kind=Kind.UPDATE, lineage="ggo", event=EVENT)
         ledger.charge(spend, limit=Limit(epsilon_total=8, epsilon_per_run=8, delta=1e-5))
     return tmp_path
 

@@ -15,7 +15,7 @@ import pytest
 from client import staffroom
 from client.console.app import create_app
 from client.ledger.account import Event
-from client.ledger.store import Limit, Spend
+from client.ledger.store import Kind, Limit, Spend
 from client.receive.intake import Intake, take_bytes
 from client.rooms.reading import open_reads
 from client.rooms.training import open_ledger
@@ -135,7 +135,7 @@ class Staff:
     def spend(self) -> None:
         event = Event(noise_multiplier=4.0, sample_rate=0.25, steps=60, clipping_norm=1.0)
         limit = Limit(epsilon_total=8.0, epsilon_per_run=8.0, delta=1e-5)
-        spend = Spend(run_id="e" * 32, round=1, lineage="ggo", event=event)
+        spend = Spend(run_id="e" * 32, round=1, kind=Kind.UPDATE, lineage="ggo", event=event)
         open_ledger(self.home.settings).charge(spend, limit=limit)
 
     def post_read(self, study_key: str) -> None:

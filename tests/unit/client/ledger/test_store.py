@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from client.ledger.account import Event, epsilon
-from client.ledger.store import SCHEMA, BudgetLedger, Charged, Limit, Price, Refused, Spend
+from client.ledger.store import SCHEMA, BudgetLedger, Charged, Kind, Limit, Price, Refused, Spend
 from client.store.database import connect
 from protocol.codes import Code
 from protocol.errors import ConflictError, RefusedError
@@ -23,8 +23,8 @@ RACED = Limit(epsilon_total=1.5, epsilon_per_run=8.0, delta=1e-5)
 LIMIT = Limit(epsilon_total=8.0, epsilon_per_run=8.0, delta=1e-5)
 
 
-def spend(number: int, run_id: str = RUN, event: Event = EVENT) -> Spend:
-    return Spend(run_id=run_id, round=number, lineage="ggo", event=event)
+def spend(number: int, run_id: str = RUN, event: Event = EVENT, kind: Kind = Kind.UPDATE) -> Spend:
+    return Spend(run_id=run_id, round=number, kind=kind, lineage="ggo", event=event)
 
 
 def open_ledger(path: Path, price: Price = epsilon) -> BudgetLedger:
@@ -93,6 +93,59 @@ def test_the_same_round_with_other_numbers_is_refused(ledger: BudgetLedger) -> N
     assert refused.value.code is Code.ALREADY_EXISTS
 
 
+@pytest.mark.parametrize(("first", "second"), [(Kind.UPDATE, Kind.SUMMAND), (Kind.SUMMAND, Kind.UPDATE)])
+def test_a_round_that_paid_for_one_release_does_not_pay_for_another(
+    ledger: BudgetLedger, first: Kind, second: Kind
+) -> None:
+    ledger.charge(spend(1, kind=first), limit=LIMIT)
+    with pytest.raises(ConflictError) as refused:
+        ledger.charge(spend(1, kind=second), limit=LIMIT)
+    assert refused.value.code is Code.ALREADY_EXISTS
+    assert ledger.is_charged(RUN, 1)
+    assert not ledger.is_charged(RUN, 2)
+
+
+# A ledger from before the kind of a release was kept.
+
+OF_BEFORE = f"""
+CREATE TABLE spend (
+    number INTEGER PRIMARY KEY, run_id TEXT NOT NULL, round INTEGER NOT NULL, lineage TEXT NOT NULL, noise_multiplier REAL NOT NULL,
+    sample_rate REAL NOT NULL, steps INTEGER NOT NULL, clipping_norm REAL NOT NULL, charged_at TEXT NOT NULL, previous TEXT NOT NULL,
+    hash TEXT NOT NULL UNIQUE, UNIQUE (run_id, round)
+) STRICT;
+INSERT INTO spend VALUES (1, '{RUN}', 1, 'ggo', 1.5, 0.5, 3, 0.5, '2026-02-01T00:00:00Z', '{"0" * 64}', 'bd2929d35b8fa20414f760ec6ee67dd6c937af4df3b4f7cca0a4ae228c218e97');
+INSERT INTO spend VALUES (2, '{RUN}', 2, 'ggo', 1.5, 0.5, 3, 0.5, '2026-02-02T00:00:00Z', 'bd2929d35b8fa20414f760ec6ee67dd6c937af4df3b4f7cca0a4ae228c218e97', '95e0e949b6d8cb6aef3bda241085ac1cf35fdbaa538e039f8adbb520ff472163');
+"""
+
+
+@pytest.fixture
+def ledger_of_before(path: Path) -> BudgetLedger:
+    sqlite3.connect(path).executescript(OF_BEFORE)
+    return open_ledger(path)
+
+
+def test_a_ledger_of_before_still_verifies_and_goes_on(ledger_of_before: BudgetLedger, path: Path) -> None:
+    assert [entry.spend.kind for entry in ledger_of_before.history()] == [None, None]
+    assert isinstance(ledger_of_before.charge(spend(3), limit=LIMIT), Charged)
+    kinds = [entry.spend.kind for entry in open_ledger(path).history()]
+    assert kinds == [None, None, Kind.UPDATE]
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_a_charge_of_before_pays_for_nothing_that_is_asked_again(ledger_of_before: BudgetLedger, kind: Kind) -> None:
+    with pytest.raises(ConflictError):
+        ledger_of_before.charge(spend(2, kind=kind), limit=LIMIT)
+
+
+@pytest.mark.parametrize("kind", ["'update'", "'gift'"])
+def test_a_charge_of_before_is_given_no_kind_afterwards(ledger_of_before: BudgetLedger, path: Path, kind: str) -> None:
+    hand = sqlite3.connect(path)
+    hand.executescript(f"DROP TRIGGER spend_is_fixed; UPDATE spend SET kind = {kind} WHERE number = 2;")
+    with pytest.raises(RefusedError) as broken:
+        ledger_of_before.history()
+    assert broken.value.code is Code.AUDIT_BROKEN
+
+
 def test_a_forecast_charges_nothing_and_says_what_charging_would(ledger: BudgetLedger) -> None:
     ledger.charge(spend(1, OTHER), limit=LIMIT)
     said = ledger.forecast([spend(number) for number in range(1, 8)], limit=LIMIT)
@@ -134,6 +187,8 @@ def test_the_database_itself_keeps_its_rows(path: Path, sql: str) -> None:
         "UPDATE spend SET charged_at = '2020-01-01T00:00:00Z' WHERE number = 2",
         "DELETE FROM spend WHERE number = 1",
         "UPDATE spend SET number = 9 WHERE number = 3",
+        "UPDATE spend SET kind = 'summand' WHERE number = 2",
+        "UPDATE spend SET kind = NULL WHERE number = 3",
         "UPDATE spend SET hash = replace(hash, substr(hash, 1, 1), 'x') WHERE number = 3",
     ],
 )

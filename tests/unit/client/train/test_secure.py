@@ -13,7 +13,7 @@ from client.gate import gate as gates
 from client.gate.gate import Gate
 from client.gate.policy import SecureSumUse, SitePolicy, TrainingPolicy
 from client.ledger import store as ledger_store
-from client.ledger.store import BudgetLedger
+from client.ledger.store import BudgetLedger, Kind
 from client.store.database import connect
 from client.train import begun, kept
 from client.train.begun import BegunRounds
@@ -31,7 +31,7 @@ from protocol.shape import Shape
 from server.secure_round import play_secure_round
 from server.secure_sum import Reply
 from strategies.arrays import Arrays, arrays_sha256
-from strategies.securesum.grid import grid_of
+from strategies.securesum.grid import charged, grid_of
 from strategies.securesum.pads import Words
 from strategies.securesum.step import values_of
 from tests.fakes.circle import RUN, names, peers, secure_plan, signer
@@ -279,11 +279,43 @@ def _any_view() -> View:
     return View(circle_sha256="0" * 64, sharers=SITES, survivors=SITES)
 
 
-def test_the_same_round_cannot_be_had_with_an_update_too(network: Network, summands: list[Words]) -> None:
+def plain_at_the_same_price(number: int = 1) -> RoundOrder:
+    """An order for an update whose σ and C are those that the ledger is charged for the sum."""
+    plan = order().plan
+    privacy = charged(plan.privacy, grid_of(plan), values=values_of(BASE))
+    return order(number, plan=plan.model_copy(update={"secure_sum": None, "privacy": privacy}))
+
+
+@pytest.mark.usefixtures("summands")
+def test_the_same_round_cannot_be_had_with_an_update_too(network: Network) -> None:
     play(network)
-    plain = order().plan.model_copy(update={"secure_sum": None})
     trainer = network.sites[SITES[0]].secure.trainer
     with pytest.raises(FederationError) as refused:
-        trainer.answer(order(plan=plain), BASE)
+        trainer.answer(plain_at_the_same_price(), BASE)
     assert refused.value.code is Code.ALREADY_EXISTS
-    assert len(summands) == 3
+    assert trainer.kept.find(plain_at_the_same_price()) is None
+
+
+def test_a_round_that_was_answered_with_an_update_has_no_sum(network: Network, summands: list[Words]) -> None:
+    site = network.sites[SITES[0]]
+    site.secure.trainer.answer(plain_at_the_same_price(), BASE)
+    play(network)
+    assert network.refusals[SITES[0]] is Code.ALREADY_EXISTS
+    assert summands == [], "two sites without it are too few"
+    assert [spend.kind for spend in site.charges()] == [Kind.UPDATE]
+
+
+def test_an_update_that_is_asked_for_between_keys_and_summand_is_all_that_leaves(
+    network: Network, summands: list[Words]
+) -> None:
+    site = network.sites[SITES[0]]
+
+    def ask_for_an_update(name: str, kind: type[Shape] | None) -> None:
+        if (name, kind) == (SITES[0], Boxes):
+            site.secure.trainer.answer(plain_at_the_same_price(), BASE)
+
+    network.before = ask_for_an_update
+    play(network)
+    assert network.refusals[SITES[0]] is Code.ALREADY_EXISTS
+    assert len(summands) == 2
+    assert [spend.kind for spend in site.charges()] == [Kind.UPDATE]
