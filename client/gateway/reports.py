@@ -107,9 +107,10 @@ class Reports:
         )
 
     def sign(self, notice: ReportSigned) -> bool:
-        """Make the report with the signed hash final and tell the centre that the hospital has it.
+        """Make the report with the signed hash final and tell the centre that the hospital has it. The second time changes nothing.
 
-        An amended report asks to be acknowledged anew; the version before it stays, as every version does.
+        What counts is what was signed: the reader may have sent a further version before the centre heard of it, which then stays
+        preliminary. An amended report asks to be acknowledged anew; the version before it stays, as every version does.
 
         Returns:
             False if this node holds no such report: nothing becomes final, nothing is said.
@@ -117,25 +118,28 @@ class Reports:
         claim = self._book.claim(notice.claim_id)
         if claim is None or (claim.request_id, claim.fence) != (notice.request_id, notice.fence):
             return False
-        now_s = self._book.now_s()
-        with transaction(self._book.connection):
-            final = self._book.connection.execute(
-                "UPDATE reports SET final_s = coalesce(final_s, ?) WHERE claim_id = ? AND report_sha256 = ?"
-                " AND version = (SELECT max(version) FROM reports WHERE claim_id = ?)",
-                (now_s, notice.claim_id, notice.report_sha256, notice.claim_id),
-            )
-            if final.rowcount == 0:
+        with transaction(self._book.connection) as connection:
+            signed = connection.execute(
+                "SELECT version, final_s FROM reports WHERE claim_id = ? AND report_sha256 = ?",
+                (notice.claim_id, notice.report_sha256),
+            ).fetchone()
+            if signed is None:
                 return False
-            self._book.connection.execute(
-                "UPDATE read_claims SET ended_s = coalesce(ended_s, ?) WHERE claim_id = ?", (now_s, notice.claim_id)
-            )
-            self._book.connection.execute(
-                "UPDATE read_requests SET acknowledged_s = NULL WHERE request_id = ? AND acknowledged_s IS NOT NULL"
-                " AND EXISTS (SELECT 1 FROM reports WHERE claim_id = ? AND final_s IS NOT NULL AND delivered_s IS NULL)",
-                (notice.request_id, notice.claim_id),
-            )
+            if signed["final_s"] is None:
+                self._make_final(connection, notice, signed["version"])
         self._deliver()
         return True
+
+    def _make_final(self, connection: sqlite3.Connection, notice: ReportSigned, version: int) -> None:
+        """End the claim with its signature. Only the first word of it does: after it the claim may have been opened again."""
+        now_s = self._book.now_s()
+        connection.execute(
+            "UPDATE reports SET final_s = ? WHERE claim_id = ? AND version = ?", (now_s, notice.claim_id, version)
+        )
+        connection.execute(
+            "UPDATE read_claims SET ended_s = coalesce(ended_s, ?) WHERE claim_id = ?", (now_s, notice.claim_id)
+        )
+        connection.execute("UPDATE read_requests SET acknowledged_s = NULL WHERE request_id = ?", (notice.request_id,))
 
     def final(self, claim_id: OpaqueId) -> Final | None:
         """Return the final report of a claim; `None` while no report is final."""

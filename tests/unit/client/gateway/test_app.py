@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from client.gate.policy import Refusal
+from client.gateway.records import Stage
 from protocol.codes import Code
-from protocol.reading import ReadOpened, ReportReceipt, ReportSigned
+from protocol.reading import AmendmentOpened, ReadOpened, ReportReceipt, ReportSigned, ReportStatus
 from tests.fakes.gateway import CLAIM, READER, REQUEST, STUDY, GatewayUnderTest, a_post
 
 OTHER = "9" * 32
@@ -229,21 +230,50 @@ def test_a_report_is_kept_here_and_its_codes_leave(gateway: GatewayUnderTest) ->
     assert gateway.ask("GET", f"/reports/{CLAIM}").json() == content
 
 
-def test_versions_count_up_and_the_last_can_be_signed(gateway: GatewayUnderTest) -> None:
+def two_versions(gateway: GatewayUnderTest) -> list[str]:
     looked(gateway)
-    first = gateway.ask("POST", f"/reports/{CLAIM}", json=REPORT).json()
-    second = gateway.ask("POST", f"/reports/{CLAIM}", json=REPORT | {"critical": True}).json()
-    assert (first["version"], second["version"]) == (1, 2)
-    assert first["report_sha256"] != second["report_sha256"]
+    sent = [
+        gateway.ask("POST", f"/reports/{CLAIM}", json=REPORT | {"critical": critical}).json()
+        for critical in (False, True)
+    ]
+    assert [one["version"] for one in sent] == [1, 2]
+    return [one["report_sha256"] for one in sent]
 
-    def signed(sha256: str) -> bool:
-        notice = ReportSigned(request_id=REQUEST, claim_id=CLAIM, fence=1, report_sha256=sha256)
-        return gateway.reports.sign(notice)
 
-    assert not signed(first["report_sha256"])
-    assert signed(second["report_sha256"])
+def signature_of(sha256: str) -> ReportSigned:
+    return ReportSigned(request_id=REQUEST, claim_id=CLAIM, fence=1, report_sha256=sha256)
+
+
+def test_versions_count_up_and_the_last_can_be_signed(gateway: GatewayUnderTest) -> None:
+    first, second = two_versions(gateway)
+    assert first != second
+    assert not gateway.reports.sign(signature_of("f" * 64))
+    assert gateway.reports.sign(signature_of(second))
     assert gateway.gate.kinds() == ["read-opened", "report-receipt", "report-receipt", "read-delivered"]
     assert gateway.ask("POST", f"/reports/{CLAIM}", json=REPORT).json()["code"] == "grant-invalid"
+
+
+def test_what_was_signed_is_final_though_a_later_version_came(gateway: GatewayUnderTest) -> None:
+    """The reader corrected the report while the link was slow, and signed what the centre knew of."""
+    first, _ = two_versions(gateway)
+    for _ in range(2):
+        assert gateway.reports.sign(signature_of(first))
+    final = gateway.reports.final(CLAIM)
+    assert final is not None
+    assert (final.report_sha256, final.report.version, final.amended) == (first, 1, False)
+    assert [one.status for one in gateway.reports.of_claim(CLAIM)] == [ReportStatus.PRELIMINARY, ReportStatus.FINAL]
+    assert gateway.book.request(REQUEST).stage is Stage.DELIVERED
+    assert gateway.gate.kinds()[-1] == "read-delivered"
+    assert gateway.gate.kinds().count("read-delivered") == 1
+    assert gateway.ask("POST", f"/reports/{CLAIM}", json=REPORT).json()["code"] == "grant-invalid"
+
+
+def test_the_word_of_a_signature_that_comes_again_ends_no_amendment(gateway: GatewayUnderTest) -> None:
+    _, second = two_versions(gateway)
+    gateway.reports.sign(signature_of(second))
+    gateway.book.reopened(AmendmentOpened(request_id=REQUEST, claim_id=CLAIM, fence=1))
+    assert gateway.reports.sign(signature_of(second))
+    assert gateway.enter().status_code == 201
 
 
 def test_nobody_reports_on_what_they_did_not_open(gateway: GatewayUnderTest) -> None:
