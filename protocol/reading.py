@@ -151,10 +151,12 @@ class ReadDelivered(Shape):
 
 
 class ReadAcknowledged(Shape):
-    """The hospital has taken note of the final report; the request may close."""
+    """The hospital has taken note of these final reports; the reads that they came of may close."""
 
     kind: Literal["read-acknowledged"] = "read-acknowledged"
     request_id: OpaqueId
+    reports: Annotated[tuple[Sha256, ...], Field(max_length=10)] = ()
+    """Hashes, so that taking note of an amendment is not taken for the same word again. Empty, from a node of before: all of them."""
 
 
 class ReadWithdrawn(Shape):

@@ -140,7 +140,7 @@ def report(
         staff = _staff(context)
         request = staff.book.request(request_id)
         if acknowledge:
-            request = acknowledge_read(staff.book, staff.gate, request_id)
+            request = acknowledge_read(staff.book, staff.gate, staff.reports, request_id)
         names = {key.jkt: key.name for key in staff.keys.all()}
         kept = [_report(one, names) for one in staff.reports.of_request(request_id)]
         said = [_message(one) for one in staff.messages.of_request(request_id)]

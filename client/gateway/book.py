@@ -217,7 +217,9 @@ class Book:
     def claim(self, claim_id: OpaqueId) -> ClaimEntry | None:
         """Return the claim, or None if the centre told of none with this id."""
         row = self.connection.execute(
-            "SELECT c.*, r.study_key, r.withdrawn_s FROM read_claims c JOIN read_requests r USING (request_id)"
+            "SELECT c.*, r.study_key, r.withdrawn_s,"
+            " EXISTS (SELECT 1 FROM reports p WHERE p.claim_id = c.claim_id AND p.final_s IS NOT NULL) AS signed"
+            " FROM read_claims c JOIN read_requests r USING (request_id)"
             " WHERE c.claim_id = ?",
             (claim_id,),
         ).fetchone()

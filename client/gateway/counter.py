@@ -100,7 +100,7 @@ class Counter:
         Raises:
             ConflictError: `illegal-transition` if there is none yet.
         """
-        acknowledge_read(self.book, self.gate, request_id)
+        acknowledge_read(self.book, self.gate, self.reports, request_id)
 
     def withdraw(self, request_id: OpaqueId) -> None:
         """Take a read back.

@@ -103,10 +103,14 @@ def request_from(row: sqlite3.Row) -> Request:
 
 
 def _stage(row: sqlite3.Row) -> Stage:
-    """Return the furthest stage that holds for every read that the request needs."""
-    needed = row["reads_required"]
+    """Return the furthest stage that holds for every read that the request needs.
+
+    A request that was taken back needs what is signed and no more: a signed report is not undone by it.
+    """
+    withdrawn = row["withdrawn_s"] is not None
+    needed = row["signed"] if withdrawn else row["reads_required"]
     held = (
-        (row["withdrawn_s"] is not None, Stage.WITHDRAWN),
+        (withdrawn and not row["signed"], Stage.WITHDRAWN),
         (row["acknowledged_s"] is not None, Stage.CLOSED),
         (row["delivered"] >= needed, Stage.DELIVERED),
         (row["signed"] >= needed, Stage.SIGNED),
@@ -118,13 +122,13 @@ def _stage(row: sqlite3.Row) -> Stage:
 
 
 def claim_from(row: sqlite3.Row) -> ClaimEntry:
-    """Return a claim from its row, with its request's study and withdrawal beside the table's own columns."""
+    """Return a claim from its row, with its request's study and withdrawal, and whether it is signed, beside the table's own columns."""
     return ClaimEntry(
         claim_id=row["claim_id"],
         request_id=row["request_id"],
         study_key=row["study_key"],
         reader_id=row["reader_id"],
         fence=row["fence"],
-        live=row["ended_s"] is None and row["withdrawn_s"] is None,
+        live=row["ended_s"] is None and (row["withdrawn_s"] is None or row["signed"]),
         opened=row["opened_s"] is not None,
     )

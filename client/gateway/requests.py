@@ -7,7 +7,7 @@ import secrets
 from client.gate.policy import ReadingPolicy
 from client.gateway.book import Book
 from client.gateway.records import Prior, Request, Stage
-from client.gateway.reports import WayOut, send
+from client.gateway.reports import Reports, WayOut, send
 from client.gateway.volume import extent
 from client.store.records import Finding
 from client.store.results import CT
@@ -111,8 +111,8 @@ def withdraw_read(book: Book, gate: WayOut, request_id: OpaqueId) -> Request:
     return book.request(request_id)
 
 
-def acknowledge_read(book: Book, gate: WayOut, request_id: OpaqueId) -> Request:
-    """Take note of the final report: the request closes.
+def acknowledge_read(book: Book, gate: WayOut, reports: Reports, request_id: OpaqueId) -> Request:
+    """Take note of the final reports: the request closes.
 
     Raises:
         ConflictError: `illegal-transition` if no final report is here yet.
@@ -123,6 +123,6 @@ def acknowledge_read(book: Book, gate: WayOut, request_id: OpaqueId) -> Request:
             Code.ILLEGAL_TRANSITION,
             f"There is no final report yet: the read is {stage}. Acknowledge it once it is delivered.",
         )
-    send(gate, ReadAcknowledged(request_id=request_id))
+    send(gate, ReadAcknowledged(request_id=request_id, reports=reports.finals(request_id)))
     book.mark(request_id, what="acknowledged")
     return book.request(request_id)

@@ -17,7 +17,17 @@ from protocol.reading import (
 from protocol.shape import SiteId
 from registry_api.reading.amendments import amending
 from registry_api.reading.claims import sweep
-from registry_api.reading.lifecycle import COUNTED, HELD, SIGNED_AND_AFTER, Event, Purpose, State, due_at, expires_at
+from registry_api.reading.lifecycle import (
+    COUNTED,
+    FINAL,
+    HELD,
+    SIGNED_AND_AFTER,
+    Event,
+    Purpose,
+    State,
+    due_at,
+    expires_at,
+)
 from registry_api.reading.slots import (
     end_claim,
     fenced,
@@ -108,15 +118,23 @@ def accept_delivered(session: Session, site: SiteId, parcel: ReadDelivered, now:
 
 
 def accept_acknowledged(session: Session, site: SiteId, parcel: ReadAcknowledged, now: datetime) -> None:
-    """Close the request: the hospital has taken note of every report.
+    """Close the slots whose signed report the hospital has taken note of. What was given up is left as it is.
 
     Raises:
         ConflictError: `illegal-transition` if a report is still to come.
     """
     request = request_of(session, parcel.request_id, site=site)
     for slot in slots_of(session, parcel.request_id):
-        if slot.purpose in COUNTED and State(slot.state) is not State.CLOSED:
+        if slot.purpose in COUNTED and State(slot.state) not in FINAL and _is_named(session, slot, parcel):
             move(session, slot, Event.ACKNOWLEDGED, priority=request.priority, now=now)
+
+
+def _is_named(session: Session, slot: SlotRow, parcel: ReadAcknowledged) -> bool:
+    """Say whether the slot's signed report is among those that were taken note of."""
+    if not parcel.reports:
+        return True
+    receipt = latest_receipt(session, slot.claim_id, signed=True) if slot.claim_id is not None else None
+    return receipt is not None and receipt.report_sha256 in parcel.reports
 
 
 def accept_withdrawn(session: Session, site: SiteId, parcel: ReadWithdrawn, now: datetime) -> None:

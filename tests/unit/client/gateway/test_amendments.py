@@ -18,7 +18,7 @@ REOPENED = AmendmentOpened(request_id=REQUEST, claim_id=CLAIM, fence=1)
 def closed(gateway: GatewayUnderTest) -> GatewayUnderTest:
     """A read whose report was signed and acknowledged."""
     gateway.reports.sign(signature(reported(gateway)))
-    acknowledge_read(gateway.book, gateway.gate, REQUEST)
+    acknowledge_read(gateway.book, gateway.gate, gateway.reports, REQUEST)
     gateway.gate.parcels.clear()
     return gateway
 
@@ -53,12 +53,16 @@ def test_the_second_version_is_said_to_be_an_amendment(closed: GatewayUnderTest)
 
 
 def test_the_hospital_takes_note_of_an_amendment_anew(closed: GatewayUnderTest) -> None:
+    first = acknowledge_read(closed.book, closed.gate, closed.reports, REQUEST)
+    assert first.stage is Stage.CLOSED
+    noted = closed.gate.parcels.pop()
     kept = amended(closed)
     assert stage(closed) is Stage.CLOSED, "until it is signed the first version counts"
     closed.reports.sign(signature(kept))
     assert stage(closed) is Stage.DELIVERED
-    assert acknowledge_read(closed.book, closed.gate, REQUEST).stage is Stage.CLOSED
+    assert acknowledge_read(closed.book, closed.gate, closed.reports, REQUEST).stage is Stage.CLOSED
     assert closed.gate.kinds()[-1] == "read-acknowledged"
+    assert closed.gate.parcels[-1] != noted, "the same parcel would be taken for the first word of it, and not be sent"
 
 
 def test_hearing_of_a_signature_twice_opens_nothing_again(closed: GatewayUnderTest) -> None:

@@ -25,6 +25,7 @@ from protocol.errors import ConflictError, FederationError, InvalidInputError, R
 from protocol.reading import (
     AdjudicationOpened,
     AlarmReason,
+    AmendmentOpened,
     ClaimEnded,
     ClaimMade,
     DiscrepancyOpened,
@@ -77,7 +78,7 @@ def test_the_stages_of_a_read(gateway: GatewayUnderTest) -> None:
     seen.append(stage(gateway))
     gateway.reports.sign(signature(kept))
     seen.append(stage(gateway))
-    acknowledge_read(gateway.book, gateway.gate, REQUEST)
+    acknowledge_read(gateway.book, gateway.gate, gateway.reports, REQUEST)
     seen.append(stage(gateway))
     assert seen == [Stage.CLAIMED, Stage.PRELIMINARY, Stage.DELIVERED, Stage.CLOSED]
     assert gateway.gate.kinds() == ["read-opened", "report-receipt", "read-delivered", "read-acknowledged"]
@@ -187,14 +188,51 @@ def test_withdrawing_ends_the_session_and_is_said(gateway: GatewayUnderTest) -> 
 def test_what_is_signed_is_acknowledged_not_withdrawn(gateway: GatewayUnderTest) -> None:
     kept = reported(gateway)
     with pytest.raises(ConflictError) as early:
-        acknowledge_read(gateway.book, gateway.gate, REQUEST)
+        acknowledge_read(gateway.book, gateway.gate, gateway.reports, REQUEST)
     assert early.value.code is Code.ILLEGAL_TRANSITION
     gateway.reports.sign(signature(kept))
     with pytest.raises(ConflictError):
         withdraw_read(gateway.book, gateway.gate, REQUEST)
-    acknowledge_read(gateway.book, gateway.gate, REQUEST)
-    assert acknowledge_read(gateway.book, gateway.gate, REQUEST).stage is Stage.CLOSED
-    assert gateway.gate.parcels[-2:] == [ReadAcknowledged(request_id=REQUEST)] * 2
+    acknowledge_read(gateway.book, gateway.gate, gateway.reports, REQUEST)
+    assert acknowledge_read(gateway.book, gateway.gate, gateway.reports, REQUEST).stage is Stage.CLOSED
+    assert gateway.gate.parcels[-2:] == [ReadAcknowledged(request_id=REQUEST, reports=(kept.report_sha256,))] * 2
+
+
+def live(gateway: GatewayUnderTest, claim_id: str) -> bool:
+    claim = gateway.book.claim(claim_id)
+    assert claim is not None
+    return claim.live
+
+
+def critical(gateway: GatewayUnderTest) -> list[AlarmReason]:
+    gateway.book.alarmed(alarm(AlarmReason.CRITICAL))
+    return gateway.book.alarms(gateway.book.request(REQUEST))
+
+
+def test_taking_a_double_read_back_leaves_the_alarm_of_what_is_signed(gateway: GatewayUnderTest) -> None:
+    gateway.book.connection.execute("UPDATE read_requests SET reads_required = 2")
+    kept = reported(gateway)
+    gateway.claimed(OTHER)
+    gateway.reports.sign(signature(kept))
+    assert withdraw_read(gateway.book, gateway.gate, REQUEST).stage is Stage.DELIVERED
+    assert critical(gateway) == [AlarmReason.CRITICAL]
+    assert not live(gateway, OTHER)
+    gateway.book.reopened(AmendmentOpened(request_id=REQUEST, claim_id=CLAIM, fence=1))
+    assert live(gateway, CLAIM), "what is signed may be amended"
+    assert acknowledge_read(gateway.book, gateway.gate, gateway.reports, REQUEST).stage is Stage.CLOSED
+    assert gateway.gate.parcels[-1] == ReadAcknowledged(request_id=REQUEST, reports=(kept.report_sha256,))
+    assert critical(gateway) == []
+
+
+def test_a_signature_outlives_a_withdrawal_that_came_too_late(gateway: GatewayUnderTest) -> None:
+    """The centre had the signature already and refuses to take the read back; its word of both is on the way."""
+    kept = reported(gateway)
+    assert withdraw_read(gateway.book, gateway.gate, REQUEST).stage is Stage.WITHDRAWN
+    assert gateway.reports.sign(signature(kept))
+    assert critical(gateway) == [AlarmReason.CRITICAL]
+    with pytest.raises(ConflictError):
+        withdraw_read(gateway.book, gateway.gate, REQUEST)
+    assert acknowledge_read(gateway.book, gateway.gate, gateway.reports, REQUEST).stage is Stage.CLOSED
 
 
 def test_a_read_that_is_unknown_is_not_found(gateway: GatewayUnderTest) -> None:
@@ -378,7 +416,7 @@ def test_a_double_read_that_disagrees_waits_for_the_third_report(gateway: Gatewa
         hands["adjudication-opened"](AdjudicationOpened(request_id=REQUEST))
     assert stage(gateway) is Stage.OPEN
     with pytest.raises(ConflictError):
-        acknowledge_read(gateway.book, gateway.gate, REQUEST)
+        acknowledge_read(gateway.book, gateway.gate, gateway.reports, REQUEST)
     assert gateway.book.request(REQUEST).reads_required == 3
 
 
@@ -416,20 +454,20 @@ def test_alarms_are_shown_until_they_are_over(gateway: GatewayUnderTest) -> None
     gateway.reports.sign(signature(kept))
     hands["read-alarm"](alarm(AlarmReason.CRITICAL))
     assert shown() == [AlarmReason.CRITICAL]
-    acknowledge_read(gateway.book, gateway.gate, REQUEST)
+    acknowledge_read(gateway.book, gateway.gate, gateway.reports, REQUEST)
     assert shown() == []
 
 
 def test_a_discrepancy_alarms_until_it_is_acknowledged(gateway: GatewayUnderTest) -> None:
     gateway.reports.sign(signature(reported(gateway)))
-    acknowledge_read(gateway.book, gateway.gate, REQUEST)
+    acknowledge_read(gateway.book, gateway.gate, gateway.reports, REQUEST)
     hands = receivers(gateway.book, gateway.sessions, gateway.reports, keeping([]))
     told = DiscrepancyOpened(request_id=REQUEST, claim_id=CLAIM, score=3)
     for _ in range(2):
         hands["discrepancy-opened"](told)
     assert gateway.book.alarms(gateway.book.request(REQUEST)) == [AlarmReason.DISCREPANCY]
     assert gateway.book.discrepancies(REQUEST) == {CLAIM: 3}
-    acknowledge_read(gateway.book, gateway.gate, REQUEST)
+    acknowledge_read(gateway.book, gateway.gate, gateway.reports, REQUEST)
     hands["discrepancy-opened"](told)
     assert gateway.book.alarms(gateway.book.request(REQUEST)) == [], "the same word a second time alarms nobody"
     hands["discrepancy-opened"](told.model_copy(update={"claim_id": OTHER}))

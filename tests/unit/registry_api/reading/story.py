@@ -147,5 +147,5 @@ def delivered(claim: Claim, *, sha256: str = HASH) -> ReadDelivered:
     return ReadDelivered(request_id=claim.request_id, claim_id=claim.claim_id, report_sha256=sha256)
 
 
-def acknowledged(claim: Claim) -> ReadAcknowledged:
-    return ReadAcknowledged(request_id=claim.request_id)
+def acknowledged(claim: Claim, *sha256s: str) -> ReadAcknowledged:
+    return ReadAcknowledged(request_id=claim.request_id, reports=sha256s)

@@ -298,6 +298,37 @@ def test_what_is_signed_is_not_withdrawn(story: Story, post: Post, add_reader: A
     assert code_of(refused) is Code.ILLEGAL_TRANSITION
 
 
+@pytest.mark.parametrize("named", [(), (HASH,)])
+def test_what_is_signed_of_a_read_that_was_taken_back_is_acknowledged(
+    story: Story, post: Post, add_reader: AddReader, named: tuple[str, ...]
+) -> None:
+    reader = add_reader()
+    story.arrives(post(reads_required=2))
+    claim = story.claims(reader, REQUEST)
+    for parcel in (opened(claim), receipt(claim)):
+        story.arrives(parcel)
+    story.signs(claim, reader)
+    story.arrives(delivered(claim))
+    story.arrives(ReadWithdrawn(request_id=REQUEST))
+    story.arrives(acknowledged(claim, *named))
+    assert (story.state(REQUEST), story.state(REQUEST, 2)) == (State.CLOSED, State.WITHDRAWN)
+
+
+def test_taking_note_of_one_report_closes_no_other(story: Story, post: Post, add_reader: AddReader) -> None:
+    first, second = add_reader("A"), add_reader("B")
+    story.arrives(post(reads_required=2))
+    for reader, sha256 in ((first, HASH), (second, "cd" * 32)):
+        claim = story.claims(reader, REQUEST)
+        for parcel in (opened(claim), receipt(claim, report_sha256=sha256)):
+            story.arrives(parcel)
+        story.signs(claim, reader, sha256=sha256)
+        story.arrives(delivered(claim, sha256=sha256))
+    story.arrives(acknowledged(claim, HASH))
+    assert (story.state(REQUEST), story.state(REQUEST, 2)) == (State.CLOSED, State.DELIVERED)
+    story.arrives(acknowledged(claim, HASH, "cd" * 32))
+    assert story.state(REQUEST, 2) is State.CLOSED
+
+
 def test_what_was_not_signed_is_not_delivered(story: Story, post: Post, add_reader: AddReader) -> None:
     reader = add_reader()
     story.arrives(post())
