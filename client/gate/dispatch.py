@@ -1,5 +1,6 @@
 """Hands stored notices to their receivers, in order, until each has answered. Runs in a thread of its own beside the link."""
 
+import json
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -17,8 +18,6 @@ Receiver = Callable[[Any], None]
 _IDLE_SECONDS = 0.5
 _MOST_ATTEMPTS = 12
 _MOST_WAIT_SECONDS = 300
-_OWN_LANE = frozenset({"release-announced"})
-"""Kinds that may wait without holding up the others: weights take time to fetch, while a claim's end must be heard at once."""
 
 log = logging.getLogger(__name__)
 
@@ -43,14 +42,15 @@ class Dispatcher:
     def step(self) -> int:
         """Offer every due notice to its receiver and return how many were answered for good.
 
-        Within a lane nothing overtakes: the end of a claim must not come before its beginning.
+        Within a lane nothing overtakes: the end of a claim must not come before its beginning. Lanes do not wait for each other: the
+        end of one claim, or of a grant, must be heard at once, whatever keeps another claim's report or a release waiting.
 
         Raises:
             UnavailableError: `disk-full` if an outcome cannot be stored.
         """
         answered, held = 0, set()
         for notice in self._inbox.pending():
-            lane = notice.kind if notice.kind in _OWN_LANE else ""
+            lane = _lane(notice)
             if lane in held:
                 continue
             if notice.due and self._offer(notice):
@@ -82,3 +82,13 @@ class Dispatcher:
             log.error("notice.fault", extra={"notice": notice.kind, "fault": type(error).__name__})  # noqa: TRY400
             return None
         return DONE
+
+
+def _lane(notice: Arrived) -> str:
+    """Return what a notice belongs to: its claim, else its request, else its kind."""
+    try:
+        content = json.loads(notice.body)
+    except (ValueError, RecursionError):
+        return notice.kind
+    known = content if isinstance(content, dict) else {}
+    return str(known.get("claim_id") or known.get("request_id") or notice.kind)

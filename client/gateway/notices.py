@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from joserfc.jwk import OKPKey
@@ -36,14 +37,16 @@ def receivers(
             perhaps more than once.
     """
 
-    def report_signed(notice: ReportSigned) -> None:
-        if not reports.sign(notice):
-            log.warning("read.signature-without-report", extra={"request": notice.request_id, "claim": notice.claim_id})
-            return
-        scores = reports.scores(notice.claim_id)
+    def label(claim_id: OpaqueId) -> None:
+        scores = reports.scores(claim_id)
         if scores is not None:
             log.info("label.scored" if keep_scores(scores) else "label.outdated", extra={"study": scores.study_key})
-        _follow(also, notice.claim_id)
+
+    def report_signed(notice: ReportSigned) -> None:
+        if reports.sign(notice):
+            _follow((label, *also), notice.claim_id)
+        else:
+            log.warning("read.signature-without-report", extra={"request": notice.request_id, "claim": notice.claim_id})
 
     def concluded(notice: ReadConcluded) -> None:
         book.concluded(notice)
@@ -71,12 +74,17 @@ def receivers(
 
 
 def _follow(steps: Sequence[Callable[[OpaqueId], object]], claim_id: OpaqueId) -> None:
-    """Take every step; one that cannot be done does not keep the others."""
-    for step in steps:
-        try:
-            step(claim_id)
-        except InvalidInputError as error:
-            log.warning("read.step-refused", extra={"claim": claim_id, "code": error.code.value})
+    """Take every step; one that cannot be done does not keep the others. What fails of them is raised at the end: all are taken again."""
+    with ExitStack() as stack:
+        for step in reversed(steps):
+            stack.callback(_take, step, claim_id)
+
+
+def _take(step: Callable[[OpaqueId], object], claim_id: OpaqueId) -> None:
+    try:
+        step(claim_id)
+    except InvalidInputError as error:
+        log.warning("read.step-refused", extra={"claim": claim_id, "code": error.code.value})
 
 
 def renewal_receiver(book: Book, sessions: Sessions, *, key: OKPKey, site: SiteId) -> Callable[[GrantRenewed], None]:

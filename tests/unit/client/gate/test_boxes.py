@@ -14,6 +14,7 @@ from client.store.database import transaction
 from protocol.codes import Code
 from protocol.errors import RefusedError, UnavailableError
 from protocol.parcel import Notice
+from protocol.reading import GrantRevoked, ReportSigned
 from protocol.release import Manifest, ReleaseAnnounced, SignedManifest
 from protocol.shape import Shape, canonical_json
 from tests.fakes.parcels import a_case, a_claim, an_end
@@ -150,6 +151,30 @@ def test_nothing_overtakes_in_its_lane_and_a_slow_release_holds_up_nobody(border
     assert ears.heard == ["claim-made", "release-announced", "claim-ended"]
 
 
+REVOKED = GrantRevoked(jti="7" * 32)
+
+
+@pytest.mark.parametrize("fault", [UnavailableError(Code.DISK_FULL), ValueError("DOE^JANE")])
+def test_what_ends_a_readers_leave_waits_for_no_other_claim(border: Border, fault: Exception) -> None:
+    """The report of one claim cannot be taken yet: the end of another claim and of a grant are heard at once."""
+    ears = Ears()
+    ears.faults = {"report-signed": [fault] * 12}
+    signed = ReportSigned(request_id="1" * 32, claim_id="1" * 32, fence=1, report_sha256="a" * 64)
+    arrive(border, signed, an_end(2), a_claim(3), REVOKED, an_end(3))
+    hands = ears.receivers("report-signed", "grant-revoked", *KINDS)
+    assert Dispatcher(border.inbox, hands).step() == 4
+    assert ears.heard == ["claim-ended", "claim-made", "grant-revoked", "claim-ended"]
+    assert [one.kind for one in border.inbox.pending()] == ["report-signed"]
+
+
+def test_two_reads_of_one_request_wait_for_each_other_in_nothing(border: Border) -> None:
+    ears = Ears()
+    ears.faults = {"claim-made": [UnavailableError(Code.DISK_FULL)]}
+    arrive(border, a_claim(1), an_end(2).model_copy(update={"request_id": f"{1:032x}"}))
+    Dispatcher(border.inbox, ears.receivers(*KINDS)).step()
+    assert ears.heard == ["claim-ended"]
+
+
 @pytest.mark.parametrize("fault", [RefusedError(Code.SIGNATURE_INVALID), RefusedError(Code.POLICY_LINEAGE)])
 def test_a_refusal_is_final(border: Border, fault: Exception) -> None:
     ears = Ears()
@@ -173,10 +198,12 @@ def test_an_unexpected_fault_is_tried_again_and_given_up_in_the_end(border: Bord
 
 def test_what_is_no_notice_is_settled_as_such(border: Border) -> None:
     border.inbox.store("1" * 32, "unknown", b'{"kind": "take-this"}')
-    border.inbox.store("2" * 32, "claim-made", canonical_json(a_claim()))
+    border.inbox.store("2" * 32, "unknown", b"[" * 100_000)
+    border.inbox.store("3" * 32, "unknown", b"[]")
+    border.inbox.store("4" * 32, "claim-made", canonical_json(a_claim()))
     ears = Ears()
-    assert Dispatcher(border.inbox, ears.receivers(*KINDS)).step() == 2
-    assert outcomes(border) == ["bad-shape", "done"]
+    assert Dispatcher(border.inbox, ears.receivers(*KINDS)).step() == 4
+    assert outcomes(border) == ["bad-shape", "bad-shape", "bad-shape", "done"]
 
 
 def test_a_node_that_died_before_the_answer_was_stored_offers_it_again(border: Border) -> None:

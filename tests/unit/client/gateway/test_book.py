@@ -115,6 +115,25 @@ def test_notices_may_repeat_and_may_be_of_something_unknown(gateway: GatewayUnde
     assert stage(gateway) is Stage.DELIVERED
 
 
+def test_a_step_that_fails_keeps_no_other_from_being_taken(gateway: GatewayUnderTest) -> None:
+    taken: list[str] = []
+
+    def refused(_: str) -> None:
+        raise InvalidInputError(Code.NOT_FOUND)
+
+    def broken(_: str) -> None:
+        raise KeyError("of ours")
+
+    kept = reported(gateway)
+    steps = (refused, broken, taken.append)
+    hands = receivers(gateway.book, gateway.sessions, gateway.reports, keeping([]), steps)
+    for _ in range(2):
+        with pytest.raises(KeyError):
+            hands["report-signed"](signature(kept))
+    assert taken == [CLAIM, CLAIM]
+    assert stage(gateway) is Stage.DELIVERED
+
+
 @pytest.mark.parametrize("change", [{"fence": 2}, {"report_sha256": "0" * 64}, {"request_id": OTHER}])
 def test_a_signature_of_something_else_makes_nothing_final(
     gateway: GatewayUnderTest, change: dict[str, object]
