@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from client.gateway.book import Book
+from client.gateway.records import studies_from
 from client.gateway.reports import WayOut, send
 from client.store.database import transaction
 from protocol.codes import Code
@@ -154,5 +155,5 @@ def _privilege(row: sqlite3.Row) -> Privilege:
         granted=bool(row["granted"]),
         changed_at=datetime.fromtimestamp(row["changed_s"], UTC),
         until=datetime.fromtimestamp(row["until_s"], UTC) if row["until_s"] is not None else None,
-        studies=tuple(StudyKind(one) for one in row["studies"].split(",")) if row["studies"] else tuple(StudyKind),
+        studies=tuple(one for one in StudyKind if one in studies_from(row["studies"])),
     )

@@ -4,7 +4,7 @@ import sqlite3
 from dataclasses import dataclass
 from enum import StrEnum
 
-from protocol.reading import AlarmReason, Priority
+from protocol.reading import AlarmReason, Priority, StudyKind
 from protocol.shape import OpaqueId
 
 
@@ -119,6 +119,11 @@ def _stage(row: sqlite3.Row) -> Stage:
         (row["claimed"] > 0, Stage.CLAIMED),
     )
     return next((stage for holds, stage in held if holds), Stage.OPEN)
+
+
+def studies_from(kept: str | None) -> frozenset[StudyKind]:
+    """Return which kinds of study a privilege is for, from the words that the table keeps; none of them means every kind."""
+    return frozenset(StudyKind(one) for one in kept.split(",")) if kept else frozenset(StudyKind)
 
 
 def claim_from(row: sqlite3.Row) -> ClaimEntry:

@@ -9,11 +9,12 @@ from datetime import datetime
 from client.gateway.book import Book
 from client.gateway.grant import PROOF_WINDOW_S, Proof, refused
 from client.gateway.keys import ReaderKeys
-from client.gateway.records import ClaimEntry
+from client.gateway.records import ClaimEntry, studies_from
 from client.store.database import transaction
+from protocol.case import AgeBand
 from protocol.codes import Code
 from protocol.errors import RefusedError, UnavailableError
-from protocol.reading import GrantClaims, GrantRevoked, GrantScope
+from protocol.reading import GrantClaims, GrantRevoked, GrantScope, kinds_of
 from protocol.shape import OpaqueId, Thumbprint
 
 SILENCE_S = 300
@@ -31,7 +32,8 @@ ORDER BY expires_s DESC LIMIT 1
 """
 
 _PRIVILEGE = """
-SELECT granted, until_s FROM reader_privileges LEFT JOIN reader_privilege_limits USING (reader_id) WHERE reader_id = ?
+SELECT granted, until_s, studies, json_extract(post, '$.age_band') AS age_band
+FROM reader_privileges LEFT JOIN reader_privilege_limits USING (reader_id), read_requests WHERE reader_id = ? AND request_id = ?
 """
 
 LastHeard = Callable[[], datetime | None]
@@ -222,17 +224,21 @@ class Sessions:
             raise refused("this hospital knows no such claim")
         if claim.fence != fence or not claim.live:
             raise refused("its claim has ended")
-        self._refuse_unprivileged(claim.reader_id)
+        self._refuse_unprivileged(claim)
         return claim
 
-    def _refuse_unprivileged(self, reader_id: OpaqueId) -> None:
+    def _refuse_unprivileged(self, claim: ClaimEntry) -> None:
         """Hold the hospital's own word against the reader: a centre that goes on granting does not get round it.
 
         Of whom the hospital has said nothing the approval of the key says enough.
         """
-        row = self._book.connection.execute(_PRIVILEGE, (reader_id,)).fetchone()
-        if row is not None and not (row["granted"] and (row["until_s"] is None or self._book.now_s() < row["until_s"])):
+        row = self._book.connection.execute(_PRIVILEGE, (claim.reader_id, claim.request_id)).fetchone()
+        if row is None:
+            return
+        if not (row["granted"] and (row["until_s"] is None or self._book.now_s() < row["until_s"])):
             raise refused("the hospital's privilege of this reader has ended")
+        if not kinds_of(AgeBand(row["age_band"])) <= studies_from(row["studies"]):
+            raise refused("the hospital's privilege of this reader is for other studies")
 
     def _use_proof(self, proof: Proof) -> None:
         """Refuse a proof that was seen before. Those older than twice the window could not pass by their time any more."""

@@ -57,6 +57,20 @@ def test_a_reader_whose_privilege_has_ended_is_let_in_by_no_grant(
     assert gateway.enter().status_code == 403
 
 
+def test_a_privilege_for_other_studies_lets_nobody_see_this_one(
+    gateway: GatewayUnderTest, privileges: Privileges
+) -> None:
+    """The read is of somebody of 60 to 69."""
+    assert gateway.enter().status_code == 201
+    privileges.grant(READER, name="R", studies=[StudyKind.CT_CHEST_UNDER_20])
+    for answer in (gateway.ask("GET", f"/view/{REQUEST}"), gateway.enter()):
+        assert (answer.status_code, answer.json()["code"]) == (403, "grant-invalid")
+    privileges.grant(READER, name="R", studies=[StudyKind.CT_CHEST_ADULT])
+    assert gateway.enter().status_code == 201
+    gateway.book.connection.execute("UPDATE read_requests SET post = json_set(post, '$.age_band', 'unknown')")
+    assert gateway.ask("GET", f"/view/{REQUEST}").status_code == 403, "of unknown age, both"
+
+
 def test_a_privilege_of_nothing_or_of_the_past_is_refused(gateway: GatewayUnderTest, privileges: Privileges) -> None:
     now = datetime.fromtimestamp(gateway.book.now_s(), UTC)
     for limits in ({"until": now}, {"studies": []}):
