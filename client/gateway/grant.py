@@ -29,7 +29,7 @@ PROOF_WINDOW_S = 60
 """How far a proof's time may lie from ours (RFC 9449 section 11.1: "on the order of seconds or minutes")."""
 
 SKEW_S = 30
-"""How far the centre's clock may be ahead of ours. It may not lengthen a grant: `exp` is judged by our clock alone."""
+"""How far the centre's clock may be ahead of ours. It may not lengthen a grant: ten minutes are counted by our clock."""
 
 TOKEN_BYTES_MAX = 4096
 
@@ -59,7 +59,7 @@ def pinned_key(raw: str) -> OKPKey:
 
 
 def read_grant(token: str, *, key: OKPKey, site: SiteId, now_s: int) -> GrantClaims:
-    """Return what the grant says, if the centre signed it for this site and it holds now.
+    """Return what the grant says, if the centre signed it for this site and it holds now; its end by our clock.
 
     Raises:
         RefusedError: `grant-invalid` otherwise.
@@ -76,7 +76,7 @@ def read_grant(token: str, *, key: OKPKey, site: SiteId, now_s: int) -> GrantCla
     for holds, why in checks:
         if not holds:
             raise refused(why)
-    return claims
+    return claims.model_copy(update={"exp": min(claims.exp, now_s + GRANT_SECONDS_MAX)})
 
 
 def read_proof(proof: str, *, ath: str, method: str, address: str, now_s: int) -> Proof:

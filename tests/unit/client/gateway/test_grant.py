@@ -288,7 +288,11 @@ def test_no_grant_outlives_ten_minutes_by_the_hospitals_clock(gateway: GatewayUn
 
 def test_a_fast_clock_at_the_centre_is_borne_for_half_a_minute(gateway: GatewayUnderTest) -> None:
     now_s = int(gateway.now.timestamp())
-    assert gateway.enter(gateway.grant(iat=now_s + 30, nbf=now_s + 30, exp=now_s + 630)).status_code == 201
+    answer = gateway.enter(gateway.grant(iat=now_s + 30, nbf=now_s + 30, exp=now_s + 630))
+    assert (answer.status_code, answer.json()["expires_at"]) == (201, "2026-03-01T12:10:00Z")
+    assert "Max-Age=600" in answer.headers["set-cookie"]
+    gateway.wait(seconds=600)
+    assert gateway.ask("GET", f"/view/{REQUEST}").json()["code"] == "grant-invalid"
 
 
 def test_while_a_stranger_answers_under_the_hospitals_name_nothing_is_shown(gateway: GatewayUnderTest) -> None:

@@ -55,6 +55,14 @@ def test_a_read_of_half_an_hour_needs_one_grant_from_the_worklist(gateway: Gatew
     assert looks(gateway) == 403
 
 
+def test_a_centre_whose_clock_is_fast_prolongs_for_no_longer(gateway: GatewayUnderTest, token: str) -> None:
+    ahead = int(gateway.now.timestamp()) + 30
+    renew(gateway, iat=ahead, nbf=ahead, exp=ahead + 600)
+    assert stay(gateway, token).json()["expires_at"] == "2026-03-01T12:15:00Z"
+    gateway.wait(minutes=10)
+    assert looks(gateway) == 403
+
+
 def test_a_fresh_grant_alone_prolongs_nothing(gateway: GatewayUnderTest, token: str) -> None:
     renew(gateway)
     gateway.wait(minutes=5)
