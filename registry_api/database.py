@@ -17,8 +17,9 @@ from sqlalchemy import (
     event,
     or_,
 )
-from sqlalchemy.engine import Connection
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.engine import Connection, ExceptionContext
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Session, SQLModel
 
@@ -28,6 +29,10 @@ from registry_api.driver import quicken, read_times
 
 _BUSY_SECONDS = 30
 _WRITES = "acinus_writes"
+_PASSING = frozenset({"08", "40", "53", "55", "57", "58"})
+"""Classes of SQLSTATE by which PostgreSQL says that it cannot now, not that the statement is wrong (its appendix A)."""
+_GOING = "57P"
+"""PostgreSQL was told to stop, or is only just starting: the connection leads nowhere any more."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -86,8 +91,12 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """Run the body on one consistent state; nothing it changes is kept."""
-        with Session(self.engine, expire_on_commit=False) as session:
+        """Run the body on one consistent state; nothing it changes is kept.
+
+        Raises:
+            UnavailableError: `disk-full` if the database does not answer.
+        """
+        with _told_apart(), Session(self.engine, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
@@ -97,17 +106,41 @@ class Database:
         Raises:
             UnavailableError: `disk-full` if the database cannot take it.
         """
-        try:
-            with Session(self._writing, expire_on_commit=False) as session, session.begin():
-                yield session
-        except OperationalError as error:
-            raise UnavailableError(
-                Code.DISK_FULL, "The registry's database is busy, full or gone. Check its disk or server; try again."
-            ) from error
+        with _told_apart(), Session(self._writing, expire_on_commit=False) as session, session.begin():
+            yield session
 
     def close(self) -> None:
         """Give every connection back."""
         self.engine.dispose()
+
+
+@contextmanager
+def _told_apart() -> Iterator[None]:
+    """Tell a database that cannot serve now from a statement that is wrong, which stays a fault.
+
+    SQLite's driver raises OperationalError for the first. PostgreSQL's (pg8000) never does: a line that is gone is an InterfaceError,
+    or what the socket says while it reads; and all that the server says but "not unique" is a ProgrammingError with its SQLSTATE.
+    """
+    try:
+        yield
+    except (PoolTimeoutError, ConnectionError) as error:
+        raise _unavailable() from error
+    except DBAPIError as error:
+        if isinstance(error, OperationalError | InterfaceError) or _sqlstate(error.orig)[:2] in _PASSING:
+            raise _unavailable() from error
+        raise
+
+
+def _unavailable() -> UnavailableError:
+    return UnavailableError(
+        Code.DISK_FULL, "The registry's database is busy, full or gone. Check its disk or server; try again."
+    )
+
+
+def _sqlstate(error: BaseException | None) -> str:
+    """Return the SQLSTATE of an error of pg8000; nothing of any other."""
+    said = error.args[0] if error is not None and error.args else None
+    return str(said.get("C", "")) if isinstance(said, dict) else ""
 
 
 def open_engine(url: str) -> Engine:
@@ -116,11 +149,18 @@ def open_engine(url: str) -> Engine:
         quicken()
         engine = create_engine(url, pool_pre_ping=True)
         event.listen(engine, "connect", read_times)
+        event.listen(engine, "handle_error", _notice_going)
         return engine
     engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _notice_going(context: ExceptionContext) -> None:
+    """Let the pool open a new connection instead of one whose server has ended; SQLAlchemy does not know pg8000's word for it."""
+    if _sqlstate(context.original_exception).startswith(_GOING):
+        context.is_disconnect = True
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

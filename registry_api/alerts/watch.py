@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass, field
 
-from protocol.errors import FederationError, InvalidInputError, UnavailableError
+from protocol.errors import InvalidInputError, UnavailableError
 from registry_api.alerts.sending import Carrier
 from registry_api.alerts.service import Delivery, raise_alerts, settle, take_delivery
 from registry_api.runtime import Runtime
@@ -63,11 +63,3 @@ class Watch:
     def _settle(self, delivery: Delivery, *, delivered: bool) -> None:
         with self.runtime.database.writing() as session:
             settle(session, delivery, delivered=delivered, now=self.runtime.clock())
-
-
-def look_quietly(watch: Watch) -> None:
-    """Look once; what fails is written to the log and tried again at the next look."""
-    try:
-        watch.look()
-    except FederationError as error:
-        log.warning("alerts.look-failed", extra={"code": error.code})

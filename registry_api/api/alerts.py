@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, FastAPI, Path
@@ -12,8 +13,9 @@ from protocol.shape import OpaqueId, RegionCode
 from registry_api.alerts.rules import Condition, Measure, read_values
 from registry_api.alerts.service import Wishes, add_rule, list_rules, remove_rule
 from registry_api.alerts.tables import AlertRuleRow
-from registry_api.alerts.watch import Watch, look_quietly
+from registry_api.alerts.watch import Watch
 from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
+from registry_api.loops import keep_on
 from registry_api.people.roles import Role, Scope
 from registry_api.runtime import alert_carrier
 
@@ -24,15 +26,10 @@ LOOK_SECONDS = 30.0
 async def _watching(app: FastAPI) -> AsyncIterator[None]:
     """Look for alerts for as long as the registry serves."""
     runtime = app.state.runtime
-    watcher = asyncio.create_task(_watch_for_ever(Watch(runtime, alert_carrier(runtime))))
+    look = partial(asyncio.to_thread, Watch(runtime, alert_carrier(runtime)).look)
+    watcher = asyncio.create_task(keep_on("alerts", look, every_seconds=LOOK_SECONDS))
     yield
     watcher.cancel()
-
-
-async def _watch_for_ever(watch: Watch) -> None:
-    while True:
-        await asyncio.to_thread(look_quietly, watch)
-        await asyncio.sleep(LOOK_SECONDS)
 
 
 router = APIRouter(prefix="/v1/registry/alerts", lifespan=_watching)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import timedelta
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Query
@@ -15,6 +16,7 @@ from protocol.errors import UnavailableError
 from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
 from registry_api.cases.quality import Quality, site_quality
 from registry_api.enrolment.tables import SiteRow
+from registry_api.loops import keep_on
 from registry_api.people.readlog import Entry, readings
 from registry_api.people.roles import Role, Scope
 from registry_api.releases.window import closed_weeks
@@ -29,21 +31,12 @@ FLUSH_SECONDS = 30.0
 @asynccontextmanager
 async def _flushing(app: FastAPI) -> AsyncIterator[None]:
     """Store how often things were read, every half minute and at the end."""
-    flusher = asyncio.create_task(_flush_for_ever(app.state.runtime))
+    flush = app.state.runtime.read_log.flush
+    flusher = asyncio.create_task(keep_on("read-log", partial(asyncio.to_thread, flush), every_seconds=FLUSH_SECONDS))
     yield
     flusher.cancel()
-    await asyncio.to_thread(_flush_once, app.state.runtime)
-
-
-async def _flush_for_ever(runtime: Runtime) -> None:
-    while True:
-        await asyncio.sleep(FLUSH_SECONDS)
-        await asyncio.to_thread(_flush_once, runtime)
-
-
-def _flush_once(runtime: Runtime) -> None:
     try:
-        runtime.read_log.flush()
+        await asyncio.to_thread(flush)
     except UnavailableError as error:
         log.warning("read-log.flush-failed", extra={"code": error.code})
 

@@ -1,20 +1,21 @@
 """Routes of the reading exchange: what is to be read, claims, heartbeats, grants, signatures, reassignment."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Header, Path, Query, Response
 from pydantic import BaseModel, ConfigDict
 
 from protocol.codes import Code
-from protocol.errors import FederationError, InvalidInputError
+from protocol.errors import InvalidInputError
 from protocol.reading import GrantScope
 from protocol.shape import OpaqueId, Sha256, Thumbprint
 from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
+from registry_api.loops import keep_on
 from registry_api.people.roles import Role
 from registry_api.reading import claims, turns
 from registry_api.reading.claims import Claim
@@ -27,8 +28,6 @@ from registry_api.reading.reviews import draw
 from registry_api.reading.turns import SkipReason
 from registry_api.runtime import Runtime
 
-log = logging.getLogger(__name__)
-
 SWEEP_SECONDS = 5.0
 """How often leases and clocks are looked at when nobody asks; a claim looks at leases by itself."""
 
@@ -36,18 +35,10 @@ SWEEP_SECONDS = 5.0
 @asynccontextmanager
 async def _sweeping(app: FastAPI) -> AsyncIterator[None]:
     """Take back lapsed leases and escalate what waits, for as long as the registry serves."""
-    sweeper = asyncio.create_task(_sweep_for_ever(app.state.runtime))
+    sweep = partial(asyncio.to_thread, _sweep_once, app.state.runtime)
+    sweeper = asyncio.create_task(keep_on("reads", sweep, every_seconds=SWEEP_SECONDS))
     yield
     sweeper.cancel()
-
-
-async def _sweep_for_ever(runtime: Runtime) -> None:
-    while True:
-        await asyncio.sleep(SWEEP_SECONDS)
-        try:
-            await asyncio.to_thread(_sweep_once, runtime)
-        except FederationError as error:
-            log.warning("reads.sweep-failed", extra={"code": error.code})
 
 
 def _sweep_once(runtime: Runtime) -> None:

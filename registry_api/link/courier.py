@@ -11,6 +11,7 @@ from registry_api.database import Database
 from registry_api.enrolment.sites import shut_out
 from registry_api.link.outbox import open_notices
 from registry_api.link.tables import NoticeRow
+from registry_api.loops import keep_on
 
 log = logging.getLogger(__name__)
 
@@ -84,13 +85,8 @@ class Courier:
             del self._streams[stream.site]
 
     async def run(self) -> None:
-        """Look again and again, until cancelled. A database that is away for a while ends nothing."""
-        while True:
-            try:
-                await self.tick()
-            except Exception as error:  # noqa: BLE001 — the rim of this loop: it must outlive any fault of the database
-                log.error("courier.fault", extra={"fault": type(error).__name__})  # noqa: TRY400 — the text may quote a row
-            await asyncio.sleep(TICK_SECONDS)
+        """Look again and again, until cancelled."""
+        await keep_on("courier", self.tick, every_seconds=TICK_SECONDS)
 
     async def tick(self) -> None:
         """Cut who may no longer connect, then hand each node its open notices."""

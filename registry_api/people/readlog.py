@@ -13,7 +13,6 @@ from typing import Any
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
-from protocol.errors import UnavailableError
 from registry_api.database import Database
 from registry_api.people.tables import PersonRow, ReadLogRow
 from registry_api.releases.query import may_see
@@ -50,7 +49,7 @@ class ReadLog:
 
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database, self._clock = database, clock
-        self._lock, self._storing = Lock(), Lock()
+        self._lock, self._storing, self._flushing = Lock(), Lock(), Lock()
         self._first: Counter[Reading] = Counter()
         self._again: Counter[Reading] = Counter()
 
@@ -94,18 +93,16 @@ class ReadLog:
                 self._again.setdefault(stored, 0)
 
     def flush(self) -> None:
-        """Store how often things were read again; what cannot be stored now stays for the next time."""
-        with self._lock:
-            pending = {reading: times for reading, times in self._again.items() if times}
-            kept = {} if len(self._again) > _KNOWN_MAX else dict.fromkeys(self._again, 0)
-            self._again = Counter(kept)
-        try:
+        """Store how often things were read again; what cannot be stored stays counted for the next time."""
+        with self._flushing:
+            with self._lock:
+                pending = {reading: times for reading, times in self._again.items() if times}
             with self._database.writing() as session:
                 _add(session, pending, now=self._clock())
-        except UnavailableError:
             with self._lock:
-                self._again.update(pending)
-            raise
+                self._again.subtract(pending)
+                if len(self._again) > _KNOWN_MAX:
+                    self._again = +self._again
 
 
 def _add(session: Session, counted: Mapping[Reading, int], *, now: datetime) -> None:

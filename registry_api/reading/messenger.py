@@ -1,7 +1,6 @@
 """Carries webhook deliveries out, a few at a time. Transactions are over before and begin after a message is under way."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -9,11 +8,9 @@ from ssl import SSLContext, create_default_context
 
 import httpx
 
-from protocol.errors import FederationError
+from registry_api.loops import keep_on
 from registry_api.reading.webhooks import Message, enqueue, settle, take_due
 from registry_api.runtime import Runtime
-
-log = logging.getLogger(__name__)
 
 TICK_SECONDS = 2.0
 _TIMEOUT_SECONDS = 10.0
@@ -31,16 +28,13 @@ class Messenger:
         self._send = send
 
     async def run(self) -> None:
-        """Carry messages until cancelled. A database that is away for a while ends nothing."""
-        sent = 0
-        while True:
-            if not sent:  # else more may wait behind what has just gone out
-                await asyncio.sleep(TICK_SECONDS)
-            try:
-                sent = await self.step()
-            except FederationError as error:
-                sent = 0
-                log.warning("webhooks.wait", extra={"code": error.code})
+        """Carry messages until cancelled."""
+        await keep_on("webhooks", self._carry, every_seconds=TICK_SECONDS)
+
+    async def _carry(self) -> None:
+        """Go on at once as long as something went out: more may wait behind it."""
+        while await self.step():
+            pass
 
     async def step(self) -> int:
         """Make one attempt for each delivery that is due; return how many."""

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.fakes.ports import free_port
@@ -21,31 +22,58 @@ def installed() -> bool:
     return tool("initdb") is not None and tool("pg_ctl") is not None
 
 
+@dataclass(frozen=True)
+class Server:
+    """A server that can be stopped and started again, on the same port and data."""
+
+    folder: Path
+    port: int = field(default_factory=free_port)
+
+    @property
+    def url(self) -> str:
+        return f"postgresql+pg8000://acinus@127.0.0.1:{self.port}/postgres"
+
+    def prepare(self) -> None:
+        """Make its data, readable to the account it runs as."""
+        for parent in (self.folder, *self.folder.parents[:3]):
+            parent.chmod(parent.stat().st_mode | 0o011)
+        self._run("initdb", "-D", str(self.folder / "data"), "-U", "acinus", "-A", "trust", "--no-sync")
+
+    def start(self) -> None:
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder}"
+        self._run(
+            "pg_ctl", "-D", str(self.folder / "data"), "-o", options, "-l", str(self.folder / "log"), "-w", "start"
+        )
+
+    def stop(self, mode: str) -> None:
+        """Stop it: `fast` as an administrator does, `immediate` as a crash."""
+        self._run("pg_ctl", "-D", str(self.folder / "data"), "-m", mode, "-w", "stop")
+
+    def _run(self, name: str, *arguments: str) -> None:
+        program = tool(name)
+        assert program is not None
+        command = _as_server(self.folder, [program, *arguments])
+        subprocess.run(command, check=True, cwd="/", timeout=60, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Server]:
+    """Start a server with its data in `folder`; stop it at the end, without care for the data."""
+    server = Server(folder)
+    server.prepare()
+    server.start()
+    try:
+        yield server
+    finally:
+        if (folder / "data" / "postmaster.pid").exists():
+            server.stop("immediate")
+
+
 @contextmanager
 def running(folder: Path) -> Iterator[str]:
-    """Start a server with its data in `folder` and give its URL; stop it at the end, without care for the data."""
-    for parent in (folder, *folder.parents[:3]):
-        parent.chmod(parent.stat().st_mode | 0o011)
-    data, port = folder / "data", free_port()
-    initdb, pg_ctl = tool("initdb"), tool("pg_ctl")
-    assert initdb is not None
-    assert pg_ctl is not None
-    subprocess.run(
-        _as_server(folder, [initdb, "-D", str(data), "-U", "acinus", "-A", "trust", "--no-sync"]),
-        check=True,
-        cwd="/",
-        capture_output=True,
-        timeout=60,
-    )
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
-    log = str(folder / "log")
-    subprocess.run(_as_server(folder, [pg_ctl, "-D", str(data), "-o", options, "-l", log, "-w", "start"]),
-                   check=True, cwd="/", timeout=60, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
-    try:
-        yield f"postgresql+pg8000://acinus@127.0.0.1:{port}/postgres"
-    finally:
-        subprocess.run(_as_server(folder, [pg_ctl, "-D", str(data), "-m", "immediate", "stop"]),
-                       check=True, cwd="/", capture_output=True, timeout=60)  # fmt: skip
+    """Give the URL of such a server."""
+    with serving(folder) as server:
+        yield server.url
 
 
 def _as_server(folder: Path, command: list[str]) -> list[str]:

@@ -22,7 +22,7 @@ from protocol.errors import InvalidInputError, UnavailableError
 from registry_api.alerts.sending import SIGNATURE_HEADER, Carrier, Mailbox
 from registry_api.alerts.service import ATTEMPTS_MOST, RULES_MOST, Delivery, Wishes
 from registry_api.alerts.tables import AlertRow
-from registry_api.alerts.watch import Watch, look_quietly
+from registry_api.alerts.watch import Watch
 from registry_api.people.roles import Role
 from registry_api.people.service import disable_person
 from registry_api.settings import AlertSettings
@@ -106,7 +106,7 @@ def test_what_is_not_taken_is_tried_again_ever_later_and_then_given_up(
     publish(open_registry, 20)
     watch = Watch(open_registry.runtime, Bag(fails=True))
     for attempt in range(1, ATTEMPTS_MOST + 1):
-        look_quietly(watch)
+        watch.look()
         [row] = rows(open_registry)
         assert row.attempts == attempt
         open_registry.clock.pass_(minutes=2 ** (attempt - 1), seconds=-1)

@@ -1,6 +1,7 @@
 """Who read what: on the disk before the first answer, counted after that, and shown to the hospitals whose records are in it."""
 
 import asyncio
+from collections.abc import Callable
 
 import httpx
 import pytest
@@ -28,6 +29,13 @@ def counted(registry: Registry) -> Registry:
 
 def full(*_: object, **__: object) -> None:
     raise UnavailableError(Code.DISK_FULL)
+
+
+def raiser(fault: Exception) -> Callable[..., None]:
+    def fail(*_: object, **__: object) -> None:
+        raise fault
+
+    return fail
 
 
 def lines(registry: Registry) -> list[tuple[str, str, int]]:
@@ -79,10 +87,11 @@ def test_what_could_not_be_counted_is_counted_next_time(counted: Registry, monke
     log = counted.runtime.read_log
     for _ in range(4):
         log.note(person, what="counts", release=1, question="country")
-    with monkeypatch.context() as broken:
-        broken.setattr("registry_api.people.readlog._add", full)
-        with pytest.raises(UnavailableError):
-            log.flush()
+    for fault in (UnavailableError(Code.DISK_FULL), RuntimeError()):
+        with monkeypatch.context() as broken:
+            broken.setattr("registry_api.people.readlog._add", raiser(fault))
+            with pytest.raises(type(fault)):
+                log.flush()
     log.flush()
     assert lines(counted) == [("counts", "country", 4)]
 
