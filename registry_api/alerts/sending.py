@@ -11,7 +11,7 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from protocol.codes import Code
-from protocol.errors import UnavailableError
+from protocol.errors import RefusedError, UnavailableError
 from registry_api.alerts.rules import written_values
 from registry_api.alerts.service import Delivery
 
@@ -45,6 +45,7 @@ class Carrier:
 
         Raises:
             UnavailableError: `peer-unreachable` if the other end does not take it.
+            RefusedError: `peer-refused` if the mail would go to another address than the target.
         """
         if delivery.target.startswith("https://"):
             self._post(delivery)
@@ -59,7 +60,7 @@ class Carrier:
         try:
             with httpx.Client(verify=self.trust, timeout=_PATIENCE_S, trust_env=False) as client:
                 answer = client.post(delivery.target, content=body, headers=headers)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise UnavailableError(
                 Code.PEER_UNREACHABLE, f"The webhook does not answer: {type(error).__name__}."
             ) from error
@@ -70,6 +71,8 @@ class Carrier:
         if self.mailbox is None:
             raise UnavailableError(Code.PEER_UNREACHABLE, "No mail server is set under [alerts].")
         message = self.message(delivery, sender=self.mailbox.sender)
+        if [to.addr_spec for to in message["To"].addresses] != [delivery.target]:  # it is what the server will be told
+            raise RefusedError(Code.PEER_REFUSED, "The target is not one plain mail address.")
         try:
             with smtplib.SMTP(self.mailbox.host, self.mailbox.port, timeout=_PATIENCE_S) as server:
                 if self.mailbox.tls:

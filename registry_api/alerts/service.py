@@ -1,23 +1,32 @@
 """Making alert rules, setting alerts off, and handing them out to be delivered."""
 
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from urllib.parse import urlsplit
+from typing import Self
 
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, delete, select, update
 
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
+from registry_api.addresses import https_host
 from registry_api.alerts.rules import Condition, Measure, judge, question_for, read_values, written_values
 from registry_api.alerts.tables import AlertRow, AlertRuleRow
 from registry_api.people.tables import PersonRow
 from registry_api.releases.document import Document
 from registry_api.releases.query import may_see
+from registry_api.settings import RegistrySettings
 
 RULES_MOST = 50
 ATTEMPTS_MOST = 8
+
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_MAIL = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@(?P<domain>{_LABEL}(?:\.{_LABEL})*)")
+"""RFC 5322's dot-atom at a host name: nothing in it can be read in two ways."""
 
 _LEASE = timedelta(minutes=5)
 """So long a delivery is left to the process that took it."""
@@ -30,6 +39,11 @@ class Wishes:
     mail_domains: Sequence[str]
     webhook_hosts: Sequence[str]
 
+    @classmethod
+    def of(cls, settings: RegistrySettings) -> Self:
+        """Return what the settings allow."""
+        return cls(settings.alerts.mail_domains, settings.alerts.webhook_hosts)
+
     def check(self, target: str) -> None:
         """Hold a target against them.
 
@@ -37,22 +51,21 @@ class Wishes:
             InvalidInputError: `bad-request`.
         """
         if target.startswith("https://"):
-            parts = urlsplit(target)
-            fits = parts.hostname in self.webhook_hosts and parts.username is None and not parts.fragment
+            fits = https_host(target) in self.webhook_hosts
             where = f"webhooks of {', '.join(self.webhook_hosts) or 'no host'}"
         else:
-            name, _, domain = target.rpartition("@")
-            fits = (
-                bool(name)
-                and domain.lower() in self.mail_domains
-                and target.isprintable()
-                and not set(target) & set(" ,;<>")
-            )
+            fits = mail_domain(target) in self.mail_domains
             where = f"addresses at {', '.join(self.mail_domains) or 'no domain'}"
         if not fits:
             raise InvalidInputError(
                 Code.BAD_REQUEST, f"Alerts go to {where}. The coordinator can allow others under [alerts]."
             )
+
+
+def mail_domain(target: str) -> str | None:
+    """Return the domain of a mail address, None of what is not one plain address: RFC 5322 also knows comments, groups and quotation."""
+    found = _MAIL.fullmatch(target)
+    return found["domain"].lower() if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +80,9 @@ class Delivery:
     measured: float
     count: int
     attempts: int
+    person_id: str
+    may_be_told: bool
+    """Whether the rule's person is still there and still sees the place."""
 
 
 def add_rule(
@@ -138,39 +154,46 @@ def condition_of(row: AlertRuleRow) -> Condition:
 
 
 def raise_alerts(session: Session, document: Document, *, built_at: datetime, now: datetime) -> int:
-    """Set off what the release fulfils, once per rule and week; return how many alerts are new.
+    """Set off what the release fulfils, once per rule and week, whichever process comes first; return how many alerts are new.
 
     Rules that are younger than the release, of people who were removed, or of places that are no longer theirs to see set nothing off.
     """
-    known = {tuple(one) for one in session.exec(select(AlertRow.rule_id, AlertRow.week))}
     query = select(AlertRuleRow, PersonRow).join(PersonRow, col(PersonRow.id) == AlertRuleRow.person_id)
-    raised = 0
-    for rule, person in session.exec(
+    found = session.exec(
         query.where(col(PersonRow.disabled_at).is_(None), col(AlertRuleRow.created_at) <= built_at)
-    ).all():
-        alarm = judge(condition_of(rule), document) if may_see(rule.place, person.region) else None
-        if alarm is not None and (rule.id, alarm.week) not in known:
-            row = AlertRow(
-                id=secrets.token_hex(16),
-                rule_id=rule.id,
-                week=alarm.week,
-                release=alarm.release,
-                measured=alarm.measured,
-                count=alarm.count,
-                raised_at=now,
-                next_at=now,
-            )
-            session.add(row)
-            raised += 1
-    session.flush()
-    return raised
+    ).all()
+    alarms = (
+        (rule, judge(condition_of(rule), document)) for rule, person in found if may_see(rule.place, person.region)
+    )
+    rows = [
+        {
+            "id": secrets.token_hex(16),
+            "rule_id": rule.id,
+            "week": alarm.week,
+            "release": alarm.release,
+            "measured": alarm.measured,
+            "count": alarm.count,
+            "raised_at": now,
+            "attempts": 0,
+            "next_at": now,
+        }
+        for rule, alarm in alarms
+        if alarm is not None
+    ]
+    if not rows:
+        return 0
+    connection = session.connection()
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    once = insert(AlertRow).on_conflict_do_nothing(index_elements=["rule_id", "week"]).returning(col(AlertRow.id))
+    return len(connection.execute(once, rows).all())
 
 
 def take_delivery(session: Session, *, now: datetime) -> Delivery | None:
     """Take one alert that is due; for the length of a lease no other process gets it. None if nothing is due."""
     query = (
-        select(AlertRow, AlertRuleRow)
+        select(AlertRow, AlertRuleRow, PersonRow)
         .join(AlertRuleRow, col(AlertRuleRow.id) == AlertRow.rule_id)
+        .join(PersonRow, col(PersonRow.id) == AlertRuleRow.person_id)
         .where(col(AlertRow.next_at) <= now)
         .order_by(col(AlertRow.next_at), AlertRow.id)
         .limit(1)
@@ -178,7 +201,7 @@ def take_delivery(session: Session, *, now: datetime) -> Delivery | None:
     found = session.exec(query).first()
     if found is None:
         return None
-    alert, rule = found
+    alert, rule, person = found
     taken = session.exec(
         update(AlertRow)
         .where(col(AlertRow.id) == alert.id, col(AlertRow.next_at) <= now)
@@ -196,6 +219,8 @@ def take_delivery(session: Session, *, now: datetime) -> Delivery | None:
         alert.measured,
         alert.count,
         alert.attempts + 1,
+        person.id,
+        may_be_told=person.disabled_at is None and may_see(rule.place, person.region),
     )
 
 
@@ -203,5 +228,13 @@ def settle(session: Session, delivery: Delivery, *, delivered: bool, now: dateti
     """Note that an alert was delivered, or when to try again: after 1, 2, 4 … minutes, eight times in all."""
     pause = timedelta(minutes=2 ** (delivery.attempts - 1))
     again = None if delivered or delivery.attempts >= ATTEMPTS_MOST else now + pause
-    values = {"next_at": again, "delivered_at": now if delivered else None}
+    _end(session, delivery, next_at=again, delivered_at=now if delivered else None)
+
+
+def give_up(session: Session, delivery: Delivery) -> None:
+    """Note that an alert is not to be delivered any more."""
+    _end(session, delivery, next_at=None, delivered_at=None)
+
+
+def _end(session: Session, delivery: Delivery, **values: datetime | None) -> None:
     session.exec(update(AlertRow).where(col(AlertRow.id) == delivery.alert_id).values(**values))

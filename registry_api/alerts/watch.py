@@ -3,9 +3,12 @@
 import logging
 from dataclasses import dataclass, field
 
-from protocol.errors import InvalidInputError, UnavailableError
+from protocol.codes import Code
+from protocol.errors import FederationError, InvalidInputError, RefusedError, UnavailableError
+from registry_api.alerts.rules import question_for
 from registry_api.alerts.sending import Carrier
-from registry_api.alerts.service import Delivery, raise_alerts, settle, take_delivery
+from registry_api.alerts.service import Delivery, Wishes, give_up, raise_alerts, settle, take_delivery
+from registry_api.releases.query import spelt
 from registry_api.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -51,14 +54,36 @@ class Watch:
         return found
 
     def _deliver(self, delivery: Delivery) -> bool:
+        """Deliver one alert, if it may still go where its rule says; what happens to it must not keep the others."""
         try:
-            self.carrier.carry(delivery)
+            self._carry(delivery)
         except UnavailableError as error:
             log.warning("alerts.not-delivered", extra={"attempts": delivery.attempts, "code": error.code})
             self._settle(delivery, delivered=False)
-            return False
-        self._settle(delivery, delivered=True)
-        return True
+        except FederationError as error:
+            log.warning("alerts.given-up", extra={"code": error.code})
+            with self.runtime.database.writing() as session:
+                give_up(session, delivery)
+        except Exception as error:  # noqa: BLE001 — the rim of one delivery: it must not keep the others from being made
+            log.error("alerts.fault", extra={"fault": type(error).__name__})  # noqa: TRY400 — the text may quote the target
+            self._settle(delivery, delivered=False)
+        else:
+            self._settle(delivery, delivered=True)
+            return True
+        return False
+
+    def _carry(self, delivery: Delivery) -> None:
+        """Hold the delivery against what is allowed now, write down who reads what, and take it out.
+
+        Raises:
+            FederationError: Of the family of UnavailableError if it is worth another try.
+        """
+        if not delivery.may_be_told:
+            raise RefusedError(Code.FORBIDDEN, "The rule's person was removed or does not see the place any more.")
+        Wishes.of(self.runtime.settings).check(delivery.target)
+        question = spelt(question_for(delivery.condition))
+        self.runtime.read_log.note(delivery.person_id, what="alert", release=delivery.release, question=question)
+        self.carrier.carry(delivery)
 
     def _settle(self, delivery: Delivery, *, delivered: bool) -> None:
         with self.runtime.database.writing() as session:

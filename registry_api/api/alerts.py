@@ -78,8 +78,7 @@ def read_rules(session: SessionDep, caller: Owner) -> list[dict[str, Any]]:
 @router.post("", status_code=201)
 def create_rule(wish: RuleCreate, runtime: RuntimeDep, session: SessionDep, caller: Owner) -> dict[str, str]:
     """Add a rule; it is looked at when the next release comes."""
-    allowed = runtime.settings.alerts
-    wishes = Wishes(allowed.mail_domains, allowed.webhook_hosts)
+    wishes = Wishes.of(runtime.settings)
     person = caller.person_id, caller.region
     rule_id = add_rule(session, person, wish.condition, target=wish.target, wishes=wishes, now=runtime.clock())
     return {"id": rule_id}

@@ -13,7 +13,7 @@ from registry_api.api.access import Caller
 from registry_api.api.asking import Asked
 from registry_api.people.readlog import Reading
 from registry_api.releases.archive import Entry
-from registry_api.releases.query import Question
+from registry_api.releases.query import Question, spelt
 from registry_api.runtime import Runtime
 
 FORM = "1"
@@ -79,13 +79,6 @@ def note_reading(runtime: Runtime, caller: Caller, *, what: str, release: int, q
         UnavailableError: `disk-full`.
     """
     return runtime.read_log.note(caller.person_id, what=what, release=release, question=question)
-
-
-def spelt(question: Question) -> str:
-    """Return the question in words for the log, such as `region,severity severity=mild`."""
-    names = ["region" if question.regional else "country", *question.dimensions]
-    wanted = [f"{name}={'|'.join(sorted(values))}" for name, values in sorted(question.wanted.items())]
-    return " ".join([",".join(names), *wanted])
 
 
 def _tag_of(asked: Asked, extra: Mapping[str, object]) -> str:

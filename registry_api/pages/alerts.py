@@ -84,7 +84,7 @@ def create_rule(  # noqa: PLR0913, PLR0917 — the fields of a form, one by one
     condition = Condition(
         place=place, values=read_values(of), measure=measure, threshold=threshold, above=direction == "above"
     )
-    wishes = Wishes(runtime.settings.alerts.mail_domains, runtime.settings.alerts.webhook_hosts)
+    wishes = Wishes.of(runtime.settings)
     who = caller.person_id, caller.region
     try:
         add_rule(session, who, condition, target=target.strip(), wishes=wishes, now=runtime.clock())

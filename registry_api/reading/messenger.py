@@ -61,7 +61,7 @@ async def post(client: httpx.AsyncClient, message: Message) -> str:
     try:
         async with client.stream("POST", message.url, content=message.body, headers=message.headers) as answer:
             return str(answer.status_code)
-    except httpx.HTTPError:
+    except (httpx.HTTPError, httpx.InvalidURL):
         return UNREACHABLE
 
 

@@ -10,7 +10,6 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -21,6 +20,7 @@ from sqlmodel import Session, col, select
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from protocol.shape import OpaqueId
+from registry_api.addresses import https_host
 from registry_api.people.roles import Role
 from registry_api.people.tables import PersonRow
 from registry_api.reading.events import ReadEvent, Viewer, events_after
@@ -57,8 +57,7 @@ def add_webhook(session: Session, person_id: OpaqueId, url: str, *, now: datetim
         raise InvalidInputError(
             Code.NOT_FOUND, "Nobody of that id may follow reads: a coordinator, a reader or a person of a hospital."
         )
-    parts = urlsplit(url)
-    if parts.scheme != "https" or not parts.hostname or parts.username or parts.fragment or len(url) > _URL_MAX:
+    if len(url) > _URL_MAX or https_host(url) is None:
         raise InvalidInputError(
             Code.BAD_REQUEST, "Give an address that begins with https://, without a name or a mark."
         )

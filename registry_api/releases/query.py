@@ -90,6 +90,13 @@ def ask(by: Sequence[str], wanted: Mapping[str, Sequence[str]]) -> Question:
     return Question(regional=REGION in named, dimensions=dimensions, wanted=kept)
 
 
+def spelt(question: Question) -> str:
+    """Return the question in words for the log, such as `region,severity severity=mild`."""
+    names = ["region" if question.regional else "country", *question.dimensions]
+    wanted = [f"{name}={'|'.join(sorted(values))}" for name, values in sorted(question.wanted.items())]
+    return " ".join([",".join(names), *wanted])
+
+
 def _refuse_too_fine(named: Sequence[str]) -> None:
     """Take the dimensions in the order in which they were named; the first one that no table has beside those before it is too fine.
 

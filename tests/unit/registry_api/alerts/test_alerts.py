@@ -18,13 +18,15 @@ from pydantic import ValidationError
 from sqlmodel import select
 
 from protocol.codes import Code
-from protocol.errors import InvalidInputError, UnavailableError
+from protocol.errors import InvalidInputError, RefusedError, UnavailableError
 from registry_api.alerts.sending import SIGNATURE_HEADER, Carrier, Mailbox
-from registry_api.alerts.service import ATTEMPTS_MOST, RULES_MOST, Delivery, Wishes
+from registry_api.alerts.service import ATTEMPTS_MOST, RULES_MOST, Delivery, Wishes, raise_alerts
 from registry_api.alerts.tables import AlertRow
 from registry_api.alerts.watch import Watch
+from registry_api.people.readlog import readings
 from registry_api.people.roles import Role
 from registry_api.people.service import disable_person
+from registry_api.people.tables import PersonRow
 from registry_api.settings import AlertSettings
 from tests.fakes.asgi_client import AsgiClient
 from tests.unit.registry_api.conftest import ORIGIN, Registry
@@ -135,6 +137,95 @@ def test_whom_the_coordinator_removed_is_told_nothing(open_registry: Registry, c
     assert Watch(open_registry.runtime, Bag()).look() == 0
 
 
+def test_who_was_removed_or_sees_less_since_it_went_off_is_told_nothing(
+    open_registry: Registry, client: AsgiClient
+) -> None:
+    people = [open_registry.add(Role.MINISTRY, region="XA") for _ in range(3)]
+    for person in people:
+        client.post(V1, json=RULE, headers={"Authorization": f"Bearer {person.api_key}"})
+    publish(open_registry, 20)
+    watch = Watch(open_registry.runtime, bag := Bag())
+    watch._look_at_release()
+    with open_registry.runtime.database.writing() as session:
+        disable_person(session, people[0].person_id, now=open_registry.clock())
+        session.get_one(PersonRow, people[1].person_id).region = "XB"
+    assert watch.look() == 1
+    assert [one.person_id for one in bag.carried] == [people[2].person_id]
+    assert {row.next_at for row in rows(open_registry)} == {None}
+
+
+def test_a_target_that_is_allowed_no_longer_is_given_up(open_registry: Registry, client: AsgiClient) -> None:
+    client.post(V1, json=RULE, headers=open_registry.key_of(Role.MINISTRY))
+    publish(open_registry, 20)
+    settings = open_registry.runtime.settings.model_copy(update={"alerts": AlertSettings()})
+    object.__setattr__(open_registry.runtime, "settings", settings)
+    assert Watch(open_registry.runtime, bag := Bag()).look() == 0
+    assert bag.carried == []
+    assert [row.next_at for row in rows(open_registry)] == [None]
+
+
+def test_an_alert_is_a_reading_and_stands_in_the_log(open_registry: Registry, client: AsgiClient) -> None:
+    client.post(V1, json=RULE | {"of": "severity:mild"}, headers=open_registry.key_of(Role.MINISTRY))
+    publish(open_registry, 20)
+    Watch(open_registry.runtime, Bag()).look()
+    with open_registry.runtime.database.reading() as session:
+        [line] = readings(session, since=open_registry.clock().date(), about=None)
+    assert (line.what, line.release, line.question) == ("alert", 1, "region,severity region=XA-N severity=mild")
+
+
+def test_what_cannot_be_written_down_is_not_sent(
+    open_registry: Registry, client: AsgiClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.post(V1, json=RULE, headers=open_registry.key_of(Role.MINISTRY))
+    publish(open_registry, 20)
+
+    def full(*_: object, **__: object) -> None:
+        raise UnavailableError(Code.DISK_FULL)
+
+    monkeypatch.setattr("registry_api.people.readlog._add", full)
+    assert Watch(open_registry.runtime, bag := Bag()).look() == 0
+    assert bag.carried == []
+    assert rows(open_registry)[0].next_at is not None
+
+
+def test_one_alert_that_cannot_be_carried_keeps_no_other(open_registry: Registry, client: AsgiClient) -> None:
+    headers = open_registry.key_of(Role.MINISTRY)
+    for target in ("first@health.example", "second@health.example"):
+        client.post(V1, json=RULE | {"target": target}, headers=headers)
+    publish(open_registry, 20)
+    carried: list[str] = []
+
+    class Faulty(Bag):
+        def carry(self, delivery: Delivery) -> None:
+            if not carried:
+                carried.append("")
+                raise ValueError("a fault with the target in its text")
+            super().carry(delivery)
+
+    watch = Watch(open_registry.runtime, bag := Faulty())
+    assert watch.look() == 1
+    assert len(bag.carried) == 1
+    open_registry.clock.pass_(minutes=1)
+    assert watch.look() == 1
+    assert {one.target for one in bag.carried} == {"first@health.example", "second@health.example"}
+
+
+def test_two_processes_that_raise_at_once_raise_one_alert(open_registry: Registry, client: AsgiClient) -> None:
+    client.post(V1, json=RULE, headers=open_registry.key_of(Role.MINISTRY))
+    publish(open_registry, 20)
+    runtime, now = open_registry.runtime, open_registry.clock()
+    with runtime.database.reading() as session:
+        entry = runtime.archive.entry(session)
+        document = runtime.archive.open(session, entry)
+
+    def raised() -> int:
+        with runtime.database.writing() as session:
+            return raise_alerts(session, document, built_at=entry.built_at, now=now)
+
+    assert [raised(), raised()] == [1, 0]
+    assert len(rows(open_registry)) == 1
+
+
 def test_each_caller_has_their_own_rules(open_registry: Registry, client: AsgiClient) -> None:
     mine, other = (open_registry.key_of(Role.MINISTRY) for _ in "ab")
     rule_id = client.post(V1, json=RULE | {"of": "severity:severe"}, headers=mine).json()["id"]
@@ -170,6 +261,9 @@ def test_there_are_so_many_rules_and_no_more(open_registry: Registry, client: As
     "target",
     [
         "a@health.example.evil", "@health.example", "a b@health.example", "a@x,b@health.example", "a@health.example\nBcc: x@y",
+        "x@evil.example(@health.example", "x@evil.example:@health.example", "[@health.example", '"@health.example', "a..b@health.example",
+        "x@evil.example\t@health.example", "x@[evil]@health.example", "x\u2024y@health.example", "https://hooks.example:abc/",
+        "https://hooks.example:99999/", "https://hooks.example:0/", "https://hooks.example\\@evil/", "https://hooks.example/\n",
         "http://hooks.example/", "https://hooks.example.evil/", "https://user@hooks.example/", "https://evil/#hooks.example", "a",
     ],
 )  # fmt: skip
@@ -262,6 +356,26 @@ def test_a_webhook_of_an_unknown_authority_gets_nothing(open_registry: Registry,
     with pytest.raises(UnavailableError):
         Carrier(ORIGIN, open_registry.runtime.counts_key, ssl.create_default_context(), None).carry(delivery)
     assert Hook.got == []
+
+
+def test_a_target_from_before_that_no_library_opens_is_not_reached(open_registry: Registry, client: AsgiClient) -> None:
+    delivery = delivery_of(open_registry, client)
+    object.__setattr__(delivery, "target", "https://hooks.example:abc/")
+    with pytest.raises(UnavailableError, match="InvalidURL"):
+        Carrier(ORIGIN, open_registry.runtime.counts_key, ssl.create_default_context(), None).carry(delivery)
+
+
+def test_a_mail_goes_to_its_target_or_not_at_all(
+    open_registry: Registry, client: AsgiClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smtplib, "SMTP", Server)
+    Server.calls = []
+    delivery = delivery_of(open_registry, client)
+    object.__setattr__(delivery, "target", "x@evil.example(@health.example")
+    key, mailbox = open_registry.runtime.counts_key, Mailbox("localhost", 25, "a@b", tls=False)
+    with pytest.raises(RefusedError):
+        Carrier(ORIGIN, key, ssl.create_default_context(), mailbox).carry(delivery)
+    assert Server.calls == []
 
 
 class Server:

@@ -317,7 +317,16 @@ def test_a_webhook_gets_what_its_person_may_see_from_its_making_on(
 
 @pytest.mark.parametrize(
     "url",
-    ["http://ris.example/", "https://", "ris.example", "https://u:p@ris.example/", "https://x/#y", "file:///etc/x"],
+    [
+        "http://ris.example/",
+        "https://",
+        "ris.example",
+        "https://u:p@ris.example/",
+        "https://x/#y",
+        "file:///etc/x",
+        "https://x:abc/",
+        "https://x:99999/",
+    ],
 )
 def test_only_a_plain_https_address_is_called(story: Story, add_reader: AddReader, url: str) -> None:
     with pytest.raises(InvalidInputError), story.database.writing() as session:
@@ -374,4 +383,5 @@ def test_a_message_follows_no_redirect_and_survives_a_broken_line() -> None:
 
     assert asyncio.run(send("/moved")) == "302"
     assert asyncio.run(send("/broken")) == UNREACHABLE
+    assert asyncio.run(send(":abc/")) == UNREACHABLE, "an address from before its port was looked at"
     assert calls == ["https://ris.example/moved", "https://ris.example/broken"]
