@@ -66,6 +66,10 @@ class RsnaClass(StrEnum):
     NEGATIVE = "negative"
 
 
+CORADS_PROVEN = 6
+"""CO-RADS 6: proven by a positive PCR (Prokop et al. 2020)."""
+
+
 class QualityFlag(StrEnum):
     """What a reader of the number must know about the scan behind it."""
 
@@ -99,7 +103,8 @@ class CaseRecord(Shape):
     """One measured study, coarse: a week instead of a date, bands instead of ages, whole percents of lung.
 
     `case_id` is keyed at the site; the same study always gives the same id, and only its site can say whose.
-    A higher `version` of the same id replaces the lower; `withdrawn` takes the case out of later releases.
+    A higher `version` of the same id replaces the lower; `withdrawn` takes the case out of later releases;
+    what such a record says of the study is read by nobody, and its node says as little as the shape allows.
     `first_in_week` says that the site has sent no other study of the patient for that week; None where it does not know.
     """
 

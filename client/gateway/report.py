@@ -10,12 +10,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
-from protocol.case import PcrStatus, RsnaClass
+from protocol.case import CORADS_PROVEN, PcrStatus, RsnaClass
 from protocol.reading import CodedResult
 from protocol.shape import OpaqueId, Sha256, Thumbprint, canonical_json
 
 ZONE_POINTS_MAX = 4
-CORADS_PROVEN, CORADS_UNINTERPRETABLE, UNINTERPRETABLE = 6, 0, 0
+CORADS_UNINTERPRETABLE, UNINTERPRETABLE = 0, 0
 
 ZonePoints = Annotated[int, Field(ge=0, le=ZONE_POINTS_MAX)]
 Percent = Annotated[float, Field(ge=0, le=100)]

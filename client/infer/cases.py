@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from pydicom.dataset import Dataset
 
 from protocol.case import (
+    CORADS_PROVEN,
     AgeBand,
     CareSetting,
     CaseRecord,
@@ -82,7 +83,7 @@ def case_record(
 def revised(record: CaseRecord, circumstances: Circumstances) -> CaseRecord | None:
     """Return the next version of a record where something else is known of the study by now; `None` where nothing has changed."""
     changed = {
-        "age_band": circumstances.age_band, "sex": circumstances.sex, "pcr": circumstances.pcr,
+        "age_band": circumstances.age_band, "sex": circumstances.sex, "pcr": _proven(circumstances.pcr, record.corads),
         "care_setting": circumstances.care_setting,
     }  # fmt: skip
     if record.withdrawn or all(getattr(record, name) == value for name, value in changed.items()):
@@ -90,18 +91,29 @@ def revised(record: CaseRecord, circumstances: Circumstances) -> CaseRecord | No
     return record.model_copy(update={**changed, "version": record.version + 1})
 
 
-def classified(record: CaseRecord, rsna_class: RsnaClass, corads: int) -> CaseRecord | None:
-    """Return the next version of a record with a reader's classes; `None` where nothing changes."""
+def classified(record: CaseRecord, rsna_class: RsnaClass, corads: int, pcr: PcrStatus) -> CaseRecord | None:
+    """Return the next version of a record with a reader's classes; `None` where nothing changes.
+
+    The PCR that the reader knew comes along where CO-RADS 6 rests on it, and goes with it; else the record's stays, which is the site's.
+    """
     if record.withdrawn or (record.rsna_class, record.corads) == (rsna_class, corads):
         return None
-    return record.model_copy(update={"rsna_class": rsna_class, "corads": corads, "version": record.version + 1})
+    known = pcr if CORADS_PROVEN in {corads, record.corads} else record.pcr
+    changed = {"rsna_class": rsna_class, "corads": corads, "pcr": _proven(known, corads)}
+    return record.model_copy(update={**changed, "version": record.version + 1})
 
 
 def classes_kept(record: CaseRecord | None, before: CaseRecord | None) -> CaseRecord | None:
     """Return a new measurement's record with the classes that a reader gave the study before: a new release changes no reading."""
     if record is None or before is None or before.rsna_class is None:
         return record
-    return record.model_copy(update={"rsna_class": before.rsna_class, "corads": before.corads})
+    kept = {"rsna_class": before.rsna_class, "corads": before.corads, "pcr": _proven(record.pcr, before.corads)}
+    return record.model_copy(update=kept)
+
+
+def _proven(pcr: PcrStatus, corads: int | None) -> PcrStatus:
+    """Return the PCR beside a CO-RADS: 6 means that one was positive, whether or not the site's own systems know of it."""
+    return PcrStatus.POSITIVE if corads == CORADS_PROVEN else pcr
 
 
 def declared(record: CaseRecord, basis: LegalBasis) -> CaseRecord:
@@ -110,8 +122,12 @@ def declared(record: CaseRecord, basis: LegalBasis) -> CaseRecord:
 
 
 def withdrawn(record: CaseRecord) -> CaseRecord:
-    """Return the next version of a record, taken back."""
-    return record.model_copy(update={"version": record.version + 1, "withdrawn": True})
+    """Return the next version of a record, taken back: whose it was and of which week, and the least that the shape allows of the rest."""
+    return CaseRecord(
+        case_id=record.case_id, version=record.version + 1, withdrawn=True, epi_week=record.epi_week, ggo_percent=0,
+        consolidation_percent=0, opacity_percent=0, severity_score=0, severity_band=SeverityBand.NONE,
+        model_release=record.model_release,
+    )  # fmt: skip
 
 
 def iso_week(day: date) -> str:

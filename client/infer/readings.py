@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from client.infer.cases import classified
 from client.store.studies import StudyStore
-from protocol.case import CaseRecord, RsnaClass
+from protocol.case import CaseRecord, PcrStatus, RsnaClass
 
 
-def classify(store: StudyStore, study_key: str, rsna_class: RsnaClass, corads: int) -> bool:
+def classify(store: StudyStore, study_key: str, rsna_class: RsnaClass, corads: int, pcr: PcrStatus) -> bool:
     """Let the record of a study say how a reader classed it; return whether it changed. The worker then offers it to the gate.
 
     Raises:
@@ -16,7 +16,7 @@ def classify(store: StudyStore, study_key: str, rsna_class: RsnaClass, corads: i
     finding = store.finding(study_key)
     if finding is None or not finding.record:
         return False
-    record = classified(CaseRecord.model_validate_json(finding.record), rsna_class, corads)
+    record = classified(CaseRecord.model_validate_json(finding.record), rsna_class, corads, pcr)
     if record is None:
         return False
     return store.findings.revise_record(

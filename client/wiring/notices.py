@@ -41,7 +41,7 @@ def notice_receivers(settings: NodeSettings) -> dict[str, Callable[[Any], None]]
         result = reports.result(claim_id)
         if result is not None and result.report.content.interpretable:
             content = result.report.content
-            classify(store, result.study_key, content.rsna_class, content.corads)
+            classify(store, result.study_key, content.rsna_class, content.corads, content.pcr)
 
     also = (
         partial(corrections.hand_to, store.drawn),

@@ -8,13 +8,12 @@ from typing import Any
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col
 
-from protocol.case import CaseRecord, RsnaClass
+from protocol.case import CORADS_PROVEN, CaseRecord, PcrStatus, RsnaClass
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from registry_api.cases.bases import refuse_withdrawn_basis
 from registry_api.cases.tables import CONTENT, CaseRow
 
-_CORADS_POSITIVE = 6
 _CONTENT = set(CONTENT)
 LATE_AFTER = timedelta(days=14)
 """A record that comes this long after the end of its week is marked late; it still counts, as a revision."""
@@ -48,20 +47,30 @@ def check_case(record: CaseRecord, *, today: date) -> None:
     Raises:
         InvalidInputError: `bad-request`, with a sentence that quotes no value.
     """
-    broken = {
-        "The week does not exist.": _monday(record.epi_week) is None,
-        "The week lies in the future.": (_monday(record.epi_week) or today) > today + timedelta(days=1),
-        "Ground glass and consolidation do not add up to opacity.": abs(
-            record.ggo_percent + record.consolidation_percent - record.opacity_percent
-        )
-        > 1,
-        "CO-RADS 6 needs a positive PCR.": record.corads == _CORADS_POSITIVE and record.pcr != "positive",
-        "A negative RSNA class contradicts CO-RADS 5 or 6.": record.rsna_class is RsnaClass.NEGATIVE
-        and (record.corads or 0) >= _CORADS_POSITIVE - 1,
-    }
+    broken = _week_rules(record, today) if record.withdrawn else _week_rules(record, today) | _content_rules(record)
     for sentence, holds in broken.items():
         if holds:
             raise InvalidInputError(Code.BAD_REQUEST, sentence)
+
+
+def _week_rules(record: CaseRecord, today: date) -> dict[str, bool]:
+    """Return the rules of every record, and whether each is broken."""
+    monday = _monday(record.epi_week)
+    return {
+        "The week does not exist.": monday is None,
+        "The week lies in the future.": (monday or today) > today + timedelta(days=1),
+    }
+
+
+def _content_rules(record: CaseRecord) -> dict[str, bool]:
+    """Return the rules of what a record says of the study; of a withdrawn one that is not looked at, so that nothing keeps a case in."""
+    shares = record.ggo_percent + record.consolidation_percent
+    return {
+        "Ground glass and consolidation do not add up to opacity.": abs(shares - record.opacity_percent) > 1,
+        "CO-RADS 6 needs a positive PCR.": record.corads == CORADS_PROVEN and record.pcr is not PcrStatus.POSITIVE,
+        "A negative RSNA class contradicts CO-RADS 5 or 6.": record.rsna_class is RsnaClass.NEGATIVE
+        and (record.corads or 0) >= CORADS_PROVEN - 1,
+    }
 
 
 def _store(session: Session, rows: list[dict[str, Any]]) -> None:

@@ -100,6 +100,8 @@ def test_a_record_holds_nothing_finer_than_it_may() -> None:
     assert record.version == 3
     gone = withdrawn(record)
     assert (gone.version, gone.withdrawn, gone.case_id) == (4, True, record.case_id)
+    said = gone.model_dump(exclude={"case_id", "version", "withdrawn", "epi_week", "model_release"})
+    assert not {"60-69", "female", 13, 7} & {str(value) if isinstance(value, str) else value for value in said.values()}
 
 
 @pytest.mark.parametrize("basis", list(LegalBasis))

@@ -111,6 +111,16 @@ def test_rules(registry: Registry, fields: dict[str, object], says: str) -> None
     assert raised.value.code is Code.BAD_REQUEST
 
 
+@pytest.mark.parametrize("fields", [{"opacity_percent": 30}, {"corads": 6}, {"corads": 5, "rsna_class": "negative"}])
+def test_whatever_a_withdrawn_record_says_of_the_study_it_is_withdrawn(
+    registry: Registry, site: str, fields: dict[str, object]
+) -> None:
+    record = registry.case()
+    assert send(
+        registry, site, record, registry.case(case_id=record.case_id, version=2, withdrawn=True, **fields)
+    ).withdrawn
+
+
 def test_rounded_shares_may_miss_the_sum_by_one(registry: Registry) -> None:
     for opacity in (11, 12, 13):
         check_case(registry.case(opacity_percent=opacity), today=TODAY)
