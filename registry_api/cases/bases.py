@@ -21,7 +21,7 @@ def withdraw_basis(session: Session, site: str, basis: LegalBasis, *, now: datet
         InvalidInputError: `not-found` if there is no such site.
         ConflictError: `already-exists` if it was withdrawn before.
     """
-    if session.get(SiteRow, site) is None:
+    if session.exec(select(SiteRow.site).where(SiteRow.site == site).with_for_update()).first() is None:
         raise InvalidInputError(Code.NOT_FOUND, f"There is no site {site}. `acinus-registry sites` lists them.")
     if session.get(WithdrawnBasisRow, (site, basis.value)) is not None:
         raise ConflictError(Code.ALREADY_EXISTS, f"{site} has withdrawn {basis.value} before.")
@@ -35,7 +35,13 @@ def withdraw_basis(session: Session, site: str, basis: LegalBasis, *, now: datet
 
 
 def withdrawn_bases(session: Session, sites: Collection[str]) -> set[tuple[str, str]]:
-    """Return (site, basis) of what `sites` have withdrawn."""
+    """Return (site, basis) of what `sites` have withdrawn. None of them withdraws another until the transaction ends.
+
+    Else a record could be stored after its basis was looked up and before it fell, where the emptying does not see it. PostgreSQL holds the
+    sites' rows as the foreign keys of what is stored will hold them anyway; SQLite has one writer.
+    """
+    held = select(SiteRow.site).where(col(SiteRow.site).in_(sorted(sites)))
+    session.exec(held.with_for_update(read=True, key_share=True)).all()
     query = select(WithdrawnBasisRow.site, WithdrawnBasisRow.legal_basis)
     return {(site, basis) for site, basis in session.exec(query.where(col(WithdrawnBasisRow.site).in_(sorted(sites))))}
 
@@ -46,7 +52,7 @@ def refuse_withdrawn_basis(session: Session, site: str, record: CaseRecord) -> N
     Raises:
         InvalidInputError: `bad-request`.
     """
-    if not record.withdrawn and session.get(WithdrawnBasisRow, (site, record.legal_basis.value)) is not None:
+    if not record.withdrawn and (site, record.legal_basis.value) in withdrawn_bases(session, {site}):
         raise InvalidInputError(
             Code.BAD_REQUEST, "The site has withdrawn that legal basis. Set another one in its policy."
         )

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -14,7 +15,7 @@ from alembic.migration import MigrationContext
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
-from sqlmodel import select
+from sqlmodel import col, select
 
 from protocol.case import CaseRecord, LegalBasis
 from protocol.errors import ConflictError
@@ -28,6 +29,7 @@ from registry_api.database import Database, open_engine
 from registry_api.enrolment.invites import create_invite, use_invite
 from registry_api.enrolment.tables import SiteRow
 from registry_api.keyfiles import load_signing_key
+from registry_api.link import gathering
 from registry_api.link.gathering import Sent, take_many
 from registry_api.link.intake import Outcome, take
 from registry_api.link.outbox import AT_ONCE, mark_received, open_notices, send_notice
@@ -247,3 +249,44 @@ def test_record_quality_and_a_withdrawn_basis_are_counted_as_on_sqlite(database:
         assert withdraw_basis(session, "north-a", LegalBasis.CONSENT, now=NOW) == 4
     with database.reading() as session:
         assert site_quality(session, "north-a", weeks=["2026-W02"], now=NOW).weeks[0].withdrawn == 4
+
+
+@pytest.mark.parametrize("first", ["record", "withdrawal"])
+def test_no_record_slips_past_the_withdrawal_of_its_basis(database: Database, first: str) -> None:
+    """Whichever of the two begins, the other waits for it: the record is emptied with the others, or refused."""
+    site, number = f"racing-{first}", 950
+    with database.writing() as session:
+        session.add(SiteRow(site=site, region="XA-N", enrolled_at=NOW))
+    sent = Sent(site, f"{number:032x}", canonical_json(case(number, legal_basis="consent")))
+    begun, go_on = Event(), Event()
+
+    def halfway(_: object) -> None:
+        begun.set()
+        assert go_on.wait(30)
+
+    def withdraw() -> int:
+        with database.writing() as session:
+            emptied = withdraw_basis(session, site, LegalBasis.CONSENT, now=NOW)
+            if first == "withdrawal":
+                halfway(session)
+            return emptied
+
+    def store() -> list[Outcome]:
+        with pytest.MonkeyPatch.context() as patch:
+            if first == "record":
+                inner = gathering.withdrawn_bases
+                patch.setattr(gathering, "withdrawn_bases", lambda *asked: (inner(*asked), halfway(asked))[0])
+            return take_many(database, [sent], now=NOW)
+
+    with ThreadPoolExecutor(2) as pool:
+        leading = pool.submit(store if first == "record" else withdraw)
+        assert begun.wait(30)
+        following = pool.submit(withdraw if first == "record" else store)
+        with pytest.raises(TimeoutError):
+            following.result(timeout=0.5)
+        go_on.set()
+        leading.result(30)
+        following.result(30)
+    with database.reading() as session:
+        live = session.exec(select(CaseRow).where(CaseRow.site == site, col(CaseRow.withdrawn).is_(False))).all()
+    assert live == []
