@@ -290,7 +290,7 @@ def test_a_person_reads_by_the_pages_forms(
     assert link.startswith("https://gateway.example:9443/session#ey")
     assert shown.headers["Cache-Control"] == "no-store"
     assert shown.headers["Referrer-Policy"] in {"no-referrer", "same-origin"}
-    assert 'rel="noopener noreferrer"' in shown.text
+    assert 'rel="noreferrer"' in shown.text
     assert JKT in client.get("/worklist").text
     arrives(registry, opened(held))  # type: ignore[arg-type]
     arrives(registry, receipt(held))  # type: ignore[arg-type]
