@@ -14,12 +14,10 @@ from numpy.typing import NDArray
 
 from client.infer.orientation import Affine
 from client.infer.pixels import to_hu
+from client.infer.slices import MOST_VOXELS
 from client.store.files import write_durably
 from protocol.codes import Code
 from protocol.errors import FederationError, InvalidInputError
-
-MOST_VOXELS = 1 << 30
-"""512 x 512 x 4096."""
 
 RAS_TO_LPS: Affine = np.diag([-1.0, -1.0, 1.0, 1.0])
 

@@ -12,6 +12,9 @@ from client.store.part10 import Content
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 
+MOST_SLICES = 20_000
+"""Bound on what is read before one series is chosen, as on the files of a folder (`client.infer.source`); one file may hold thousands."""
+
 _ENOUGH = 0.9
 _THIN_MM, _MEDIUM_MM = 3.0, 5.0
 _CHEST_MM = 350.0
@@ -82,7 +85,7 @@ def choose(contents: Iterable[Content], *, allow_gaps: bool = False) -> Choice:
         allow_gaps: As in `stack.assemble`.
 
     Raises:
-        InvalidInputError: The code of the largest candidate if none can be measured; `unreadable` if there is no DICOM at all.
+        InvalidInputError: The code of the largest candidate if none can be measured; `unreadable` if there is no DICOM at all, or too much.
     """
     slices, refused = _read_all(contents)
     rivals: list[_Rival] = []
@@ -98,13 +101,24 @@ def choose(contents: Iterable[Content], *, allow_gaps: bool = False) -> Choice:
 
 
 def _read_all(contents: Iterable[Content]) -> tuple[list[Slice], list[InvalidInputError]]:
+    """Return the cross-sections, and a refusal for each file without any.
+
+    Raises:
+        InvalidInputError: `unreadable` for more slices than any study has.
+    """
     slices: list[Slice] = []
     refused: list[InvalidInputError] = []
     for content in contents:
         try:
             slices += read_slices(content)
         except InvalidInputError as error:
-            refused.append(error)
+            refused.append(
+                InvalidInputError(error.code, str(error))
+            )  # the one that was raised holds on to the file's bytes
+        if len(slices) > MOST_SLICES:
+            raise InvalidInputError(
+                Code.UNREADABLE, f"The study has more than {MOST_SLICES} slices. Send the chest series alone."
+            )
     return slices, refused
 
 

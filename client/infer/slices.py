@@ -16,6 +16,9 @@ Vector = tuple[float, float, float]
 MOST_EDGE, MOST_FRAMES, MOST_PIXEL_BYTES = 4096, 8192, 1 << 30
 """Bounds on Rows and Columns, NumberOfFrames and the decoded size of one object, checked before anything is allocated."""
 
+MOST_VOXELS = 1 << 30
+"""Bound on a volume, whatever it comes as: 1024 x 1024 x 1024. A chest of 512 x 512 pixels every 0.5 mm has a fifth of it."""
+
 TAGS = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "ImageType", "FrameType",
     "InstanceNumber", "SeriesNumber", "AcquisitionNumber", "BodyPartExamined", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",

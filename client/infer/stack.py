@@ -1,5 +1,6 @@
 """From loose slices to one regular stack: sorted along the normal, checked for tilt, gaps and strangers. Pure geometry."""
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 
@@ -7,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.infer.orientation import Affine
-from client.infer.slices import Slice
+from client.infer.slices import MOST_VOXELS, Slice
 from protocol.case import QualityFlag
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 
 _SAME_MM = 0.01
 _SAME_COSINE, _SAME_PIXEL_MM = 0.01, 0.001
+_SAME_GEOMETRY = np.array([_SAME_COSINE] * 6 + [_SAME_PIXEL_MM] * 2)
 _TILT_DEGREES = 1.0
 _STRAY_MM = 1.0
 _GAP = 1.5
@@ -54,7 +56,7 @@ def assemble(slices: list[Slice], *, allow_gaps: bool = False) -> Stack:
         allow_gaps: Leave empty slots where slices are missing, and say so by a flag, instead of refusing.
 
     Raises:
-        InvalidInputError: `not-axial`, `gantry-tilt`, `mixed-geometry`, `missing-slices`.
+        InvalidInputError: `not-axial`, `gantry-tilt`, `mixed-geometry`, `missing-slices`, `unreadable` for more voxels than any CT has.
     """
     first = slices[0]
     normal = np.cross(first.across, first.down)
@@ -66,27 +68,32 @@ def assemble(slices: list[Slice], *, allow_gaps: bool = False) -> Stack:
     if len(ordered) == 1:
         return Stack((first,), (0,), 1, _affine(first, normal * (first.thickness_mm or 1.0)), ())
     slots, step_mm, flags = _slots(along, allow_gaps=allow_gaps)
-    return Stack(tuple(ordered), slots, slots[-1] + 1, _affine(ordered[0], normal * step_mm), flags)
+    stack = Stack(tuple(ordered), slots, slots[-1] + 1, _affine(ordered[0], normal * step_mm), flags)
+    _require_bounds(stack)
+    return stack
 
 
 def groups_of(slices: list[Slice]) -> list[list[Slice]]:
     """Return the slices that could form one stack each: same series, matrix, orientation, pixel spacing; largest first."""
-    families: dict[tuple[object, ...], list[list[Slice]]] = {}
+    families: dict[tuple[object, ...], list[Slice]] = {}
     for one in slices:
-        known = families.setdefault((one.study_uid, one.series_uid, one.rows, one.columns), [])
-        group = next((group for group in known if _alike(group[0], one)), None)
-        if group is None:
-            known.append([one])
-        else:
-            group.append(one)
-    return sorted((group for known in families.values() for group in known), key=len, reverse=True)
+        families.setdefault((one.study_uid, one.series_uid, one.rows, one.columns), []).append(one)
+    return sorted((group for family in families.values() for group in _alike(family)), key=len, reverse=True)
 
 
-def _alike(a: Slice, b: Slice) -> bool:
-    """Say whether orientation and pixel spacing are the same but for rounding; rounding them first would part neighbours at its edges."""
-    turned = np.abs(np.subtract((*a.across, *a.down), (*b.across, *b.down))).max()
-    scaled = np.abs(np.subtract((a.row_mm, a.column_mm), (b.row_mm, b.column_mm))).max()
-    return bool(turned < _SAME_COSINE and scaled < _SAME_PIXEL_MM)
+def _alike(family: list[Slice]) -> list[list[Slice]]:
+    """Part slices by orientation and pixel spacing, the same but for rounding; rounding them first would part neighbours at its edges.
+
+    Each group is what is like its first slice. All the others are compared with it at once: a hostile series may have as many
+    geometries as slices.
+    """
+    geometry = np.array([(*one.across, *one.down, one.row_mm, one.column_mm) for one in family])
+    left, groups = np.arange(len(family)), []
+    while left.size:
+        same = (np.abs(geometry[left] - geometry[left[0]]) < _SAME_GEOMETRY).all(axis=1)
+        groups.append([family[index] for index in left[same]])
+        left = left[~same]
+    return groups
 
 
 def without_repeats(slices: list[Slice]) -> tuple[list[Slice], list[list[Slice]]]:
@@ -116,6 +123,14 @@ def _crowded(slices: list[Slice]) -> list[list[Slice]]:
         else:
             sets.append([one])
     return [same for same in sets if len(same) > 1]
+
+
+def _require_bounds(stack: Stack) -> None:
+    """Refuse a stack before one of its slices is decoded: each may be within the bounds of one, and all of them exhaust the memory."""
+    if math.prod(stack.shape) > MOST_VOXELS:
+        raise InvalidInputError(
+            Code.UNREADABLE, "The series has more voxels than any chest CT. Send a reconstruction with fewer."
+        )
 
 
 def _require_axial(normal: NDArray[np.float64]) -> None:

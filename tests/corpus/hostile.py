@@ -48,8 +48,8 @@ def plain(**changes: object) -> bytes:
         return as_bytes(base(**changes))
 
 
-def with_pixels(syntax: str, frames: list[bytes]) -> bytes:
-    dataset = base()
+def with_pixels(syntax: str, frames: list[bytes], **changes: object) -> bytes:
+    dataset = base(**changes)
     dataset.file_meta.TransferSyntaxUID = syntax
     dataset.PixelData = encapsulate(frames)
     dataset["PixelData"].VR = "OB"
@@ -131,7 +131,9 @@ def nifti(shape: tuple[int, ...] | None = None, datatype: int | None = None, off
 
 @cache
 def corpus() -> dict[str, Case]:
-    cases = {**headers(), **deflate(), **polyglots(), **frames(), **archives(), **volumes(), **truncated()}
+    cases = {
+        **headers(), **deflate(), **polyglots(), **frames(), **archives(), **series(), **volumes(), **truncated()
+    }  # fmt: skip
     kept = {path.name: (path.read_bytes(), ANY) for path in sorted(REGRESSIONS.glob("*"))}
     return cases | kept
 
@@ -235,6 +237,26 @@ def archives() -> dict[str, Case]:
         "zip-directory-lies.zip": (good[:-6] + b"\xff\xff\xff\xff\0\0", UNREADABLE),
         "zip-empty.zip": (zipped({}), UNREADABLE),
     }
+
+
+def series() -> dict[str, Case]:
+    """Whole series of slices each of which is within bounds, zipped."""
+    return {"series-of-giants.zip": (lambda: zipped({f"{n}.dcm": giant(n) for n in range(65)}), UNREADABLE)}
+
+
+@cache
+def nothing(edge: int) -> bytes:
+    """An RLE frame of `edge` x `edge` zeros in two segments: the longest runs that PackBits knows, of 128 bytes each."""
+    segment = b"\x81\0" * (edge * edge // 128)
+    return rle(2, [64, 64 + len(segment)], 2 * segment)
+
+
+def giant(number: int) -> bytes:
+    """A slice of 32 MiB of zeros in half a megabyte, as large as one may be."""
+    return with_pixels(
+        RLELossless, [nothing(4096)], Rows=4096, Columns=4096, SOPInstanceUID=f"2.25.{number + 1}",
+        ImagePositionPatient=["0", "0", str(number)],
+    )  # fmt: skip
 
 
 def volumes() -> dict[str, Case]:

@@ -91,6 +91,13 @@ def test_nothing_is_unreadable() -> None:
     assert code_of(lambda: choose([])) is Code.UNREADABLE
 
 
+def test_more_slices_than_any_study_has_are_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = put(tmp_path, named("one", 6), named("two", 6))
+    monkeypatch.setattr("client.infer.series.MOST_SLICES", 11)
+    assert code_of(lambda: choose(paths)) is Code.UNREADABLE
+    assert len(choose(paths[:11]).stack.slices) == 6
+
+
 def test_copies_under_new_uids_are_dropped_but_phases_are_refused(tmp_path: Path) -> None:
     series = named("one", 6)
     paths = put(tmp_path, series)

@@ -1,6 +1,8 @@
 """Stacks: slices in any order become one grid; tilt, gaps, strangers and copies are told apart."""
 
 import random
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +106,14 @@ def test_groups_keep_what_belongs_together() -> None:
     assert [len(group) for group in groups_of(mixed)] == [5, 3, 2]
 
 
+def test_a_series_of_as_many_geometries_as_slices_is_parted_quickly() -> None:
+    """Two thousand pixel spacings, compared pair by pair, took a minute."""
+    first = slices_of(plain_series(1, 4))[0]
+    began = time.process_time()
+    assert len(groups_of([replace(first, row_mm=1 + number / 500) for number in range(2000)])) == 2000
+    assert time.process_time() - began < 10
+
+
 def test_rounding_does_not_part_neighbours() -> None:
     """A direction of 0.995 and a pixel of 0.7005 mm round either way from one slice to the next."""
     angle = float(np.arccos(0.995))
@@ -114,6 +124,14 @@ def test_rounding_does_not_part_neighbours() -> None:
         series = plain_series(8, orientation=turned, pixel_mm=(0.7005 + jitter, 0.7005 - jitter))
         slices += read_slices(as_bytes(series.dataset(index)))
     assert [len(group) for group in groups_of(slices)] == [8]
+
+
+def test_a_stack_has_no_more_voxels_than_a_volume_may() -> None:
+    """64 slices of 4096 x 4096 are the most; slots that would be bridged count as slices do."""
+    large = [replace(one, rows=4096, columns=4096) for one in slices_of(plain_series(65, 4))]
+    assert assemble(large[:64]).shape == (64, 4096, 4096)
+    assert code_of(lambda: assemble(large)) is Code.UNREADABLE
+    assert code_of(lambda: assemble([*large[:3], large[64]], allow_gaps=True)) is Code.UNREADABLE
 
 
 def test_copies_are_dropped_and_acquisitions_parted() -> None:
@@ -128,8 +146,7 @@ def test_copies_are_dropped_and_acquisitions_parted() -> None:
 
 def move(one: Slice, *, y: float = 0.0, z: float = 0.0) -> Slice:
     x0, y0, z0 = one.position_mm
-    values = {name: getattr(one, name) for name in Slice.__dataclass_fields__}
-    return Slice(**{**values, "position_mm": (x0, y0 + y, z0 + z)})
+    return replace(one, position_mm=(x0, y0 + y, z0 + z))
 
 
 def test_slices_from_disk_as_from_memory(tmp_path: Path) -> None:
