@@ -94,3 +94,7 @@ def _nameless(connection: sqlite3.Connection, settings: NodeSettings) -> Iterato
     yield from (path for path in (settings.labels / DRAWN).glob("*.dcm") if path.name not in drawn)
     aside = {row["file"] for row in connection.execute("SELECT file FROM quarantine")}
     yield from (path for path in settings.quarantine.glob("*.bin") if path.name not in aside)
+    for folder in settings.instances.glob("*"):
+        rows = connection.execute("SELECT file FROM instance WHERE study_key = ?", (folder.name,))
+        known = {Path(row["file"]).name for row in rows}
+        yield from (path for path in folder.glob("*.dcm") if path.name not in known)

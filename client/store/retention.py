@@ -27,6 +27,11 @@ _SETTLED = (
     " (SELECT 1 FROM finding WHERE finding.study_key = study.study_key AND verdict IS NULL)"
 )
 
+_OLD_INSTANCES = (
+    "EXISTS (SELECT 1 FROM instance WHERE instance.study_key = study.study_key)"
+    " AND NOT EXISTS (SELECT 1 FROM instance WHERE instance.study_key = study.study_key AND received_at >= ?)"
+)
+
 log = logging.getLogger(__name__)
 
 
@@ -79,20 +84,24 @@ class Retention:
 
     def _instances(self, before: float) -> int:
         """Remove received files. Their rows go too: a study that is sent again is new, and its result stays until it is measured anew."""
-        keys = self._studies(
-            "EXISTS (SELECT 1 FROM instance WHERE instance.study_key = study.study_key)"
-            " AND NOT EXISTS (SELECT 1 FROM instance WHERE instance.study_key = study.study_key AND received_at >= ?)",
-            before,
-        )
-        for study_key in keys:
-            self._note(study_key, "instances")
-            for row in self._connection.execute(
-                "SELECT file FROM instance WHERE study_key = ?", (study_key,)
-            ).fetchall():
-                (self._settings.instances / row["file"]).unlink(missing_ok=True)
-            with transaction(self._connection) as connection:
-                connection.execute("DELETE FROM instance WHERE study_key = ?", (study_key,))
-        return len(keys)
+        return sum(self._forget_instances(study_key, before) for study_key in self._studies(_OLD_INSTANCES, before))
+
+    def _forget_instances(self, study_key: str, before: float) -> bool:
+        """Remove the rows of a study's instances, then their files; return False if one has come meanwhile.
+
+        Receivers do not wait for the worker: what they acknowledge in between counts, under the same name or another.
+        """
+        with transaction(self._connection) as connection:
+            if not self._studies(f"{_OLD_INSTANCES} AND study.study_key = ?", before, study_key):
+                return False
+            rows = connection.execute("SELECT file FROM instance WHERE study_key = ?", (study_key,)).fetchall()
+            connection.execute("DELETE FROM instance WHERE study_key = ?", (study_key,))
+            connection.execute("INSERT OR REPLACE INTO expired VALUES (?, 'instances', ?)", (study_key, self._clock()))
+        with transaction(self._connection) as connection:  # no row comes while its file goes
+            for row in rows:
+                if connection.execute("SELECT 1 FROM instance WHERE file = ?", (row["file"],)).fetchone() is None:
+                    (self._settings.instances / row["file"]).unlink(missing_ok=True)
+        return True
 
     def _results(self, before: float) -> int:
         """Remove volumes, masks, SEG and SR. The numbers stay: they are the finding."""
@@ -178,11 +187,11 @@ class Retention:
                 path.rename(begun)
         return _remove_old(self._settings.logs.glob("*.jsonl.*"), before)
 
-    def _studies(self, condition: str, before: float) -> list[str]:
+    def _studies(self, condition: str, *values: float | str) -> list[str]:
         """Return settled studies that nobody reads and to which `condition` applies."""
         rows = self._connection.execute(
             f"SELECT study_key FROM study WHERE {_SETTLED} AND {condition} ORDER BY study_key",  # noqa: S608 - constants of this module
-            (before,),
+            values,
         ).fetchall()
         return [row["study_key"] for row in rows if not self._being_read(row["study_key"])]
 

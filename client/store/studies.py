@@ -89,23 +89,23 @@ class StudyStore:
         Raises:
             UnavailableError: `disk-full`; nothing is indexed then.
         """
-        known = self._connection.execute(
-            "SELECT sha256 FROM instance WHERE instance_key = ?", (keys.instance_key,)
-        ).fetchone()
-        if known is not None:
-            return Admission.KNOWN if known["sha256"] == sha256 else Admission.CONFLICTING
-        path = self._instance_path(keys)
-        if self.is_deleted(keys.study_key):
-            return Admission.DELETED
+        barred = self._barred(keys, sha256)
+        if barred is not None:
+            return barred
+        path = self._instance_path(keys, sha256)
         adopt(spooled, path)
         with transaction(self._connection) as connection:
-            if self.is_deleted(keys.study_key):  # it may have been deleted a moment ago
-                path.unlink(missing_ok=True)
-                return Admission.DELETED
+            barred = self._barred(keys, sha256)  # somebody may have deleted or brought it a moment ago
+            if barred is not None:
+                if barred is not Admission.KNOWN:
+                    path.unlink(missing_ok=True)
+                return barred
+            if not path.exists():  # the last of its kind was being swept when this one came
+                adopt(spooled, path)
             self._touch_study(connection, keys)
             note_names(connection, keys)
             connection.execute(
-                "INSERT OR IGNORE INTO instance VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO instance VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (keys.instance_key, keys.study_key, keys.series_key, f"{keys.study_key}/{path.name}", sha256,
                  path.stat().st_size, self._clock()),
             )  # fmt: skip
@@ -243,8 +243,18 @@ class StudyStore:
 
     # Inside
 
-    def _instance_path(self, keys: InstanceKeys) -> Path:
-        return self._settings.instances / keys.study_key / f"{keys.instance_key}.dcm"
+    def _barred(self, keys: InstanceKeys, sha256: str) -> Admission | None:
+        """Return why an instance is not stored, if it is not."""
+        known = self._connection.execute(
+            "SELECT sha256 FROM instance WHERE instance_key = ?", (keys.instance_key,)
+        ).fetchone()
+        if known is not None:
+            return Admission.KNOWN if known["sha256"] == sha256 else Admission.CONFLICTING
+        return Admission.DELETED if self.is_deleted(keys.study_key) else None
+
+    def _instance_path(self, keys: InstanceKeys, sha256: str) -> Path:
+        """Return a place for this content alone: two files under one UID that come at once do not take each other's."""
+        return self._settings.instances / keys.study_key / f"{keys.instance_key}-{sha256}.dcm"
 
     def _touch_study(self, connection: sqlite3.Connection, keys: InstanceKeys) -> None:
         """Make the study, or re-open it: a late instance makes every earlier result stale."""

@@ -102,7 +102,7 @@ def test_names_that_are_paths_name_nothing(home: Home, intake: Intake) -> None:
     taken = take_bytes(intake, evil, home.settings.home / "spool")
     (path,) = home.store().instances(str(taken.study_key))
     assert path.resolve().is_relative_to(home.settings.instances.resolve())
-    assert path.stem.isalnum()
+    assert path.stem.replace("-", "").isalnum()
 
 
 def test_a_program_in_the_preamble_does_not_get_in(tmp_path: Path) -> None:

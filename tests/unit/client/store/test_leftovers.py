@@ -46,6 +46,7 @@ def leftovers_of(home: Home, key: str) -> list[Path]:
         left(settings.labels / f"{key}-{'1' * 16}.nii.gz"),
         left(settings.labels / "drawn" / f"{key}-{'1' * 64}.dcm"),
         left(settings.quarantine / f"{'1' * 64}.bin"),
+        left(settings.instances / key / f"{'1' * 32}-{'1' * 16}.dcm"),
     ]
 
 

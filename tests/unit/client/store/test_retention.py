@@ -1,19 +1,26 @@
 """Periods: what is old goes, what is owed stays, and what is cut short is found again."""
 
 import os
+import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from client.receive.intake import Intake, Taken, take_bytes
 from client.sections import RetentionSettings
+from client.store import retention
 from client.store.database import connect
-from client.store.records import SignedScores, StudyState
+from client.store.leftovers import sweep_leftovers
+from client.store.records import Admission, SignedScores, StudyState
 from client.store.removal import Remover
 from client.store.retention import Housekeeper, Retention
 from client.store.tables import SCHEMA
 from protocol.codes import Code
 from protocol.plan import LabelUse
+from tests.fakes.ct_series import as_bytes, plain_series, uid
 from tests.fakes.hl7_messages import result
 from tests.fakes.node_home import Home
 from tests.fakes.outcomes import code_of
@@ -34,6 +41,13 @@ def sweep(home: Home, *, being_read: bool = False, later_days: float = 31, **day
     home.clock.now += later_days * DAY
     connection = connect(home.settings.database, SCHEMA)
     return dict(Retention(connection, settings, lambda _: being_read, home.clock).sweep())
+
+
+def send_one(home: Home, index: int) -> Taken:
+    """One slice of the study that `measured` sends three of; a fourth is new."""
+    series = plain_series(slices=3, study="study")
+    dataset = series.dataset(min(index, 2), SOPInstanceUID=uid("study", "series", index))
+    return take_bytes(Intake(home.store(), home.pseudonyms), as_bytes(dataset), home.settings.home / "spool")
 
 
 def names(home: Home, key: str) -> set[str]:
@@ -163,8 +177,50 @@ def test_a_sweep_that_was_cut_short_is_made_up_for(home: Home, monkeypatch: pyte
     with pytest.raises(KeyboardInterrupt):
         sweep(home, instances_days=30)
     monkeypatch.undo()
-    assert sweep(home, instances_days=30, later_days=0) == {"instances": 1}
-    assert home.store().instances(key) == []
+    assert home.store().instances(key) == [], "what has no row is a leftover"
+    assert list((home.settings.instances / key).iterdir())
+    assert sweep_leftovers(connect(home.settings.database, SCHEMA), home.settings, time.time() + 1) == 1
+    assert not list((home.settings.instances / key).iterdir())
+
+
+def test_an_instance_that_comes_during_a_sweep_is_not_lost(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is acknowledged between the look at what is old and the removal."""
+    key = measured(home)
+    looks = iter(range(100))
+    real = Retention._studies
+
+    def look_and_receive(retention: Retention, condition: str, *values: float | str) -> list[str]:
+        found = real(retention, condition, *values)
+        if found and next(looks) == 0:
+            assert send_one(home, 3).admission is Admission.STORED
+        return found
+
+    monkeypatch.setattr(Retention, "_studies", look_and_receive)
+    assert sweep(home, instances_days=30) == {"instances": 0}
+    paths = home.store().instances(key)
+    assert [path.is_file() for path in paths] == [True] * 4
+    assert home.store().study(key).state is StudyState.RECEIVED
+
+
+def test_an_instance_that_comes_again_between_row_and_file_is_not_lost(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = measured(home)
+    moments = iter(range(100))
+    real = retention.transaction
+
+    @contextmanager
+    def transaction_and_receive(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+        if next(moments) == 1:
+            assert send_one(home, 1).admission is Admission.STORED
+        with real(connection) as opened:
+            yield opened
+
+    monkeypatch.setattr(retention, "transaction", transaction_and_receive)
+    assert sweep(home, instances_days=30) == {"instances": 1}
+    (path,) = home.store().instances(key)
+    assert path.is_file()
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_the_housekeeper_finishes_deletions_at_once_and_sweeps_once_an_hour(home: Home) -> None:

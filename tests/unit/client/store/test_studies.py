@@ -7,6 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from client.store import studies
+from client.store.files import adopt
 from client.store.records import Admission, Finding, InstanceKeys, StudyState
 from client.store.studies import StudyStore
 from protocol.codes import Code
@@ -47,8 +49,9 @@ def store(home: Home) -> StudyStore:
 
 def test_an_instance_is_kept_under_its_keys(home: Home, store: StudyStore, tmp_path: Path) -> None:
     assert admit(store, tmp_path, keys()) is Admission.STORED
-    assert store.instances("s1") == [home.settings.instances / "s1" / "s1-i1.dcm"]
-    assert store.instances("s1")[0].read_bytes() == b"bytes"
+    (path,) = store.instances("s1")
+    assert path.parent == home.settings.instances / "s1"
+    assert path.read_bytes() == b"bytes"
     assert store.study("s1").state is StudyState.RECEIVED
 
 
@@ -63,6 +66,39 @@ def test_sent_again_it_changes_nothing(home: Home, store: StudyStore, tmp_path: 
 def test_other_bytes_under_the_same_uid_do_not_replace_the_first(store: StudyStore, tmp_path: Path) -> None:
     admit(store, tmp_path, keys())
     assert admit(store, tmp_path, keys(), b"other") is Admission.CONFLICTING
+    assert store.instances("s1")[0].read_bytes() == b"bytes"
+
+
+@pytest.mark.parametrize("content", [b"other", b"bytes"])
+def test_of_two_files_that_come_at_once_the_first_in_the_index_stays(
+    home: Home, store: StudyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    """Another receiver is faster between the look and the row: the slower one is told so, and its file does not stay."""
+    (tmp_path / "other").mkdir()
+
+    def adopt_and_be_overtaken(spooled: Path, path: Path) -> None:
+        monkeypatch.undo()
+        adopt(spooled, path)
+        assert admit(home.store(), tmp_path / "other", keys(), content) is Admission.STORED
+
+    monkeypatch.setattr(studies, "adopt", adopt_and_be_overtaken)
+    told = admit(store, tmp_path, keys())
+    assert told is (Admission.KNOWN if content == b"bytes" else Admission.CONFLICTING)
+    (path,) = store.instances("s1")
+    assert path.read_bytes() == content
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_that_is_swept_while_the_same_comes_again_is_there_when_it_is_acknowledged(
+    home: Home, store: StudyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def adopt_and_lose(spooled: Path, path: Path) -> None:
+        monkeypatch.undo()
+        adopt(spooled, path)
+        path.unlink()
+
+    monkeypatch.setattr(studies, "adopt", adopt_and_lose)
+    assert admit(store, tmp_path, keys()) is Admission.STORED
     assert store.instances("s1")[0].read_bytes() == b"bytes"
 
 
