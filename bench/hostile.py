@@ -29,9 +29,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench.arms import dice_of
 from bench.patients import SITES, Case, Pieces, Site, phantoms
 from bench.table import Goal, Table, main
-from bench.utility import test
 from client.train.noise import Randomness
 from client.train.private import Patient, train_privately
 from models.slabs import PreparedSlabs
@@ -209,7 +209,7 @@ def _flipped(slabs: PreparedSlabs) -> PreparedSlabs:
 def _dice(world: World, weights: Named) -> float:
     if not all(np.isfinite(array).all() for array in weights.values()):
         return 0.0
-    return float(np.mean(list(test(weights, world.held_out).values())))
+    return float(np.mean(list(dice_of(weights, world.held_out).values())))
 
 
 if __name__ == "__main__":

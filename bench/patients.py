@@ -1,6 +1,7 @@
 """Whom `bench.utility` trains on and tests with: phantoms of four unlike sites, two scanners that no site has, real scans with disease put in.
 
 Disease is fainter and more ragged than what the starting weights learnt from (`models.lesion.draw_style`), so that there is something to learn.
+Real scans are such as the shipped weights never learnt from: whatever their record names is left out, whatever its file is called here.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.real_scans import DATA
+from bench.real_scans import DATA, sha256_of
 from client.infer.scan import read_scan
 from client.train.private import Patient
 from models.anatomy import Anatomy, resample
@@ -22,16 +23,19 @@ from models.lungs import find_lungs
 from models.net import STRIDE, GgoNet
 from models.phantom import PROFILES, make_phantom
 from models.quantify import count_zones
+from models.record import read_record
 from models.scored import scored_slabs
 from models.severity import zone_score
 from models.slabs import PatientSlices, PreparedSlabs, lung_grid, prepare_slabs
-from models.volume import Mask, Volume
-from models.weights import STARTING, load_net
+from models.weights import LUNGS, STARTING, load_net
 
 PIECE = 96
 PATIENTS, HELD_OUT, FEW = 60, 6, 5
 SHAPE, SPACING_MM = (24, 112, 120), (12.0, 3.0, 3.0)
-REAL = ("ct_nifti/covidctmd_normal002.nii.gz", "ct_nifti/lungdx_A0001.nii.gz")
+
+TUNED_ON = ("ct_nifti/imlab1.nii.gz",)
+TESTED_ON = ("ct_dicom/acrin013_axial.zip", "ct_nifti/imlab2.nii.gz")
+"""Real scans without disease: one to choose settings on, others, of two sources, to test with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +114,8 @@ class Cohorts:
         return tuple(site[:count] + other[count:] for site, other, count in zip(self.sites, others, few, strict=True))
 
 
-def draw_cohorts(seed: int, *, patients: int = PATIENTS) -> Cohorts:
-    """Draw all patients of one seed: no phantom of one seed comes again in another."""
+def draw_cohorts(seed: int, *, patients: int = PATIENTS, real: tuple[str, ...] = TESTED_ON) -> Cohorts:
+    """Draw all patients of one seed, none of whom comes again in another; `real` are the scans that held-out disease is put into."""
     first = 2_000_000 + 10_000 * seed
     drawn = [list(phantoms(site, first + 1000 * at, patients)) for at, site in enumerate(SITES)]
     sites = tuple(tuple(Patient((Pieces(study.slabs, study.seed),)) for study in site) for site in drawn)
@@ -127,7 +131,9 @@ def draw_cohorts(seed: int, *, patients: int = PATIENTS) -> Cohorts:
         for at, site in enumerate(ELSEWHERE)
         for study in phantoms(site, first + 6000 + 100 * at, HELD_OUT)
     ]
-    held_out += [Case("inserted into real scans", slabs) for slabs in _inserted(np.random.default_rng(first + 7000))]
+    held_out += [
+        Case("inserted into real scans", slabs) for slabs in _inserted(np.random.default_rng(first + 7000), real)
+    ]
     return Cohorts(sites, scored, tuple(held_out))
 
 
@@ -169,9 +175,9 @@ def _style(rng: np.random.Generator, site: Site) -> LesionStyle:
     )  # fmt: skip
 
 
-def _inserted(rng: np.random.Generator) -> Iterator[PreparedSlabs]:
+def _inserted(rng: np.random.Generator, real: tuple[str, ...]) -> Iterator[PreparedSlabs]:
     """Yield disease of the sites' kinds in real lungs; nothing where the scans are not at hand."""
-    for anatomy in _real_anatomy():
+    for anatomy in _real_anatomy(real):
         for site in SITES:
             scan = insert_disease(
                 rng, anatomy.volume, anatomy.lungs, share=rng.uniform(*site.disease), style=_style(rng, site)
@@ -180,18 +186,29 @@ def _inserted(rng: np.random.Generator) -> Iterator[PreparedSlabs]:
 
 
 @cache
-def _real_anatomy() -> tuple[Anatomy, ...]:
-    return tuple(
-        resample(Anatomy(path, volume, lungs), pixel_mm=1.5, slab_mm=12.0) for path, volume, lungs in real_scans()
-    )
+def _real_anatomy(real: tuple[str, ...]) -> tuple[Anatomy, ...]:
+    return tuple(resample(scan, pixel_mm=1.5, slab_mm=12.0) for scan in real_scans(real))
 
 
 @cache
-def real_scans() -> tuple[tuple[str, Volume, Mask], ...]:
-    """Return name, volume and lungs of the real scans that lie beside the checkout; none of them shows disease."""
-    paths = [path for path in REAL if (DATA / path).is_file()]
-    volumes = [read_scan(DATA / path).volume for path in paths]
-    return tuple((path, volume, find_lungs(volume)) for path, volume in zip(paths, volumes, strict=True))
+def real_scans(paths: tuple[str, ...]) -> tuple[Anatomy, ...]:
+    """Return those of the real scans that lie beside the checkout and that the shipped weights never learnt from, with their lungs as found."""
+    volumes = [(path, read_scan(DATA / path).volume) for path in unseen(paths)]
+    return tuple(Anatomy(path, volume, find_lungs(volume)) for path, volume in volumes)
+
+
+def unseen(paths: Sequence[str]) -> dict[str, str]:
+    """Return the scans that are there and that no shipped network learnt from, each with the hash of its file.
+
+    Raises:
+        InvalidInputError: `bad-setting` if the record beside the weights is of others.
+    """
+    record = read_record(STARTING, LUNGS)
+    if record is None:  # nobody knows what they learnt from
+        return {}
+    learnt = {entry.sha256 for entry in record.anatomies}
+    there = {path: sha256_of(DATA / path) for path in paths if (DATA / path).is_file()}
+    return {path: sha256 for path, sha256 in there.items() if sha256 not in learnt}
 
 
 def _halved(slabs: PreparedSlabs) -> PreparedSlabs:

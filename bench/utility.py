@@ -1,292 +1,219 @@
 """What privacy costs in accuracy: federated training of the shipped network at four sites, with patient-level privacy and without.
 
-Four sites that differ in scanner, extent and kind of disease, 60 patients each. All of it is the sites' own code
-(`client.train.private.train_privately`) and the centre's own average; one aggregated private step per round, 40 rounds, a quarter of the
-patients in each, two pieces of 96 x 96 pixels of each. Disease is fainter and more ragged than what the starting weights learnt from, so that
-there is something to learn. Two ways to noise: `local`, every site adds the whole noise; `shared`, every site adds its part, as secure summation allows.
+Four sites that differ in scanner, extent and kind of disease, 60 patients each. All of it is the sites' own code and the centre's own
+arithmetic; one aggregated private step per round, 40 rounds, a quarter of the patients in each, two pieces of 96 x 96 pixels of each.
+Disease is fainter and more ragged than what the starting weights learnt from, so that there is something to learn. Two ways to noise:
+`local`, every site adds the whole noise; `shared`, every site adds its part of it, in a secure summation that stands one dropout and one
+colluder among the four, as docs/how-to/coordinate.md advises: so two of them bear all of it, and a full sum has √2 of what it needs.
 
 `pooled` is the same training as if all patients were at one site. Held out: other phantoms of the four sites, phantoms of two
-scanners that no site has, and disease of the sites' kind inserted into real scans (COVID-CT-MD and Lung-PET-CT-Dx, CC BY 4.0) where
-they lie beside the checkout. Dice of opacity in the true lungs, mean over cases with disease; intervals are Student's t over seeds, 95 %.
-ε is at δ = 1e-5 for 240 patients, by the ledger's accountants. Rate and clipping norm were chosen with `--tune`: other seeds, other phantoms.
+scanners that no site has, and disease of the sites' kind inserted into real scans where they lie beside the checkout, none of which the
+shipped weights learnt from. Dice of opacity in the true lungs, mean over the groups of cases; intervals are Student's t over seeds, 95 %.
+ε is of a patient's whole run at δ = 1e-5, as the site's ledger charges it. Rate and clipping norm were chosen with `--tune`: another seed,
+other phantoms, another real scan.
 
 Weak labels: a fifth of the patients have masks; of the others a reader's zone scores are known (from the true masks), and
 `models.weak` turns them into masks with the starting weights.
 
 Goals: `fl_vs_pooled` ≥ 0.99; of the gap between the starting weights and training without privacy, `gap_recovered_eps8` ≥ 0.75 and
-`gap_recovered_eps2` ≥ 0.55 with shared noise. `false_opacity_real`: most opacity found in real scans without disease, in percent of lung,
-by the network trained at ε = 8 (≤ 2).
+`gap_recovered_eps2` ≥ 0.55 with shared noise. `worst_vs_start` ≥ 1: Dice to that of the starting weights, the worst arm and seed of all
+that start from them with ε ≥ 2 or without privacy. `worse_and_not_refused` = 0: arms and seeds, at any ε, that ended more than 0.01 below
+their start and that the centre's gate before promotion (`server.promotion`, on its public phantoms) would let pass. `false_opacity_real`:
+most opacity found in real scans without disease, in percent of lung, by the network trained at ε = 8 (≤ 2).
 
 All of it takes hours. Every arm that is done is kept in var/bench/utility.jsonl under the hash of what it rests on, and a run that is started again
 goes on from there; `--seed N` computes one seed only and writes no page, so that several can run side by side.
 """
 
-import hashlib
-import json
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import torch
 from scipy import stats
 
-from bench.patients import PATIENTS, SITES, Case, Cohorts, draw_cohorts, real_scans
+from bench.arms import Arm, Outcome, Tuning, dice_of, epsilon_of, outcome_of, plan_of, train
+from bench.kept import ROOT, Kept, code_of
+from bench.patients import PATIENTS, SITES, TESTED_ON, TUNED_ON, Cohorts, draw_cohorts, unseen
 from bench.table import Goal, Table, main
-from client.ledger.account import Event, epsilon
-from client.train.noise import Randomness
-from client.train.private import train_privately
-from models.measure import measure as measure_scan
-from models.net import GgoNet
-from models.slabs import PreparedSlabs
-from models.weights import STARTING, from_arrays, load_net, to_arrays
-from protocol.plan import PrivacyPlan, RoundOrder, RunPlan, Schedule, Scope
-from strategies.arrays import Arrays, added
-from strategies.fedavg import federated_average
+from bench.utility_picture import Curve, picture
+from models.weights import LUNGS, STARTING, load_net, to_arrays
+from protocol.plan import Scope
+from server.promotion import DICE_MARGIN, does_harm
 
-DELTA = 1e-5
-ROUNDS, RATE, SLICES = 40, 0.25, 2
+ROUNDS = 40
 EPSILONS = (1.0, 2.0, 4.0, 8.0)
 SEEDS, TUNING_SEED = (0, 1, 2, 3, 4), 70
-ROOT = Path(__file__).resolve().parents[1]
-KEPT = ROOT / "var" / "bench" / "utility.jsonl"
-FALSE_OPACITY = "most opacity in a real scan without disease, %"
-_CODE = (
-    "bench/utility.py",
-    "bench/patients.py",
-    "client/train/private.py",
-    "client/train/noise.py",
-    "models/lesion.py",
-)
+START, POOLED, FEDERATED = "starting weights", "pooled", "federated"
 GOALS = {
     "fl_vs_pooled": Goal(0.99, at_most=False),
     "gap_recovered_eps8": Goal(0.75, at_most=False),
     "gap_recovered_eps2": Goal(0.55, at_most=False),
+    "worst_vs_start": Goal(1.0, at_most=False),
+    "worse_and_not_refused": Goal(0.0),
     "false_opacity_real": Goal(2.0),
 }
+NEVER_WORSE_FROM = 2.0
+
+Seeds = Mapping[str, Sequence[Outcome]]
+"""By arm, what each seed came to."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tuning:
-    """What was chosen on other data: learning rates without and with privacy, clipping norm, server momentum."""
-
-    rate: float = 0.3
-    private_rate: float = 1.0
-    bound: float = 0.3
-    momentum: float = 0.5
-    scope: Scope = Scope.ALL
-
-
-@dataclass(frozen=True, slots=True)
-class Arm:
-    """One way to train: `target` is ε, or None without privacy; `shared` noise or each site's own; `pooled` at one site."""
-
-    name: str
-    target: float | None = None
-    shared: bool = False
-    pooled: bool = False
-    pretrained: bool = True
-    labels: str = "all"
-    """`all` have masks, `few` do and the others stay out, or `weak`: few do and of the others zone scores are known."""
+def _private(target: float, kind: str) -> str:
+    return f"ε = {target:g}, {kind} noise"
 
 
 ARMS = (
-    Arm("pooled", pooled=True),
-    Arm("federated"),
-    *(Arm(f"ε = {target:g}, {'shared' if shared else 'local'} noise", target, shared) for target in EPSILONS for shared in (True, False)),
+    Arm(POOLED, pooled=True),
+    Arm(FEDERATED),
+    *(Arm(_private(target, kind), target, kind == "shared") for target in EPSILONS for kind in ("shared", "local")),
     Arm("from scratch, federated", pretrained=False),
     Arm("from scratch, ε = 8, shared noise", 8.0, shared=True, pretrained=False),
     *(Arm(f"{words}{', ε = 8, shared noise' if target else ''}", target, shared=True, labels=labels)
       for target in (None, 8.0)
       for labels, words in (("few", "masks of a fifth"), ("weak", "masks of a fifth, zone scores of the others"))),
 )  # fmt: skip
+QUICK = tuple(arm for arm in ARMS if arm.name in {POOLED, FEDERATED, _private(8.0, "shared")})
 
 
 def measure(quick: bool) -> Table:
     """Train and test every arm over the seeds."""
     torch.set_num_threads(1)
-    seeds, tuning = SEEDS[: 1 if quick else None], Tuning()
-    rounds, patients, arms = (4, 8, [ARMS[0], ARMS[1], ARMS[8]]) if quick else (ROUNDS, PATIENTS, list(ARMS))
-    dice: dict[str, list[float]] = {}
-    groups: dict[tuple[str, str], list[float]] = {}
-    false_opacity: list[float] = []
-    kept = Kept(KEPT, f"{tuning} {rounds} {patients}")
+    seeds, rounds, patients, arms = (SEEDS[:1], 4, 8, QUICK) if quick else (SEEDS, ROUNDS, PATIENTS, ARMS)
+    found: dict[str, list[Outcome]] = {}
     for seed in seeds:
-        for name, tested in run_seed(seed, arms, tuning, rounds=rounds, patients=patients, kept=kept).items():
-            found = tested.pop(FALSE_OPACITY, None)
-            false_opacity += [found] if found is not None else []
-            _note(name, tested, dice, groups)
-    table = _as_table(dice, groups, rounds)
-    if false_opacity:
-        table.ratios["false_opacity_real"] = max(false_opacity)
-    return table
+        for name, one in run_seed(seed, arms, Tuning(), rounds=rounds, patients=patients).items():
+            found.setdefault(name, []).append(one)
+    return as_table(found, arms, noise=_noise(rounds, patients))
 
 
-def run_seed(
-    seed: int, arms: Sequence[Arm], tuning: Tuning, *, rounds: int, patients: int, kept: "Kept"
-) -> dict[str, dict[str, float]]:
-    """Return what every arm of one seed scores, by group of cases."""
+def run_seed(seed: int, arms: Sequence[Arm], tuning: Tuning, *, rounds: int, patients: int) -> dict[str, Outcome]:
+    """Return what every arm of one seed is worth."""
+    kept = Kept(ROOT / "var" / "bench" / "utility.jsonl", rests_on(f"{tuning} {rounds} {patients}"))
 
     @cache
     def cohorts() -> Cohorts:
         return draw_cohorts(seed, patients=patients)
 
-    def start() -> dict[str, float]:
-        return test(to_arrays(load_net(STARTING)), cohorts().held_out)
+    def worth(arm: Arm | None) -> Outcome:
+        weights = (
+            to_arrays(load_net(STARTING)) if arm is None else train(arm, cohorts(), tuning, rounds=rounds, seed=seed)
+        )
+        return outcome_of(weights, cohorts().held_out, TESTED_ON)
 
-    def trained(arm: Arm) -> dict[str, float]:
-        weights = train(arm, cohorts(), tuning, rounds=rounds, seed=seed)
-        tested = test(weights, cohorts().held_out)
-        found = false_opacity_real(weights) if arm.name == "ε = 8, shared noise" else None
-        return tested if found is None else {**tested, FALSE_OPACITY: found}
-
-    scored = {"starting weights": kept.get(seed, "starting weights", start)}
-    for arm in arms:
-        scored[arm.name] = kept.get(seed, arm.name, lambda arm=arm: trained(arm))  # type: ignore[misc] # mypy cannot infer a lambda's default
-        print(f"seed {seed}: {arm.name}: {scored[arm.name]}", file=sys.stderr, flush=True)
+    scored: dict[str, Outcome] = {}
+    for arm in (None, *arms):
+        name = START if arm is None else arm.name
+        result = kept.get(f"seed {seed}: {arm or START}", lambda arm=arm: worth(arm).model_dump())  # type: ignore[misc] # mypy cannot infer a lambda's default
+        scored[name] = Outcome.model_validate(result)
+        print(f"seed {seed}: {name}: {scored[name]}", file=sys.stderr, flush=True)
     return scored
 
 
-class Kept:
-    """What is done already, one line each, so that hours of work survive whatever ends them. Several processes may write.
-
-    Args:
-        path: The file.
-        settings: What the results rest on beside the weights and the code.
-    """
-
-    def __init__(self, path: Path, settings: str) -> None:
-        self._path = path
-        rests_on = [STARTING, *(ROOT / name for name in _CODE)]
-        self._key = hashlib.sha256(b"".join([*(one.read_bytes() for one in rests_on), settings.encode()])).hexdigest()
-
-    def get(self, seed: int, name: str, compute: Callable[[], dict[str, float]]) -> dict[str, float]:
-        """Return what is kept under that seed and name, or compute and keep it."""
-        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
-        for line in map(json.loads, lines):
-            if (line["key"], line["seed"], line["name"]) == (self._key, seed, name):
-                return dict(line["scores"])
-        scores = compute()
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"key": self._key, "seed": seed, "name": name, "scores": scores}) + "\n")
-        return dict(scores)
-
-
-def train(arm: Arm, cohorts: Cohorts, tuning: Tuning, *, rounds: int, seed: int) -> Arrays:
-    """Return the weights after a whole run of one arm."""
-    torch.manual_seed(1000 + seed)
-    weights: Arrays = to_arrays(load_net(STARTING) if arm.pretrained else GgoNet())
-    sites = cohorts.labelled(arm.labels)
-    sites = (tuple(patient for site in sites for patient in site),) if arm.pooled else sites
-    plan = plan_of(arm, tuning, rounds=rounds, sites=len(sites), patients=max(map(len, sites)))
-    velocity: Arrays | None = None
-    for number in range(1, rounds + 1):
-        order = RoundOrder(run_id="0" * 32, round=number, base_sha256="0" * 64, plan=plan)
-        updates = [train_privately(weights, site, order, randomness=Randomness()) for site in sites]
-        step = federated_average(updates)
-        if velocity is not None:
-            step = {name: step[name] + np.float32(tuning.momentum) * velocity[name] for name in step}
-        weights, velocity = added(weights, step), step
-    return weights
-
-
-def plan_of(arm: Arm, tuning: Tuning, *, rounds: int, sites: int, patients: int) -> RunPlan:
-    """Return the plan of an arm. Without privacy nothing is clipped and the noise is nothing, in the same code."""
-    sigma = noise_for(arm.target, rounds) if arm.target else 0.0
-    privacy = PrivacyPlan.model_construct(
-        noise_multiplier=sigma / (np.sqrt(sites) if arm.shared else 1.0),
-        clipping_norm=tuning.bound if arm.target else 1e6,
-        sample_rate=RATE,
-        expected_batch=max(1, round(RATE * patients)),
-        steps_per_round=1,
-    )
-    return RunPlan.model_construct(
-        base="ggo@0", sites=tuple(site.name for site in SITES), rounds=rounds, quorum=1, scope=tuning.scope,
-        learning_rate=tuning.private_rate if arm.target else tuning.rate, schedule=Schedule.COSINE,
-        slices_per_patient=SLICES, privacy=privacy,
-    )  # fmt: skip
-
-
-@cache
-def noise_for(target: float, rounds: int) -> float:
-    """Return the least noise multiplier with which `rounds` steps cost at most `target`, by bisection of the ledger's own ε."""
-    low, high = 0.3, 64.0
-    while high / low > 1.002:
-        middle = float(np.sqrt(low * high))
-        event = Event(noise_multiplier=middle, sample_rate=RATE, steps=rounds, clipping_norm=1.0)
-        low, high = (low, middle) if epsilon([event], DELTA) <= target else (middle, high)
-    return high
-
-
-def test(weights: Arrays, cases: Sequence[Case]) -> dict[str, float]:
-    """Return the mean Dice of opacity by group of cases, in the true lungs."""
-    net = from_arrays(weights).eval()
-    found: dict[str, list[float]] = {}
-    for case in cases:
-        found.setdefault(case.group, []).append(_dice(net, case.slabs))
-    return {group: float(np.mean(values)) for group, values in found.items()}
-
-
-def _dice(net: GgoNet, slabs: PreparedSlabs) -> float:
-    both = wanted = called = 0.0
-    with torch.inference_mode():
-        for first in range(0, len(slabs), 4):
-            part = slabs.take(range(first, min(first + 4, len(slabs))))
-            opacity = (1.0 - net(part.inputs).softmax(dim=1)[:, 0] >= 0.5) & part.valid
-            truth = (part.target > 0) & part.valid
-            both, wanted, called = (
-                both + float((opacity & truth).sum()),
-                wanted + float(truth.sum()),
-                called + float(opacity.sum()),
-            )
-    return 2.0 * both / max(1.0, wanted + called)
-
-
-def false_opacity_real(weights: Arrays) -> float | None:
-    """Return the most opacity found in a real scan without disease, percent of lung; None where there is none."""
-    net = from_arrays(weights).eval()
-    found = [100.0 * measure_scan(volume, net).numbers.whole.opacity_fraction for _, volume, _ in real_scans()]
-    return max(found, default=None)
+def rests_on(settings: str) -> list[bytes]:
+    """Return what a result would change with: code, weights, real scans, torch and the settings; arm and seed stand in its name."""
+    weights = [STARTING.read_bytes(), LUNGS.read_bytes()]
+    return [
+        code_of("bench.arms"),
+        *weights,
+        str(unseen(TESTED_ON)).encode(),
+        torch.__version__.encode(),
+        settings.encode(),
+    ]
 
 
 # What came of it.
 
 
-def _note(
-    name: str, tested: dict[str, float], dice: dict[str, list[float]], groups: dict[tuple[str, str], list[float]]
-) -> None:
-    dice.setdefault(name, []).append(float(np.mean(list(tested.values()))))
-    for group, value in tested.items():
-        groups.setdefault((name, group), []).append(value)
-
-
-def _as_table(dice: dict[str, list[float]], groups: dict[tuple[str, str], list[float]], rounds: int) -> Table:
+def as_table(found: Seeds, arms: Sequence[Arm], *, noise: Mapping[str, float]) -> Table:
+    """Return the table of what was found; `noise` are the noise multipliers by arm."""
     table = Table(goals=dict(GOALS))
-    for name, values in dice.items():
-        table.add(name, "Dice, mean of the groups", float(np.mean(values)), f"± {half_width(values):.4f}")
-        for (arm, group), found in groups.items():
-            if arm == name:
-                table.add(name, f"Dice, {group}", float(np.mean(found)), f"± {half_width(found):.4f}")
-    start, free = np.array(dice["starting weights"]), np.array(dice["federated"])
-    table.ratios["fl_vs_pooled"] = float(np.mean(free / np.array(dice["pooled"])))
-    for target in EPSILONS:
-        for kind in ("shared", "local"):
-            arm = f"ε = {target:g}, {kind} noise"
-            if arm in dice:
-                share = (np.array(dice[arm]) - start) / (free - start)
-                name = f"gap_recovered_eps{target:g}" + ("" if kind == "shared" else "_local")
-                table.ratios[name] = float(np.mean(share))
-                table.remarks.append(
-                    f"{name}: {np.mean(share):.3f} ± {half_width(share.tolist()):.3f}, each seed {np.round(share, 3).tolist()}"
-                )
-    for target in EPSILONS:
-        table.add(
-            f"ε = {target:g}", f"noise multiplier for {rounds} rounds", noise_for(target, rounds), "× the clipping norm"
+    for name, seeds in found.items():
+        _add_arm(
+            table,
+            name,
+            seeds,
+            refused=[does_harm(one.public, start.public) for one, start in zip(seeds, found[START], strict=True)],
         )
+    for name, sigma in noise.items():
+        table.add(name, "noise multiplier of the whole sum", sigma, "× the clipping norm")
+    _add_ratios(table, found)
+    _add_harm(table, found, arms)
+    table.pictures["utility.svg"] = picture(
+        _curves(found), {name: _means(found[name]) for name in (START, FEDERATED, POOLED)}, half_width
+    )
     return table
+
+
+def _add_arm(table: Table, name: str, seeds: Sequence[Outcome], *, refused: Sequence[bool]) -> None:
+    table.add(name, "Dice, mean of the groups", float(np.mean(_means(seeds))), f"± {half_width(_means(seeds)):.4f}")
+    for group in seeds[0].dice:
+        values = [one.dice[group] for one in seeds]
+        table.add(name, f"Dice, {group}", float(np.mean(values)), f"± {half_width(values):.4f}")
+    table.add(name, "Dice, the centre's public phantoms", float(np.mean([one.public.dice for one in seeds])), "")
+    table.add(name, "refused by the centre's gate", float(sum(refused)), f"of {len(seeds)} seeds")
+    false = [one.false_opacity for one in seeds if one.false_opacity is not None]
+    if false:
+        table.add(name, "most opacity in a real scan without disease", max(false), "% of lung")
+
+
+def _add_ratios(table: Table, found: Seeds) -> None:
+    start, free, pooled = (np.array(_means(found[name])) for name in (START, FEDERATED, POOLED))
+    shares = {"fl_vs_pooled": free / pooled}
+    for target in EPSILONS:
+        for kind, suffix in (("shared", ""), ("local", "_local")):
+            if _private(target, kind) in found:
+                reached = np.array(_means(found[_private(target, kind)]))
+                shares[f"gap_recovered_eps{target:g}{suffix}"] = (reached - start) / (free - start)
+    for name, values in shares.items():
+        table.ratios[name] = float(np.mean(values))
+        table.remarks.append(
+            f"{name}: {np.mean(values):.3f} ± {half_width(values.tolist()):.3f}, each seed {np.round(values, 3).tolist()}"
+        )
+    false = [one.false_opacity for one in found[_private(8.0, "shared")] if one.false_opacity is not None]
+    if false:
+        table.ratios["false_opacity_real"] = max(false)
+
+
+def _add_harm(table: Table, found: Seeds, arms: Sequence[Arm]) -> None:
+    """Compare arms with their own start, and with what the centre's gate makes of them."""
+    against, passed = {}, []
+    for arm in arms:
+        if not arm.pretrained:
+            continue
+        for seed, (one, start) in enumerate(zip(found[arm.name], found[START], strict=True)):
+            if arm.target is None or arm.target >= NEVER_WORSE_FROM:
+                against[f"{arm.name}, seed {seed}"] = one.mean / start.mean
+            if one.mean < start.mean - DICE_MARGIN and not does_harm(one.public, start.public):
+                passed.append(f"{arm.name}, seed {seed}")
+    worst = min(against, key=lambda name: against[name])
+    table.ratios["worst_vs_start"] = against[worst]
+    table.remarks.append(f"worst_vs_start is that of {worst}")
+    table.ratios["worse_and_not_refused"] = float(len(passed))
+    table.remarks += [f"worse than its start and not refused: {name}" for name in passed]
+
+
+def _curves(found: Seeds) -> list[Curve]:
+    return [
+        Curve(f"{kind} noise", {t: _means(found[_private(t, kind)]) for t in EPSILONS if _private(t, kind) in found})
+        for kind in ("shared", "local")
+    ]
+
+
+def _means(seeds: Sequence[Outcome]) -> list[float]:
+    return [one.mean for one in seeds]
+
+
+def _noise(rounds: int, patients: int) -> dict[str, float]:
+    plans = {
+        f"{_private(target, kind)}": plan_of(
+            Arm("", target, kind == "shared"), Tuning(), rounds=rounds, sites=len(SITES), patients=patients
+        )
+        for target in EPSILONS
+        for kind in ("shared", "local")
+    }
+    return {f"{name} (ε {epsilon_of(plan):.3f})": plan.privacy.noise_multiplier for name, plan in plans.items()}
 
 
 def half_width(values: Sequence[float]) -> float:
@@ -297,26 +224,23 @@ def half_width(values: Sequence[float]) -> float:
 
 
 def tune() -> None:
-    """Print Dice over a grid of settings on a seed that is used for nothing else."""
+    """Print Dice over a grid of settings on a seed and a real scan that are used for nothing else."""
     torch.set_num_threads(1)
-    cohorts = draw_cohorts(TUNING_SEED)
-    print(f"start {np.mean(list(test(to_arrays(load_net(STARTING)), cohorts.held_out).values())):.4f}", flush=True)
+    cohorts = draw_cohorts(TUNING_SEED, real=TUNED_ON)
+    print(f"start {np.mean(list(dice_of(to_arrays(load_net(STARTING)), cohorts.held_out).values())):.4f}", flush=True)
     for scope in (Scope.ALL, Scope.LAST_BLOCK):
         for rate in (0.1, 0.3, 1.0):
-            _try(ARMS[1], cohorts, Tuning(rate=rate, scope=scope))
+            _try(Arm(FEDERATED), cohorts, Tuning(rate=rate, scope=scope))
         for target in (8.0, 2.0):
             for bound in (0.1, 0.3):
                 for rate in (0.1, 0.3, 1.0):
-                    _try(
-                        Arm(f"ε = {target:g}", target, shared=True),
-                        cohorts,
-                        Tuning(private_rate=rate / bound * 0.3, bound=bound, scope=scope),
-                    )
+                    tuning = Tuning(private_rate=rate / bound * 0.3, bound=bound, scope=scope)
+                    _try(Arm(_private(target, "shared"), target, shared=True), cohorts, tuning)
 
 
 def _try(arm: Arm, cohorts: Cohorts, tuning: Tuning) -> None:
-    tested = test(train(arm, cohorts, tuning, rounds=ROUNDS, seed=TUNING_SEED), cohorts.held_out)
-    print(f"{arm.name} {tuning}: {np.mean(list(tested.values())):.4f} {tested}", flush=True)
+    found = dice_of(train(arm, cohorts, tuning, rounds=ROUNDS, seed=TUNING_SEED), cohorts.held_out)
+    print(f"{arm.name} {tuning}: {np.mean(list(found.values())):.4f} {found}", flush=True)
 
 
 if __name__ == "__main__":
@@ -324,7 +248,6 @@ if __name__ == "__main__":
         tune()
     elif "--seed" in sys.argv:
         torch.set_num_threads(1)
-        done = Kept(KEPT, f"{Tuning()} {ROUNDS} {PATIENTS}")
-        run_seed(int(sys.argv[-1]), ARMS, Tuning(), rounds=ROUNDS, patients=PATIENTS, kept=done)
+        run_seed(int(sys.argv[-1]), ARMS, Tuning(), rounds=ROUNDS, patients=PATIENTS)
     else:
         main("utility", __doc__ or "", measure)

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from protocol.codes import MEANINGS, Code
 from protocol.errors import InvalidInputError, RefusedError
-from protocol.release import Manifest
+from protocol.release import Manifest, Scores
 from server.files import write_durably
 
 OVERRIDES = "overrides.json"
@@ -31,6 +31,12 @@ class Override:
 _OVERRIDES: TypeAdapter[list[Override]] = TypeAdapter(list[Override])
 
 
+def does_harm(now: Scores, start: Scores) -> bool:
+    """Say whether weights do worse than those that training began with, by more than the margins; both on the same public phantoms."""
+    lost, haze = start.dice - now.dice, now.false_opacity_points - start.false_opacity_points
+    return lost > DICE_MARGIN or haze > FALSE_OPACITY_MARGIN_POINTS
+
+
 def require_no_harm(manifest: Manifest) -> None:
     """Refuse weights that training made worse: private training adds noise, and a run of little data may end below its start.
 
@@ -48,8 +54,7 @@ def require_no_harm(manifest: Manifest) -> None:
             Code.WORSE_THAN_BASE,
             f"{manifest.name} was not measured beside the weights that it started from. Train again; every run measures both.",
         )
-    lost, haze = start.dice - now.dice, now.false_opacity_points - start.false_opacity_points
-    if lost > DICE_MARGIN or haze > FALSE_OPACITY_MARGIN_POINTS:
+    if does_harm(now, start):
         raise RefusedError(
             Code.WORSE_THAN_BASE,
             f"{manifest.name} does worse on the public phantoms than the weights that it started from: Dice {now.dice:.3f} after "
