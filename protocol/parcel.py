@@ -25,8 +25,10 @@ from protocol.reading import (
     ReadConcluded,
     ReadDelivered,
     ReaderPrivilege,
+    ReadExpired,
     ReadOpened,
     ReadPost,
+    ReadReposted,
     ReadWithdrawn,
     ReportReceipt,
     ReportSigned,
@@ -44,6 +46,7 @@ Parcel = Annotated[
     | ReadDelivered
     | ReadAcknowledged
     | ReadWithdrawn
+    | ReadReposted
     | ReaderPrivilege
     | ReleaseStanding,
     Field(discriminator="kind"),
@@ -56,6 +59,7 @@ Notice = Annotated[
     | ReportSigned
     | AdjudicationOpened
     | ReadConcluded
+    | ReadExpired
     | ReadAlarm
     | AmendmentOpened
     | DiscrepancyOpened

@@ -166,6 +166,14 @@ class ReadWithdrawn(Shape):
     request_id: OpaqueId
 
 
+class ReadReposted(Shape):
+    """The hospital asks anew for the read of this slot, which nobody claimed in time."""
+
+    kind: Literal["read-reposted"] = "read-reposted"
+    request_id: OpaqueId
+    number: Annotated[int, Field(ge=1)]
+
+
 class GrantScope(StrEnum):
     """What a grant lets its reader do at the gateway."""
 
@@ -231,8 +239,19 @@ class AdjudicationOpened(Shape):
     request_id: OpaqueId
 
 
+class ReadExpired(Shape):
+    """Nobody claimed this slot of a request in time: no report comes of it, unless the hospital asks anew."""
+
+    kind: Literal["read-expired"] = "read-expired"
+    request_id: OpaqueId
+    number: Annotated[int, Field(ge=1)]
+
+
 class ReadConcluded(Shape):
-    """Of a double read, the report under this claim is the result: both readers agreed, or the third one decided."""
+    """Of a double read, the report under this claim is the result.
+
+    `agreed` says that both readers agreed. Otherwise the third one decided, or it is the only report, with which the hospital is content.
+    """
 
     kind: Literal["read-concluded"] = "read-concluded"
     request_id: OpaqueId
@@ -274,6 +293,7 @@ class AlarmReason(StrEnum):
     OVERDUE = "overdue"
     CRITICAL = "critical-unacknowledged"
     DISCREPANCY = "discrepancy"
+    EXPIRED = "expired"
 
 
 class ReadAlarm(Shape):

@@ -39,6 +39,7 @@ def add_to(app: typer.Typer) -> None:
     read.command("post")(post)
     read.command("list")(show_list)
     read.command("withdraw")(withdraw)
+    read.command("repost")(repost)
     read.command("report")(report)
     read.command("answer")(answer)
     read.command("approve-reader", context_settings=_TAKES_THUMBPRINT)(approve_reader)
@@ -119,6 +120,15 @@ def withdraw(context: typer.Context, request_id: RequestId, as_json: Json = Fals
     with answering(as_json=as_json):
         staff = _staff(context)
         _say(_request(withdraw_read(staff.book, staff.gate, request_id)), as_json=as_json)
+
+
+def repost(context: typer.Context, request_id: RequestId, as_json: Json = False) -> None:
+    """Ask anew for the reads of a request that nobody claimed in time."""
+    from client.gateway.requests import repost_read
+
+    with answering(as_json=as_json):
+        staff = _staff(context)
+        _say(_request(repost_read(staff.book, staff.gate, request_id)), as_json=as_json)
 
 
 def report(
@@ -308,12 +318,13 @@ def _request(request: "Request") -> dict[str, Any]:
         "state": request.stage.value,
         "priority": request.priority.value,
         "reads_required": request.reads_required,
+        "expired": request.expired,
         "posted_at": datetime.fromtimestamp(request.posted_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
 
 
 def _result(result: "Result | None") -> dict[str, Any] | None:
-    return {"claim_id": result.claim_id, "agreed": result.agreed} if result is not None else None
+    return {"claim_id": result.claim_id, "agreed": result.agreed, "how": result.how} if result is not None else None
 
 
 def _privilege(held: "Privilege") -> dict[str, Any]:
@@ -363,8 +374,7 @@ def _line(document: dict[str, Any]) -> str:
 def _tell_reports(document: dict[str, Any]) -> None:
     remark(f"read {document['request_id']}: {document['state']}")
     if document["result"] is not None:
-        how = "both readers agree" if document["result"]["agreed"] else "a third reader decided"
-        remark(f"result: the report under claim {document['result']['claim_id']}; {how}")
+        remark(f"result: the report under claim {document['result']['claim_id']}; {document['result']['how']}")
     for one in document["reports"]:
         remark(f"version {one['version']} ({one['status']}) by {one['reader']}, hash {one['report_sha256']}")
         remark(

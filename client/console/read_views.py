@@ -42,7 +42,8 @@ def seen_read(seen: Any) -> dict[str, Any]:
         ],
         "waiting": [claim for claim, asks in waiting.items() if asks],
         "can_acknowledge": stage == "delivered",
-        "can_withdraw": stage in {"open", "claimed", "reading", "preliminary"},
+        "can_withdraw": stage in {"open", "claimed", "reading", "preliminary", "expired"},
+        "expired": seen.request.expired if stage not in {"closed", "withdrawn"} else 0,
     }  # fmt: skip
 
 

@@ -72,6 +72,15 @@ async def acknowledge(request: Request, request_id: RequestId) -> Response:
     return rim.go_to(f"/reads/{request_id}")
 
 
+@router.post("/reads/{request_id}/repost")
+async def repost(request: Request, request_id: RequestId) -> Response:
+    """Ask anew for the reads that nobody claimed in time."""
+    ward = rim.ward_of(request)
+    ward.counter.repost(request_id)
+    ward.note("read.reposted", rim.visitor_of(request), request_id)
+    return rim.go_to(f"/reads/{request_id}")
+
+
 @router.post("/reads/{request_id}/withdraw")
 async def withdraw(request: Request, request_id: RequestId) -> Response:
     """Take a read back; a reader who has it open is cut off."""

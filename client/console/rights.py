@@ -49,6 +49,7 @@ MATRIX: dict[tuple[str, str], frozenset[Role]] = {
     ("POST", "/studies/{study_key}/read"): frozenset({_R, _S}),
     ("POST", "/reads/{request_id}/answer"): _DOCTORS,
     ("POST", "/reads/{request_id}/acknowledge"): _DOCTORS,
+    ("POST", "/reads/{request_id}/repost"): frozenset({_R, _S}),
     ("POST", "/reads/{request_id}/withdraw"): frozenset({_R, _S}),
     ("POST", "/readers"): frozenset({_R, _S}),
     ("POST", "/readers/revoke"): frozenset({_R, _S}),

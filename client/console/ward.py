@@ -91,6 +91,9 @@ class Counter(Protocol):
     def acknowledge(self, request_id: str) -> None:
         """Take note of the final report."""
 
+    def repost(self, request_id: str) -> None:
+        """Ask anew for what nobody claimed in time."""
+
     def withdraw(self, request_id: str) -> None:
         """Take a read back."""
 

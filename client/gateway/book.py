@@ -27,6 +27,7 @@ from protocol.reading import (
     DiscrepancyOpened,
     ReadAlarm,
     ReadConcluded,
+    ReadExpired,
     ReadPost,
 )
 from protocol.shape import OpaqueId
@@ -55,7 +56,7 @@ class Book:
             ConflictError: `already-exists` if a read of this study is under way.
         """
         with transaction(self.connection):
-            if any(one.study_key == study_key and one.stage not in OVER for one in self._requests()):
+            if self.is_under_way(study_key):
                 raise ConflictError(Code.ALREADY_EXISTS, "A read of this study is under way. `read list` shows it.")
             self.connection.execute(
                 "INSERT INTO read_requests (request_id, study_key, priority, reads_required, post, posted_s)"
@@ -153,7 +154,7 @@ class Book:
         """Wait for a third read: the two that came disagree."""
         with transaction(self.connection):
             self.connection.execute(
-                "UPDATE read_requests SET reads_required = ? WHERE request_id = ? AND reads_required = 2",
+                "UPDATE read_requests SET reads_required = ?, acknowledged_s = NULL WHERE request_id = ? AND reads_required = 2",
                 (_WITH_ADJUDICATION, notice.request_id),
             )
 
@@ -166,13 +167,44 @@ class Book:
                 (notice.claim_id, notice.agreed, notice.request_id),
             )
 
+    def expired(self, notice: ReadExpired) -> None:
+        """Note that nobody claimed a read in time; it alarms until the hospital is content with the others, asks anew or takes it back."""
+        with transaction(self.connection):
+            fresh = self.connection.execute(
+                "INSERT OR IGNORE INTO read_expiries (request_id, number, heard_s) SELECT request_id, ?, ? FROM read_requests"
+                " WHERE request_id = ?",
+                (notice.number, self.now_s(), notice.request_id),
+            )
+            if fresh.rowcount:
+                self._alarm(notice.request_id, AlarmReason.EXPIRED)
+
+    def missing(self, request_id: OpaqueId) -> list[int]:
+        """Return the numbers of the reads that expired and were not asked for anew."""
+        rows = self.connection.execute(
+            "SELECT number FROM read_expiries WHERE request_id = ? AND reposted_s IS NULL ORDER BY number",
+            (request_id,),
+        )
+        return [row["number"] for row in rows]
+
+    def reposted(self, request_id: OpaqueId, number: int) -> None:
+        """Note that an expired read was asked for anew."""
+        with transaction(self.connection):
+            self.connection.execute(
+                "UPDATE read_expiries SET reposted_s = ? WHERE request_id = ? AND number = ?",
+                (self.now_s(), request_id, number),
+            )
+            self.connection.execute(
+                "DELETE FROM read_alarms WHERE request_id = ? AND reason = ?", (request_id, AlarmReason.EXPIRED.value)
+            )
+
+    def is_under_way(self, study_key: str) -> bool:
+        """Say whether a read of a study is posted, claimed, or not yet acknowledged."""
+        return any(one.study_key == study_key and one.stage not in OVER for one in self._requests())
+
     def alarmed(self, notice: ReadAlarm) -> None:
         """Note an alarm of the centre about a request of ours."""
         with transaction(self.connection):
-            self.connection.execute(
-                "INSERT OR IGNORE INTO read_alarms SELECT request_id, ?, ? FROM read_requests WHERE request_id = ?",
-                (notice.reason.value, self.now_s(), notice.request_id),
-            )
+            self._alarm(notice.request_id, notice.reason)
 
     def disputed(self, notice: DiscrepancyOpened) -> None:
         """Note that a peer reviewer disagrees with a report of ours; it alarms until the hospital acknowledges the read again."""
@@ -183,10 +215,7 @@ class Book:
                 (notice.score, self.now_s(), notice.claim_id, notice.request_id),
             )
             if fresh.rowcount:
-                self.connection.execute(
-                    "INSERT OR IGNORE INTO read_alarms VALUES (?, ?, ?)",
-                    (notice.request_id, AlarmReason.DISCREPANCY.value, self.now_s()),
-                )
+                self._alarm(notice.request_id, AlarmReason.DISCREPANCY)
 
     def discrepancies(self, request_id: OpaqueId) -> dict[OpaqueId, int]:
         """Return the peer review's score of each report of a request that it disagrees with, by claim."""
@@ -210,9 +239,11 @@ class Book:
     def result(self, request_id: OpaqueId) -> Result | None:
         """Return whose report is the result of a double read; None while there is none, and of a single read."""
         row = self.connection.execute(
-            "SELECT claim_id, agreed FROM read_results WHERE request_id = ?", (request_id,)
+            "SELECT claim_id, agreed, (SELECT count(DISTINCT claim_id) FROM reports JOIN read_claims c USING (claim_id)"
+            " WHERE c.request_id = read_results.request_id AND final_s IS NOT NULL) = 1 AS alone FROM read_results WHERE request_id = ?",
+            (request_id,),
         ).fetchone()
-        return Result(row["claim_id"], agreed=bool(row["agreed"])) if row is not None else None
+        return Result(row["claim_id"], bool(row["agreed"]), bool(row["alone"])) if row is not None else None
 
     def claim(self, claim_id: OpaqueId) -> ClaimEntry | None:
         """Return the claim, or None if the centre told of none with this id."""
@@ -231,6 +262,12 @@ class Book:
             self.connection.execute(
                 "UPDATE read_claims SET opened_s = coalesce(opened_s, ?) WHERE claim_id = ?", (self.now_s(), claim_id)
             )
+
+    def _alarm(self, request_id: OpaqueId, reason: AlarmReason) -> None:
+        self.connection.execute(
+            "INSERT OR IGNORE INTO read_alarms SELECT request_id, ?, ? FROM read_requests WHERE request_id = ?",
+            (reason.value, self.now_s(), request_id),
+        )
 
     def _requests(self, where: str = "", *values: str) -> list[Request]:
         rows = self.connection.execute(

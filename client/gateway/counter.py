@@ -10,7 +10,7 @@ from client.gateway.messages import Message, Messages
 from client.gateway.priors import choose
 from client.gateway.records import Request, Result
 from client.gateway.reports import Kept, Reports, WayOut
-from client.gateway.requests import acknowledge_read, post_read, withdraw_read
+from client.gateway.requests import acknowledge_read, post_read, repost_read, withdraw_read
 from client.store.studies import StudyStore
 from protocol.reading import Priority
 from protocol.shape import OpaqueId
@@ -101,6 +101,14 @@ class Counter:
             ConflictError: `illegal-transition` if there is none yet.
         """
         acknowledge_read(self.book, self.gate, self.reports, request_id)
+
+    def repost(self, request_id: OpaqueId) -> None:
+        """Ask anew for what nobody claimed in time.
+
+        Raises:
+            ConflictError: As `repost_read`.
+        """
+        repost_read(self.book, self.gate, request_id)
 
     def withdraw(self, request_id: OpaqueId) -> None:
         """Take a read back.

@@ -2,14 +2,7 @@
 
 import sqlite3
 
-from client.gateway.book import Book
-from client.gateway.records import OVER
 from client.store.database import transaction
-
-
-def is_under_way(book: Book, study_key: str) -> bool:
-    """Say whether a read of a study is posted, claimed, or not yet acknowledged."""
-    return any(one.study_key == study_key and one.stage not in OVER for one in book.requests())
 
 
 def forget_reports(connection: sqlite3.Connection, study_key: str) -> None:

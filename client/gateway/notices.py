@@ -13,7 +13,7 @@ from client.gateway.reports import Reports
 from client.gateway.sessions import Sessions
 from client.store.records import SignedScores
 from protocol.errors import InvalidInputError
-from protocol.reading import DiscrepancyOpened, GrantRenewed, ReadAlarm, ReadConcluded, ReportSigned
+from protocol.reading import DiscrepancyOpened, GrantRenewed, ReadAlarm, ReadConcluded, ReadExpired, ReportSigned
 from protocol.shape import OpaqueId, SiteId
 
 log = logging.getLogger(__name__)
@@ -52,14 +52,6 @@ def receivers(
         book.concluded(notice)
         _follow(also, notice.claim_id)
 
-    def alarmed(notice: ReadAlarm) -> None:
-        book.alarmed(notice)
-        log.warning("read.alarm", extra={"request": notice.request_id, "reason": notice.reason.value})
-
-    def disputed(notice: DiscrepancyOpened) -> None:
-        book.disputed(notice)
-        log.warning("read.disputed", extra={"request": notice.request_id, "score": notice.score})
-
     return {
         "claim-made": book.claim_made,
         "claim-ended": book.claim_ended,
@@ -67,10 +59,22 @@ def receivers(
         "report-signed": report_signed,
         "adjudication-opened": book.adjudication_opened,
         "read-concluded": concluded,
-        "read-alarm": alarmed,
+        "read-expired": _aloud("read.expired", book.expired),
+        "read-alarm": _aloud("read.alarm", book.alarmed),
         "amendment-opened": book.reopened,
-        "discrepancy-opened": disputed,
+        "discrepancy-opened": _aloud("read.disputed", book.disputed),
     }
+
+
+def _aloud(event: str, take: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Return `take` with a warning in the log: the hospital should look at the read."""
+
+    def receive(notice: ReadAlarm | ReadExpired | DiscrepancyOpened) -> None:
+        take(notice)
+        said = notice.model_dump(mode="json", include={"reason", "score"})
+        log.warning(event, extra={"request": notice.request_id, **said})
+
+    return receive
 
 
 def _follow(steps: Sequence[Callable[[OpaqueId], object]], claim_id: OpaqueId) -> None:

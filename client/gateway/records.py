@@ -19,6 +19,7 @@ class Stage(StrEnum):
     DELIVERED = "delivered"
     CLOSED = "closed"
     WITHDRAWN = "withdrawn"
+    EXPIRED = "expired"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class Request:
     reads_required: int
     posted_s: int
     stage: Stage
+    expired: int = 0
+    """Reads that nobody claimed in time and that were not asked for anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,14 @@ class Result:
 
     claim_id: OpaqueId
     agreed: bool
+    alone: bool = False
+    """Whether it is the only report that came."""
+
+    @property
+    def how(self) -> str:
+        """Why it is the result."""
+        decided = "it is the only report that came" if self.alone else "a third reader decided"
+        return "both readers agree" if self.agreed else decided
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +73,7 @@ class ClaimEntry:
     opened: bool
 
 
-OVER = frozenset({Stage.CLOSED, Stage.WITHDRAWN})
+OVER = frozenset({Stage.CLOSED, Stage.WITHDRAWN, Stage.EXPIRED})
 
 _SIGNED = frozenset({Stage.SIGNED, Stage.DELIVERED})
 
@@ -71,10 +82,12 @@ ALARM_ENDS: dict[AlarmReason, frozenset[Stage]] = {
     AlarmReason.OVERDUE: _SIGNED | OVER,
     AlarmReason.CRITICAL: OVER,
     AlarmReason.DISCREPANCY: frozenset({Stage.WITHDRAWN}),
+    AlarmReason.EXPIRED: frozenset({Stage.CLOSED, Stage.WITHDRAWN}),
 }
 """The stages in which an alarm is over."""
 
 STAGE_FACTS = """
+ (SELECT count(*) FROM read_expiries e WHERE e.request_id = r.request_id AND e.reposted_s IS NULL) AS expired,
  (SELECT count(*) FROM read_claims c WHERE c.request_id = r.request_id AND c.ended_s IS NULL) AS claimed,
  (SELECT count(*) FROM read_claims c WHERE c.request_id = r.request_id AND c.ended_s IS NULL AND c.opened_s IS NOT NULL) AS opened,
  (SELECT count(DISTINCT p.claim_id) FROM reports p JOIN read_claims c USING (claim_id)
@@ -99,18 +112,20 @@ def request_from(row: sqlite3.Row) -> Request:
         reads_required=row["reads_required"],
         posted_s=row["posted_s"],
         stage=_stage(row),
+        expired=row["expired"],
     )
 
 
 def _stage(row: sqlite3.Row) -> Stage:
     """Return the furthest stage that holds for every read that the request needs.
 
-    A request that was taken back needs what is signed and no more: a signed report is not undone by it.
+    What has expired is not needed. A request that was taken back needs what is signed and no more: a signed report is not undone by it.
     """
     withdrawn = row["withdrawn_s"] is not None
-    needed = row["signed"] if withdrawn else row["reads_required"]
+    needed = row["signed"] if withdrawn else max(row["reads_required"] - row["expired"], row["signed"])
     held = (
-        (withdrawn and not row["signed"], Stage.WITHDRAWN),
+        (withdrawn and needed == 0, Stage.WITHDRAWN),
+        (needed == 0, Stage.EXPIRED),
         (row["acknowledged_s"] is not None, Stage.CLOSED),
         (row["delivered"] >= needed, Stage.DELIVERED),
         (row["signed"] >= needed, Stage.SIGNED),

@@ -15,7 +15,7 @@ from client.store.studies import StudyStore
 from protocol.case import AgeBand, CaseRecord, Sex
 from protocol.codes import Code
 from protocol.errors import ConflictError, FederationError, InvalidInputError
-from protocol.reading import Priority, ReadAcknowledged, ReadPost, ReadWithdrawn, Subspecialty
+from protocol.reading import Priority, ReadAcknowledged, ReadPost, ReadReposted, ReadWithdrawn, Subspecialty
 from protocol.shape import OpaqueId
 
 _MEGABYTE = 1024 * 1024
@@ -108,6 +108,27 @@ def withdraw_read(book: Book, gate: WayOut, request_id: OpaqueId) -> Request:
         )
     send(gate, ReadWithdrawn(request_id=request_id))
     book.mark(request_id, what="withdrawn")
+    return book.request(request_id)
+
+
+def repost_read(book: Book, gate: WayOut, request_id: OpaqueId) -> Request:
+    """Ask anew for the reads of a request that nobody claimed in time; they have the whole time of its priority again.
+
+    Raises:
+        ConflictError: `illegal-transition` if none has expired, or the request was closed or taken back; `already-exists` if another read
+            of the study is under way.
+    """
+    request = book.request(request_id)
+    numbers = book.missing(request_id)
+    if not numbers or request.stage in {Stage.CLOSED, Stage.WITHDRAWN}:
+        raise ConflictError(
+            Code.ILLEGAL_TRANSITION, "No read of this request has expired; there is none to ask for anew."
+        )
+    if request.stage is Stage.EXPIRED and book.is_under_way(request.study_key):
+        raise ConflictError(Code.ALREADY_EXISTS, "Another read of this study is under way. `read list` shows it.")
+    for number in numbers:
+        send(gate, ReadReposted(request_id=request_id, number=number))
+        book.reposted(request_id, number)
     return book.request(request_id)
 
 

@@ -35,6 +35,13 @@ CREATE TABLE IF NOT EXISTS read_messages (
     said_s INTEGER,
     PRIMARY KEY (claim_id, question, side)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS read_expiries (
+    request_id TEXT NOT NULL REFERENCES read_requests,
+    number INTEGER NOT NULL,
+    heard_s INTEGER NOT NULL,
+    reposted_s INTEGER,
+    PRIMARY KEY (request_id, number)
+) STRICT;
 CREATE TABLE IF NOT EXISTS read_alarms (
     request_id TEXT NOT NULL REFERENCES read_requests,
     reason TEXT NOT NULL,

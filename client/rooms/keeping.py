@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def open_remover(settings: NodeSettings) -> "Remover":
     """Return what deletes studies on request."""
-    from client.gateway.erase import forget_reports, is_under_way
+    from client.gateway.erase import forget_reports
     from client.store.removal import Others, Remover
 
     book, outgoing, queue = open_reads(settings)[0], open_outgoing(settings), open_report_queue(settings)
@@ -25,17 +25,14 @@ def open_remover(settings: NodeSettings) -> "Remover":
         queue.forget(study_key)
         outgoing.forget(study_key)
 
-    others = Others(under_way=lambda study_key: is_under_way(book, study_key), forget=forget)
+    others = Others(under_way=book.is_under_way, forget=forget)
     return Remover(connect(settings.database, tables.SCHEMA), settings, others)
 
 
 def open_housekeeper(settings: NodeSettings) -> "Housekeeper":
     """Return what the worker does when it has nothing to measure."""
-    from client.gateway.erase import is_under_way
     from client.store.retention import Housekeeper, Retention
 
     book = open_reads(settings)[0]
-    retention = Retention(
-        connect(settings.database, tables.SCHEMA), settings, lambda study_key: is_under_way(book, study_key)
-    )
+    retention = Retention(connect(settings.database, tables.SCHEMA), settings, book.is_under_way)
     return Housekeeper(open_remover(settings), retention)

@@ -34,6 +34,7 @@ RECEIVERS: dict[str, Receiver] = {
     "read-delivered": reading.accept_delivered,
     "read-acknowledged": reading.accept_acknowledged,
     "read-withdrawn": reading.accept_withdrawn,
+    "read-reposted": reading.accept_reposted,
     "reader-privilege": accept_privilege,
     "release-standing": accept_standing,
 }

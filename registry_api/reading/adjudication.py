@@ -9,14 +9,14 @@ from sqlmodel import Session, col, select
 from protocol.case import RsnaClass
 from protocol.reading import AdjudicationOpened, ReadConcluded
 from registry_api.reading.comparison import Coded, Difference, differences
-from registry_api.reading.lifecycle import COUNTED, SIGNED_AND_AFTER, Purpose, State
+from registry_api.reading.lifecycle import COUNTED, GIVEN_UP, SIGNED_AND_AFTER, Purpose, State
 from registry_api.reading.slots import latest_receipt, open_slot, tell
 from registry_api.reading.tables import ReadRequestRow, ReceiptRow, SlotRow
 
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """Which slot's report is the result of the request, and whether the two reads agreed by themselves."""
+    """Which slot's report is the result of the request, and whether two reads agreed by themselves."""
 
     slot: SlotRow
     agreed: bool
@@ -39,7 +39,7 @@ def settle(session: Session, request: ReadRequestRow, *, now: datetime, first: b
         _enter_the_draw(session, request, now, first=first)
         notice = ReadConcluded(request_id=request.request_id, claim_id=found.slot.claim_id, agreed=found.agreed)
         tell(session, request.site, notice)
-    elif len(slots) == request.reads_required and disagreement(session, slots):
+    elif all(slot.purpose == Purpose.READ.value for slot in slots) and disagreement(session, slots):
         open_slot(session, request, Purpose.ADJUDICATION, now=now)
         tell(session, request.site, AdjudicationOpened(request_id=request.request_id))
 
@@ -59,18 +59,29 @@ def counted_slots(session: Session, request: ReadRequestRow) -> list[SlotRow]:
 
 
 def conclude(session: Session, slots: Sequence[SlotRow]) -> Conclusion | None:
-    """Return the result, or None while a read is missing or a third reader must decide first."""
-    if not slots or any(State(slot.state) not in SIGNED_AND_AFTER for slot in slots):
+    """Return the result, or None while a read is missing or a third reader must decide first.
+
+    Where a slot has expired the hospital decides: it asks anew, or it takes note of the only report, which is the result then.
+    """
+    awaited = [slot for slot in slots if State(slot.state) not in GIVEN_UP]
+    if not awaited or any(State(slot.state) not in SIGNED_AND_AFTER for slot in awaited):
         return None
-    decided = [slot for slot in slots if slot.purpose == Purpose.ADJUDICATION.value]
+    decided = [slot for slot in awaited if slot.purpose == Purpose.ADJUDICATION.value]
     if decided:
         return Conclusion(decided[-1], agreed=False)
-    return None if disagreement(session, slots) else Conclusion(slots[0], agreed=True)
+    if disagreement(session, awaited) or (len(awaited) == 1 and not _suffices(awaited[0], slots)):
+        return None
+    return Conclusion(awaited[0], agreed=len(awaited) > 1)
+
+
+def _suffices(alone: SlotRow, slots: Sequence[SlotRow]) -> bool:
+    """Say whether the only report of a request is all that the hospital waits for."""
+    return State(alone.state) is State.CLOSED or all(State(slot.state) is not State.EXPIRED for slot in slots)
 
 
 def disagreement(session: Session, slots: Sequence[SlotRow]) -> tuple[Difference, ...]:
     """Return in what two signed reads of a request differ too much; empty while one of them is not signed."""
-    reads = [slot for slot in slots if slot.purpose == Purpose.READ.value]
+    reads = [slot for slot in slots if slot.purpose == Purpose.READ.value and State(slot.state) not in GIVEN_UP]
     coded = [coded_of(receipt) for slot in reads if (receipt := signed_receipt(session, slot)) is not None]
     return differences(coded[0], coded[1]) if len(coded) == len(reads) > 1 else ()
 

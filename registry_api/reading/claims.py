@@ -13,12 +13,12 @@ from sqlmodel import Session, col, select
 
 from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError, RefusedError
-from protocol.reading import ClaimMade, Priority, ReportSigned
+from protocol.reading import ClaimMade, Priority, ReadExpired, ReportSigned
 from protocol.shape import OpaqueId, Sha256
 from registry_api.database import UtcDateTime, ask, row_table
 from registry_api.reading.adjudication import settle
 from registry_api.reading.amendments import amending, end_amendment, open_amendment, sweep_amendments
-from registry_api.reading.lifecycle import ACKNOWLEDGE_WITHIN, HELD, Event, State, advance, lease_until
+from registry_api.reading.lifecycle import ACKNOWLEDGE_WITHIN, COUNTED, HELD, Event, State, advance, lease_until
 from registry_api.reading.matching import REASONS, Obstacle, ReaderProfile, Wanted, may_go_on, obstacles
 from registry_api.reading.queue import wanted
 from registry_api.reading.readers import profile, wait_turn
@@ -210,6 +210,8 @@ def sweep(session: Session, *, now: datetime) -> int:
     overdue = leases.where(SlotRow.state == State.OPEN.value, col(SlotRow.expires_at) <= now)
     for slot, request in session.exec(overdue.with_for_update(of=SlotRow, skip_locked=True)).all():
         move(session, slot, Event.EXPIRED, priority=request.priority, now=now)
+        if slot.purpose in COUNTED:
+            tell(session, request.site, ReadExpired(request_id=request.request_id, number=slot.number))
         moved += 1
     return moved
 

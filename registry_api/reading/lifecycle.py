@@ -93,6 +93,9 @@ SIGNED_AND_AFTER = frozenset({State.SIGNED, State.DELIVERY_FAILED, State.DELIVER
 FINAL = frozenset({State.CLOSED, State.WITHDRAWN, State.EXPIRED})
 """States that nothing but an amendment leaves."""
 
+GIVEN_UP = frozenset({State.EXPIRED, State.WITHDRAWN})
+"""States of which no report comes; beside other slots they count for nothing."""
+
 TABLE: dict[tuple[State, Event], State] = {
     (State.DRAFT, Event.POSTED): State.OPEN,
     (State.DRAFT, Event.WITHDRAWN): State.WITHDRAWN,
@@ -274,10 +277,10 @@ def amend_until(event: Event, priority: Priority, now: datetime) -> datetime:
 
 
 def request_state(slots: Iterable[State]) -> State:
-    """Return where the whole request stands: as far as the slot that is least far.
+    """Return where the whole request stands: as far as the slot that is least far, of those that were not given up if there are any.
 
     Raises:
         ValueError: If there is no slot (a programming error).
     """
-    order = list(State)
-    return min(slots, key=order.index)
+    order, every = list(State), list(slots)
+    return min([one for one in every if one not in GIVEN_UP] or every, key=order.index)

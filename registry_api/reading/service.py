@@ -11,15 +11,18 @@ from protocol.reading import (
     ReadDelivered,
     ReadOpened,
     ReadPost,
+    ReadReposted,
     ReadWithdrawn,
     ReportReceipt,
 )
 from protocol.shape import SiteId
+from registry_api.reading.adjudication import counted_slots, settle
 from registry_api.reading.amendments import amending
 from registry_api.reading.claims import sweep
 from registry_api.reading.lifecycle import (
     COUNTED,
     FINAL,
+    GIVEN_UP,
     HELD,
     SIGNED_AND_AFTER,
     Event,
@@ -127,6 +130,13 @@ def accept_acknowledged(session: Session, site: SiteId, parcel: ReadAcknowledged
     for slot in slots_of(session, parcel.request_id):
         if slot.purpose in COUNTED and State(slot.state) not in FINAL and _is_named(session, slot, parcel):
             move(session, slot, Event.ACKNOWLEDGED, priority=request.priority, now=now)
+    _settle_with_less(session, request, now)
+
+
+def _settle_with_less(session: Session, request: ReadRequestRow, now: datetime) -> None:
+    """Where a read of a request was given up, the hospital may just have said that what is signed is enough."""
+    if any(State(slot.state) in GIVEN_UP for slot in counted_slots(session, request)):
+        settle(session, request, now=now, first=False)
 
 
 def _is_named(session: Session, slot: SlotRow, parcel: ReadAcknowledged) -> bool:
@@ -153,6 +163,20 @@ def accept_withdrawn(session: Session, site: SiteId, parcel: ReadWithdrawn, now:
     for slot in unsigned:
         if State(slot.state) in HELD | {State.DRAFT, State.OPEN}:
             end_claim(session, request, slot, Event.WITHDRAWN, now=now)
+    _settle_with_less(session, request, now)
+
+
+def accept_reposted(session: Session, site: SiteId, parcel: ReadReposted, now: datetime) -> None:
+    """Open a slot more in the place of one that nobody claimed in time, with the whole time of the request's priority.
+
+    Raises:
+        ConflictError: `illegal-transition` if the request has no such slot, or it has not expired.
+    """
+    request = request_of(session, parcel.request_id, site=site)
+    slot = next((one for one in slots_of(session, parcel.request_id) if one.number == parcel.number), None)
+    if slot is None or slot.purpose not in COUNTED or State(slot.state) is not State.EXPIRED:
+        raise ConflictError(Code.ILLEGAL_TRANSITION, "Only a read that nobody claimed in time is asked for anew.")
+    open_slot(session, request, Purpose(slot.purpose), now=now)
 
 
 def claimed(

@@ -17,7 +17,7 @@ from client.gateway.tables import SCHEMA
 from client.store import tables
 from client.store.database import connect
 from protocol.errors import FederationError
-from protocol.reading import ClaimMade, ReportSigned
+from protocol.reading import ClaimMade, ReadExpired, ReportSigned
 from tests.fakes.gateway import CLAIM, READER, STUDY, GatewayUnderTest, write_study
 from tests.unit.client.gateway.test_app import REPORT
 
@@ -163,6 +163,20 @@ def test_withdrawing(home: Path) -> None:
     assert outbox(home) == ["read-post", "read-withdrawn"]
 
 
+def test_what_nobody_claimed_in_time_is_asked_for_anew(home: Path) -> None:
+    request_id = read(home, "post", STUDY)["request_id"]
+    early = read(home, "repost", request_id)
+    assert (early["exit"], early["code"]) == (3, "illegal-transition")
+    gateway = GatewayUnderTest.__new__(GatewayUnderTest)
+    gateway.stand_on(home)
+    gateway.book.expired(ReadExpired(request_id=request_id, number=1))
+    (shown,) = read(home, "list")["requests"]
+    assert (shown["state"], shown["expired"], shown["alarms"]) == ("expired", 1, ["expired"])
+    anew = read(home, "repost", request_id)
+    assert (anew["state"], anew["expired"]) == ("open", 0)
+    assert outbox(home) == ["read-post", "read-reposted"]
+
+
 def test_a_study_without_a_date_has_no_case_record_and_is_read_all_the_same(home: Path) -> None:
     with closing(connect(home / "node.db")) as database:
         database.execute(
@@ -214,7 +228,9 @@ def test_for_people_it_says_it_in_lines(home: Path) -> None:
     with closing(connect(home / "node.db", SCHEMA)) as database:
         database.execute("INSERT INTO read_results VALUES (?, ?, 0)", (request_id, CLAIM))
     assert "a third reader decided" in lines("report", request_id)
-    assert read(home, "report", request_id)["result"] == {"claim_id": CLAIM, "agreed": False}
+    assert read(home, "report", request_id)["result"] == {
+            "claim_id": CLAIM, "agreed": False, "how": "a third reader decided",
+        }  # fmt: skip
 
 
 def test_without_json_an_error_goes_to_the_programs_rim(home: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from client.gateway.counter import Counter
 from client.staff.roles import Role
-from protocol.reading import ClaimMade, ReportSigned
+from protocol.reading import ClaimMade, ReadExpired, ReportSigned
 from tests.fakes.gateway import CLAIM, READER, GatewayUnderTest, write_study
 from tests.unit.client.commands.test_reading import RECORD
 from tests.unit.client.console.conftest import Staff
@@ -164,6 +164,20 @@ def test_a_read_can_be_taken_back_until_it_is_signed(ward: Ward) -> None:
     ward.claim(again)
     ward.sign(again, ward.report(again))
     assert ward.staff.send(f"/reads/{again}/withdraw").status_code == 409
+
+
+def test_what_nobody_claimed_in_time_is_shown_and_asked_for_anew(ward: Ward) -> None:
+    request_id = ward.post()
+    assert ward.staff.send(f"/reads/{request_id}/repost").status_code == 409
+    ward.gateway.book.expired(ReadExpired(request_id=request_id, number=1))
+    page = shown(ward, request_id)
+    assert "Nobody claimed one read" in page
+    assert "Alarm: expired" in page
+    assert "expired" in ward.staff.get("/reads").text
+    assert ward.staff.send(f"/reads/{request_id}/repost").status_code == 303
+    assert ward.gateway.book.request(request_id).stage == "open"
+    assert "Nobody claimed" not in shown(ward, request_id)
+    assert "read.reposted" in [row.event for row in ward.staff.audit.newest()]
 
 
 def test_what_a_person_did_is_in_the_audit_chain(ward: Ward) -> None:

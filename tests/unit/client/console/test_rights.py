@@ -38,6 +38,7 @@ ALLOWED = {
     "POST /reads/{request_id}/answer": "radiologist",
     "POST /reads/{request_id}/acknowledge": "radiologist",
     "POST /reads/{request_id}/withdraw": "radiologist setup",
+    "POST /reads/{request_id}/repost": "radiologist setup",
     "POST /readers": "radiologist setup",
     "POST /readers/revoke": "radiologist setup",
     "GET /network": "administrator setup",

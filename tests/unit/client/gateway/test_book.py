@@ -13,7 +13,7 @@ from client.gateway.notices import receivers
 from client.gateway.records import Result, Stage
 from client.gateway.report import ReportCreate, Zones, sha256_of
 from client.gateway.reports import Kept
-from client.gateway.requests import acknowledge_read, post_read, withdraw_read
+from client.gateway.requests import acknowledge_read, post_read, repost_read, withdraw_read
 from client.gateway.viewer import BUNDLE, find_bundle
 from client.gateway.volume import Extent, extent
 from client.store.database import connect
@@ -34,7 +34,9 @@ from protocol.reading import (
     ReadAcknowledged,
     ReadAlarm,
     ReadConcluded,
+    ReadExpired,
     ReadPost,
+    ReadReposted,
     ReadWithdrawn,
     ReportSigned,
     ReportStatus,
@@ -255,9 +257,14 @@ def test_a_signature_outlives_a_withdrawal_that_came_too_late(gateway: GatewayUn
 
 
 def test_a_read_that_is_unknown_is_not_found(gateway: GatewayUnderTest) -> None:
-    for step in (withdraw_read, acknowledge_read):
+    steps: tuple[Callable[[], object], ...] = (
+        lambda: withdraw_read(gateway.book, gateway.gate, OTHER),
+        lambda: repost_read(gateway.book, gateway.gate, OTHER),
+        lambda: acknowledge_read(gateway.book, gateway.gate, gateway.reports, OTHER),
+    )
+    for step in steps:
         with pytest.raises(InvalidInputError) as absent:
-            step(gateway.book, gateway.gate, OTHER)
+            step()
         assert absent.value.code is Code.NOT_FOUND
 
 
@@ -475,6 +482,64 @@ def test_alarms_are_shown_until_they_are_over(gateway: GatewayUnderTest) -> None
     assert shown() == [AlarmReason.CRITICAL]
     acknowledge_read(gateway.book, gateway.gate, gateway.reports, REQUEST)
     assert shown() == []
+
+
+def expired(gateway: GatewayUnderTest, number: int = 2, request_id: str = REQUEST) -> None:
+    hands = receivers(gateway.book, gateway.sessions, gateway.reports, keeping([]))
+    hands["read-expired"](ReadExpired(request_id=request_id, number=number))
+
+
+def test_of_a_double_read_of_which_one_half_expired_the_other_is_acknowledged(gateway: GatewayUnderTest) -> None:
+    gateway.book.connection.execute("UPDATE read_requests SET reads_required = 2")
+    kept = reported(gateway)
+    for _ in range(2):
+        expired(gateway)
+    expired(gateway, request_id=OTHER)
+    assert stage(gateway) is Stage.PRELIMINARY
+    gateway.reports.sign(signature(kept))
+    request = gateway.book.request(REQUEST)
+    assert (request.stage, request.expired) == (Stage.DELIVERED, 1)
+    assert gateway.book.alarms(request) == [AlarmReason.EXPIRED]
+    closed = acknowledge_read(gateway.book, gateway.gate, gateway.reports, REQUEST)
+    assert closed.stage is Stage.CLOSED
+    assert gateway.book.alarms(closed) == []
+    with pytest.raises(ConflictError):
+        repost_read(gateway.book, gateway.gate, REQUEST)
+    gateway.book.concluded(ReadConcluded(request_id=REQUEST, claim_id=CLAIM, agreed=False))
+    result = gateway.book.result(REQUEST)
+    assert result is not None
+    assert "only report" in result.how
+    assert gateway.reports.result(CLAIM) is not None
+
+
+def test_the_missing_half_of_a_double_read_is_asked_for_anew(gateway: GatewayUnderTest) -> None:
+    gateway.book.connection.execute("UPDATE read_requests SET reads_required = 2")
+    gateway.reports.sign(signature(reported(gateway)))
+    expired(gateway)
+    assert repost_read(gateway.book, gateway.gate, REQUEST).stage is Stage.OPEN
+    assert gateway.gate.parcels[-1] == ReadReposted(request_id=REQUEST, number=2)
+    assert gateway.book.alarms(gateway.book.request(REQUEST)) == []
+    with pytest.raises(ConflictError) as twice:
+        repost_read(gateway.book, gateway.gate, REQUEST)
+    assert twice.value.code is Code.ILLEGAL_TRANSITION
+    with pytest.raises(ConflictError):
+        acknowledge_read(gateway.book, gateway.gate, gateway.reports, REQUEST)
+    expired(gateway, 3)
+    assert stage(gateway) is Stage.DELIVERED
+
+
+def test_a_study_that_nobody_read_in_time_may_be_posted_again(gateway: GatewayUnderTest) -> None:
+    gateway.book.claim_ended(ClaimEnded(request_id=REQUEST, claim_id=CLAIM))
+    expired(gateway, 1)
+    assert stage(gateway) is Stage.EXPIRED
+    assert gateway.book.alarms(gateway.book.request(REQUEST)) == [AlarmReason.EXPIRED]
+    assert not gateway.book.is_under_way(STUDY)
+    posted(gateway)
+    with pytest.raises(ConflictError) as twice:
+        repost_read(gateway.book, gateway.gate, REQUEST)
+    assert twice.value.code is Code.ALREADY_EXISTS
+    assert withdraw_read(gateway.book, gateway.gate, REQUEST).stage is Stage.WITHDRAWN
+    assert gateway.book.alarms(gateway.book.request(REQUEST)) == []
 
 
 def test_a_discrepancy_alarms_until_it_is_acknowledged(gateway: GatewayUnderTest) -> None:

@@ -40,6 +40,7 @@ ACCEPT = {
     "read-delivered": service.accept_delivered,
     "read-acknowledged": service.accept_acknowledged,
     "read-withdrawn": service.accept_withdrawn,
+    "read-reposted": service.accept_reposted,
     "reader-privilege": accept_privilege,
 }
 

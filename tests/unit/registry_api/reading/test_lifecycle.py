@@ -227,7 +227,9 @@ def test_escalation_is_at_half_at_four_fifths_and_at_the_end() -> None:
         ([State.OPEN], State.OPEN),
         ([State.CLOSED, State.READING], State.READING),
         ([State.DELIVERED, State.SIGNED], State.SIGNED),
-        ([State.CLOSED, State.EXPIRED], State.EXPIRED),
+        ([State.CLOSED, State.EXPIRED], State.CLOSED),
+        ([State.WITHDRAWN, State.DELIVERED, State.EXPIRED], State.DELIVERED),
+        ([State.WITHDRAWN, State.EXPIRED], State.EXPIRED),
         ([State.CLOSED, State.CLOSED], State.CLOSED),
     ],
 )
