@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute
 from starlette.staticfiles import StaticFiles
 
 from client.gateway import dicomweb, grant, pages, rim, writing
-from client.gateway.asking import absent, desk_of, session_for, session_of
+from client.gateway.asking import absent, desk_of, note_known, session_for, session_of
 from client.gateway.desk import Desk
 from client.gateway.sending import VolumeName, send_volume
 from protocol.reading import GrantClaims
@@ -110,6 +110,7 @@ async def open_session(
     proof = grant.read_proof(dpop, ath=ath, method="POST", address=f"{desk.origin}/session", now_s=now_s)
     await _wait_for_claim(desk, claims)
     cookie = desk.sessions.open(claims, proof, ath=ath)
+    note_known(request)
     answer = JSONResponse(
         {"request_id": claims.request_id, "claim_id": claims.claim_id, "expires_at": _moment(claims.exp)},
         status_code=201,

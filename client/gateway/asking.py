@@ -23,7 +23,14 @@ def session_of(request: Request) -> Session:
         UnavailableError: `peer-unreachable` if the centre was silent for too long.
     """
     desk = desk_of(request)
-    return desk.sessions.find(request.cookies.get(desk.cookie))
+    session = desk.sessions.find(request.cookies.get(desk.cookie))
+    note_known(request)
+    return session
+
+
+def note_known(request: Request) -> None:
+    """Note that the request comes of somebody who has a session: its row in the audit chain is written whatever else is."""
+    request.state.known = True
 
 
 def session_for(request: Request, request_id: OpaqueId) -> Session:

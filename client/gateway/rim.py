@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Callable
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from client.gateway.desk import Desk
 from client.gateway.masks import PACKED_MOST
 from client.gateway.pages import error_page
+from client.gateway.strays import Strays
 from protocol.codes import MEANINGS, Code
 from protocol.errors import FederationError, RefusedError
 
@@ -53,18 +55,45 @@ _AUDITED = {
     "/messages/{claim_id}": "gateway.message",
     "/masks/{claim_id}": "gateway.mask",
 }
-"""Routes that touch a study, below which all of DICOMweb is one. Pages and scripts that are the same for everybody are not worth a row."""
+"""Routes that touch a study, below which all of DICOMweb is one."""
 
 _DICOMWEB = "/dicom-web/"
+_STRAY = "gateway.stray"
+_SAME_FOR_ALL = frozenset({"/", "/health", "/reader", "/viewer/niivue.umd.js"})
+_STATIC = "/static/"
+"""Pages and scripts that are the same for everybody are not worth a row."""
+
+_KNOWN = "known"
+"""In a request's state (`asking.note_known`): it came under a session that holds."""
+
+Note = Callable[[Scope, str, str, str], None]
+"""(request, event, subject, verdict): append one row to the audit chain, durably, or raise."""
 
 _OPAQUE = re.compile(r"[0-9a-f]{32}")
 _REFUSAL = "acinus.refusal"
 _TOO_LARGE = "The request is too large; a report or a mask is far smaller."
 
 
-def event_of(route: str) -> str | None:
-    """Return under which name a request for this route stands in the audit chain; `None` if it touches no study."""
-    return "gateway.dicomweb" if route.startswith(_DICOMWEB) else _AUDITED.get(route)
+_BY_BEGINNING = {route.partition("{")[0]: event for route, event in _AUDITED.items()}
+
+
+def event_of(method: str, route: str) -> str | None:
+    """Return under which name a request stands in the audit chain; `None` for what is the same for everybody.
+
+    Args:
+        method: Of the request.
+        route: The path of the route that it matched, or the path itself if it matched none, or came to none.
+    """
+    if route in _SAME_FOR_ALL or route.startswith(_STATIC) or (method, route) == ("GET", "/session"):
+        return None
+    if route.startswith(_DICOMWEB):
+        return "gateway.dicomweb"
+    found = (
+        event
+        for begins, event in _BY_BEGINNING.items()
+        if route == begins or (begins[-1] == "/" and route.startswith(begins))
+    )
+    return next(found, _STRAY)
 
 
 def install(app: FastAPI) -> None:
@@ -92,6 +121,7 @@ class Rim:
     def __init__(self, app: ASGIApp, desk: Desk) -> None:
         self._app = app
         self._desk = desk
+        self._strays = Strays(desk)
         self._headers = HEADERS | _transport_security(desk.origin)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,7 +129,7 @@ class Rim:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(self._desk, self._headers, scope, receive, send)
+        exchange = _Exchange(self._note, self._headers, scope, receive, send)
         try:
             await exchange.run(self._app)
         except Exception as error:  # the rim: a fault of ours becomes an answer like the others
@@ -107,12 +137,17 @@ class Rim:
                 raise
             await exchange.reply(_fault(Request(scope), error))
 
+    def _note(self, scope: Scope, event: str, subject: str, verdict: str) -> None:
+        """Append a row: always for who has a session, and within bounds for whoever knocks."""
+        known = scope.get("state", {}).get(_KNOWN, False)
+        (self._desk.audit if known else self._strays.note)(event, subject, verdict)
+
 
 class _Exchange:
     """One request and its answer."""
 
-    def __init__(self, desk: Desk, headers: dict[str, str], scope: Scope, receive: Receive, send: Send) -> None:
-        self._desk, self._headers = desk, headers
+    def __init__(self, note: Note, headers: dict[str, str], scope: Scope, receive: Receive, send: Send) -> None:
+        self._note, self._headers = note, headers
         self._scope, self._receive, self._send = scope, receive, send
         self._received = 0
         self._most = PACKED_MOST if scope["path"].startswith(_BODY_OF_MASKS) else BODY_MAX
@@ -147,14 +182,14 @@ class _Exchange:
         await self._send(message)
 
     def _audit(self, status: int) -> None:
-        """Append who asked for what and what became of it; a path that matches no route is not repeated."""
+        """Append who asked for what and what became of it; of a path that matches no route only an opaque id is repeated."""
         scope, state = self._scope, self._scope.get("state", {})
-        event = event_of(getattr(scope.get("route"), "path", ""))
-        if event is None or (event == "gateway.session" and scope["method"] == "GET"):
+        event = event_of(scope["method"], str(getattr(scope.get("route"), "path", scope["path"])))
+        if event is None:
             return
-        subject = next((v for v in scope.get("path_params", {}).values() if _OPAQUE.fullmatch(str(v))), "-")
+        subject = next((part for part in scope["path"].split("/") if _OPAQUE.fullmatch(part)), "-")
         refusal = state.get(_REFUSAL, "")
-        self._desk.audit(event, state.get("subject", subject), refusal or f"answered-{status}")
+        self._note(scope, event, state.get("subject", subject), refusal or f"answered-{status}")
         log.info("gateway.served", extra={"gateway_event": event, "status": status, "code": refusal})
 
 

@@ -4,10 +4,12 @@ import gzip
 import struct
 from pathlib import Path
 
+import httpx
 import pytest
 
 from client.gate.policy import Refusal
 from client.gateway.records import Stage
+from client.gateway.strays import ROWS_AN_HOUR
 from protocol.codes import Code
 from protocol.reading import AmendmentOpened, ReadOpened, ReportReceipt, ReportSigned, ReportStatus
 from tests.fakes.gateway import CLAIM, READER, REQUEST, STUDY, GatewayUnderTest, a_post
@@ -339,6 +341,62 @@ def test_every_request_for_a_study_is_in_the_audit_chain(gateway: GatewayUnderTe
         ("gateway.session", "-", "grant-invalid"),
         ("gateway.volume", REQUEST, "unauthenticated"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "row"),
+    [
+        ("POST", f"/reports/{CLAIM}", ("gateway.report", CLAIM, "bad-request")),
+        ("POST", "/session", ("gateway.session", "-", "bad-request")),
+        ("POST", f"/masks/{CLAIM}", ("gateway.mask", CLAIM, "bad-request")),
+        ("POST", "/elsewhere", ("gateway.stray", "-", "bad-request")),
+    ],
+)
+def test_what_is_too_large_has_its_row(
+    gateway: GatewayUnderTest, method: str, path: str, row: tuple[str, str, str]
+) -> None:
+    headers = {"Content-Length": str(10**9)}
+    assert gateway.ask(method, path, content=b"x", headers=headers).status_code == 413
+    assert gateway.audit == [row]
+
+
+@pytest.mark.parametrize(
+    ("path", "row"),
+    [
+        ("/studies", ("gateway.stray", "-", "not-found")),
+        ("/SMITH^JOHN", ("gateway.stray", "-", "not-found")),
+        (f"/studies/{OTHER}", ("gateway.stray", OTHER, "not-found")),
+        (f"/vol/{REQUEST}", ("gateway.volume", REQUEST, "not-found")),
+        ("/dicom-web/patients", ("gateway.dicomweb", "-", "not-found")),
+        ("/sessions", ("gateway.stray", "-", "not-found")),
+    ],
+)
+def test_what_leads_nowhere_has_its_row(gateway: GatewayUnderTest, path: str, row: tuple[str, str, str]) -> None:
+    assert gateway.ask("GET", path).status_code == 404
+    assert gateway.audit == [row]
+
+
+def test_who_probes_cannot_fill_the_chain_and_no_readers_row_is_lost_for_it(gateway: GatewayUnderTest) -> None:
+    """So many rows an hour, then one that says how many more there were."""
+    looked(gateway)
+    gateway.audit.clear()
+    cookies, gateway.cookies = gateway.cookies, httpx.Cookies()
+    for number in range(ROWS_AN_HOUR + 7):
+        gateway.ask("GET", f"/{number}")
+        gateway.ask("GET", f"/vol/{REQUEST}/ct.nii.gz")
+    assert len(gateway.audit) == ROWS_AN_HOUR
+    gateway.cookies = cookies
+    gateway.ask("GET", f"/view/{REQUEST}")
+    assert gateway.audit[-1] == ("gateway.view", REQUEST, "answered-200")
+    gateway.cookies.clear()
+    assert gateway.enter().status_code == 201
+    assert gateway.audit[-1] == ("gateway.session", REQUEST, "answered-201")
+    gateway.wait(hours=1)
+    gateway.cookies.clear()
+    gateway.ask("GET", "/elsewhere")
+    assert gateway.audit[-2:] == [
+        ("gateway.unlisted", "-", str(ROWS_AN_HOUR + 14)), ("gateway.stray", "-", "not-found"),
+    ]  # fmt: skip
 
 
 def test_no_pixel_leaves_if_the_audit_row_cannot_be_written(gateway: GatewayUnderTest) -> None:
