@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import inf
+from typing import Any
 
 from client.infer.flags import is_sharp
 from client.infer.pixels import pixel_sha256
@@ -16,6 +18,7 @@ MOST_SLICES = 20_000
 """Bound on what is read before one series is chosen, as on the files of a folder (`client.infer.source`); one file may hold thousands."""
 
 _ENOUGH = 0.9
+_SPARSE = 2.5
 _THIN_MM, _MEDIUM_MM = 3.0, 5.0
 _CHEST_MM = 350.0
 """What lies beyond the height of a grown-up's lungs is another region, and no merit."""
@@ -138,6 +141,17 @@ def _distinct(group: list[Slice]) -> list[Slice]:
             )
         dropped |= {one.instance_uid for one in same[1:]}
     return [one for one in kept if one.instance_uid not in dropped]
+
+
+def shows_less(series: dict[str, Any], before: dict[str, Any]) -> bool:
+    """Say whether a series shows clearly less of a chest than an earlier one did: less of its height, or only some of its slices.
+
+    Args:
+        series: As `described` says.
+        before: The same of the earlier one; one of which nothing is said showed nothing.
+    """
+    covers, covered = (min(float(one.get("covers_mm", 0.0)), _CHEST_MM) for one in (series, before))
+    return covers < _ENOUGH * covered or float(series["spacing_mm"]) > _SPARSE * float(before.get("spacing_mm", inf))
 
 
 def described(stack: Stack) -> dict[str, object]:

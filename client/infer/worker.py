@@ -21,6 +21,7 @@ from client.infer.outputs import write_study
 from client.infer.quantify import Result, measure_scan
 from client.infer.releases import ReleaseShelf
 from client.infer.scan import dicom_scan
+from client.infer.series import shows_less
 from client.infer.surroundings import CONTEXT_TAGS, Surroundings, View
 from client.settings import NodeSettings
 from client.store.files import write_durably
@@ -169,6 +170,11 @@ class Worker:
 
     def _quantify(self, study: Study) -> Result:
         scan = dicom_scan(self._store.instances(study.study_key))
+        before = self._store.findings.outlasting(study.study_key)
+        if before is not None and shows_less(scan.series, json.loads(before.document).get("series", {})):
+            raise InvalidInputError(
+                Code.MISSING_SLICES, "Only some slices of a study have come whose others are kept no more."
+            )
         compute = self._settings.compute
         return measure_scan(scan, self._shelf.load, device=compute.device, threads=compute.threads)
 

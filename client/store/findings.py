@@ -31,6 +31,7 @@ class Findings:
                 "UPDATE study SET state = 'measured', code = NULL, attempts = 0, grid = ? WHERE study_key = ?",
                 (grid, study.study_key),
             )
+            connection.execute("DELETE FROM expired WHERE study_key = ?", (study.study_key,))  # all of it is new
         return True
 
     def settle_refused(self, study: Study, code: Code, withdrawal: Finding | None = None) -> bool:
@@ -53,6 +54,15 @@ class Findings:
                 )
         return True
 
+    def outlasting(self, study_key: str) -> Finding | None:
+        """Return the finding of a study whose instances were removed after their period; `None` for any other, or once withdrawn."""
+        row = self._connection.execute(
+            "SELECT finding.* FROM finding JOIN expired USING (study_key)"
+            " WHERE study_key = ? AND kind = 'instances' AND record NOT LIKE '%\"withdrawn\":true%'",
+            (study_key,),
+        ).fetchone()
+        return finding_from(row) if row is not None else None
+
     def settle_as_before(self, study: Study) -> bool:
         """Keep the result of a study whose first instances were removed after their period and of which a few more have come.
 
@@ -60,11 +70,11 @@ class Findings:
             False for any other study: nothing is changed then.
         """
         with transaction(self._connection) as connection:
+            if self.outlasting(study.study_key) is None:
+                return False
             kept = connection.execute(
-                "UPDATE study SET state = 'measured', code = NULL, attempts = 0 WHERE study_key = :key AND revision = :revision"
-                " AND study_key IN (SELECT study_key FROM expired WHERE kind = 'instances')"
-                " AND study_key IN (SELECT study_key FROM finding WHERE record NOT LIKE '%\"withdrawn\":true%')",
-                {"key": study.study_key, "revision": study.revision},
+                "UPDATE study SET state = 'measured', code = NULL, attempts = 0 WHERE study_key = ? AND revision = ?",
+                (study.study_key, study.revision),
             )
         return kept.rowcount > 0
 

@@ -13,8 +13,12 @@ from client.infer import worker as worker_module
 from client.infer.releases import ReleaseShelf
 from client.infer.worker import Worker
 from client.receive.intake import Intake, take_bytes
+from client.sections import RetentionSettings
+from client.store.database import connect
 from client.store.records import StudyState
+from client.store.retention import Retention
 from client.store.studies import StudyStore
+from client.store.tables import SCHEMA
 from protocol.case import CaseRecord, LegalBasis
 from protocol.codes import Code
 from protocol.errors import InvalidInputError, UnavailableError
@@ -140,6 +144,32 @@ def test_what_was_sent_and_cannot_be_measured_any_more_is_withdrawn(home: Home, 
     last = gate.seen[-1]
     assert isinstance(last, CaseRecord)
     assert (last.withdrawn, last.version) == (True, 2)
+
+
+@pytest.mark.parametrize("late", [range(5, 11), range(0, 16, 3)])
+def test_a_few_slices_that_come_after_the_others_were_removed_do_not_take_the_results_place(
+    home: Home, store: StudyStore, late: range
+) -> None:
+    gate, series = Gate(), chest_series()
+    key = send(home, store, series)
+    worker_of(home, store, gate).step()
+    before = store.finding(key)
+    settings = home.settings.model_copy(update={"retention": RetentionSettings(instances_days=1, results_days=9)})
+    retention = Retention(connect(home.settings.database, SCHEMA), settings, clock=home.clock)
+    home.clock.now += 2 * 86_400
+    assert retention.sweep()["instances"] == 1
+    send(home, store, series, skip=tuple(set(range(16)) - set(late)))
+    outcome = worker_of(home, store, gate).measure(key)
+    assert (outcome.state, outcome.code) == (StudyState.MEASURED, "missing-slices")
+    assert (store.finding(key), len(gate.seen)) == (before, 1)
+    send(home, store, series)
+    worker_of(home, store, gate).step()
+    after = store.finding(key)
+    assert after is not None
+    assert (after.version, len(gate.seen)) == (2, 2), "the whole study is measured anew"
+    assert store.findings.outlasting(key) is None
+    home.clock.now += 10 * 86_400
+    assert retention.sweep()["results"] == 1, "and its files have a period of their own"
 
 
 @pytest.mark.parametrize("damage", ["cut", "mixed"])
