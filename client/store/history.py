@@ -29,12 +29,25 @@ class History:
         ).fetchone()
         return found is None
 
-    def others_of_subject(self, study_key: str) -> list[str]:
-        """Return the other measured studies of the patient of a study, in the order in which they came."""
+    def day_of(self, study_key: str) -> int | None:
+        """Return the day of a study whose patient has a number, as `date.toordinal` counts; `None` for any other, or before it is measured."""
+        row = self._connection.execute(
+            "SELECT day FROM study_context WHERE study_key = :key"
+            " AND EXISTS (SELECT 1 FROM study_name WHERE study_key = :key AND role = 'number')",
+            {"key": study_key},
+        ).fetchone()
+        return row["day"] if row is not None else None
+
+    def earlier_of_subject(self, study_key: str, day: int) -> list[tuple[str, int]]:
+        """Return the other measured studies of the patient of a study from before `day`, each with how many days; the latest first.
+
+        By what was concluded when they were measured: their instances may be gone.
+        """
         rows = self._connection.execute(
-            "SELECT other.study_key FROM study JOIN study AS other ON other.subject_key = study.subject_key"
-            " WHERE study.study_key = ? AND other.study_key != study.study_key AND other.state = 'measured'"
-            " ORDER BY other.received_at, other.study_key",
-            (study_key,),
+            "SELECT other.study_key, :day - day AS days FROM study JOIN study AS other ON other.subject_key = study.subject_key"
+            " JOIN study_context ON study_context.study_key = other.study_key"
+            " WHERE study.study_key = :key AND other.study_key != :key AND other.state = 'measured' AND day < :day"
+            " ORDER BY days, other.received_at, other.study_key",
+            {"key": study_key, "day": day},
         )
-        return [str(row["study_key"]) for row in rows]
+        return [(str(row["study_key"]), int(row["days"])) for row in rows]

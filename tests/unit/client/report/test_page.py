@@ -48,7 +48,8 @@ def measured_in(home: Home, study: str, day: str, seed: int = 1, patient: str = 
     for dataset in series.datasets():
         take_bytes(Intake(store, home.pseudonyms), as_bytes(dataset), home.settings.home / "spool")
     key = home.pseudonyms.study_key(uid(study))
-    Worker(store, Shelf(home.settings.models, lambda _: False), home.settings).measure(key)
+    shelf = Shelf(home.settings.models, lambda _: False)
+    Worker(store, shelf, home.settings, surroundings=home.surroundings()).measure(key)
     return words((store.folder(key) / REPORT).read_bytes())
 
 
