@@ -122,12 +122,16 @@ class Outgoing:
             )
 
     def due(self, limit: int = 100) -> list[Outbound]:
-        """Return what is to be tried now, oldest first. What waits behind an earlier object of its study waits with it."""
+        """Return what is to be tried now, oldest first.
+
+        What waits behind an earlier object of its study waits with it, and a report with the segmentation that it names while that is parked.
+        """
         rows = self._connection.execute(
-            "SELECT * FROM pacs_outgoing AS one WHERE state = 'waiting' AND due_s <= ? AND NOT EXISTS"
+            "SELECT * FROM pacs_outgoing AS one WHERE state = 'waiting' AND due_s <= :now AND NOT EXISTS"
             " (SELECT 1 FROM pacs_outgoing AS before WHERE before.study_key = one.study_key AND before.seq < one.seq"
-            "  AND before.state = 'waiting' AND before.due_s > ?) ORDER BY seq LIMIT ?",
-            (self._clock(), self._clock(), limit),
+            "  AND (before.state = 'waiting' AND before.due_s > :now OR before.state = 'parked' AND before.object = 'seg'"
+            "   AND one.object = 'sr' AND before.version = one.version)) ORDER BY seq LIMIT :limit",
+            {"now": self._clock(), "limit": limit},
         )
         return [_outbound(row) for row in rows]
 

@@ -84,7 +84,7 @@ class Sender:
         return bool(names) or bool(digest and not fresh)
 
     def step(self) -> int:
-        """Send what is due; return how many objects are settled.
+        """Send what is due; return how many objects are settled: sent, or refused for good.
 
         Raises:
             FederationError: If the PACS does not answer, or not us; what was tried waits for its next try.
@@ -99,10 +99,11 @@ class Sender:
                 self._postpone(due[0], error.code)
                 raise
             for one in due:
-                if one.study_key not in held and self._send(line, one):
-                    settled += 1
-                else:
-                    held.add(one.study_key)
+                if one.study_key in held:
+                    continue
+                if not self._send(line, one):
+                    held.add(one.study_key)  # what comes next may name it; `due` knows what does
+                settled += 1
         return settled
 
     def _step_safely(self, since: float) -> bool:
@@ -119,10 +120,11 @@ class Sender:
         return True
 
     def _send(self, line: Line, one: Outbound) -> bool:
+        """Send one object; return False if it is parked."""
         path = self._outgoing.path(one.study_key, one.version, one.object)
         if not path.is_file():
             self._outgoing.park(one, Code.NOT_FOUND)
-            return True
+            return False
         try:
             refusal = line.send(path)
         except FederationError as error:
@@ -131,10 +133,10 @@ class Sender:
         if refusal is None:
             self._outgoing.settle_sent(one)
             log.info("findings.sent", extra={"study": one.study_key, "version": one.version, "object": one.object})
-        else:
-            self._outgoing.park(one, refusal)
-            log.warning("findings.parked", extra={"study": one.study_key, "object": one.object, "code": refusal.value})
-        return True
+            return True
+        self._outgoing.park(one, refusal)
+        log.warning("findings.parked", extra={"study": one.study_key, "object": one.object, "code": refusal.value})
+        return False
 
     def _postpone(self, one: Outbound, code: Code) -> None:
         self._outgoing.postpone(one, code, random.random())  # noqa: S311 - jitter, no secret

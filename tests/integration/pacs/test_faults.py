@@ -330,8 +330,10 @@ def test_no_answer_or_log_names_a_patient_but_by_its_own_uid(site: Site, caplog:
 # Sending
 
 
-def test_a_permanent_refusal_is_parked_with_a_code_and_the_rest_goes(site: Site, orthanc: Orthanc) -> None:
-    site = site.changed(pacs={"send": "stow"})
+def test_a_permanent_refusal_is_parked_with_a_code_and_keeps_the_report_that_names_it(
+    site: Site, orthanc: Orthanc
+) -> None:
+    site = site.changed(pacs={"send": "stow", "objects": ["seg", "sr", "picture"]})
     outgoing = open_outgoing(site.settings)
     outgoing.since()
     orthanc.keep(chest_series())
@@ -351,12 +353,14 @@ def test_a_permanent_refusal_is_parked_with_a_code_and_the_rest_goes(site: Site,
     orthanc.front.fault = refuse_first
     sender = open_sender(site.settings)
     assert sender.queue(key)
-    assert sender.step() == 2
+    assert (sender.step(), sender.step(), sender.step()) == (1, 1, 0), (
+        "the SEG is refused, the picture goes, the SR waits"
+    )
     (stuck,) = outgoing.stuck()
     assert (stuck.object, stuck.code, outgoing.counts()["sent"]) == ("seg", "peer-refused", 1)
     assert outgoing.retry_parked() == 1
-    assert sender.step() == 1
-    assert outgoing.counts() == {"waiting": 0, "sent": 2, "parked": 0}
+    assert sender.step() == 2
+    assert outgoing.counts() == {"waiting": 0, "sent": 3, "parked": 0}
 
 
 def test_a_wrong_token_waits_and_is_not_parked(site: Site, orthanc: Orthanc) -> None:
