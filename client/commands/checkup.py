@@ -35,7 +35,7 @@ def examine(home: Path) -> list[Check]:
     adopt_proxy(settings.network.proxy)
     looks: list[Look] = [
         _policy, _keys, _callers, _receiver_tls, _gateway_certificate, _pacs_tls, outward.pacs_dicomweb, outward.pacs_dimse, _ports, _disk,
-        _encryption, _audit, _model, _device, _enrolment,
+        _encryption, _audit, _ledger, _model, _device, _enrolment,
     ]  # fmt: skip
     if is_enrolled(settings.trust):
         looks += [
@@ -186,6 +186,12 @@ def _audit(settings: NodeSettings) -> Check:
     from client.rooms.border import open_gate
 
     return Check("audit", f"{open_gate(settings).audit.verify().number} rows verify")
+
+
+def _ledger(settings: NodeSettings) -> Check:
+    from client.rooms.training import open_ledger
+
+    return Check("ledger", f"{len(open_ledger(settings).history())} charges verify, and the audit knows of no other")
 
 
 def _model(settings: NodeSettings) -> Check:

@@ -34,12 +34,14 @@ def ledger(
     with answering(as_json=as_json):
         from client.commands.policy import read_order
         from client.gate.policy_file import load_policy
+        from client.rooms.border import open_gate
         from client.rooms.training import open_ledger
         from client.settings import load_settings
         from client.train.limits import limit_of
 
         settings = load_settings(home_of(context))
         limit = limit_of(load_policy(settings.policy).training)
+        open_gate(settings).audit.verify()  # it is the ledger's witness
         book = open_ledger(settings)
         document = as_document(book, limit)
         if plan is not None:

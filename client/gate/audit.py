@@ -32,6 +32,7 @@ CREATE TABLE IF NOT EXISTS audit (
     previous TEXT NOT NULL,
     hash TEXT NOT NULL UNIQUE
 ) STRICT;
+CREATE INDEX IF NOT EXISTS audit_by_event ON audit (event);
 CREATE TRIGGER IF NOT EXISTS audit_is_kept BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;
 CREATE TRIGGER IF NOT EXISTS audit_is_fixed BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;
 """
@@ -124,6 +125,11 @@ class AuditChain:
         """Yield every row, newest first, unchecked."""
         for row in self._connection.execute("SELECT * FROM audit ORDER BY number DESC"):
             yield Row(**dict(row))
+
+    def subjects(self, event: str) -> list[str]:
+        """Return the subjects of all rows of one event, oldest first, unchecked."""
+        rows = self._connection.execute("SELECT subject FROM audit WHERE event = ? ORDER BY number", (event,))
+        return [row["subject"] for row in rows]
 
     def verify(self, witnessed: Head | None = None) -> Head:
         """Check every row, the head beside the database, and a head that was kept elsewhere.

@@ -9,10 +9,11 @@ import hashlib
 import json
 import math
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Protocol
 
 from client.ledger.account import Event, epsilon
 from client.store.database import transaction
@@ -127,21 +128,38 @@ class Forecast:
     epsilon_run: float
 
 
+class Witness(Protocol):
+    """Remembers each charge where the ledger itself does not stand (`client.gate.charges`). A chain cannot see that its end was cut off."""
+
+    def note(self, number: int, sha256: str) -> None:
+        """Write a charge down durably."""
+
+    def noted(self) -> Iterable[tuple[int, str]]:
+        """Return the number and hash of every charge that was written down."""
+
+
 class BudgetLedger:
     """The site's ledger. One object per connection; any number of processes may charge at once."""
 
     def __init__(
-        self, connection: sqlite3.Connection, clock: Callable[[], datetime], *, price: Price = epsilon
+        self,
+        connection: sqlite3.Connection,
+        clock: Callable[[], datetime],
+        witness: Witness,
+        *,
+        price: Price = epsilon,
     ) -> None:
         """Open the ledger.
 
         Args:
             connection: To the node's database.
             clock: The time, with its zone.
+            witness: Is told of each charge before `charge` returns, and asked whenever the history is read.
             price: What a history costs at some δ.
         """
         self._connection = connection
         self._clock = clock
+        self._witness = witness
         self._price = price
         _keep_kinds(connection)
 
@@ -153,18 +171,21 @@ class BudgetLedger:
         Raises:
             RefusedError: `audit-broken` if the chain does not verify.
             ConflictError: `already-exists` if the round was charged with other numbers, or for another kind of release.
-            UnavailableError: If the disk does not take it; then nothing is charged.
+            UnavailableError: `disk-full`; then nothing may be computed. What was charged stays charged.
         """
         while True:
             entries = self.history()
             standing = next((e for e in entries if _same_round(e.spend, spend)), None)
             if standing is not None:
-                return self._charged_before(entries, standing, spend, limit)
+                outcome = self._charged_before(entries, standing, spend, limit)
+                self._note(standing)
+                return outcome
             entry = self._drafted(entries, spend)
             outcome = self._charged([*entries, entry], entry, limit)
             if not outcome.within(limit):
                 return Refused(epsilon=outcome.epsilon)
             if self._appended(entry, entries):
+                self._note(entry)
                 return outcome
 
     def forecast(self, spends: Sequence[Spend], *, limit: Limit) -> Forecast:
@@ -184,23 +205,25 @@ class BudgetLedger:
         return found
 
     def history(self) -> list[Entry]:
-        """Return every entry, oldest first, after checking the chain.
+        """Return every entry, oldest first, after checking the chain and that it holds every charge that the witness was told of.
 
         Raises:
-            RefusedError: `audit-broken` if an entry was changed, removed or moved.
+            RefusedError: `audit-broken` if an entry was changed, removed or moved, or the end was cut off.
         """
+        noted = list(self._witness.noted())  # before the rows: a charge is written down after its row
         rows = self._connection.execute("SELECT * FROM spend ORDER BY number").fetchall()
         previous, entries = _GENESIS, []
         for place, row in enumerate(rows, start=1):
             entry = _entry(row)
             said = row["kind"] in _KINDS and row["hash"] == _hash(entry, previous)
             if row["number"] != place or row["previous"] != previous or not said:
-                raise RefusedError(
-                    Code.AUDIT_BROKEN,
-                    f"The privacy ledger does not verify at entry {place}. Training is refused; restore the node's database.",
-                )
+                raise _broken(place)
             entries.append(entry)
             previous = row["hash"]
+        hashes = {entry.number: entry.hash for entry in entries}
+        for number, sha256 in noted:
+            if hashes.get(number) != sha256:
+                raise _broken(number)
         return entries
 
     def is_charged(self, run_id: str, number: int) -> bool:
@@ -235,6 +258,11 @@ class BudgetLedger:
                 "This round was charged before with other numbers or for another release; see `acinus-node ledger`.",
             )
         return self._charged(entries, standing, limit, again=True)
+
+    def _note(self, entry: Entry) -> None:
+        """Tell the witness of a charge, once."""
+        if (entry.number, entry.hash) not in self._witness.noted():
+            self._witness.note(entry.number, entry.hash)
 
     def _drafted(self, entries: list[Entry], spend: Spend) -> Entry:
         """Return the entry that would follow `entries`."""
@@ -278,6 +306,13 @@ def _keep_kinds(connection: sqlite3.Connection) -> None:
 
 def _has_kinds(connection: sqlite3.Connection) -> bool:
     return any(column["name"] == "kind" for column in connection.execute("PRAGMA table_info(spend)"))
+
+
+def _broken(number: int) -> RefusedError:
+    return RefusedError(
+        Code.AUDIT_BROKEN,
+        f"The privacy ledger does not verify at charge {number}. Training is refused; restore the newest copy of the node's database.",
+    )
 
 
 def _events(entries: Sequence[Entry]) -> list[Event]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from client.gate.gate import Gate
 from client.gate.trust import load_centre
-from client.rooms.border import local_now, policy_source, utc_now
+from client.rooms.border import local_now, open_gate, policy_source, utc_now
 from client.rooms.imaging import open_shelf, open_store
 from client.settings import NodeSettings
 from client.store import tables
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 
 
 def open_ledger(settings: NodeSettings) -> "BudgetLedger":
-    """Return the privacy ledger."""
+    """Return the privacy ledger, with the audit as its witness."""
+    from client.gate.charges import ChargeMarks
     from client.ledger.store import SCHEMA, BudgetLedger
 
-    return BudgetLedger(connect(settings.database, SCHEMA), utc_now)
+    return BudgetLedger(connect(settings.database, SCHEMA), utc_now, ChargeMarks(open_gate(settings).audit))
 
 
 def open_trainer(settings: NodeSettings, gate_: Gate) -> "SiteTrainer":

@@ -19,7 +19,6 @@ from client.gate import gate as gates
 from client.gate.gate import Gate
 from client.gate.keys import SUPEREXEC_SECRET
 from client.gate.policy import Clearance, SitePolicy, TrainingPolicy
-from client.ledger import store as ledgers
 from client.ledger.store import BudgetLedger
 from client.runner.runner import Runner
 from client.store.database import connect
@@ -31,6 +30,7 @@ from client.train.site import SiteTrainer
 from protocol.plan import Purpose, RoundOrder
 from strategies.arrays import Arrays
 from strategies.flower.desk import TaskDesk
+from tests.fakes import ledgers
 from tests.fakes.rough_price import rough_price
 from tests.fakes.toy_site import keep_forwarder, keep_supernode
 
@@ -68,7 +68,7 @@ class PullingTrainer(SiteTrainer):
 
 
 def open_ledger(home: Path) -> BudgetLedger:
-    return BudgetLedger(connect(home / "node.db", ledgers.SCHEMA), _now, price=rough_price)
+    return ledgers.open_ledger(home / "node.db", _now, price=rough_price)
 
 
 def open_gate(home: Path) -> Gate:

@@ -1,9 +1,11 @@
 """`acinus-node doctor` against real peers that fail: each says, in one sentence, what is to be put right."""
 
+import sqlite3
 import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,16 @@ from pynetdicom.sop_class import Verification
 
 from client.commands import checkup, outward
 from client.commands.check import Check, Look, looked
+from client.ledger.account import Event
+from client.ledger.store import Kind, Limit, Spend
 from client.settings import NodeSettings
 from protocol.codes import Code
 from tests.fakes.centre_home import make_centre_home
 from tests.fakes.connect_proxy import ConnectProxy
 from tests.fakes.enrolled import EnrolledNode
+from tests.fakes.ledgers import open_ledger
 from tests.fakes.ports import free_port
+from tests.fakes.rough_price import rough_price
 
 PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy")
 
@@ -318,8 +324,20 @@ def test_a_gpu_that_is_demanded_and_not_there_is_a_setting_to_correct(
     assert ask(checkup._device, tmp_path).holds
 
 
+def test_a_ledger_whose_end_was_cut_off_is_named(tmp_path: Path) -> None:
+    event = Event(noise_multiplier=4.0, sample_rate=0.25, steps=1, clipping_norm=1.0)
+    spend = Spend(run_id="a" * 32, round=1, kind=Kind.UPDATE, lineage="ggo", event=event)
+    limit = Limit(epsilon_total=8.0, epsilon_per_run=8.0, delta=1e-5)
+    open_ledger(tmp_path / "node.db", lambda: datetime.now(UTC), price=rough_price).charge(spend, limit=limit)
+    assert "1 charges verify" in ask(checkup._ledger, tmp_path).said
+    sqlite3.connect(tmp_path / "node.db").executescript("DROP TRIGGER spend_is_kept; DELETE FROM spend;")
+    check = ask(checkup._ledger, tmp_path)
+    assert check.code is Code.AUDIT_BROKEN
+    assert "charge 1" in check.said
+
+
 def test_every_look_is_taken_even_if_all_fail(tmp_path: Path) -> None:
     (tmp_path / "node.toml").write_text('[pacs]\nsend = "c-store"\nhost = "127.0.0.1"\nport = 9\n', encoding="utf-8")
     names = [check.name for check in checkup.examine(tmp_path)]
-    assert len(names) == len(set(names)) == 16
+    assert len(names) == len(set(names)) == 17
     assert {"pacs dimse", "pacs dicomweb", "disk", "device", "enrolment"} <= set(names)

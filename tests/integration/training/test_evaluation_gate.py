@@ -14,8 +14,6 @@ from client.app import app_of_site
 from client.gate import gate as gates
 from client.gate.gate import Gate
 from client.gate.policy import SitePolicy, TrainingPolicy
-from client.ledger import store as ledger_store
-from client.ledger.store import BudgetLedger
 from client.store.database import connect
 from client.store.records import HeldOutCase
 from client.train import answers
@@ -36,6 +34,7 @@ from server.tally import Said
 from strategies.arrays import Arrays
 from strategies.message import pack_evaluation, unpack_evaluated
 from tests.fakes.labelled import labelled_study
+from tests.fakes.ledgers import open_ledger
 from tests.fakes.rough_price import rough_price
 from tests.fakes.rounds import RUN, SITES, a_plan, answer_to
 from tests.fakes.superlink import within_a_task
@@ -66,7 +65,7 @@ class Hospital:
         self.policy = SitePolicy(training=ALLOWED)
         database = folder / f"{name}.db"
         gate = Gate(connect(database, gates.SCHEMA), lambda: self.policy, lambda: NOW, folder / f"{name}.head")
-        self.ledger = BudgetLedger(connect(database, ledger_store.SCHEMA), lambda: NOW, price=rough_price)
+        self.ledger = open_ledger(database, lambda: NOW, price=rough_price, head=folder / f"{name}.head")
         cases = [HeldOutCase(labelled_study(folder / "studies", at, at), "female", "50-59", maker) for at in (1, 2)]
         self.evaluator = SiteEvaluator(
             site=name, policy=lambda: self.policy, gate=gate, ledger=self.ledger, cases=lambda: cases,

@@ -10,8 +10,9 @@ from typer.testing import CliRunner, Result
 
 from client.cli import app
 from client.ledger.account import Event, epsilon
-from client.ledger.store import SCHEMA, BudgetLedger, Kind, Limit, Spend
+from client.ledger.store import Kind, Limit, Spend
 from client.store.database import connect
+from tests.fakes.ledgers import open_ledger
 
 EVENT = Event(noise_multiplier=1.5, sample_rate=0.5, steps=3, clipping_norm=0.5)
 PLAN = """
@@ -35,7 +36,7 @@ def home(tmp_path: Path) -> Path:
     """A node that was charged twice and may spend 6.5."""
     (tmp_path / "node.toml").write_text("", encoding="utf-8")
     (tmp_path / "policy.toml").write_text("[training]\nepsilon_total = 6.5\nepsilon_per_run = 6.5\n", encoding="utf-8")
-    ledger = BudgetLedger(connect(tmp_path / "node.db", SCHEMA), lambda: datetime(2026, 3, 1, tzinfo=UTC))
+    ledger = open_ledger(tmp_path / "node.db", lambda: datetime(2026, 3, 1, tzinfo=UTC))
     for number in (1, 2):
         spend = Spend(run_id="a" * 32, round=number, kind=Kind.UPDATE, lineage="ggo", event=EVENT)
         ledger.charge(spend, limit=Limit(epsilon_total=8, epsilon_per_run=8, delta=1e-5))
@@ -87,6 +88,19 @@ def test_a_plan_that_would_not_pass_ends_with_refused(home: Path) -> None:
 def test_a_ledger_that_was_changed_says_so(home: Path) -> None:
     hand = connect(home / "node.db")
     hand.executescript("DROP TRIGGER spend_is_fixed; UPDATE spend SET steps = 1 WHERE number = 1;")
+    assert document(home, exit_code=4)["code"] == "audit-broken"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DROP TRIGGER spend_is_kept; DELETE FROM spend WHERE number = 2;",
+        "DROP TRIGGER spend_is_kept; DROP TRIGGER audit_is_kept; DELETE FROM spend WHERE number = 2; DELETE FROM audit WHERE number = 2;",
+    ],
+    ids=["the ledger alone", "the ledger and its audit"],
+)
+def test_a_ledger_whose_end_was_cut_off_says_so(home: Path, sql: str) -> None:
+    connect(home / "node.db").executescript(sql)
     assert document(home, exit_code=4)["code"] == "audit-broken"
 
 

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import sqlite3
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,11 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from client.gate import audit
+from client.gate.audit import HEAD_FILE, AuditChain
+from client.gate.charges import ChargeMarks
 from client.ledger.account import Event, epsilon
-from client.ledger.store import SCHEMA, BudgetLedger, Charged, Kind, Limit, Price, Refused, Spend
+from client.ledger.store import BudgetLedger, Charged, Kind, Limit, Price, Refused, Spend
 from client.store.database import connect
 from protocol.codes import Code
 from protocol.errors import ConflictError, RefusedError
+from tests.fakes import ledgers
 from tests.fakes.rough_price import rough_price
 
 RUN, OTHER = "a" * 32, "b" * 32
@@ -27,8 +32,11 @@ def spend(number: int, run_id: str = RUN, event: Event = EVENT, kind: Kind = Kin
     return Spend(run_id=run_id, round=number, kind=kind, lineage="ggo", event=event)
 
 
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
 def open_ledger(path: Path, price: Price = epsilon) -> BudgetLedger:
-    return BudgetLedger(connect(path, SCHEMA), lambda: datetime(2026, 3, 1, tzinfo=UTC), price=price)
+    return ledgers.open_ledger(path, lambda: NOW, price=price)
 
 
 @pytest.fixture
@@ -159,7 +167,7 @@ def test_a_forecast_charges_nothing_and_says_what_charging_would(ledger: BudgetL
 
 def test_a_period_has_a_limit_of_its_own_and_comes_to_an_end(path: Path) -> None:
     now = datetime(2026, 3, 1, tzinfo=UTC)
-    ledger = BudgetLedger(connect(path, SCHEMA), lambda: now)
+    ledger = ledgers.open_ledger(path, lambda: now)
     tight = replace(LIMIT, epsilon_total=100.0, epsilon_per_run=100.0, epsilon_per_period=5.5, period_days=30)
     assert isinstance(ledger.charge(spend(1), limit=tight), Charged)
     now += timedelta(days=20)
@@ -186,6 +194,9 @@ def test_the_database_itself_keeps_its_rows(path: Path, sql: str) -> None:
         "UPDATE spend SET noise_multiplier = 50 WHERE number = 1",
         "UPDATE spend SET charged_at = '2020-01-01T00:00:00Z' WHERE number = 2",
         "DELETE FROM spend WHERE number = 1",
+        "DELETE FROM spend WHERE number = 3",
+        "DELETE FROM spend WHERE number > 1",
+        "DELETE FROM spend",
         "UPDATE spend SET number = 9 WHERE number = 3",
         "UPDATE spend SET kind = 'summand' WHERE number = 2",
         "UPDATE spend SET kind = NULL WHERE number = 3",
@@ -201,6 +212,45 @@ def test_whoever_removes_the_triggers_is_noticed(path: Path, sql: str) -> None:
     with pytest.raises(RefusedError) as broken:
         ledger.charge(spend(4), limit=LIMIT)
     assert broken.value.code is Code.AUDIT_BROKEN
+
+
+def test_a_ledger_that_lost_its_end_is_broken_whoever_reads_it(path: Path) -> None:
+    ledger = open_ledger(path, rough_price)
+    for number in (1, 2):
+        ledger.charge(spend(number), limit=LIMIT)
+    sqlite3.connect(path).executescript("DROP TRIGGER spend_is_kept; DELETE FROM spend WHERE number = 2;")
+    fresh = open_ledger(path, rough_price)
+    readers: list[Callable[[], object]] = [
+        fresh.history, lambda: fresh.epsilon(1e-5), lambda: fresh.forecast([spend(3)], limit=LIMIT), lambda: fresh.is_charged(RUN, 2),
+        lambda: fresh.charge(spend(2), limit=LIMIT),
+    ]  # fmt: skip
+    for read in readers:
+        with pytest.raises(RefusedError) as broken:
+            read()
+        assert broken.value.code is Code.AUDIT_BROKEN
+        assert "charge 2" in str(broken.value)
+
+
+def test_a_charge_whose_mark_was_lost_to_a_death_is_marked_when_it_is_asked_for_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    ledger = open_ledger(path, rough_price)
+    with monkeypatch.context() as patch:
+        patch.setattr(ChargeMarks, "note", die)
+        with pytest.raises(Killed):
+            ledger.charge(spend(1), limit=LIMIT)
+    (entry,) = ledger.history()
+    marks = ChargeMarks(AuditChain(connect(path, audit.SCHEMA), path.with_name(HEAD_FILE), lambda: NOW))
+    assert marks.noted() == []
+    for _ in range(2):
+        ledger.charge(spend(1), limit=LIMIT)
+    assert marks.noted() == [(1, entry.hash)]
 
 
 def _charge_in_turn(path: Path, run_id: str, gate: "multiprocessing.synchronize.Barrier") -> None:

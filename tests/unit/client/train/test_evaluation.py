@@ -12,8 +12,6 @@ import pytest
 from client.gate import gate as gates
 from client.gate.gate import Gate
 from client.gate.policy import SitePolicy, TrainingPolicy
-from client.ledger import store as ledger_store
-from client.ledger.store import BudgetLedger
 from client.store.database import connect
 from client.store.records import HeldOutCase
 from client.train import answers
@@ -29,6 +27,7 @@ from protocol.evaluation import EvaluationOrder, Group
 from protocol.plan import EvaluationPlan, PrivacyPlan, Purpose, RunPlan
 from strategies.arrays import Arrays, arrays_sha256
 from tests.fakes.labelled import labelled_study
+from tests.fakes.ledgers import open_ledger
 from tests.fakes.rough_price import rough_price
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -69,7 +68,7 @@ class Site:
         gate = Gate(connect(database, gates.SCHEMA), lambda: self.policy, lambda: NOW, self.folder / "audit.head")
         self.evaluator = SiteEvaluator(
             site="northport", policy=lambda: self.policy, gate=gate,
-            ledger=BudgetLedger(connect(database, ledger_store.SCHEMA), lambda: NOW, price=rough_price),
+            ledger=open_ledger(database, lambda: NOW, price=rough_price),
             kept=KeptAnswers(connect(database, answers.SCHEMA)), cases=lambda: self.cases,
             cohort=Cohort(self.folder / "prepared", None), release=self.shelf, now=lambda: NOW,
         )  # type: ignore[arg-type] # fmt: skip
@@ -107,7 +106,10 @@ def test_an_order_is_judged_charged_answered_and_audited(site: Site) -> None:
     assert (notice.candidate_sha256, notice.present_sha256) == (arrays_sha256(CANDIDATE), arrays_sha256(PRESENT))
     assert Group.ALL in {one.group for one in notice.sums}
     assert site.charges() == [(EVALUATION_ROUND, 4.0)]
-    assert site.audit() == [("order.judged", f"{RUN}:0", "clear"), ("evaluation.released", RUN, "clear")]
+    (charge,) = site.evaluator.ledger.history()
+    assert site.audit() == [
+        ("order.judged", f"{RUN}:0", "clear"), ("budget.charged", f"1:{charge.hash}", "clear"), ("evaluation.released", RUN, "clear"),
+    ]  # fmt: skip
 
 
 def test_what_left_stands_in_the_audit_word_for_word(site: Site) -> None:
@@ -206,9 +208,8 @@ def test_a_worse_candidate_shows_under_little_noise(site: Site) -> None:
     quiet = asked.plan.model_copy(update={"evaluation": EvaluationPlan(noise_multiplier=0.01)})
     site.allow(epsilon_total=1000.0, epsilon_per_run=1000.0)
     site.evaluator = replace(
-        site.evaluator, ledger=BudgetLedger(site.evaluator.kept.connection, lambda: NOW, price=lambda *_: 1.0)
+        site.evaluator, ledger=open_ledger(site.folder / "node.db", lambda: NOW, price=lambda *_: 1.0)
     )
-    connect(site.folder / "node.db", ledger_store.SCHEMA)
     notice = site.evaluator.answer(asked.model_copy(update={"plan": quiet}), blind)
     overall = next(one for one in notice.sums if one.group is Group.ALL)
     assert (overall.gain, overall.cases) == (-2, 2)

@@ -12,8 +12,7 @@ import pytest
 from client.gate import gate as gates
 from client.gate.gate import Gate
 from client.gate.policy import SecureSumUse, SitePolicy, TrainingPolicy
-from client.ledger import store as ledger_store
-from client.ledger.store import BudgetLedger, Kind
+from client.ledger.store import Kind
 from client.store.database import connect
 from client.train import begun, kept
 from client.train.begun import BegunRounds
@@ -36,6 +35,7 @@ from strategies.securesum.pads import Words
 from strategies.securesum.step import values_of
 from tests.fakes.circle import RUN, names, peers, secure_plan, signer
 from tests.fakes.labelled import labelled_study
+from tests.fakes.ledgers import open_ledger
 from tests.fakes.rough_price import rough_price
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -72,7 +72,7 @@ class Site:
         trainer = SiteTrainer(
             site=self.name, policy=lambda: self.policy,
             gate=Gate(connect(database, gates.SCHEMA), lambda: self.policy, lambda: NOW, self.folder / "audit.head"),
-            ledger=BudgetLedger(connect(database, ledger_store.SCHEMA), lambda: NOW, price=rough_price),
+            ledger=open_ledger(database, lambda: NOW, price=rough_price),
             kept=KeptUpdates(connect(database, kept.SCHEMA), self.folder / "updates"),
             cases=lambda _use: self.cases, cohort=Cohort(self.folder / "prepared", no_network), base=lambda _: BASE, now=lambda: NOW,
             randomness=Randomness(),
@@ -160,7 +160,8 @@ def test_the_order_of_things_at_a_site(network: Network, summands: list[Words]) 
     assert tally.epsilon.keys() == set(SITES)
     for site in network.sites.values():
         assert site.audit() == [
-            ("order.judged", "clear"), ("order.judged", "clear"), ("summand.released", "clear"), ("sum.opened", "clear"),
+            ("order.judged", "clear"), ("order.judged", "clear"), ("budget.charged", "clear"), ("summand.released", "clear"),
+            ("sum.opened", "clear"),
         ]  # fmt: skip
 
 

@@ -14,9 +14,8 @@ import pytest
 from client.gate import gate as gates
 from client.gate.gate import Gate
 from client.gate.policy import SitePolicy, TrainingPolicy
-from client.ledger import store as ledger_store
 from client.ledger.account import epsilon
-from client.ledger.store import BudgetLedger, Price
+from client.ledger.store import Price
 from client.store.database import connect
 from client.train import kept
 from client.train.cohort import Cohort
@@ -32,6 +31,7 @@ from protocol.plan import PrivacyPlan, Purpose, RoundOrder, RunPlan, SecureSumPl
 from strategies.arrays import Arrays, arrays_sha256, check_update
 from strategies.norms import norms_of
 from tests.fakes.labelled import labelled_study
+from tests.fakes.ledgers import open_ledger
 from tests.fakes.random_bytes import CountedBytes
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -79,7 +79,7 @@ class Site:
         gate = Gate(connect(database, gates.SCHEMA), lambda: self.policy, lambda: NOW, self.folder / "audit.head")
         self.trainer = SiteTrainer(
             site="northport", policy=lambda: self.policy, gate=gate,
-            ledger=BudgetLedger(connect(database, ledger_store.SCHEMA), lambda: NOW, price=self.price),
+            ledger=open_ledger(database, lambda: NOW, price=self.price),
             kept=KeptUpdates(connect(database, kept.SCHEMA), self.folder / "updates"),
             cases=lambda _use: self.cases, cohort=Cohort(self.folder / "prepared", no_network), base=self.shelf, now=lambda: NOW,
             randomness=Randomness(),
@@ -117,7 +117,10 @@ def test_an_order_is_judged_charged_answered_and_audited(site: Site) -> None:
         epsilon=site.trainer.ledger.epsilon(1e-5), delta=1e-5,
     )  # fmt: skip
     assert site.charges() == [1]
-    assert site.audit() == [("order.judged", f"{RUN}:1", "clear"), ("update.released", f"{RUN}:1", "clear")]
+    (charge,) = site.trainer.ledger.history()
+    assert site.audit() == [
+        ("order.judged", f"{RUN}:1", "clear"), ("budget.charged", f"1:{charge.hash}", "clear"), ("update.released", f"{RUN}:1", "clear"),
+    ]  # fmt: skip
     released = [row.body for row in site.trainer.gate.audit.rows() if row.event == "update.released"]
     assert json.loads(released[0] or "") == notice.model_dump(mode="json")
 
@@ -336,6 +339,15 @@ def test_an_old_copy_of_the_database_put_back_stops_training(site: Site) -> None
     (site.folder / "node.db").write_bytes(copy)
     site.start()
     assert site.refused(order(2)) is Code.AUDIT_BROKEN
+
+
+def test_charges_that_were_cut_off_stop_training_though_ledger_and_audit_are_chains_without_a_gap(site: Site) -> None:
+    for number in (1, 2):
+        site.trainer.answer(order(number), BASE)
+    connect(site.folder / "node.db").executescript("DROP TRIGGER spend_is_kept; DELETE FROM spend WHERE number = 2;")
+    site.start().gate.audit.verify()
+    assert site.refused(order(3)) is Code.AUDIT_BROKEN
+    assert site.audit()[-1][:2] == ("order.judged", f"{RUN}:3")
 
 
 def test_nothing_about_the_number_of_patients_is_in_the_notice(site: Site) -> None:
