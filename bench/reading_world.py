@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from protocol.reading import Priority, Subspecialty
-from registry_api.reading.lifecycle import due_at
+from registry_api.reading.lifecycle import TIMERS
 from registry_api.reading.matching import Licence, ReaderProfile, Training, Wanted
 from registry_api.reading.shifts import Shift
 from registry_api.reading.worth import Batch
@@ -62,7 +62,7 @@ def _reader(draw: random.Random, number: int, hospitals: Sequence[str]) -> Reade
 def _request(draw: random.Random, number: int, places: dict[str, str]) -> Wanted:
     site = draw.choice(list(places))
     priority = draw.choices((Priority.STAT, Priority.URGENT, Priority.ROUTINE), (1, 3, 6))[0]
-    posted = NOW - draw.random() * (due_at(priority, NOW) - NOW)
+    posted = NOW - draw.random() * TIMERS[priority].due
     return Wanted(
         request_id=f"{number:032x}",
         site=site,
@@ -70,7 +70,7 @@ def _request(draw: random.Random, number: int, places: dict[str, str]) -> Wanted
         language=draw.choices(LANGUAGES, (4, 1))[0],
         priority=priority,
         posted_at=posted,
-        due_at=due_at(priority, posted),
+        due_at=posted + TIMERS[priority].due,
         subspecialty=Subspecialty.THORACIC if draw.random() < 0.2 else None,
         ggo_percent=draw.randrange(60),
         uncertainty_percent=draw.randrange(40),

@@ -32,6 +32,7 @@ from protocol.reading import (
     ReadWithdrawn,
     ReportReceipt,
     ReportSigned,
+    SecondReadAdded,
 )
 from protocol.release import ReleaseAnnounced
 from protocol.standing import ReleaseStanding
@@ -57,6 +58,7 @@ Notice = Annotated[
     | GrantRenewed
     | GrantRevoked
     | ReportSigned
+    | SecondReadAdded
     | AdjudicationOpened
     | ReadConcluded
     | ReadExpired

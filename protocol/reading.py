@@ -232,6 +232,13 @@ class GrantRevoked(Shape):
     jti: OpaqueId
 
 
+class SecondReadAdded(Shape):
+    """The hospital asked for one read, and by its agreements two are made: whatever the node waits for, it waits for two."""
+
+    kind: Literal["second-read-added"] = "second-read-added"
+    request_id: OpaqueId
+
+
 class AdjudicationOpened(Shape):
     """Two signed reads disagree; a third reader decides. Whatever the node waits for, it waits for one read more."""
 

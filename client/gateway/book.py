@@ -29,6 +29,7 @@ from protocol.reading import (
     ReadConcluded,
     ReadExpired,
     ReadPost,
+    SecondReadAdded,
 )
 from protocol.shape import OpaqueId
 
@@ -148,6 +149,14 @@ class Book:
             self.connection.execute(
                 "UPDATE read_claims SET ended_s = coalesce(ended_s, ?) WHERE claim_id = ? AND request_id = ?",
                 (self.now_s(), notice.claim_id, notice.request_id),
+            )
+
+    def second_read_added(self, notice: SecondReadAdded) -> None:
+        """Wait for two reads: the hospital's agreements say so, although it asked for one."""
+        with transaction(self.connection):
+            self.connection.execute(
+                "UPDATE read_requests SET reads_required = 2 WHERE request_id = ? AND reads_required = 1",
+                (notice.request_id,),
             )
 
     def adjudication_opened(self, notice: AdjudicationOpened) -> None:

@@ -57,6 +57,7 @@ def receivers(
         "claim-ended": book.claim_ended,
         "grant-revoked": sessions.revoke,
         "report-signed": report_signed,
+        "second-read-added": book.second_read_added,
         "adjudication-opened": book.adjudication_opened,
         "read-concluded": concluded,
         "read-expired": _aloud("read.expired", book.expired),

@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime, time
 from typing import Annotated, Any
 
 import typer
+from sqlmodel import Session
 
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
@@ -12,7 +13,16 @@ from protocol.shape import OpaqueId, RegionCode, SiteId
 from registry_api.clock import utc_now
 from registry_api.commands.output import AsJson, matching, opened, say, show_key
 from registry_api.people.roles import Role
-from registry_api.people.service import add_agreement, add_reader, end_agreement, list_agreements
+from registry_api.people.service import add_reader
+from registry_api.reading.agreements import (
+    Agreement,
+    agree_with_group,
+    agree_with_reader,
+    change_terms,
+    list_agreements,
+    with_group,
+    with_reader,
+)
 from registry_api.reading.assignments import match
 from registry_api.reading.credentials import (
     Credential,
@@ -22,9 +32,10 @@ from registry_api.reading.credentials import (
     license_reader,
     train_reader,
 )
-from registry_api.reading.groups import set_group
+from registry_api.reading.endings import change_group, end_agreement
 from registry_api.reading.load import loads, month_of
 from registry_api.reading.readers import profile, set_capacity
+from registry_api.reading.tables import AgreementRow, AgreementTerms
 
 readers = typer.Typer(help="Radiologists who read for other hospitals.", no_args_is_help=True)
 agreements = typer.Typer(help="Which reader may be asked by which hospital.", no_args_is_help=True)
@@ -36,6 +47,17 @@ SeenEvidence = Annotated[
 Verifier = Annotated[str, typer.Option("--verified-by", help="Id of the coordinator or auditor who saw the evidence.")]
 LicensedIn = Annotated[str, typer.Option(help="Where the reader is licensed, by the patient's country or region.")]
 ReportsIn = Annotated[str, typer.Option(help="Language of the reports, ISO 639-1.")]
+AgreeingSite = Annotated[str, typer.Option("--site", help="The hospital.")]
+AgreeingReader = Annotated[str | None, typer.Option("--reader", help="The reader's id, as `people list` shows it.")]
+AgreeingGroup = Annotated[str | None, typer.Option("--group", help="A reading group, instead of a reader.")]
+AgreedUntil = Annotated[
+    str | None, typer.Option("--until", help="Last day of the agreement (UTC); without it, until it is ended.")
+]
+AgreedPool = Annotated[bool, typer.Option("--pool", help="Only what still waits when half of its time is gone.")]
+Minutes = Annotated[
+    int | None, typer.Option(min=5, max=60 * 24 * 14, help="From the post to the signature; without it, the network's.")
+]
+Percent = Annotated[int, typer.Option(min=0, max=100, help="Of so many in a hundred a second read is added.")]
 Until = Annotated[str, typer.Option("--until", help="Last day on which it holds, such as 2027-12-31 (UTC).")]
 
 
@@ -143,7 +165,7 @@ def group_one(
     """Say with which group a reader reads. Readers of one group never decide over one another's reads."""
     matching(reader, OpaqueId, what="READER_ID")
     with opened(context) as (_, database), database.writing() as session:
-        set_group(session, reader, group=group, leads=lead)
+        change_group(session, reader, group=group, leads=lead, now=utc_now())
     content = {"reader": reader, "group": group, "lead": lead}
     say(content, as_json=as_json, lines=[f"The reader reads {f'with {group}' if group else 'alone'}."])
 
@@ -215,52 +237,125 @@ def show_load(
 
 
 @agreements.command("add")
-def agree(
+def agree(  # noqa: PLR0913 - a command's options
     context: typer.Context,
     *,
-    site: Annotated[str, typer.Option(help="The hospital.")],
-    reader: Annotated[str, typer.Option(help="The reader's id, as `people list` shows it.")],
-    until: Annotated[
-        str | None, typer.Option("--until", help="Last day of the agreement (UTC); without it, open.")
-    ] = None,
-    pool: Annotated[bool, typer.Option("--pool", help="Only what still waits when half of its time is gone.")] = False,
+    site: AgreeingSite,
+    reader: AgreeingReader = None,
+    group: AgreeingGroup = None,
+    until: AgreedUntil = None,
+    pool: AgreedPool = False,
+    stat_minutes: Minutes = None,
+    urgent_minutes: Minutes = None,
+    routine_minutes: Minutes = None,
+    double_read_percent: Percent = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Write down that a hospital and a reader agreed. Reading also needs the hospital's privilege, which only the hospital grants."""
-    matching(site, SiteId, what="--site")
-    matching(reader, OpaqueId, what="--reader")
-    expires_at = _end_of(until) if until is not None else None
+    """Write down that a hospital and a reader, or a reading group, agreed. Reading also needs the hospital's privilege, which only it grants."""
+    party = _party(site, reader, group)
+    terms = _terms(until, pool, (stat_minutes, urgent_minutes, routine_minutes), double_read_percent)
     with opened(context) as (_, database), database.writing() as session:
-        add_agreement(session, site=site, reader_id=reader, now=utc_now(), expires_at=expires_at, pool=pool)
-    line = f"Agreed. {site} still has to grant the privilege: `acinus-node read grant-privilege {reader}`."
-    say({"site": site, "reader": reader, "pool": pool}, as_json=as_json, lines=[line])
+        if reader is not None:
+            agree_with_reader(session, site=site, reader_id=reader, terms=terms, now=utc_now())
+        else:
+            agree_with_group(session, site=site, group=group or "", terms=terms, now=utc_now())
+    line = (
+        f"Agreed. {site} still has to grant the privilege: `acinus-node read grant-privilege {reader or 'READER_ID'}`."
+    )
+    say(party | _said(terms), as_json=as_json, lines=[line])
+
+
+@agreements.command("change")
+def change(  # noqa: PLR0913 - a command's options
+    context: typer.Context,
+    *,
+    site: AgreeingSite,
+    reader: AgreeingReader = None,
+    group: AgreeingGroup = None,
+    until: AgreedUntil = None,
+    pool: AgreedPool = False,
+    stat_minutes: Minutes = None,
+    urgent_minutes: Minutes = None,
+    routine_minutes: Minutes = None,
+    double_read_percent: Percent = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Put other terms in the place of an agreement's: what is not given is as the network has it. What waits already stays due when it was."""
+    party = _party(site, reader, group)
+    terms = _terms(until, pool, (stat_minutes, urgent_minutes, routine_minutes), double_read_percent)
+    with opened(context) as (_, database), database.writing() as session:
+        change_terms(session, _agreement(session, site, reader, group), terms)
+    say(party | _said(terms), as_json=as_json, lines=["Changed."])
 
 
 @agreements.command("list")
 def show_agreements(context: typer.Context, *, as_json: AsJson = False) -> None:
     """List the agreements."""
     with opened(context) as (_, database), database.reading() as session:
-        content = [
-            {"site": row.site, "reader": row.reader_id, "until": row.expires_at.isoformat() if row.expires_at else None}
-            for row in list_agreements(session)
-        ]
-    say(
-        content, as_json=as_json, lines=[f"{one['site']:<24} {one['reader']}  {one['until'] or '-'}" for one in content]
-    )
+        content = [_party_of(row) | _said(row) for row in list_agreements(session)]
+    lines = [
+        f"{one['site']:<24} {one['reader'] or 'group ' + one['group']:<34} {one['until'] or '-'}" for one in content
+    ]
+    say(content, as_json=as_json, lines=lines)
 
 
 @agreements.command("end")
 def end(
     context: typer.Context,
     *,
-    site: Annotated[str, typer.Option(help="The hospital.")],
-    reader: Annotated[str, typer.Option(help="The reader's id.")],
+    site: AgreeingSite,
+    reader: AgreeingReader = None,
+    group: AgreeingGroup = None,
     as_json: AsJson = False,
 ) -> None:
-    """End an agreement: nothing of the hospital is offered to the reader any more. What is held may be finished."""
+    """End an agreement: nothing of the hospital is offered any more, and what is held of it goes back to the queue."""
+    party = _party(site, reader, group)
     with opened(context) as (_, database), database.writing() as session:
-        end_agreement(session, site=site, reader_id=reader)
-    say({"site": site, "reader": reader, "ended": True}, as_json=as_json, lines=["Ended."])
+        end_agreement(session, _agreement(session, site, reader, group), now=utc_now())
+    say(party | {"ended": True}, as_json=as_json, lines=["Ended."])
+
+
+def _party(site: str, reader: str | None, group: str | None) -> dict[str, Any]:
+    """Return with whom the site agrees.
+
+    Raises:
+        InvalidInputError: `bad-request` if that is not exactly one.
+    """
+    if (reader is None) == (group is None):
+        raise InvalidInputError(Code.BAD_REQUEST, "Give --reader or --group, and not both.")
+    matching(site, SiteId, what="--site")
+    if reader is not None:
+        matching(reader, OpaqueId, what="--reader")
+    return {"site": site, "reader": reader, "group": group}
+
+
+def _party_of(row: Agreement) -> dict[str, Any]:
+    if isinstance(row, AgreementRow):
+        return {"site": row.site, "reader": row.reader_id, "group": None}
+    return {"site": row.site, "reader": None, "group": row.reading_group}
+
+
+def _agreement(session: Session, site: str, reader: str | None, group: str | None) -> Agreement | None:
+    return with_reader(session, site, reader) if reader is not None else with_group(session, site, group or "")
+
+
+def _terms(
+    until: str | None, pool: bool, minutes: tuple[int | None, int | None, int | None], double: int
+) -> AgreementTerms:
+    stat, urgent, routine = minutes
+    return AgreementTerms(
+        expires_at=_end_of(until) if until is not None else None,
+        pool=pool,
+        stat_minutes=stat,
+        urgent_minutes=urgent,
+        routine_minutes=routine,
+        double_read_percent=double,
+    )
+
+
+def _said(terms: AgreementTerms) -> dict[str, Any]:
+    said = {name: getattr(terms, name) for name in AgreementTerms.model_fields if name != "expires_at"}
+    return {"until": terms.expires_at.isoformat() if terms.expires_at else None} | said
 
 
 def _check_licence(jurisdiction: str, language: str) -> None:

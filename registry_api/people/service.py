@@ -11,10 +11,10 @@ from sqlalchemy import bindparam
 from sqlmodel import Session, col, delete, select
 
 from protocol.codes import Code
-from protocol.errors import ConflictError, InvalidInputError
+from protocol.errors import InvalidInputError
 from registry_api.enrolment.tables import SiteRow
 from registry_api.people.roles import Role
-from registry_api.people.tables import AgreementRow, CredentialRow, PageSessionRow, PersonRow
+from registry_api.people.tables import CredentialRow, PageSessionRow, PersonRow
 from registry_api.units.service import ensure_unit, read_tree
 
 KEY_PREFIX = "acn_"
@@ -111,53 +111,6 @@ def add_reader(session: Session, name: str, *, jurisdiction: str, language: str,
     added = add_person(session, name, role=Role.READER, region=None, now=now)
     session.add(CredentialRow(reader_id=added.person_id, jurisdiction=jurisdiction, language=language))
     return added
-
-
-def add_agreement(
-    session: Session,
-    *,
-    site: str,
-    reader_id: str,
-    now: datetime,
-    expires_at: datetime | None = None,
-    pool: bool = False,
-) -> None:
-    """Let a reader be asked by a site, until `expires_at` if that is given; out of a `pool`, once half of a read's time is gone.
-
-    Raises:
-        InvalidInputError: `not-found` if there is no such reader or site.
-        ConflictError: `already-exists` if the agreement is there.
-    """
-    reader = session.get(PersonRow, reader_id)
-    if reader is None or reader.role != Role.READER.value:
-        raise InvalidInputError(
-            Code.NOT_FOUND, "There is no reader of that id. `acinus-registry people list` shows them."
-        )
-    _require_site(session, site)
-    query = select(AgreementRow).where(AgreementRow.site == site, AgreementRow.reader_id == reader_id)
-    if session.exec(query).first() is not None:
-        raise ConflictError(Code.ALREADY_EXISTS, f"{site} has that agreement already.")
-    session.add(AgreementRow(site=site, reader_id=reader_id, created_at=now, expires_at=expires_at, pool=pool))
-
-
-def end_agreement(session: Session, *, site: str, reader_id: str) -> None:
-    """End the agreement between a reader and a site.
-
-    Raises:
-        InvalidInputError: `not-found` if there is none.
-    """
-    query = select(AgreementRow).where(AgreementRow.site == site, AgreementRow.reader_id == reader_id)
-    row = session.exec(query).first()
-    if row is None:
-        raise InvalidInputError(
-            Code.NOT_FOUND, "There is no such agreement. `acinus-registry agreements list` shows them."
-        )
-    session.delete(row)
-
-
-def list_agreements(session: Session) -> list[AgreementRow]:
-    """Return every agreement, hospital by hospital."""
-    return list(session.exec(select(AgreementRow).order_by(col(AgreementRow.site), col(AgreementRow.id))))
 
 
 def disable_person(session: Session, person_id: str, *, now: datetime) -> None:

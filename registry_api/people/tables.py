@@ -77,18 +77,3 @@ class CredentialRow(SQLModel, table=True):
     reader_id: str = Field(foreign_key="people.id", index=True)
     jurisdiction: str
     language: str
-
-
-class AgreementRow(SQLModel, table=True):
-    """A hospital lets a reader read for it: always, or out of a `pool`, once half of the time of a read is gone."""
-
-    __tablename__ = "agreements"
-    __table_args__ = (UniqueConstraint("site", "reader_id"),)
-
-    id: int | None = Field(default=None, primary_key=True)
-    site: str = Field(foreign_key="sites.site", index=True)
-    reader_id: str = Field(foreign_key="people.id", index=True)
-    created_at: datetime = Field(sa_type=UtcDateTime)
-    expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    """None: until it is ended."""
-    pool: bool = False

@@ -26,7 +26,7 @@ def open_amendment(session: Session, claim_id: OpaqueId, reader_id: OpaqueId, *,
     fenced(slot, fence)
     advance(State(slot.state), Event.REOPENED)
     reader = profile(session, reader_id)
-    if request.site not in reader.agreements or not may_go_on(reader, request.site, request.jurisdiction, now):
+    if not may_go_on(reader, request.site, request.jurisdiction, now):
         raise RefusedError(
             Code.FORBIDDEN, "Your licence there, your agreement with the hospital or its privilege is no longer valid."
         )

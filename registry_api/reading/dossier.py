@@ -13,19 +13,30 @@ from sqlmodel import Session
 from protocol.reading import Language, Priority, StudyKind, Subspecialty
 from protocol.shape import OpaqueId, RegionCode, SiteId
 from registry_api.database import among, ask, row_table
-from registry_api.people.tables import AgreementRow, CredentialRow
+from registry_api.people.tables import CredentialRow
 from registry_api.reading.lifecycle import HELD
 from registry_api.reading.matching import Licence, Training
 from registry_api.reading.shifts import Shift
 from registry_api.reading.tables import (
+    AgreementRow,
     ConflictRow,
     CredentialTermRow,
+    GroupAgreementRow,
     PrivilegeRow,
+    ReaderRow,
     ReadRequestRow,
     ShiftRow,
     SlotRow,
     TrainingRow,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """Until when an agreement runs (None: until it is ended), and whether it is of a pool."""
+
+    ends: datetime | None
+    pool: bool
 
 
 @dataclass(slots=True)
@@ -37,14 +48,18 @@ class Dossier:
     unverified: set[RegionCode] = field(default_factory=set)
     languages: set[Language] = field(default_factory=set)
     trainings: list[Training] = field(default_factory=list)
-    agreements: set[SiteId] = field(default_factory=set)
-    agreement_ends: dict[SiteId, datetime] = field(default_factory=dict)
-    pools: set[SiteId] = field(default_factory=set)
+    own_agreements: dict[SiteId, Agreed] = field(default_factory=dict)
+    group_agreements: dict[SiteId, Agreed] = field(default_factory=dict)
     privileges: set[SiteId] = field(default_factory=set)
     privilege_ends: dict[SiteId, datetime] = field(default_factory=dict)
     privilege_studies: dict[SiteId, frozenset[StudyKind]] = field(default_factory=dict)
     conflicts: set[SiteId] = field(default_factory=set)
     held: dict[Priority, int] = field(default_factory=dict)
+
+    @property
+    def agreements(self) -> dict[SiteId, Agreed]:
+        """What holds with each hospital: the reader's own agreement goes before the group's."""
+        return self.group_agreements | self.own_agreements
 
     def add(self, fact: Any) -> None:
         """Put one row of the statement where it belongs."""
@@ -65,11 +80,10 @@ class Dossier:
         self.trainings.append(Training(Subspecialty(fact.first), fact.begins, fact.ends))
 
     def _add_agreement(self, fact: Any) -> None:
-        self.agreements.add(fact.first)
-        if fact.ends is not None:
-            self.agreement_ends[fact.first] = fact.ends
-        if fact.number:
-            self.pools.add(fact.first)
+        self.own_agreements[fact.first] = Agreed(fact.ends, bool(fact.number))
+
+    def _add_group_agreement(self, fact: Any) -> None:
+        self.group_agreements[fact.first] = Agreed(fact.ends, bool(fact.number))
 
     def _add_privilege(self, fact: Any) -> None:
         self.privileges.add(fact.first)
@@ -103,6 +117,7 @@ def _facts(one: bool) -> Any:
     agreement, privilege, conflict, slot, request = (
         row_table(row).c for row in (AgreementRow, PrivilegeRow, ConflictRow, SlotRow, ReadRequestRow)
     )
+    reader, of_group = (row_table(row).c for row in (ReaderRow, GroupAgreementRow))
     parts = {
         # The first one gives the columns their types: it leaves none empty.
         shift.reader_id: _fact(
@@ -118,6 +133,9 @@ def _facts(one: bool) -> Any:
         agreement.reader_id: _fact(
             "agreement", agreement, first=agreement.site, number=sa.cast(agreement.pool, sa.Integer), ends=agreement.expires_at
         ),
+        reader.reader_id: _fact(
+            "group_agreement", reader, first=of_group.site, number=sa.cast(of_group.pool, sa.Integer), ends=of_group.expires_at
+        ).join(row_table(GroupAgreementRow), of_group.reading_group == reader.reading_group),
         privilege.reader_id: _fact(
             "privilege", privilege, first=privilege.site, second=privilege.studies, ends=privilege.valid_until
         ).where(privilege.granted),

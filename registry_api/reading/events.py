@@ -11,9 +11,16 @@ from sqlmodel import Session, and_, col, or_, select
 from protocol.reading import Priority
 from protocol.shape import OpaqueId, SiteId
 from registry_api.people.roles import Role
-from registry_api.people.tables import AgreementRow
 from registry_api.reading.lifecycle import Event, Purpose, State
-from registry_api.reading.tables import ClaimRow, ReaderRow, ReadEventRow, ReadRequestRow, SlotRow
+from registry_api.reading.tables import (
+    AgreementRow,
+    ClaimRow,
+    GroupAgreementRow,
+    ReaderRow,
+    ReadEventRow,
+    ReadRequestRow,
+    SlotRow,
+)
 
 BATCH = 500
 
@@ -98,7 +105,8 @@ def _visible(session: Session, viewer: Viewer) -> Sequence[Any]:
     if row is None or not row.leads or row.reading_group is None:
         return (own,)
     members = select(ReaderRow.reader_id).where(ReaderRow.reading_group == row.reading_group)
-    sites = select(AgreementRow.site).where(col(AgreementRow.reader_id).in_(members))
+    theirs = select(AgreementRow.site).where(col(AgreementRow.reader_id).in_(members))
+    sites = theirs.union(select(GroupAgreementRow.site).where(GroupAgreementRow.reading_group == row.reading_group))
     late = and_(
         col(ReadEventRow.event).in_([event.value for event in LATE]),
         or_(

@@ -75,7 +75,7 @@ def make_grant(  # noqa: PLR0913 - who, under which claim, by which key, how muc
     """
     slot, request = held_slot(session, claim_id, reader_id, now=now)
     reader = profile(session, reader_id)
-    if request.site not in reader.agreements or not may_go_on(reader, request.site, request.jurisdiction, now):
+    if not may_go_on(reader, request.site, request.jurisdiction, now):
         raise RefusedError(
             Code.FORBIDDEN, "Your licence there, your agreement with the hospital or its privilege is no longer valid."
         )

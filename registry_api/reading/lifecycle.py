@@ -194,7 +194,7 @@ TIMERS: dict[Priority, Timers] = {
         answer_within=timedelta(hours=24),
     ),
 }
-"""An agreement may be stricter later; these are the network's own."""
+"""The network's own; of an agreement, `due` may be another (`agreements.signed_within`)."""
 
 HEARTBEAT = timedelta(seconds=60)
 """How often a reader's program should say that the reader is still there."""
@@ -240,14 +240,9 @@ def advance(state: State, event: Event) -> State:
         ) from error
 
 
-def due_at(priority: Priority, posted_at: datetime) -> datetime:
-    """Return when the signature is due."""
-    return posted_at + TIMERS[priority].due
-
-
-def expires_at(priority: Priority, posted_at: datetime) -> datetime:
-    """Return when a request that nobody claimed is given up."""
-    return due_at(priority, posted_at) + TIMERS[priority].grace
+def expires_at(priority: Priority, due_at: datetime) -> datetime:
+    """Return when a request that nobody claimed is given up, if its signature was due at `due_at`."""
+    return due_at + TIMERS[priority].grace
 
 
 def lease_until(state: State, priority: Priority, now: datetime) -> datetime | None:

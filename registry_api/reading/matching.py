@@ -20,6 +20,7 @@ class Obstacle(StrEnum):
     LANGUAGE = "language"
     SUBSPECIALTY = "subspecialty"
     NO_AGREEMENT = "no-agreement"
+    AGREEMENT_ENDS = "agreement-ends-before-due"
     NO_PRIVILEGE = "no-privilege"
     PRIVILEGE_ENDS = "privilege-ends-before-due"
     OUTSIDE_PRIVILEGE = "outside-privilege"
@@ -40,7 +41,8 @@ REASONS: dict[Obstacle, str] = {
     Obstacle.LICENCE_ENDS: "Your licence there ends before the read is due.",
     Obstacle.LANGUAGE: "You do not report in the language that the hospital asks for.",
     Obstacle.SUBSPECIALTY: "The hospital asks for a subspecialty in which no valid training of yours is on file.",
-    Obstacle.NO_AGREEMENT: "The hospital has no agreement with you.",
+    Obstacle.NO_AGREEMENT: "The hospital has no agreement with you or your group.",
+    Obstacle.AGREEMENT_ENDS: "The agreement with the hospital ends before the read is due.",
     Obstacle.NO_PRIVILEGE: "The hospital has not granted you the privilege to read for it; only its own staff can.",
     Obstacle.PRIVILEGE_ENDS: "Your privilege at the hospital ends before the read is due; only its own staff can prolong it.",
     Obstacle.OUTSIDE_PRIVILEGE: "Your privilege at the hospital is not for studies of this kind.",
@@ -159,7 +161,7 @@ def beside_licence(reader: ReaderProfile, wanted: Wanted, *, now: datetime) -> t
     checks = (
         (wanted.language not in reader.languages, Obstacle.LANGUAGE),
         (not trained(reader, wanted.subspecialty, now), Obstacle.SUBSPECIALTY),
-        (not agreed(reader, wanted.site, now), Obstacle.NO_AGREEMENT),
+        *_agreement_checks(reader, wanted, now),
         *_privilege_checks(reader, wanted, now),
         *_presence_checks(reader, now),
         (_at_capacity(reader, wanted.priority, now), Obstacle.AT_CAPACITY),
@@ -214,8 +216,8 @@ def capacity_at(reader: ReaderProfile, moment: datetime) -> int:
 
 
 def may_go_on(reader: ReaderProfile, site: SiteId, jurisdiction: RegionCode, moment: datetime) -> bool:
-    """Say whether licence and privilege for a read that the reader claimed are in force at `moment`."""
-    return licensed(reader, jurisdiction, moment) and privileged(reader, site, moment)
+    """Say whether licence, agreement and privilege for a read that the reader claimed are in force at `moment`."""
+    return licensed(reader, jurisdiction, moment) and agreed(reader, site, moment) and privileged(reader, site, moment)
 
 
 def _licence_checks(reader: ReaderProfile, wanted: Wanted, now: datetime) -> tuple[tuple[bool, Obstacle], ...]:
@@ -228,6 +230,13 @@ def _licence_checks(reader: ReaderProfile, wanted: Wanted, now: datetime) -> tup
         (not now_valid and claimed, Obstacle.LICENCE_UNVERIFIED),
         (now_valid and not later_valid, Obstacle.LICENCE_ENDS),
     )
+
+
+def _agreement_checks(reader: ReaderProfile, wanted: Wanted, now: datetime) -> tuple[tuple[bool, Obstacle], ...]:
+    """As a licence, an agreement must run now and when the signature is due."""
+    holds = agreed(reader, wanted.site, now)
+    later = wanted.site not in reader.agreement_ends or agreed(reader, wanted.site, max(now, wanted.due_at))
+    return (not holds, Obstacle.NO_AGREEMENT), (holds and not later, Obstacle.AGREEMENT_ENDS)
 
 
 def _privilege_checks(reader: ReaderProfile, wanted: Wanted, now: datetime) -> tuple[tuple[bool, Obstacle], ...]:

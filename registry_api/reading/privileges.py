@@ -2,18 +2,16 @@
 
 from datetime import datetime
 
-from sqlmodel import Session, col, or_, select
+from sqlmodel import Session
 
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from protocol.reading import ReaderPrivilege, StudyKind
-from protocol.shape import OpaqueId, SiteId
+from protocol.shape import SiteId
 from registry_api.people.roles import Role
 from registry_api.people.tables import PersonRow
-from registry_api.reading.amendments import end_amendment
-from registry_api.reading.lifecycle import HELD, Event
-from registry_api.reading.slots import end_claim
-from registry_api.reading.tables import PrivilegeRow, ReadRequestRow, SlotRow
+from registry_api.reading.endings import give_back
+from registry_api.reading.tables import PrivilegeRow
 
 
 def accept_privilege(session: Session, site: SiteId, parcel: ReaderPrivilege, now: datetime) -> None:
@@ -35,23 +33,4 @@ def accept_privilege(session: Session, site: SiteId, parcel: ReaderPrivilege, no
     session.add(row)
     session.flush()
     if not parcel.granted:
-        _give_back(session, site, parcel.reader_id, now)
-
-
-def _give_back(session: Session, site: SiteId, reader_id: OpaqueId, now: datetime) -> None:
-    """Release every slot of this hospital that the reader holds or amends; its node hears that the claims have ended."""
-    query = (
-        select(SlotRow, ReadRequestRow)
-        .join(ReadRequestRow, col(ReadRequestRow.request_id) == SlotRow.request_id)
-        .where(
-            ReadRequestRow.site == site,
-            SlotRow.reader_id == reader_id,
-            or_(col(SlotRow.state).in_([state.value for state in HELD]), col(SlotRow.amend_until).is_not(None)),
-        )
-        .with_for_update(of=SlotRow)
-    )
-    for slot, request in session.exec(query).all():
-        if slot.amend_until is not None:
-            end_amendment(session, request, slot)
-        else:
-            end_claim(session, request, slot, Event.RELEASED, now=now)
+        give_back(session, site, parcel.reader_id, now=now)

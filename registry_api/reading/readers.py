@@ -96,18 +96,19 @@ def _readers(one: bool) -> Any:
 
 
 def _profile(reader_id: OpaqueId, row: Any, file: Dossier) -> ReaderProfile:
+    agreed = file.agreements
     return ReaderProfile(
         reader_id=reader_id,
         licences=tuple(file.licences),
         languages=frozenset(file.languages),
-        agreements=frozenset(file.agreements),
+        agreements=frozenset(agreed),
         privileges=frozenset(file.privileges),
         privilege_ends=file.privilege_ends,
         privilege_studies=file.privilege_studies,
         unverified=frozenset(file.unverified),
         trainings=tuple(file.trainings),
-        agreement_ends=file.agreement_ends,
-        pools=frozenset(file.pools),
+        agreement_ends={site: one.ends for site, one in agreed.items() if one.ends is not None},
+        pools=frozenset(site for site, one in agreed.items() if one.pool),
         shifts=tuple(file.shifts),
         declared=declaration_of(row),
         home_site=row.home_site,

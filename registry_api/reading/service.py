@@ -1,5 +1,6 @@
 """What the hospital's node says of its reads. Each parcel may arrive twice; the second time changes nothing."""
 
+import secrets
 from datetime import datetime
 
 from sqlmodel import Session
@@ -14,9 +15,11 @@ from protocol.reading import (
     ReadReposted,
     ReadWithdrawn,
     ReportReceipt,
+    SecondReadAdded,
 )
 from protocol.shape import SiteId
 from registry_api.reading.adjudication import counted_slots, settle
+from registry_api.reading.agreements import doubled_percent, running, signed_within
 from registry_api.reading.amendments import amending
 from registry_api.reading.claims import sweep
 from registry_api.reading.lifecycle import (
@@ -28,7 +31,6 @@ from registry_api.reading.lifecycle import (
     Event,
     Purpose,
     State,
-    due_at,
     expires_at,
 )
 from registry_api.reading.slots import (
@@ -40,12 +42,13 @@ from registry_api.reading.slots import (
     request_of,
     slot_of,
     slots_of,
+    tell,
 )
 from registry_api.reading.tables import ReadRequestRow, ReceiptRow, SlotRow
 
 
 def accept_post(session: Session, site: SiteId, parcel: ReadPost, now: datetime) -> None:
-    """Open a request with one slot per read that it needs.
+    """Open a request with one slot per read that it needs; by the hospital's agreements it may need one more.
 
     Raises:
         ConflictError: `already-exists` if the id is in use by another request.
@@ -55,12 +58,18 @@ def accept_post(session: Session, site: SiteId, parcel: ReadPost, now: datetime)
         if existing.site != site:
             raise ConflictError(Code.ALREADY_EXISTS, "A read request with this id exists already. Post under a new id.")
         return
+    agreed = running(session, site, now=now)
+    due = now + signed_within(agreed, parcel.priority)
     content = parcel.model_dump(mode="json", exclude={"kind"})
-    due, end = due_at(parcel.priority, now), expires_at(parcel.priority, now)
-    request = ReadRequestRow(**content, site=site, posted_at=now, due_at=due, expires_at=end)
+    request = ReadRequestRow(
+        **content, site=site, posted_at=now, due_at=due, expires_at=expires_at(parcel.priority, due)
+    )
+    if request.reads_required == 1 and secrets.randbelow(100) < doubled_percent(agreed):
+        request.reads_required = 2
+        tell(session, site, SecondReadAdded(request_id=parcel.request_id))
     session.add(request)
     session.flush()
-    for _ in range(parcel.reads_required):
+    for _ in range(request.reads_required):
         open_slot(session, request, Purpose.READ, now=now)
 
 

@@ -14,6 +14,7 @@ from protocol.shape import OpaqueId, SiteId
 from registry_api.database import ask, row_table
 from registry_api.link.outbox import send_notice
 from registry_api.reading.abandonment import restrict_if_abandoned
+from registry_api.reading.agreements import running, signed_within
 from registry_api.reading.clocks import SlaClock, pause_max
 from registry_api.reading.lifecycle import (
     COUNTED,
@@ -27,7 +28,6 @@ from registry_api.reading.lifecycle import (
     Purpose,
     State,
     advance,
-    due_at,
     expires_at,
     lease_until,
 )
@@ -79,11 +79,12 @@ def latest_receipt(session: Session, claim_id: OpaqueId, *, signed: bool = False
 
 
 def open_slot(session: Session, request: ReadRequestRow, purpose: Purpose, *, now: datetime) -> SlotRow:
-    """Add an open slot to the request, with the time that its priority gives. The request is due with its last slot.
+    """Add an open slot to the request, with the time that the hospital agreed. The request is due with its last slot.
 
     Nobody waits for a peer review: it has a long time of its own, and neither the request nor any alarm depends on it.
     """
     priority = Priority(request.priority)
+    due, end = _times_of(session, request, purpose, now)
     highest = session.exec(select(func.max(SlotRow.number)).where(SlotRow.request_id == request.request_id)).one()
     slot = SlotRow(
         request_id=request.request_id,
@@ -92,8 +93,8 @@ def open_slot(session: Session, request: ReadRequestRow, purpose: Purpose, *, no
         purpose=purpose.value,
         state=advance(State.DRAFT, Event.POSTED).value,
         opened_at=now,
-        due_at=now + REVIEW_WITHIN if purpose is Purpose.REVIEW else due_at(priority, now),
-        expires_at=now + REVIEW_WITHIN if purpose is Purpose.REVIEW else expires_at(priority, now),
+        due_at=due,
+        expires_at=end,
     )
     slot.escalate_at = next_escalation(slot, priority)
     _wait_for(request, slot)
@@ -101,6 +102,15 @@ def open_slot(session: Session, request: ReadRequestRow, purpose: Purpose, *, no
     session.flush()
     record(session, slot, Event.POSTED, now=now)
     return slot
+
+
+def _times_of(session: Session, request: ReadRequestRow, purpose: Purpose, now: datetime) -> tuple[datetime, datetime]:
+    """Return when a slot that opens now is due and when it is given up."""
+    if purpose is Purpose.REVIEW:
+        return now + REVIEW_WITHIN, now + REVIEW_WITHIN
+    priority = Priority(request.priority)
+    due = now + signed_within(running(session, request.site, now=now), priority)
+    return due, expires_at(priority, due)
 
 
 def own_slot(session: Session, claim_id: OpaqueId, reader_id: OpaqueId) -> tuple[SlotRow, ReadRequestRow]:

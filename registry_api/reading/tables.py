@@ -1,10 +1,11 @@
 """Tables of the reading exchange. Opaque ids, codes, counts and times of the exchange itself; nothing of a patient or a study."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import Index
+from sqlalchemy import Index, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
+from protocol.reading import Priority
 from registry_api.database import UtcDateTime
 from registry_api.reading.lifecycle import Purpose, State
 
@@ -72,6 +73,52 @@ class PrivilegeRow(SQLModel, table=True):
     """None: until the hospital withdraws it."""
     studies: str = Field(default="", sa_column_kwargs={"server_default": ""})
     """Kinds of studies, by commas; empty: all of them."""
+
+
+class AgreementTerms(SQLModel):
+    """What a hospital agreed to with a reader or a reading group. What is None is as the network has it."""
+
+    expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """None: until it is ended."""
+    pool: bool = False
+    """Only what still waits when half of its time is gone."""
+    stat_minutes: int | None = None
+    urgent_minutes: int | None = None
+    routine_minutes: int | None = None
+    """Within how many minutes of the post a read of that priority is signed."""
+    double_read_percent: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    """Of how many in a hundred a second, independent read is added where the hospital asked for one."""
+
+    def minutes(self, priority: Priority) -> timedelta | None:
+        """Return what was agreed for a priority, if anything was."""
+        agreed = {
+            Priority.STAT: self.stat_minutes,
+            Priority.URGENT: self.urgent_minutes,
+            Priority.ROUTINE: self.routine_minutes,
+        }[priority]
+        return timedelta(minutes=agreed) if agreed is not None else None
+
+
+class AgreementRow(AgreementTerms, table=True):
+    """A hospital lets a reader be asked."""
+
+    __tablename__ = "agreements"
+    __table_args__ = (UniqueConstraint("site", "reader_id"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    site: str = Field(foreign_key="sites.site", index=True)
+    reader_id: str = Field(foreign_key="people.id", index=True)
+    created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class GroupAgreementRow(AgreementTerms, table=True):
+    """A hospital lets whoever reads with a group be asked."""
+
+    __tablename__ = "group_agreements"
+
+    site: str = Field(primary_key=True, foreign_key="sites.site")
+    reading_group: str = Field(primary_key=True, index=True)
+    created_at: datetime = Field(sa_type=UtcDateTime)
 
 
 class ConflictRow(SQLModel, table=True):

@@ -22,8 +22,7 @@ from registry_api.reading.matching import (
     Wanted,
     beside_licence,
     capacity_at,
-    licensed,
-    privileged,
+    may_go_on,
     trained,
 )
 from registry_api.reading.order import effective_priority, in_order
@@ -91,7 +90,7 @@ Kind = tuple[object, ...]
 """What decides, beside due time and earlier readers, who may read a request."""
 
 Able = tuple[OpaqueId, datetime]
-"""A reader who may read a kind of request, and until when the licence and the privilege for it run that are in force."""
+"""A reader who may read a kind of request, and until when the licence, agreement and privilege for it run that are in force."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +142,7 @@ class Table:
         if reader_id in wanted.earlier_readers:
             return False
         profile, later = self.readers[reader_id].profile, max(self._now, wanted.due_at)
-        return licensed(profile, wanted.jurisdiction, later) and privileged(profile, wanted.site, later)
+        return may_go_on(profile, wanted.site, wanted.jurisdiction, later)
 
     def place(self, reader_id: OpaqueId, number: int) -> Place:
         """Return the reader's `number`-th new place."""
@@ -174,7 +173,7 @@ class Table:
             alike = replace(wanted, due_at=self._now, earlier_readers=frozenset(), assigned=())
             licences = self._licensed(wanted.jurisdiction)
             self._admissible[where] = [
-                (reader, (one, min(licences[one], reader.profile.privilege_ends.get(wanted.site, licences[one]))))
+                (reader, (one, min((licences[one], *_ends(reader.profile, wanted.site)))))
                 for reader in self._by_site[wanted.site]
                 if (one := reader.profile.reader_id) in licences
                 and _OF_THE_KIND.issuperset(beside_licence(reader.profile, alike, now=self._now))
@@ -203,6 +202,11 @@ class Table:
                 one for one, reader in self.readers.items() if trained(reader.profile, asked, self._now)
             )
         return self._trained[asked]
+
+
+def _ends(reader: ReaderProfile, site: SiteId) -> list[datetime]:
+    """Return when the reader's agreement and privilege with a hospital end, of those that have an end."""
+    return [ends[site] for ends in (reader.agreement_ends, reader.privilege_ends) if site in ends]
 
 
 def kind_of(wanted: Wanted) -> Kind:

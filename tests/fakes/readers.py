@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from sqlmodel import Session
 
 from protocol.reading import ReaderPrivilege, StudyKind
-from registry_api.people.service import NewPerson, add_agreement, add_reader
+from registry_api.people.service import NewPerson, add_reader
+from registry_api.reading.agreements import agree_with_reader
 from registry_api.reading.credentials import Term, set_term
 from registry_api.reading.privileges import accept_privilege
 
@@ -26,7 +27,7 @@ def ready_reader(
     session.flush()
     set_term(session, person.person_id, jurisdiction=jurisdiction, term=a_term(now))
     for site in sites:
-        add_agreement(session, site=site, reader_id=person.person_id, now=now)
+        agree_with_reader(session, site=site, reader_id=person.person_id, now=now)
         privilege(session, person.person_id, site=site, now=now)
     return person
 

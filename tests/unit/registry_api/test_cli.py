@@ -146,7 +146,12 @@ def test_readers_and_agreements(registry: Registry, home: Path) -> None:
     agreed = run_json(
         home, "agreements", "add", "--site", "northport", "--reader", reader["id"], "--until", "2099-12-31"
     )
-    assert agreed == {"site": "northport", "reader": reader["id"], "pool": False}
+    assert (agreed["reader"], agreed["group"], agreed["pool"], agreed["until"][:10]) == (
+        reader["id"],
+        None,
+        False,
+        "2099-12-31",
+    )
     assert [one["reader"] for one in run_json(home, "agreements", "list")] == [reader["id"]]
     run(
         home, "readers", "train", reader["id"], "--subspecialty", "thoracic", "--evidence", "sha256:" + "ab" * 32, *seen
@@ -176,7 +181,18 @@ def test_readers_and_agreements(registry: Registry, home: Path) -> None:
         "northport",
     )
     assert (shown["agreements"], shown["privileges"]) == (["northport"], []), "the centre cannot grant a privilege"
+    run(home, "readers", "group", reader["id"], "Night")
+    whom = ("--site", "northport", "--group", "Night")
+    run(home, "agreements", "add", *whom)
+    run(home, "agreements", "change", *whom, "--stat-minutes", "30", "--double-read-percent", "20")
     run(home, "agreements", "end", "--site", "northport", "--reader", reader["id"])
+    assert run_json(home, "agreements", "list") == [
+        {
+            "site": "northport", "reader": None, "group": "Night", "until": None, "pool": False, "stat_minutes": 30,
+            "urgent_minutes": None, "routine_minutes": None, "double_read_percent": 20,
+        }
+    ]  # fmt: skip
+    run(home, "agreements", "end", *whom)
     assert run_json(home, "agreements", "list") == []
 
 
@@ -225,6 +241,8 @@ SEEN = ("--until", "2099-12-31", "--verified-by", ID)
         (["people", "add", "M", "--role", "emperor"], 2, "emperor"),
         (["agreements", "add", "--site", "x1", "--reader", "zz"], 2, "--reader"),
         (["agreements", "end", "--site", "x1", "--reader", ID], 2, "no such agreement"),
+        (["agreements", "add", "--site", "x1", "--reader", ID, "--group", "G"], 2, "not both"),
+        (["agreements", "add", "--site", "x1"], 2, "--reader or --group"),
         (["readers", "add", "R", "--jurisdiction", "XA", "--evidence", "a photo of it", *SEEN], 2, "--evidence"),
         (["readers", "add", "R", "--jurisdiction", "XA", "--evidence", "GMC:1", *SEEN], 2, "coordinator or an auditor"),
         (["readers", "train", ID, "--subspecialty", "thoracic", "--evidence", "X:1", *SEEN], 2, "no reader"),

@@ -40,6 +40,7 @@ from protocol.reading import (
     ReadWithdrawn,
     ReportSigned,
     ReportStatus,
+    SecondReadAdded,
 )
 from protocol.shape import canonical_json
 from tests.fakes.gateway import CLAIM, READER, REQUEST, STUDY, GatewayUnderTest, a_post
@@ -425,6 +426,20 @@ def test_a_missing_viewer_is_said_and_keeps_no_program_from_reading(
     assert (answer.status_code, answer.json()["code"]) == (503, "node-fault")
     assert "npm ci" in answer.json()["detail"]
     assert gateway.ask("GET", f"/vol/{REQUEST}/ct.nii.gz").status_code == 200
+
+
+def test_a_second_read_that_was_agreed_is_waited_for(gateway: GatewayUnderTest) -> None:
+    """The hospital asked for one read and has it; the centre said that there are two."""
+    hands = receivers(gateway.book, gateway.sessions, gateway.reports, keeping([]))
+    for _ in range(2):
+        hands["second-read-added"](SecondReadAdded(request_id=REQUEST))
+    assert gateway.book.request(REQUEST).reads_required == 2
+    gateway.book.connection.execute("INSERT INTO reports VALUES (?, 1, x'00', ?, 0, 0, 1, 1)", (CLAIM, CLAIM * 2))
+    gateway.book.connection.execute("UPDATE read_claims SET ended_s = 1")
+    assert stage(gateway) is Stage.OPEN
+    hands["adjudication-opened"](AdjudicationOpened(request_id=REQUEST))
+    hands["second-read-added"](SecondReadAdded(request_id=REQUEST))
+    assert gateway.book.request(REQUEST).reads_required == 3
 
 
 def test_a_double_read_that_disagrees_waits_for_the_third_report(gateway: GatewayUnderTest) -> None:

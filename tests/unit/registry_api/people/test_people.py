@@ -6,12 +6,11 @@ import pytest
 from sqlmodel import select
 
 from protocol.codes import Code
-from protocol.errors import ConflictError, InvalidInputError
+from protocol.errors import InvalidInputError
 from registry_api.people.attempts import WINDOW, Attempts
 from registry_api.people.roles import Role
 from registry_api.people.service import (
     SESSION_HOURS,
-    add_agreement,
     add_person,
     add_reader,
     close_page_session,
@@ -96,28 +95,14 @@ def test_logging_out_ends_the_session(registry: Registry) -> None:
         assert person_by_cookie(session, opened.cookie, now=registry.clock()) is None
 
 
-def test_a_reader_has_a_credential_and_may_have_agreements(registry: Registry) -> None:
-    registry.enrol("northport")
+def test_a_reader_has_a_credential(registry: Registry) -> None:
     database, now = registry.runtime.database, registry.clock()
     with database.writing() as session:
         reader = add_reader(session, "R", jurisdiction="XA", language="en", now=now)
-        add_agreement(session, site="northport", reader_id=reader.person_id, now=now)
     with database.reading() as session:
         credential = session.exec(select(CredentialRow)).one()
         assert (credential.reader_id, credential.jurisdiction, credential.language) == (reader.person_id, "XA", "en")
         assert session.exec(select(PersonRow)).one().role == "reader"
-    with pytest.raises(ConflictError), database.writing() as session:
-        add_agreement(session, site="northport", reader_id=reader.person_id, now=now)
-
-
-def test_an_agreement_needs_a_reader_and_a_site(registry: Registry) -> None:
-    registry.enrol("northport")
-    auditor = registry.add(Role.AUDITOR).person_id
-    reader = registry.add(Role.READER).person_id
-    for site, person in (("northport", auditor), ("northport", "0" * 32), ("nowhere", reader)):
-        with pytest.raises(InvalidInputError) as raised, registry.runtime.database.writing() as session:
-            add_agreement(session, site=site, reader_id=person, now=registry.clock())
-        assert raised.value.code is Code.NOT_FOUND
 
 
 def test_failures_count_for_a_quarter_of_an_hour_and_per_address() -> None:

@@ -16,6 +16,7 @@ from registry_api.database import Database
 from registry_api.link.intake import RECEIVERS
 from registry_api.people import service as people
 from registry_api.people.roles import Role
+from registry_api.reading.agreements import agree_with_reader
 from registry_api.reading.availability import (
     SHIFTS_MAX,
     add_shift,
@@ -32,7 +33,7 @@ from registry_api.reading.offers import open_reads
 from registry_api.reading.privileges import accept_privilege
 from registry_api.reading.readers import profile, profiles, set_capacity
 from registry_api.reading.shifts import Declaration, Presence, Shift
-from registry_api.reading.tables import PrivilegeRow
+from registry_api.reading.tables import AgreementTerms, PrivilegeRow
 from tests.fakes.readers import YEAR, a_term, privilege
 from tests.unit.registry_api.reading.conftest import NOW, REQUEST
 from tests.unit.registry_api.reading.story import Story, opened, receipt
@@ -55,7 +56,7 @@ def word(reader: str, *, granted: bool, version: int) -> ReaderPrivilege:
 def test_an_agreement_alone_lets_nobody_read(story: Story, post: Post, add_reader: AddReader) -> None:
     reader = add_reader(sites=())
     with story.database.writing() as session:
-        people.add_agreement(session, site="northport", reader_id=reader, now=NOW)
+        agree_with_reader(session, site="northport", reader_id=reader, now=NOW)
     story.arrives(post())
     assert found(story, reader) == (Obstacle.NO_PRIVILEGE,)
     with pytest.raises(RefusedError, match="only its own staff can"):
@@ -71,7 +72,7 @@ def test_only_a_parcel_of_the_hospital_writes_privileges() -> None:
 def test_a_hospital_grants_for_itself_alone(story: Story, post: Post, add_reader: AddReader) -> None:
     reader = add_reader(sites=())
     with story.database.writing() as session:
-        people.add_agreement(session, site="northport", reader_id=reader, now=NOW)
+        agree_with_reader(session, site="northport", reader_id=reader, now=NOW)
     story.arrives(word(reader, granted=True, version=1), site="southbay")
     story.arrives(post())
     assert found(story, reader) == (Obstacle.NO_PRIVILEGE,)
@@ -144,7 +145,7 @@ def test_a_licence_counts_once_somebody_has_seen_the_evidence(story: Story, post
     with story.database.writing() as session:
         reader = people.add_reader(session, "R", jurisdiction="XA", language="en", now=NOW).person_id
         session.flush()
-        people.add_agreement(session, site="northport", reader_id=reader, now=NOW)
+        agree_with_reader(session, site="northport", reader_id=reader, now=NOW)
         privilege(session, reader, now=NOW)
     story.arrives(post())
     assert found(story, reader) == (Obstacle.LICENCE_UNVERIFIED,)
@@ -245,9 +246,12 @@ def test_a_conflict_of_interest_is_declared_and_taken_back(story: Story, post: P
 def test_an_agreement_ends_by_its_date_or_by_a_word(story: Story, post: Post, add_reader: AddReader) -> None:
     reader = add_reader(sites=())
     with story.database.writing() as session:
-        people.add_agreement(session, site="northport", reader_id=reader, now=NOW, expires_at=NOW + HOUR)
+        terms = AgreementTerms(expires_at=NOW + timedelta(days=1, hours=1))
+        agree_with_reader(session, site="northport", reader_id=reader, now=NOW, terms=terms)
         privilege(session, reader, now=NOW)
     story.arrives(post())
+    assert found(story, reader) == ()
+    story.wait(days=1)
     assert found(story, reader) == ()
     story.wait(hours=1)
     assert found(story, reader) == (Obstacle.NO_AGREEMENT,)

@@ -8,12 +8,12 @@ import pytest
 from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError, RefusedError
 from protocol.reading import AlarmReason, ClaimEnded, ClaimMade, Priority, ReadAlarm, ReadPost
-from registry_api.people import service as people
+from registry_api.reading.agreements import agree_with_reader
 from registry_api.reading.lifecycle import Event, State
 from registry_api.reading.matching import Obstacle
 from registry_api.reading.offers import one_read, open_reads
 from registry_api.reading.readers import profile
-from registry_api.reading.tables import ClaimRow
+from registry_api.reading.tables import AgreementTerms, ClaimRow
 from tests.fakes.readers import privilege
 from tests.unit.registry_api.reading.conftest import NOW, REQUEST
 from tests.unit.registry_api.reading.story import (
@@ -104,7 +104,7 @@ def test_a_reader_of_the_pool_comes_in_when_the_offer_is_widened(
 ) -> None:
     pool = add_reader("Pool", sites=())
     with story.database.writing() as session:
-        people.add_agreement(session, site="northport", reader_id=pool, now=NOW, pool=True)
+        agree_with_reader(session, site="northport", reader_id=pool, now=NOW, terms=AgreementTerms(pool=True))
         privilege(session, pool, now=NOW)
     story.arrives(post(priority=Priority.STAT))
     (view,) = story.look(lambda session: open_reads(session, pool, now=story.now, eligible_only=False))

@@ -13,10 +13,10 @@ from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError, RefusedError, UnavailableError
 from protocol.reading import GRANT_SECONDS_MAX, GrantRenewed, GrantRevoked, Priority, ReadPost
 from registry_api.enrolment.tables import SiteRow
-from registry_api.people.tables import AgreementRow
 from registry_api.reading.claims import Claim
 from registry_api.reading.grants import GrantSigner, Issued, make_grant, renew_grant, revoke_grant
 from registry_api.reading.readers import keys_of
+from registry_api.reading.tables import AgreementRow
 from tests.unit.registry_api.reading.conftest import NOW, REQUEST
 from tests.unit.registry_api.reading.story import Story
 

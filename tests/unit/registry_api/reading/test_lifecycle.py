@@ -25,7 +25,6 @@ from registry_api.reading.lifecycle import (
     State,
     advance,
     amend_until,
-    due_at,
     expires_at,
     lease_until,
     request_state,
@@ -174,11 +173,11 @@ def test_no_history_signs_without_a_report_or_closes_without_delivery(events: li
     ],
 )
 def test_the_timers_are_the_published_ones(priority: Priority, due: int, opening: int, silence: int) -> None:
-    assert due_at(priority, NOW) == NOW + timedelta(minutes=due)
+    assert TIMERS[priority].due == timedelta(minutes=due)
     assert lease_until(State.CLAIMED, priority, NOW) == NOW + timedelta(minutes=opening)
     assert lease_until(State.READING, priority, NOW) == NOW + timedelta(minutes=silence)
     assert lease_until(State.PRELIMINARY, priority, NOW) == NOW + timedelta(hours=1)
-    assert expires_at(priority, NOW) == NOW + TIMERS[priority].due + timedelta(hours=24)
+    assert expires_at(priority, NOW) == NOW + timedelta(hours=24)
 
 
 AMENDMENT_MINUTES = """

@@ -80,6 +80,7 @@ def test_a_study_of_unknown_age_asks_for_every_kind(age: AgeBand, kinds: set[Stu
         (replace(READER, trainings=(Training(THORACIC, NOW - YEAR, NOW),)), replace(WANTED, subspecialty=THORACIC), Obstacle.SUBSPECIALTY),
         (replace(READER, agreements=frozenset()), WANTED, Obstacle.NO_AGREEMENT),
         (replace(READER, agreement_ends={"northport": NOW}), WANTED, Obstacle.NO_AGREEMENT),
+        (replace(READER, agreement_ends={"northport": NOW + HOUR}), WANTED, Obstacle.AGREEMENT_ENDS),
         (replace(READER, privileges=frozenset({"southbay"})), WANTED, Obstacle.NO_PRIVILEGE),
         (replace(READER, privilege_ends={"northport": NOW}), WANTED, Obstacle.NO_PRIVILEGE),
         (replace(READER, privilege_ends={"northport": NOW + HOUR}), WANTED, Obstacle.PRIVILEGE_ENDS),
@@ -131,6 +132,7 @@ def test_all_reasons_are_given_at_once() -> None:
         Obstacle.SAME_ORGANISATION,
         Obstacle.NOT_WIDENED,
         Obstacle.ASSIGNED,
+        Obstacle.AGREEMENT_ENDS,
         Obstacle.PRIVILEGE_ENDS,
         Obstacle.OUTSIDE_PRIVILEGE,
     }
