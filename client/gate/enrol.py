@@ -13,7 +13,15 @@ from cryptography.hazmat.primitives import serialization
 from pydantic import ValidationError
 
 from client.gate.certificate import check_certificate
-from client.gate.keys import gateway_pin, make_tunnel_key, public_key, signing_request, supernode_public, tunnel_public
+from client.gate.keys import (
+    gateway_pin,
+    keep_supernode_key,
+    make_tunnel_key,
+    new_supernode_key,
+    public_key,
+    signing_request,
+    tunnel_public,
+)
 from client.gate.lists import check_root
 from client.gate.trust import Centre, keep_reply
 from protocol.codes import Code
@@ -29,6 +37,9 @@ _CA_BYTES_MAX = 64 * 1024
 def enrol(invite: Invite, *, keys: Path, trust: Path, gateway: Origin) -> Centre:
     """Use the invite: prove the node's key to the centre, and keep the certificate that comes back.
 
+    The SuperNode's key is a fresh one each time: Flower never takes back a key that it was told to forget, as it is when a site is
+    revoked. The new one is put in place once the centre has taken it, so an invite that is refused leaves a node as it was.
+
     Returns:
         What the node pins from now on.
 
@@ -38,10 +49,11 @@ def enrol(invite: Invite, *, keys: Path, trust: Path, gateway: Origin) -> Centre
         UnavailableError: `peer-unreachable`, `missing-certificate` if a key of the node cannot be read, `disk-full`.
     """
     make_tunnel_key(keys)  # a node that was made before there were relays has none
+    supernode = new_supernode_key()
     request = EnrolRequest(
         token=invite.token,
         csr_pem=signing_request(keys),
-        supernode_key=supernode_public(keys),
+        supernode_key=supernode.line,
         gateway_origin=gateway,
         tunnel_key=tunnel_public(keys),
         gateway_pin=gateway_pin(keys),
@@ -49,6 +61,7 @@ def enrol(invite: Invite, *, keys: Path, trust: Path, gateway: Origin) -> Centre
     ca_pem = fetch_ca(invite.registry, invite.ca_sha256)
     reply = _post(invite.registry, request, ca_pem)
     _check(reply, invite, ca_pem, keys)
+    keep_supernode_key(keys, supernode)
     return keep_reply(reply, registry=invite.registry, trust=trust)
 
 

@@ -38,6 +38,19 @@ _INSIDE: Origin = "https://localhost"
 
 
 @dataclass(frozen=True, slots=True)
+class SshPair:
+    """Both halves of a key in OpenSSH's own format, as files hold them."""
+
+    private: bytes
+    public: bytes
+
+    @property
+    def line(self) -> str:
+        """The public half without a comment."""
+        return self.public.decode("ascii").strip()
+
+
+@dataclass(frozen=True, slots=True)
 class Pair:
     """A key and a certificate for it."""
 
@@ -54,7 +67,7 @@ def make_keys(folder: Path, *, site_name: str, gateway: Origin, now: datetime) -
     """
     make_key(folder / KEY_FILE)
     write_durably(folder / NODE_KEY, _key_pem(ec.generate_private_key(ec.SECP256R1())))
-    _make_supernode_key(folder)
+    keep_supernode_key(folder, new_supernode_key())
     make_tunnel_key(folder)
     make_gateway_certificate(folder, site_name=site_name, gateway=gateway, now=now)
     write_durably(folder / SUPEREXEC_SECRET, secrets.token_hex(32).encode())
@@ -85,7 +98,22 @@ def make_tunnel_key(folder: Path) -> None:
         UnavailableError: `disk-full`.
     """
     if not (folder / TUNNEL_KEY).exists():
-        _write_ssh_key(folder, TUNNEL_KEY, TUNNEL_PUBLIC, ed25519.Ed25519PrivateKey.generate())
+        pair = _ssh_pair(ed25519.Ed25519PrivateKey.generate())
+        _write_ssh_pair(folder / TUNNEL_KEY, folder / TUNNEL_PUBLIC, pair)
+
+
+def new_supernode_key() -> SshPair:
+    """Return a fresh key for the SuperNode: P-384, as `ssh-keygen -t ecdsa -b 384` makes it and Flower reads it."""
+    return _ssh_pair(ec.generate_private_key(ec.SECP384R1()))
+
+
+def keep_supernode_key(folder: Path, pair: SshPair) -> None:
+    """Write the SuperNode's key, in place of an earlier one.
+
+    Raises:
+        UnavailableError: `disk-full`.
+    """
+    _write_ssh_pair(folder / SUPERNODE_KEY, folder / SUPERNODE_PUBLIC, pair)
 
 
 def signing_request(keys: Path) -> str:
@@ -172,21 +200,18 @@ def _node_key(keys: Path) -> ec.EllipticCurvePrivateKey:
     return key
 
 
-def _make_supernode_key(folder: Path) -> None:
-    """Flower reads a P-384 key in OpenSSH's own format, as `ssh-keygen -t ecdsa -b 384` writes it."""
-    _write_ssh_key(folder, SUPERNODE_KEY, SUPERNODE_PUBLIC, ec.generate_private_key(ec.SECP384R1()))
-
-
-def _write_ssh_key(
-    folder: Path, name: str, public_name: str, key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
-) -> None:
-    """Write both halves of a key in OpenSSH's own format; the public one first, so that a whole private one has its other half."""
+def _ssh_pair(key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey) -> SshPair:
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
     )
     public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    write_durably(folder / public_name, public + b"\n")
-    write_durably(folder / name, private)
+    return SshPair(private, public + b"\n")
+
+
+def _write_ssh_pair(private: Path, public: Path, pair: SshPair) -> None:
+    """Write both halves of a key; the public one first, so that a whole private one has its other half."""
+    write_durably(public, pair.public)
+    write_durably(private, pair.private)
 
 
 def _authority(site_name: str, now: datetime) -> Pair:

@@ -7,12 +7,12 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import IO
 
 from client.parts import die_with
-from client.settings import NodeSettings
 from protocol.codes import Code
 from protocol.errors import UnavailableError
 
@@ -31,29 +31,48 @@ QUIET = {
 log = logging.getLogger(__name__)
 
 
-def run_supernode(command: list[str], settings: NodeSettings, stop: threading.Event) -> None:
-    """Run the stock program until `stop` is set. It starts once the forwarder listens.
+def run_supernode(command: list[str], *, home: Path, forward_port: int, key: Path, stop: threading.Event) -> None:
+    """Run the stock program until `stop` is set, or until the node has enrolled anew: it reads its key once, when it starts.
+
+    Args:
+        command: The program and its options.
+        home: The node's.
+        forward_port: The forwarder's; the program starts once something listens there.
+        key: The file of its private key.
+        stop: Ends it.
 
     Raises:
-        UnavailableError: `node-fault` if the program ends by itself.
+        UnavailableError: `node-fault` if the program ends by itself, `missing-certificate` if it has no key.
     """
-    if not _wait_for_port(settings.flower.forward_port, stop):
+    if not _wait_for_port(forward_port, stop):
         return
+    known = _written(key)
     child = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=flower_environment(settings.home),
+        env=flower_environment(home),
         text=True,
         errors="replace",
         preexec_fn=partial(die_with, os.getpid()),  # noqa: PLW1509 - this process has no thread yet
     )
     with child:
         try:
-            _attend(child, stop)
+            _attend(child, lambda: stop.is_set() or _written(key) != known, stop)
         finally:
             _end(child)
+
+
+def _written(key: Path) -> tuple[int, int]:
+    """Return what is another for another file in the key's place."""
+    try:
+        found = key.stat()
+    except OSError as error:
+        raise UnavailableError(
+            Code.MISSING_CERTIFICATE, f"{key} is missing. Restore it, or enrol the node anew with a new invite."
+        ) from error
+    return found.st_ino, found.st_mtime_ns
 
 
 def flower_environment(home: Path) -> dict[str, str]:
@@ -76,16 +95,17 @@ def _wait_for_port(port: int, stop: threading.Event) -> bool:
     return False
 
 
-def _attend(child: "subprocess.Popen[str]", stop: threading.Event) -> None:
-    """Copy what the child says into the log until it ends or `stop` is set.
+def _attend(child: "subprocess.Popen[str]", over: Callable[[], bool], stop: threading.Event) -> None:
+    """Copy what the child says into the log until it ends or is to end.
 
     Raises:
         UnavailableError: `node-fault` if it ended by itself.
     """
     if child.stdout is not None:
         threading.Thread(target=_copy, args=(child.stdout,), daemon=True).start()
-    while not stop.wait(_LOOK_SECONDS):
-        if child.poll() is not None:
+    while not over():
+        stop.wait(_LOOK_SECONDS)
+        if child.poll() is not None and not over():
             raise UnavailableError(
                 Code.NODE_FAULT,
                 f"The SuperNode ended with exit code {child.returncode}. 305 means that the centre does not know its key yet.",

@@ -85,7 +85,13 @@ def run_supernode(settings: NodeSettings, stop: threading.Event) -> None:
     """Keep the stock SuperNode."""
     from client.gate import supernode
 
-    supernode.run_supernode(supernode_command(settings), settings, stop)
+    supernode.run_supernode(
+        supernode_command(settings),
+        home=settings.home,
+        forward_port=settings.flower.forward_port,
+        key=settings.keys / SUPERNODE_KEY,
+        stop=stop,
+    )
 
 
 def supernode_command(settings: NodeSettings) -> list[str]:

@@ -64,10 +64,11 @@ TOY_GAIN, TOY_CASES = -150, 200
 
 
 def enrol_toy(home: Path, invite: str) -> str:
-    """Make keys and enrol; return the site's name."""
+    """Make keys if there are none, and enrol; return the site's name."""
     gateway = "https://localhost:9"
-    (home / "keys").mkdir(parents=True)
-    keys.make_keys(home / "keys", site_name="toy", gateway=gateway, now=datetime.now(UTC))
+    if not (home / "keys").exists():
+        (home / "keys").mkdir(parents=True)
+        keys.make_keys(home / "keys", site_name="toy", gateway=gateway, now=datetime.now(UTC))
     return enrol(decode_invite(invite), keys=home / "keys", trust=home / "trust", gateway=gateway).site
 
 
