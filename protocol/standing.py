@@ -1,4 +1,4 @@
-"""What a node says of the release in use after it was promoted: one of three words, never a number."""
+"""What a node says of the release in use after it was promoted: one of four words, never a number."""
 
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -9,11 +9,15 @@ from protocol.shape import ReleaseName, Shape
 
 
 class Standing(StrEnum):
-    """How a release does at a site: as before; something changed that a person should look at; worse than the release before."""
+    """How a release does at a site.
+
+    As before; something changed that a person should look at; worse than the release before; not in use, for it does not verify there.
+    """
 
     STEADY = "steady"
     WATCH = "watch"
     WORSE = "worse"
+    REFUSED = "refused"
 
 
 class ReleaseStanding(Shape):

@@ -197,7 +197,14 @@ def _ledger(settings: NodeSettings) -> Check:
 def _model(settings: NodeSettings) -> Check:
     from client.rooms.imaging import open_shelf
 
-    return Check("model", f"{open_shelf(settings).load().release} loads and verifies")
+    shelf = open_shelf(settings)
+    present, loaded = shelf.current(), shelf.load().release
+    if loaded != present:
+        said = (
+            f"{present} does not verify any more, so {loaded} is in use; ask the coordinator to promote {present} again"
+        )
+        return Check("model", said, advice=True)
+    return Check("model", f"{loaded} loads and verifies")
 
 
 def _device(settings: NodeSettings) -> Check:

@@ -262,7 +262,9 @@ def _tell_status(document: dict[str, Any]) -> None:
 
 def _release_lines(release: dict[str, Any]) -> list[str]:
     """Say how the release in use does here; a figure that is not known yet is left out."""
-    line = f"model     {release['release']}: {release['standing'] or 'too little known to judge it'}"
+    line = f"model     {release['taken']}: {release['standing'] or 'too little known to judge it'}"
+    if release["release"] != release["taken"]:
+        line += f", {release['release']} is in use"
     if release["score"] is not None:
         line += f"; Dice {release['score']:.3f} on {release['patients']} held-out patients"
     if release["change"] is not None and release["before"] != release["release"]:

@@ -72,7 +72,7 @@ secure_sum_peers = []              # SHA-256 of the other hospitals' public keys
 
 [sharing]
 cases = true                       # coarse case records (week, bands, whole percents) for the ministry's counts
-standing = false                   # true: one word for the network on how the model in use does here: steady, watch or worse
+standing = false                   # true: one word for the network on how the model does here: steady, watch, worse or refused
 legal_basis = "public-health-law"  # the ground they are shared on: public-health-law, consent or research-approval
 
 [reading]

@@ -1,7 +1,8 @@
 """The node's shelf of model releases. What is not on the centre's signed list, or older than what is here, is never loaded.
 
 `ggo@0` comes with the wheel and needs to be on no list. Every other release lies in `models/<name>/` and is checked against its
-manifest, and that against the list, each time it is loaded; the one before is kept, and taken if the present one is damaged.
+manifest, and that against the list, each time it is loaded. Earlier ones are kept: the newest that still verifies takes the place of a
+present one that does not.
 """
 
 import hashlib
@@ -9,7 +10,6 @@ import json
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,14 +33,6 @@ WEIGHTS, MANIFEST, CURRENT = "weights.safetensors", "manifest.json", "current.js
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Shelved:
-    """What `current.json` says: the release in use and the one before."""
-
-    name: str = SHIPPED
-    previous: str = SHIPPED
-
-
 class ReleaseShelf:
     """The releases in one `models` folder."""
 
@@ -57,29 +49,46 @@ class ReleaseShelf:
         self._loaded: Model | None = None
 
     def current(self) -> str:
-        """Return the name of the release in use."""
-        return self._shelved().name
+        """Return the name of the newest release that was taken; without one, that of the shipped weights.
 
-    def previous(self) -> str:
-        """Return the name of the release that was in use before."""
-        return self._shelved().previous
+        Raises:
+            UnavailableError: `missing-certificate` if `current.json` is damaged.
+        """
+        path = self._folder / CURRENT
+        try:
+            return str(json.loads(path.read_text(encoding="utf-8"))["name"])
+        except FileNotFoundError:
+            return SHIPPED
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UnavailableError(
+                Code.MISSING_CERTIFICATE, f"{path} is damaged. Remove it to use the shipped weights."
+            ) from error
+
+    def usable(self) -> tuple[str, str]:
+        """Return which release is in use and which would take its place, as far as files and list say. Loads no network.
+
+        The first is another than `current` if that one does not verify any more; both are the shipped weights if nothing else does.
+        """
+        found = [name for name in self._line() if self._stands(name)]
+        return found[0], found[1] if len(found) > 1 else found[0]
 
     def load(self) -> Model:
-        """Return the release in use, or the one before if its files do not verify any more.
+        """Return the present release, or the newest one before it that verifies.
 
         Raises:
             InvalidInputError: `not-found`, `bad-shape` if not even the shipped weights can be read.
         """
-        shelved = self._shelved()
-        if self._loaded is not None and self._loaded.release == shelved.name:
+        present, *earlier = self._line()
+        if self._loaded is not None and self._loaded.release == present:
             return self._loaded
         try:
-            self._loaded = Model(shelved.name, self.net(shelved.name))
+            self._loaded = Model(present, self.net(present))
         except FederationError as error:
-            if shelved.name == SHIPPED:
+            if present == SHIPPED:
                 raise
-            log.error("release.damaged", extra={"release": shelved.name, "code": error.code.value})  # noqa: TRY400 - the code says it
-            return Model(shelved.previous, self.net(shelved.previous))
+            log.error("release.damaged", extra={"release": present, "code": error.code.value})  # noqa: TRY400 - the code says it
+            stands = next(name for name in earlier if self._stands(name))
+            return Model(stands, self.net(stands))
         return self._loaded
 
     def weights(self, name: str) -> Path:
@@ -111,29 +120,31 @@ class ReleaseShelf:
         return load_net(path)
 
     def accept(self, signed: SignedManifest, weights: bytes) -> bool:
-        """Verify a release, keep it and use it from now on.
+        """Verify a release, keep it and use it from now on. The present one is taken again where its files are damaged.
 
         Args:
             signed: The manifest that the centre announced.
             weights: The file that the manifest names by hash.
 
         Returns:
-            False if it is in use already.
+            False if it is in use already, undamaged.
 
         Raises:
             RefusedError: `signature-invalid`, or `policy-lineage` for another lineage, an unknown network or an older version.
-            InvalidInputError: `bad-shape` if the weights do not fit the network.
+            InvalidInputError: `bad-shape` if the weights do not fit the network, or no numbers come out of it.
             ConflictError: `already-exists` if another release of that name is here.
             UnavailableError: `disk-full`.
         """
         manifest = signed.manifest
         self.verify(signed, weights)
-        shelved = self._shelved()
-        if manifest.name == shelved.name and self._same(manifest):
+        present = self.current()
+        if manifest.name != present:
+            _require_successor(manifest, present)
+        elif self._stands(present) and self._same(manifest):
             return False
-        _require_successor(manifest, shelved.name)
         self._keep(signed, weights)
-        self._switch(Shelved(manifest.name, shelved.name))
+        write_durably(self._folder / CURRENT, json.dumps({"name": manifest.name}).encode())
+        self._loaded = None
         log.info("release.current", extra={"release": manifest.name})
         return True
 
@@ -155,28 +166,23 @@ class ReleaseShelf:
                 Code.SIGNATURE_INVALID, "The weights are not those that the manifest names. Fetch them again."
             )
 
-    def roll_back(self) -> str:
-        """Use the release before the present one again, and return its name."""
-        shelved = self._shelved()
-        self._switch(Shelved(shelved.previous, shelved.previous))
-        return shelved.previous
+    def _line(self) -> list[str]:
+        """Return the present release and what may take its place: earlier ones of its lineage, the newest first, then the shipped weights."""
+        present = self.current()
+        lineage, _, version = present.partition("@")
+        kept = (path.name.partition("@")[2] for path in self._folder.glob(f"{lineage}@*"))
+        earlier = sorted((int(one) for one in kept if one.isdecimal() and int(one) < int(version)), reverse=True)
+        return list(dict.fromkeys([present, *(f"{lineage}@{one}" for one in earlier), SHIPPED]))
 
-    def _shelved(self) -> Shelved:
-        """Read `current.json`; without it the shipped weights are in use.
-
-        Raises:
-            UnavailableError: `missing-certificate` if it is damaged.
-        """
-        path = self._folder / CURRENT
+    def _stands(self, name: str) -> bool:
+        """Say whether a release is here, undamaged and on the list."""
+        if name == SHIPPED:
+            return True
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            return Shelved(str(content["name"]), str(content.get("previous", SHIPPED)))
-        except FileNotFoundError:
-            return Shelved()
-        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-            raise UnavailableError(
-                Code.MISSING_CERTIFICATE, f"{path} is damaged. Remove it to use the shipped weights."
-            ) from error
+            self.verify(self._manifest(name), self.weights(name).read_bytes())
+        except (FederationError, OSError):
+            return False
+        return True
 
     def _manifest(self, name: str) -> SignedManifest:
         try:
@@ -191,21 +197,17 @@ class ReleaseShelf:
         """Write the release beside its place and move it in as a whole."""
         name = signed.manifest.name
         target, draft = self._folder / name, self._folder / f".{name}.part"
-        if (target / WEIGHTS).exists() and not self._same(signed.manifest):
+        if self._stands(name) and not self._same(signed.manifest):
             raise ConflictError(Code.ALREADY_EXISTS, f"Another release called {name} is on this node already.")
         with disk_faults():
             make_folder(self._folder)
             shutil.rmtree(draft, ignore_errors=True)
             write_durably(draft / WEIGHTS, weights)
             write_durably(draft / MANIFEST, canonical_json(signed))
-            _require_loadable(draft / WEIGHTS)
-            shutil.rmtree(target, ignore_errors=True)  # half of an earlier try, or the same release
+            _require_working(draft / WEIGHTS)
+            shutil.rmtree(target, ignore_errors=True)  # half of an earlier try, or a damaged one
             draft.replace(target)
             settle_folder(self._folder)
-
-    def _switch(self, shelved: Shelved) -> None:
-        write_durably(self._folder / CURRENT, json.dumps({"name": shelved.name, "previous": shelved.previous}).encode())
-        self._loaded = None
 
 
 def shipped_model() -> Model:
@@ -238,11 +240,29 @@ def _require_successor(manifest: Manifest, present: str) -> None:
         )
 
 
-def _require_loadable(path: Path) -> None:
+def _require_working(path: Path) -> None:
+    """Refuse, and remove, weights that no measurement could be made with.
+
+    Raises:
+        InvalidInputError: `bad-shape`.
+    """
+    if not _works(path):
+        shutil.rmtree(path.parent, ignore_errors=True)
+        raise InvalidInputError(
+            Code.BAD_SHAPE, "The weights of the release do not fit its network, or it gives no numbers with them."
+        )
+
+
+def _works(path: Path) -> bool:
+    import torch
+
+    from models.net import CONTEXT, STRIDE
     from models.weights import load_net
 
     try:
-        load_net(path)
-    except InvalidInputError as error:
-        shutil.rmtree(path.parent, ignore_errors=True)
-        raise InvalidInputError(Code.BAD_SHAPE, "The weights of the release do not fit its network.") from error
+        net = load_net(path)
+    except InvalidInputError:
+        return False
+    with torch.inference_mode():
+        answer = net(torch.linspace(-1, 1, CONTEXT * STRIDE**2).reshape(1, CONTEXT, STRIDE, STRIDE))
+    return bool(torch.isfinite(answer).all())

@@ -13,7 +13,7 @@ from client.parts import is_running, parts_of, read_parts
 from client.rooms.border import open_contact, open_gate, open_renewals, utc_now
 from client.rooms.imaging import open_context, open_shelf, open_store
 from client.rooms.pacs import open_outgoing, open_pulled, open_report_queue, report_channels
-from client.rooms.training import open_monitor_book
+from client.rooms.training import open_monitor_book, releases_of
 from client.settings import NodeSettings
 from protocol.errors import InvalidInputError, UnavailableError
 
@@ -94,12 +94,12 @@ def release_state(settings: NodeSettings) -> dict[str, Any]:
         policy = load_policy(settings.policy)
     except InvalidInputError:  # `doctor` says what is wrong with it
         policy = SitePolicy()
-    found = figures_of(book, (shelf.current(), shelf.previous()), cases, policy)
+    found = figures_of(book, releases_of(shelf), cases, policy)
     told = book.told()
     return {
         **asdict(found),
         "drifts": [{**asdict(one), "changed": one.changed} for one in found.drifts],
-        "told": told.standing if told is not None and told.release == found.release else None,
+        "told": told.standing if told is not None and told.release == found.taken else None,
     }
 
 

@@ -15,6 +15,7 @@ from client.store.database import connect
 from client.store.monitoring import MonitorBook
 
 if TYPE_CHECKING:
+    from client.infer.releases import ReleaseShelf
     from client.ledger.store import BudgetLedger
     from client.store.records import HeldOutCase
     from client.train.cohort import Cohort
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from client.train.monitor import Monitor
     from client.train.secure import SecureTrainer
     from client.train.site import SiteTrainer
+    from client.train.standing import Releases
     from models.net import GgoNet
 
 
@@ -105,12 +107,19 @@ def open_monitor(settings: NodeSettings, gate_: Gate) -> "Monitor":
     shelf = open_shelf(settings)
     return Monitor(
         book=open_monitor_book(settings),
-        releases=lambda: (shelf.current(), shelf.previous()),
+        releases=lambda: releases_of(shelf),
         cases=open_store(settings).labels.held_out_cases,
         score=_scorer(settings),
         policy=policy_source(settings),
         submit=gate_.submit,
     )
+
+
+def releases_of(shelf: "ReleaseShelf") -> "Releases":
+    """Return which release was taken last, which is in use and which stands behind it."""
+    from client.train.standing import Releases
+
+    return Releases(shelf.current(), *shelf.usable())
 
 
 def _scorer(settings: NodeSettings) -> "Callable[[str, HeldOutCase], float]":

@@ -8,7 +8,7 @@ from client.gate.policy import Clearance, SitePolicy, Verdict
 from client.store.monitoring import MonitorBook
 from client.store.records import HeldOutCase
 from client.train.look import figures_of
-from client.train.standing import Figures, key_of
+from client.train.standing import Figures, Releases, key_of
 from protocol.errors import FederationError
 from protocol.parcel import Parcel
 from protocol.standing import ReleaseStanding, Standing
@@ -25,7 +25,7 @@ class Monitor:
 
     Attributes:
         book: Scores, scans, words.
-        releases: Returns the release in use and the one before.
+        releases: Returns which releases there are to compare. Those that do not verify any more are not among them.
         cases: Returns the held-out studies.
         score: Returns how well a release finds the opacity of one of them; torch is loaded when it is first called.
         policy: Reads the site's policy.
@@ -33,7 +33,7 @@ class Monitor:
     """
 
     book: MonitorBook
-    releases: Callable[[], tuple[str, str]]
+    releases: Callable[[], Releases]
     cases: Callable[[], list[HeldOutCase]]
     score: Callable[[str, HeldOutCase], float]
     policy: Callable[[], SitePolicy]
@@ -49,7 +49,7 @@ class Monitor:
         if self.book.now() < self._due:
             return
         releases, cases = self.releases(), self.cases()
-        for release in dict.fromkeys(releases):
+        for release in dict.fromkeys((releases.used, releases.before)):
             known = self.book.scores(release)
             missing = next((case for case in cases if key_of(case) not in known), None)
             if missing is not None:
@@ -63,13 +63,13 @@ class Monitor:
         last, now = self.book.told(), self.book.now()
         if found.standing is None or not self.policy().sharing.standing:
             return
-        same_release = last is not None and last.release == found.release
+        same_release = last is not None and last.release == found.taken
         if last is not None and same_release and (last.standing == found.standing or now - last.at < TELL_SECONDS):
             return
         version = last.version + 1 if last is not None else 1
-        word = ReleaseStanding(release=found.release, standing=Standing(found.standing), version=version)
+        word = ReleaseStanding(release=found.taken, standing=Standing(found.standing), version=version)
         if isinstance(self.submit(word), Clearance):
-            self.book.note_told(found.release, found.standing.value, version)
+            self.book.note_told(found.taken, found.standing.value, version)
 
     def _scored(self, release: str, case: HeldOutCase) -> float | None:
         """Return a study's score; None if it cannot be read, so that one damaged study does not stop the others."""

@@ -20,11 +20,27 @@ Scored = Mapping[tuple[str, str], float | None]
 """Smoothed Dice by study and its mask's SHA-256; None for a study that could not be read."""
 
 
+@dataclass(frozen=True, slots=True)
+class Releases:
+    """Of which releases to speak.
+
+    Attributes:
+        taken: The newest that the centre announced and this node took.
+        used: Measured with: the same, unless it does not verify any more.
+        before: The newest one before that; the same as `used` where there is none.
+    """
+
+    taken: str
+    used: str
+    before: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
     """All that the node knows of its release. It stays at the site; only `standing` may leave.
 
     Attributes:
+        taken: The newest one; of it `standing` speaks.
         release: In use.
         before: The release before it; the same where there was none.
         patients: Held out and scored with both.
@@ -36,6 +52,7 @@ class Figures:
         standing: What follows; None while too little is known.
     """
 
+    taken: str
     release: str
     before: str
     patients: int
@@ -48,7 +65,7 @@ class Figures:
 
 
 def figures(
-    releases: tuple[str, str],
+    releases: Releases,
     scored: tuple[Scored, Scored],
     cases: Sequence[HeldOutCase],
     seen: Sequence[Seen],
@@ -58,7 +75,7 @@ def figures(
     """Return the figures of a release.
 
     Args:
-        releases: The one in use and the one before.
+        releases: The one in use, the one before, and whether the one in use is the one that should be.
         scored: Scores of both.
         cases: The held-out studies.
         seen: All measured studies, the first first.
@@ -69,10 +86,11 @@ def figures(
     found = tuple(drifts(seen))
     error = stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else None
     change = fmean(differences) if differences else None
+    standing = standing_of(change, error, found, enough=len(pairs) >= minimum)
     return Figures(
-        release=releases[0], before=releases[1], patients=len(pairs), change=change, error=error, drifts=found,
+        taken=releases.taken, release=releases.used, before=releases.before, patients=len(pairs), change=change, error=error, drifts=found,
         score=fmean(now for now, _ in pairs) if pairs else None, score_before=fmean(old for _, old in pairs) if pairs else None,
-        standing=standing_of(change, error, found, enough=len(pairs) >= minimum),
+        standing=standing if releases.used == releases.taken else Standing.REFUSED,
     )  # fmt: skip
 
 

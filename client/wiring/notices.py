@@ -81,7 +81,7 @@ def _release_receiver(settings: NodeSettings) -> Callable[[ReleaseAnnounced], No
         from client.gate.listing import fetch_lists
 
         manifest = notice.signed.manifest
-        if shelf.current() == manifest.name:
+        if shelf.usable()[0] == manifest.name:
             return
         identity = load_identity(settings.trust, settings.keys)
         fetch_lists(settings.trust, centre.link_address, identity)

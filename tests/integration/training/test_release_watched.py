@@ -96,10 +96,13 @@ def test_a_policy_that_cannot_be_read_hides_no_status(hospital: Hospital) -> Non
 
 def test_a_person_reads_what_changed() -> None:
     state = {
-        "release": "ggo@2", "before": "ggo@1", "standing": "watch", "patients": 20, "score": 0.5, "change": -0.03,
+        "taken": "ggo@2", "release": "ggo@2", "before": "ggo@1", "standing": "watch", "patients": 20, "score": 0.5, "change": -0.03,
         "drifts": [{"figure": "maker", "changed": True}, {"figure": "low-dose", "changed": False}],
     }  # fmt: skip
     assert _release_lines(state) == [
         "model     ggo@2: watch; Dice 0.500 on 20 held-out patients, -0.030 against ggo@1",
         "scans     other than at first: maker",
     ]
+    refused = state | {"taken": "ggo@3", "standing": "refused", "drifts": []}
+    (line,) = _release_lines(refused)
+    assert line.startswith("model     ggo@3: refused, ggo@2 is in use; Dice 0.500")

@@ -4,6 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from client.infer.releases import SHIPPED, ReleaseShelf
@@ -55,10 +56,9 @@ def test_a_signed_release_is_taken_kept_and_used(shelf: ReleaseShelf, weights: b
     assert shelf.accept(signed(weights), weights)
     assert shelf.load().release == shelf.current() == "ggo@1"
     assert not shelf.accept(signed(weights), weights), "a second time changes nothing"
-    assert json.loads((tmp_path / "models" / "current.json").read_text()) == {"name": "ggo@1", "previous": "ggo@0"}
+    assert json.loads((tmp_path / "models" / "current.json").read_text()) == {"name": "ggo@1"}
     assert ReleaseShelf(tmp_path / "models", anything).load().release == "ggo@1", "after a restart too"
-    assert shelf.roll_back() == "ggo@0"
-    assert shelf.load().release == "ggo@0"
+    assert shelf.usable() == ("ggo@1", SHIPPED)
 
 
 def test_what_is_not_as_listed_is_refused(shelf: ReleaseShelf, weights: bytes) -> None:
@@ -98,7 +98,6 @@ def test_weights_that_do_not_fit_are_refused_and_leave_nothing(shelf: ReleaseShe
 
 def test_another_release_of_the_same_name_is_a_conflict(shelf: ReleaseShelf, weights: bytes, tmp_path: Path) -> None:
     shelf.accept(signed(weights), weights)
-    shelf.roll_back()
     path = tmp_path / "other.safetensors"
     save_arrays({name: array + 1 for name, array in to_arrays(GgoNet()).items()}, path)
     other = path.read_bytes()
@@ -112,6 +111,32 @@ def test_damage_on_the_disk_falls_back_to_the_release_before(
     (tmp_path / "models" / "ggo@1" / "weights.safetensors").write_bytes(b"flipped")
     again = ReleaseShelf(tmp_path / "models", anything)
     assert again.load().release == SHIPPED
+    assert (again.current(), again.usable()) == ("ggo@1", (SHIPPED, SHIPPED))
+    assert again.accept(signed(weights), weights), "announced again, it is taken again"
+    assert again.load().release == "ggo@1"
+
+
+@pytest.mark.parametrize("damaged", [["ggo@3"], ["ggo@3", "ggo@1"]])
+def test_after_a_rollback_the_withdrawn_release_takes_nobodys_place(
+    shelf: ReleaseShelf, weights: bytes, tmp_path: Path, damaged: list[str]
+) -> None:
+    """The list names 1 and 3; 2 was taken back, and 3 has its place."""
+    for version in (1, 2, 3):
+        shelf.accept(signed(weights, version), weights)
+    again = ReleaseShelf(tmp_path / "models", lambda manifest: manifest.version != 2)
+    assert again.usable() == ("ggo@3", "ggo@1")
+    for name in damaged:
+        (tmp_path / "models" / name / "weights.safetensors").write_bytes(b"flipped")
+    left = "ggo@1" if damaged == ["ggo@3"] else SHIPPED
+    assert again.load().release == again.usable()[0] == left
+
+
+def test_weights_that_give_no_numbers_are_refused(shelf: ReleaseShelf, tmp_path: Path) -> None:
+    path = tmp_path / "wild.safetensors"
+    save_arrays({name: np.full_like(array, 3e38) for name, array in to_arrays(GgoNet()).items()}, path)
+    wild = path.read_bytes()
+    assert code_of(lambda: shelf.accept(signed(wild), wild)) is Code.BAD_SHAPE
+    assert shelf.load().release == SHIPPED
 
 
 def test_half_a_release_from_a_crash_is_replaced(shelf: ReleaseShelf, weights: bytes, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from client.gate.policy import Clearance, Refusal, SharingPolicy, SitePolicy, Tr
 from client.store.monitoring import MonitorBook
 from client.store.records import HeldOutCase, MaskLabel, ScanInput, TrainingCase
 from client.train.monitor import LOOK_SECONDS, TELL_SECONDS, Monitor
+from client.train.standing import Releases
 from protocol.codes import Code
 from protocol.errors import UnavailableError
 from protocol.parcel import Parcel
@@ -38,7 +39,7 @@ class Node:
         self.store = store
         self.book = MonitorBook(store._connection, self.clock)
         self.cases = [case(at) for at in range(3)]
-        self.in_use = ("ggo@2", "ggo@1")
+        self.in_use = Releases("ggo@2", "ggo@2", "ggo@1")
         self.lead = 0.0
         self.scored: list[tuple[str, str]] = []
         self.sent: list[Parcel] = []
@@ -54,7 +55,7 @@ class Node:
         if one.case.study_key in self.damaged:
             raise UnavailableError(Code.NODE_FAULT)
         self.scored.append((release, one.case.study_key))
-        return 0.5 + (self.lead if release == self.in_use[0] else 0.0)
+        return 0.5 + (self.lead if release == self.in_use.used else 0.0)
 
     def submit(self, parcel: Parcel) -> Verdict:
         self.sent.append(parcel)
@@ -109,8 +110,19 @@ def test_another_word_leaves_after_a_day_under_a_higher_version(node: Node) -> N
 
 def test_a_new_release_has_a_word_of_its_own_at_once(node: Node) -> None:
     node.work()
-    node.in_use = ("ggo@3", "ggo@2")
+    node.in_use = Releases("ggo@3", "ggo@3", "ggo@2")
     node.later(LOOK_SECONDS)
+    assert node.sent[1:] == [ReleaseStanding(release="ggo@3", standing=Standing.STEADY, version=2)]
+
+
+def test_a_release_that_does_not_verify_is_told_and_not_scored(node: Node) -> None:
+    node.in_use = Releases("ggo@3", "ggo@2", "ggo@1")
+    node.work()
+    assert node.sent == [ReleaseStanding(release="ggo@3", standing=Standing.REFUSED, version=1)]
+    assert {release for release, _ in node.scored} == {"ggo@2", "ggo@1"}
+    assert node.book.scores("ggo@3") == {}
+    node.in_use = Releases("ggo@3", "ggo@3", "ggo@2")
+    node.later(TELL_SECONDS)
     assert node.sent[1:] == [ReleaseStanding(release="ggo@3", standing=Standing.STEADY, version=2)]
 
 

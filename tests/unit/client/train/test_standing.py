@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from client.store.records import HeldOutCase, MaskLabel, TrainingCase
 from client.train.drift import FEWEST, REFERENCE, Drift, Seen
-from client.train.standing import Figures, figures, key_of, standing_of
+from client.train.standing import Figures, Releases, figures, key_of, standing_of
 from protocol.standing import Standing
 
 NOWHERE = Path("/nowhere")
+ONE = Releases("ggo@1", "ggo@1", "ggo@1")
 PLAIN = Seen(flags=frozenset(), maker="SIEMENS", slice_mm=1.0, lung_hu=-820.0)
 CHANGED = Drift(figure="maker", index=1.0, limit=0.25)
 SAME = Drift(figure="maker", index=0.0, limit=0.25)
@@ -33,7 +34,7 @@ def case(study: int, subject: int | None = None) -> HeldOutCase:
 def judged(now: list[float], before: list[float], *, minimum: int = 3, seen: int = 0) -> Figures:
     cases = [case(number) for number in range(len(now))]
     scored = tuple({key_of(one): value for one, value in zip(cases, scores, strict=True)} for scores in (now, before))
-    return figures(("ggo@2", "ggo@1"), scored, cases, [PLAIN] * seen, minimum=minimum)  # type: ignore[arg-type]
+    return figures(Releases("ggo@2", "ggo@2", "ggo@1"), scored, cases, [PLAIN] * seen, minimum=minimum)  # type: ignore[arg-type]
 
 
 def test_a_release_as_good_as_the_one_before_is_steady() -> None:
@@ -70,19 +71,19 @@ def test_scans_that_stayed_are_steady_where_nobody_is_held_out() -> None:
 def test_studies_of_one_patient_count_once() -> None:
     cases = [case(1, 1), case(2, 1), case(3, 2)]
     scores = dict(zip(map(key_of, cases), (0.4, 0.6, 0.9), strict=True))
-    found = figures(("ggo@1", "ggo@1"), (scores, scores), cases, [], minimum=1)
+    found = figures(ONE, (scores, scores), cases, [], minimum=1)
     assert (found.patients, found.score) == (2, pytest.approx(0.7))
 
 
 def test_a_study_that_could_not_be_read_is_left_out() -> None:
     cases = [case(1), case(2)]
     scores = {key_of(cases[0]): 0.5, key_of(cases[1]): None}
-    assert figures(("ggo@1", "ggo@1"), (scores, scores), cases, [], minimum=1).patients == 1
+    assert figures(ONE, (scores, scores), cases, [], minimum=1).patients == 1
 
 
 def test_another_mask_needs_another_score() -> None:
     one = case(1)
-    assert figures(("ggo@1", "ggo@1"), ({(one.case.study_key, "0" * 64): 0.5},) * 2, [one], [], minimum=1).patients == 0
+    assert figures(ONE, ({(one.case.study_key, "0" * 64): 0.5},) * 2, [one], [], minimum=1).patients == 0
 
 
 _ORDER = [Standing.STEADY, Standing.WATCH, Standing.WORSE]
