@@ -5,7 +5,7 @@ after a death. It knows nothing of Flower: `Ask` carries a round's question to t
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from protocol.codes import Code
@@ -86,8 +86,7 @@ def run_rounds(
         lasting |= {site: code for site, code in tally.refused.items() if code in LASTING}
         skips = skips + 1 if record.skipped else 0
         log.info("round.ended round=%d sites=%d refused=%d", number, len(record.sites), len(record.refused))
-    counted = any(not record.skipped for record in folder.records())
-    if not counted or skips == SKIPS_BEFORE_THE_END:
+    if _faded_out(folder.records()):
         folder.end(Code.QUORUM_MISSED)
         return
     evaluate_run(folder, compare)
@@ -97,6 +96,12 @@ def run_rounds(
 def _count_interrupted(folder: RunFolder) -> None:
     """Count a round of secure summation that was begun and has no entry as skipped: sites play each round once (ADR 0091)."""
     done, weights = folder.latest()
+def _faded_out(records: Sequence[RoundRecord]) -> bool:
+    """Say whether no round counted, or none of the last ones; whoever takes up a run with no round left finds it as it ended."""
+    skipped = [record.skipped for record in records]
+    return all(skipped) or (len(skipped) >= SKIPS_BEFORE_THE_END and all(skipped[-SKIPS_BEFORE_THE_END:]))
+
+
     if folder.secure_round() <= done:
         return
     refused = dict.fromkeys(folder.plan().sites, Code.RUN_FAILED)

@@ -551,6 +551,16 @@ def test_a_run_that_missed_its_quorum_goes_on_when_more_sites_take_part(folder: 
     assert float(long.latest()[1]["bias"][0]) == 6
 
 
+def test_a_run_without_a_round_left_stays_as_it_ended(folder: RunFolder) -> None:
+    """Taking it up again makes no release of a run whose last three rounds had no quorum."""
+    done = restart(folder, rounds=4)
+    play(done, Sites({**every(Code.NODE_ABSENT, SOUTH, WEST), (1, SOUTH): honest}))
+    assert (len(done.records()), done.outcome()) == (4, Code.QUORUM_MISSED)
+    done.note_nodes(done.nodes())
+    assert play(done).asked == []
+    assert done.outcome() == Code.QUORUM_MISSED
+
+
 # Damage.
 
 
