@@ -61,6 +61,8 @@ class Code(StrEnum):
     POLICY_LINEAGE = "policy-lineage"
     POLICY_SHAPE = "policy-shape"
     POLICY_SHARING = "policy-sharing"
+    POLICY_STRATEGY = "policy-strategy"
+    POLICY_PEERS = "policy-peers"
     POLICY_SECURE_SUM = "policy-secure-sum"
     POLICY_EVALUATION = "policy-evaluation"
     BUDGET_SPENT = "budget-spent"
@@ -139,6 +141,8 @@ MEANINGS: dict[Code, tuple[Family, str]] = {
     Code.POLICY_LINEAGE: (_REFUSED, "The base model is not a release that the site knows and trusts."),
     Code.POLICY_SHAPE: (_REFUSED, "The parcel is none of the shapes that may leave the site."),
     Code.POLICY_SHARING: (_REFUSED, "The site's policy does not share this kind of parcel."),
+    Code.POLICY_STRATEGY: (_REFUSED, "The site's policy does not allow the plan's way to combine updates."),
+    Code.POLICY_PEERS: (_REFUSED, "The site's policy asks for more other sites in the plan, or in its quorum."),
     Code.POLICY_SECURE_SUM: (_REFUSED, "The site's policy does not allow the plan's way to add updates up."),
     Code.POLICY_EVALUATION: (
         _REFUSED,
@@ -155,7 +159,10 @@ MEANINGS: dict[Code, tuple[Family, str]] = {
     Code.PEER_REFUSED: (_REFUSED, "The other side refuses this for good; trying again would not change it."),
     Code.QUORUM_MISSED: (_REFUSED, "Too few sites answered for the round to count."),
     Code.BAD_UPDATE: (_REFUSED, "The update is malformed, not finite or bound to another round, site or base."),
-    Code.TOO_FEW_SITES: (_REFUSED, "Too few sites are left for a secure summation on the plan's terms."),
+    Code.TOO_FEW_SITES: (
+        _REFUSED,
+        "Too few sites are left for a secure summation on the plan's terms, or on those of a site.",
+    ),
     Code.VIEWS_DIFFER: (_REFUSED, "The sites were told different things about one round of secure summation."),
     Code.SCREENED_UPDATE: (_REFUSED, "The update stands too far from those of the other sites to be counted."),
     Code.WORSE_THAN_BASE: (_REFUSED, "The release does worse than the weights that its training started from."),

@@ -24,8 +24,11 @@ from strategies.strategy import Step
 log = logging.getLogger(__name__)
 
 LASTING = frozenset(
-    {Code.BUDGET_SPENT, Code.POLICY_PURPOSE, Code.POLICY_BUNDLE, Code.POLICY_LINEAGE, Code.POLICY_SECURE_SUM}
-)
+    {
+        Code.BUDGET_SPENT, Code.POLICY_PURPOSE, Code.POLICY_BUNDLE, Code.POLICY_LINEAGE, Code.POLICY_STRATEGY, Code.POLICY_PEERS,
+        Code.POLICY_SECURE_SUM,
+    }
+)  # fmt: skip
 """Refusals that will not change during a run; who gave one is not asked again."""
 
 SKIPS_BEFORE_THE_END = 3
@@ -93,15 +96,15 @@ def run_rounds(
     folder.end(COMPLETED)
 
 
-def _count_interrupted(folder: RunFolder) -> None:
-    """Count a round of secure summation that was begun and has no entry as skipped: sites play each round once (ADR 0091)."""
-    done, weights = folder.latest()
 def _faded_out(records: Sequence[RoundRecord]) -> bool:
     """Say whether no round counted, or none of the last ones; whoever takes up a run with no round left finds it as it ended."""
     skipped = [record.skipped for record in records]
     return all(skipped) or (len(skipped) >= SKIPS_BEFORE_THE_END and all(skipped[-SKIPS_BEFORE_THE_END:]))
 
 
+def _count_interrupted(folder: RunFolder) -> None:
+    """Count a round of secure summation that was begun and has no entry as skipped: sites play each round once (ADR 0091)."""
+    done, weights = folder.latest()
     if folder.secure_round() <= done:
         return
     refused = dict.fromkeys(folder.plan().sites, Code.RUN_FAILED)

@@ -85,6 +85,8 @@ RULES = {
     "training.purposes": _Rule(_more, "runs for more purposes are answered"),
     "training.lineages": _Rule(_more, "more families of models may be trained"),
     "training.bundles": _Rule(_more, "runs of more app bundles are answered"),
+    "training.strategies": _Rule(_more, "updates may be combined in more ways"),
+    "training.minimum_peers": _Rule(_smaller, "runs with fewer other hospitals are answered"),
     "training.labels": _Rule(_scores_too, "patients without a mask are trained on by their readers' zone scores"),
     "training.hours": _Rule(_longer, "training may run at more hours"),
     "training.epsilon_total": _Rule(_greater, "training may cost patients more privacy altogether"),

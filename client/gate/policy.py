@@ -13,7 +13,7 @@ from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from protocol.evaluation import EvaluationOrder
 from protocol.parcel import Parcel, parse_parcel
-from protocol.plan import LabelUse, Purpose, RoundOrder, RunPlan
+from protocol.plan import LabelUse, Purpose, RoundOrder, RunPlan, StrategyName
 from protocol.reading import Language, ReadPost
 from protocol.shape import Lineage, RegionCode, Sha256, Shape, canonical_json
 from protocol.standing import ReleaseStanding
@@ -37,12 +37,18 @@ class Section(BaseModel):
 
 
 class TrainingPolicy(Section):
-    """Limits on training. ε and δ are of the *patient*, over everything this site has ever released."""
+    """Limits on training. ε and δ are of the *patient*, over everything this site has ever released.
+
+    `strategies` are the ways to combine updates in which the site takes part. `minimum_peers` other sites must be in the plan and in its
+    quorum, and in the circle and the sum of a secure summation: what is combined says the more of a site, the fewer there are.
+    """
 
     allowed: bool = False
     purposes: tuple[Purpose, ...] = ()
     lineages: tuple[Lineage, ...] = ()
     bundles: tuple[Sha256, ...] = ()
+    strategies: tuple[StrategyName, ...] = tuple(StrategyName)
+    minimum_peers: Annotated[int, Field(ge=0, le=1000)] = 0
     labels: LabelUse = LabelUse.MASKS
     hours: Hours = "00:00-24:00"
     epsilon_total: Annotated[float, Field(ge=0, le=1000)] = 0.0
@@ -147,6 +153,8 @@ def judge_order(order: RoundOrder, policy: SitePolicy, *, cohort: int, now: date
         (training.allowed and order.plan.purpose in training.purposes, Code.POLICY_PURPOSE),
         (order.plan.lineage in training.lineages, Code.POLICY_LINEAGE),
         (_within(training.hours, now.time()), Code.POLICY_HOURS),
+        (order.plan.strategy in training.strategies, Code.POLICY_STRATEGY),
+        (min(len(set(order.plan.sites)), order.plan.quorum) > training.minimum_peers, Code.POLICY_PEERS),
         (_adds_up_as_allowed(order.plan, training), Code.POLICY_SECURE_SUM),
         (cohort >= training.minimum_cohort, Code.COHORT_TOO_SMALL),
     )

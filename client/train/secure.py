@@ -14,7 +14,7 @@ from client.train.private import Patient
 from client.train.site import SiteTrainer
 from client.train.summand import private_summand
 from protocol.codes import Code
-from protocol.errors import ConflictError
+from protocol.errors import ConflictError, RefusedError
 from protocol.plan import RoundOrder
 from protocol.secure_sum import (
     Agreement,
@@ -78,11 +78,13 @@ class SecureTrainer:
             return SecureReply(said=self._begin(question.order)), None
         present = self._of(question.order)
         if isinstance(asked, Circle):
+            self._require_peers(len(asked.members))
             return SecureReply(said=present.member.shares(asked)), None
         if isinstance(asked, Boxes):
             notice, words = self._padded(present, asked, base)
             return SecureReply(said=notice), words
         if isinstance(asked, View):
+            self._require_peers(len(asked.survivors))
             return SecureReply(said=present.member.view(asked)), None
         return SecureReply(said=self._opened(present, asked)), None
 
@@ -124,6 +126,20 @@ class SecureTrainer:
         self.trainer.gate.note_opening(present.order)
         self._present = None
         return openings
+
+    def _require_peers(self, sites: int) -> None:
+        """Refuse a circle or a sum of too few for this site's policy; the plan's quorum was judged before, but the centre makes the circle.
+
+        Raises:
+            RefusedError: `too-few-sites`; the round is over here.
+        """
+        least = self.trainer.policy().training.minimum_peers
+        if sites <= least:
+            self._present = None
+            raise RefusedError(
+                Code.TOO_FEW_SITES,
+                f"{sites} sites are in the round; this site's policy asks for {least} beside itself.",
+            )
 
     def _of(self, order: RoundOrder) -> _Present:
         """Return the present round, if it is the one of `order`."""

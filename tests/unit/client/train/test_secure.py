@@ -195,6 +195,23 @@ def test_what_the_policy_refuses_is_not_begun(network: Network, changes: dict[st
     assert site.secure.answer(SecureQuestion(order=order()), {})[0].said, "the round was not begun, so it still can be"
 
 
+@pytest.mark.usefixtures("summands")
+@pytest.mark.parametrize("kind", [Circle, View])
+def test_a_circle_or_a_sum_of_too_few_for_the_policy_ends_the_round_here(network: Network, kind: type[Shape]) -> None:
+    """The plan names three sites and a quorum of two; the policy is tightened in the midst of the round."""
+    site = network.sites[SITES[0]]
+
+    def tighten(asked: str, about: type[Shape] | None) -> None:
+        if (asked, about) == (SITES[0], kind):
+            site.policy = SitePolicy(training=ALLOWED.model_copy(update={"minimum_peers": 3}))
+
+    network.before = tighten
+    play(network)
+    assert network.refusals[SITES[0]] is Code.TOO_FEW_SITES
+    assert len(site.charges()) == (0 if kind is Circle else 1)
+    assert ("sum.opened", "clear") not in site.audit()
+
+
 def test_a_site_that_wants_sums_only_sends_no_update_of_its_own(network: Network) -> None:
     site = network.sites[SITES[0]]
     site.policy = SitePolicy(training=ALLOWED.model_copy(update={"secure_sum": SecureSumUse.REQUIRED}))
