@@ -33,7 +33,7 @@ from strategies.flower.questions import (
     ask_each,
     run_setting,
 )
-from strategies.message import pack_evaluation, pack_order, pack_question
+from strategies.message import pack_evaluation, pack_order, pack_questions
 
 app = ServerApp()
 
@@ -98,7 +98,7 @@ def way_to_secrets(grid: Grid, nodes: dict[str, int], waiting: Waiting = POLLING
         questions: Mapping[str, SecureQuestion], base: Arrays, seconds: float
     ) -> Iterator[tuple[str, Reply | Code]]:
         yield from ((site, Code.NODE_ABSENT) for site in questions if site not in nodes)
-        packed = {nodes[site]: pack_question(one, base) for site, one in questions.items() if site in nodes}
+        packed = pack_questions({nodes[site]: one for site, one in questions.items() if site in nodes}, base)
         group = next((str(one.order.round) for one in questions.values()), "")
         for answer in ask_each(grid, packed, SECURE, group=group, seconds=seconds, waiting=waiting):
             said = answer.said

@@ -8,6 +8,7 @@ So the weights are bytes beside the words, in the same record; what is more than
 """
 
 import json
+from collections.abc import Mapping
 from typing import Annotated, TypeVar
 
 import numpy as np
@@ -72,9 +73,18 @@ def unpack_notice(content: RecordDict) -> tuple[UpdateNotice, dict[str, NDArray[
     return _unpack(NOTICE, UpdateNotice, content)
 
 
-def pack_question(question: SecureQuestion, base: Arrays) -> RecordDict:
-    """Return the content of one question of a secure summation; `base` is empty but for the step with boxes."""
-    return _pack(QUESTION, question, base)
+def pack_questions(questions: Mapping[int, SecureQuestion], base: Arrays) -> dict[int, RecordDict]:
+    """Return the content of one question of a secure summation for each site; `base` is empty but for the step with boxes.
+
+    The words differ from site to site. The weights do not: they are the same records in every message, here and at the SuperLink, which
+    knows a record by its content. A request more for each site is the price.
+    """
+    layout, flat = _laid_out(base)
+    weights = _further(flat)
+    return {
+        site: RecordDict({QUESTION: ConfigRecord({**_words(question, layout), _WEIGHTS: b""}), **weights})
+        for site, question in questions.items()
+    }
 
 
 def unpack_question(content: RecordDict) -> tuple[SecureQuestion, dict[str, NDArray[np.float32]]]:
@@ -135,19 +145,30 @@ def unpack_evaluated(content: RecordDict) -> EvaluationNotice:
 
 
 def _pack(name: str, shape: Shape, arrays: Arrays) -> RecordDict:
-    """Put all weights behind one another, in the order of their names."""
+    layout, flat = _laid_out(arrays)
+    return _in_pieces(name, ConfigRecord({**_words(shape, layout)}), flat)
+
+
+def _laid_out(arrays: Arrays) -> tuple[str, bytes]:
+    """Put all weights behind one another, in the order of their names; return the layout as JSON, and them."""
     layout = layout_of(arrays)
-    flat = b"".join(np.ascontiguousarray(arrays[key], dtype="<f4").tobytes() for key, _ in layout)
-    words = ConfigRecord({_JSON: canonical_json(shape).decode(), _LAYOUT: json.dumps(layout)})
-    return _in_pieces(name, words, flat)
+    return json.dumps(layout), b"".join(np.ascontiguousarray(arrays[key], dtype="<f4").tobytes() for key, _ in layout)
+
+
+def _words(shape: Shape, layout: str) -> dict[str, str]:
+    return {_JSON: canonical_json(shape).decode(), _LAYOUT: layout}
 
 
 def _in_pieces(name: str, words: ConfigRecord, flat: bytes) -> RecordDict:
     """Put `flat` into the record of the words, and what is too much for it into further ones."""
-    pieces = [flat[start : start + PIECE_BYTES] for start in range(0, max(1, len(flat)), PIECE_BYTES)]
-    words[_WEIGHTS] = pieces[0]
-    more = {f"{_WEIGHTS}-{number}": ConfigRecord({_WEIGHTS: piece}) for number, piece in enumerate(pieces[1:], start=1)}
-    return RecordDict({name: words, **more})
+    words[_WEIGHTS] = flat[:PIECE_BYTES]
+    return RecordDict({name: words, **_further(flat, PIECE_BYTES)})
+
+
+def _further(flat: bytes, begin: int = 0) -> dict[str, ConfigRecord]:
+    """Return records beside that of the words, with `flat` from `begin` on, in pieces."""
+    pieces = [flat[start : start + PIECE_BYTES] for start in range(begin, len(flat), PIECE_BYTES)]
+    return {f"{_WEIGHTS}-{number}": ConfigRecord({_WEIGHTS: piece}) for number, piece in enumerate(pieces, start=1)}
 
 
 def _unpack(name: str, kind: type[S], content: RecordDict) -> tuple[S, dict[str, NDArray[np.float32]]]:

@@ -17,7 +17,7 @@ from protocol.plan import PrivacyPlan, RoundOrder, RunPlan, UpdateNotice
 from protocol.secure_sum import SecureQuestion, SecureReply, SignedView
 from strategies.arrays import Arrays, arrays_sha256
 from strategies.flower.questions import SECURE
-from strategies.message import pack_order, pack_question, unpack_notice, unpack_reply
+from strategies.message import pack_order, pack_questions, unpack_notice, unpack_reply
 
 BASE = {"w": np.arange(6, dtype=np.float32).reshape(2, 3)}
 CONTEXT = Context(run_id=1, node_id=2, node_config={}, state=RecordDict(), run_config={})
@@ -81,7 +81,7 @@ def test_an_order_goes_in_and_an_update_comes_out() -> None:
 def test_a_question_of_a_secure_summation_goes_to_whoever_answers_those(base: Arrays) -> None:
     trainer, confidant = Adder(), Confidant()
     question = SecureQuestion(order=order())
-    message = Message(pack_question(question, base), dst_node_id=2, message_type=SECURE.message_type)
+    message = Message(pack_questions({2: question}, base)[2], dst_node_id=2, message_type=SECURE.message_type)
     said, words = unpack_reply(app_of_site(trainer, confidant)(message, CONTEXT).content)
     assert confidant.asked == [(question, list(base))]
     assert trainer.asked == []

@@ -10,14 +10,15 @@ import pytest
 from safetensors.numpy import save
 
 from protocol.codes import Code
-from server.app import way_to_sites
+from protocol.secure_sum import Boxes, SealedShares, SecureQuestion
+from server.app import way_to_secrets, way_to_sites
 from server.rounds import run_rounds
 from server.run import COMPLETED, RunFolder
 from strategies.flower import questions
 from strategies.flower.questions import POLLING, Waiting
 from tests.fakes.crowd import Crowd, Update
-from tests.fakes.rounds import RUN, a_plan
-from tests.fakes.superlink import within_a_task
+from tests.fakes.rounds import RUN, a_plan, an_order
+from tests.fakes.superlink import MemorySuperLink, within_a_task
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +74,35 @@ def peak(folder: Path, sites: int, parameters: int) -> int:
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+
+
+class Mute(MemorySuperLink):
+    """Nobody answers; what was asked waits, as at a centre in the midst of a round."""
+
+
+def peak_of_secrets(sites: int, base: dict[str, np.ndarray]) -> int:
+    """The most memory that the questions of a secure summation take, with the weights in them, in bytes."""
+    names = {f"site-{number:04d}": number for number in range(sites)}
+    order, ticks = an_order(), iter(range(10_000))
+    asked = {site: SecureQuestion(order=order, asked=Boxes(boxes=(a_box(site),))) for site in names}
+    waiting = Waiting(rest=lambda _: None, clock=lambda: float(next(ticks)))
+    tracemalloc.start()
+    try:
+        answers = dict(way_to_secrets(Mute(), names, waiting)(asked, base, 10.0))
+        assert set(answers.values()) == {Code.ROUND_LATE}
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def a_box(receiver: str) -> SealedShares:
+    return SealedShares(sender="northport", receiver=receiver, box="A" * 198)
+
+
+def test_the_weights_of_a_secure_summation_are_held_once_whoever_is_asked() -> None:
+    base = constant(1.0, 3_000_000)
+    few, many = (peak_of_secrets(sites, base) for sites in (4, 20))
+    assert many - few < 4 * 3_000_000, "less than the weights once, for sixteen sites more"
 
 
 def test_memory_does_not_grow_with_the_number_of_sites(tmp_path: Path) -> None:

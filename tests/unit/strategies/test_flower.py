@@ -32,7 +32,7 @@ from strategies.flower.questions import SECURE, Answer, Waiting, ask, ask_each
 from strategies.message import (
     pack_notice,
     pack_order,
-    pack_question,
+    pack_questions,
     pack_reply,
     unpack_question,
     unpack_reply,
@@ -503,10 +503,8 @@ def test_each_site_gets_its_own_question_of_a_secure_summation_and_is_read_as_su
     order = an_order()
     signed = SignedView(site="northport", signature="A" * 96)
     view = View(circle_sha256="0" * 64, sharers=("northport",), survivors=("northport",))
-    questions = {
-        11: pack_question(SecureQuestion(order=order), {}),
-        12: pack_question(SecureQuestion(order=order, asked=view), weights()),
-    }
+    asked = {11: SecureQuestion(order=order), 12: SecureQuestion(order=order, asked=view)}
+    questions = pack_questions(asked, weights())
     answers = ask_each(superlink, questions, SECURE, group="1", seconds=50, waiting=Waiting(clock=Ticks()))
     words = np.array([7, 2**32 - 1], np.uint32)
 
@@ -523,7 +521,10 @@ def test_each_site_gets_its_own_question_of_a_secure_summation_and_is_read_as_su
     assert {node: message.metadata.message_type for node, message in superlink.asked.items()} == {
         11: "train.secure", 12: "train.secure",
     }  # fmt: skip
-    assert unpack_question(superlink.asked[12].content)[0].asked == view
+    for node, question in asked.items():
+        said, base = unpack_question(superlink.asked[node].content)
+        assert said == question
+        assert arrays_sha256(base) == arrays_sha256(weights())
     assert (first.said, second.node_id) == ((SecureReply(said=signed), None), 12)
     assert np.array_equal(second.said[1], words)  # type: ignore[index]
 
