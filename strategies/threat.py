@@ -1,8 +1,10 @@
-"""What a run plan leaves open to a hostile site, in a sentence for the person who starts the run."""
+"""What a run plan leaves open to a hostile site and to the centre, in a few sentences for the person who starts the run."""
 
 from protocol.plan import AVERAGING, RunPlan, Screening, StrategyName
 
 _BACKDOOR = "A site whose update looks like the others' can still teach the network something of its own."
+_SEEN = "The centre sees each site's own noised update."
+_UNSEEN = "The centre sees the sum of the updates and no single one, so it can screen out none."
 
 
 def threat_left_open(plan: RunPlan) -> str:
@@ -12,7 +14,7 @@ def threat_left_open(plan: RunPlan) -> str:
         parts.append(_of_the_screening(plan.screening, averaging=plan.strategy in AVERAGING))
     if plan.compares_updates:
         parts.append(_BACKDOOR)
-        parts.append("The centre sees each site's own noised update.")
+    parts.append(_SEEN if plan.secure_sum is None else _UNSEEN)
     return " ".join(parts)
 
 
