@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from protocol.codes import Code
+from protocol.errors import RefusedError
 from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
 from registry_api.api.answering import Written, answer_with, as_bytes, note_reading, summary
 from registry_api.api.asking import (
@@ -86,7 +87,15 @@ def read_body(
     session: SessionDep,
     caller: Annotated[Caller, require(Role.COORDINATOR, Role.AUDITOR, scope=Scope.COUNTS)],
 ) -> Response:
-    """Return the signed bytes themselves. They hold every country, so a ministry does not get them."""
+    """Return the signed bytes themselves. They hold every country, so neither a ministry nor anybody else of one place gets them.
+
+    Raises:
+        RefusedError: `forbidden` for who sees one country or region only.
+    """
+    if caller.region is not None:
+        raise RefusedError(
+            Code.FORBIDDEN, f"These bytes hold every country, and you see {caller.region}. Ask `counts` instead."
+        )
     row = runtime.archive.row(session, number)
     note_reading(runtime, caller, what="body.json", release=number)
     headers = {"Cache-Control": "private, max-age=31536000, immutable", "ETag": f'"{row.sha256}"'}

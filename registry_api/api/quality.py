@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Query
+from fastapi import APIRouter, FastAPI, Query, Request, Response
 from sqlmodel import Session
 
 from protocol.errors import UnavailableError
@@ -17,7 +17,7 @@ from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
 from registry_api.cases.quality import Quality, site_quality
 from registry_api.enrolment.tables import SiteRow
 from registry_api.loops import keep_on
-from registry_api.people.readlog import Entry, readings
+from registry_api.people.readlog import LISTED_MAX, Entry, readings
 from registry_api.people.roles import Role, Scope
 from registry_api.releases.window import closed_weeks
 from registry_api.runtime import Runtime
@@ -48,6 +48,7 @@ Weeks = Annotated[int, Query(ge=1, le=104)]
 WEEKS_SHOWN = 12
 LogReader = Annotated[Caller, require(Role.HOSPITAL, Role.COORDINATOR, Role.AUDITOR, scope=Scope.READ_LOG)]
 DAYS_SHOWN = 30
+Offset = Annotated[int, Query(ge=0, le=10**6)]
 
 
 @router.get("/quality")
@@ -66,16 +67,33 @@ def own_quality(runtime: RuntimeDep, session: SessionDep, caller: Caller, weeks:
 
 
 @router.get("/read-log")
-def read_log(
-    runtime: RuntimeDep, session: SessionDep, caller: LogReader, days: Annotated[int, Query(ge=1, le=366)] = DAYS_SHOWN
+def read_log(  # noqa: PLR0913, PLR0917 — the parameters of a query, one by one
+    request: Request,
+    response: Response,
+    runtime: RuntimeDep,
+    session: SessionDep,
+    caller: LogReader,
+    days: Annotated[int, Query(ge=1, le=366)] = DAYS_SHOWN,
+    limit: Annotated[int, Query(ge=1, le=LISTED_MAX)] = LISTED_MAX,
+    offset: Offset = 0,
 ) -> list[dict[str, Any]]:
-    """Return who read which counts in the last `days`: a hospital sees the readings of its own country and region, others all."""
-    return [asdict(entry) for entry in readings_seen(runtime, session, caller, days)]
+    """Return who read which counts in the last `days`: a hospital or who has a place sees the readings of it, others all.
+
+    Where there are more lines than `limit`, the header `Link` leads to the next ones (RFC 8288).
+    """
+    found = readings_seen(runtime, session, caller, days, offset=offset, limit=limit + 1)
+    if len(found) > limit:
+        following = request.url.include_query_params(limit=limit, offset=offset + limit)
+        response.headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
+    return [asdict(entry) for entry in found[:limit]]
 
 
-def readings_seen(runtime: Runtime, session: Session, caller: Caller, days: int) -> list[Entry]:
-    """Return the lines of the log that a caller sees."""
-    about = None
+def readings_seen(
+    runtime: Runtime, session: Session, caller: Caller, days: int, *, offset: int = 0, limit: int = LISTED_MAX
+) -> list[Entry]:
+    """Return the lines of the log that a caller sees, `limit` of them from `offset` on."""
+    about = caller.region
     if caller.site is not None:
         about = read_tree(session).place_of(session.get_one(SiteRow, caller.site).region)
-    return readings(session, since=runtime.clock().date() - timedelta(days=days - 1), about=about)
+    since = runtime.clock().date() - timedelta(days=days - 1)
+    return readings(session, since=since, about=about, offset=offset, limit=limit)

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
 from registry_api.api.access import RuntimeDep, SessionDep
-from registry_api.api.quality import DAYS_SHOWN, WEEKS_SHOWN, Hospital, own_quality, readings_seen
+from registry_api.api.quality import DAYS_SHOWN, WEEKS_SHOWN, Hospital, Offset, own_quality, readings_seen
 from registry_api.cases.quality import FIELDS
 from registry_api.pages.language import gettext as _
 from registry_api.pages.render import page
@@ -25,8 +25,9 @@ FIELD_TITLES = {
 
 
 @router.get("/quality", response_class=HTMLResponse)
-def read_page(runtime: RuntimeDep, session: SessionDep, caller: Hospital) -> HTMLResponse:
-    """Show the caller's own hospital, newest week first."""
+def read_page(runtime: RuntimeDep, session: SessionDep, caller: Hospital, offset: Offset = 0) -> HTMLResponse:
+    """Show the caller's own hospital, newest week first, and the lines of the read log from `offset` on."""
+    lines = readings_seen(runtime, session, caller, DAYS_SHOWN, offset=offset, limit=_READINGS_SHOWN + 1)
     quality = own_quality(runtime, session, caller, WEEKS_SHOWN)
     return page(
         "quality.html",
@@ -35,7 +36,9 @@ def read_page(runtime: RuntimeDep, session: SessionDep, caller: Hospital) -> HTM
         weeks=list(reversed(quality.weeks)),
         titles={name: FIELD_TITLES[name]() for name in FIELDS},
         percent=percent,
-        readings=readings_seen(runtime, session, caller, DAYS_SHOWN)[:_READINGS_SHOWN],
+        readings=lines[:_READINGS_SHOWN],
+        later=max(offset - _READINGS_SHOWN, 0) if offset else None,
+        earlier=offset + _READINGS_SHOWN if len(lines) > _READINGS_SHOWN else None,
         days=DAYS_SHOWN,
     )
 

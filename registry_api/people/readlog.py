@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
+from itertools import islice
 from threading import Lock
 from typing import Any
 
@@ -20,7 +21,8 @@ from registry_api.releases.query import may_see
 log = logging.getLogger(__name__)
 
 _KNOWN_MAX = 20_000
-_LISTED_MAX = 500
+LISTED_MAX = 500
+"""Lines of one answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,23 +150,28 @@ class Entry:
     last_at: datetime
 
 
-def readings(session: Session, *, since: date, about: str | None) -> list[Entry]:
-    """Return who read what since a day, newest first, at most 500 lines.
+def readings(
+    session: Session, *, since: date, about: str | None, offset: int = 0, limit: int = LISTED_MAX
+) -> list[Entry]:
+    """Return who read what since a day, newest first: `limit` lines from `offset` on.
 
     Args:
         session: A reading one.
         since: The first day.
         about: A country or region: only readers are listed whose places include it or lie in it. None lists all.
+        offset: How many lines to pass over.
+        limit: How many lines at most.
     """
     query = (
         select(ReadLogRow, PersonRow)
         .join(PersonRow, col(PersonRow.id) == ReadLogRow.person_id)
         .where(ReadLogRow.day >= since.isoformat())
         .order_by(col(ReadLogRow.last_at).desc(), ReadLogRow.line)
+        .execution_options(yield_per=LISTED_MAX)
     )
     found = (
         Entry(row.day, who.name, who.role, who.region, row.what, row.release, row.question, row.times, row.last_at)
         for row, who in session.exec(query)
         if about is None or may_see(about, who.region) or (who.region is not None and may_see(who.region, about))
     )
-    return [entry for _, entry in zip(range(_LISTED_MAX), found, strict=False)]
+    return list(islice(found, offset, offset + limit))

@@ -69,9 +69,11 @@ class Archive:
         return parsed or self.document(session.get_one(CountReleaseRow, entry.number))
 
     def document(self, row: CountReleaseRow) -> Document:
-        """Return what a release says."""
-        if row.number not in self._parsed:
+        """Return what a release says. Several threads may ask at once: what one keeps, another may already have let go."""
+        parsed = self._parsed.get(row.number)
+        if parsed is None:
+            parsed = read(row.body)
             while len(self._parsed) >= _KEPT:
-                self._parsed.pop(next(iter(self._parsed)), None)
-            self._parsed[row.number] = read(row.body)
-        return self._parsed[row.number]
+                self._parsed.pop(next(iter(self._parsed), 0), None)
+            self._parsed[row.number] = parsed
+        return parsed

@@ -112,6 +112,44 @@ def test_a_hospital_sees_who_read_its_country_or_region_and_nobody_else(counted:
     assert "XB" not in page
 
 
+def test_every_line_is_reached_page_by_page(counted: Registry, client: AsgiClient) -> None:
+    ministry = counted.key_of(Role.MINISTRY)
+    for number in range(1, 46):
+        client.get(
+            f"{COUNTS}?severity={'mild' if number % 2 else 'severe'}&region=XA-N{number}&by=region", headers=ministry
+        )
+    auditor, seen, path = counted.key_of(Role.AUDITOR), [], f"{LOG}?limit=20"
+    while path:
+        answer = client.get(path, headers=auditor)
+        seen += [entry["question"] for entry in answer.json()]
+        path = answer.links.get("next", {}).get("url", "")
+        assert len(answer.json()) <= 20
+    assert len(set(seen)) == len(seen) == 45
+    client.post("/login", data={"api_key": counted.add(Role.HOSPITAL, site="north-a").api_key})
+    first, second = client.get("/quality").text, client.get("/quality?offset=40").text
+    assert ('href="/quality?offset=40#readings"' in first, 'href="/quality?offset=0#readings"' in second) == (
+        True,
+        True,
+    )
+    assert (first.count("region=XA-N"), second.count("region=XA-N")) == (40, 5)
+
+
+def test_nobody_of_one_place_gets_the_bytes_that_hold_every_country(counted: Registry, client: AsgiClient) -> None:
+    body = "/v1/registry/releases/1/body.json"
+    for role in (Role.AUDITOR, Role.COORDINATOR):
+        assert client.get(body, headers=counted.key_of(role)).status_code == 200
+        answer = client.get(body, headers=counted.key_of(role, region="XA"))
+        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+        assert b"XB" not in answer.content
+
+
+def test_who_has_a_place_sees_the_readings_of_it(counted: Registry, client: AsgiClient) -> None:
+    for region in ("XA", "XB"):
+        client.get(COUNTS, headers=counted.key_of(Role.MINISTRY, region=region))
+    seen = client.get(LOG, headers=counted.key_of(Role.AUDITOR, region="XA")).json()
+    assert {entry["place"] for entry in seen} == {"XA"}
+
+
 def test_only_as_many_days_are_shown_as_are_asked_for(counted: Registry, client: AsgiClient) -> None:
     headers = counted.key_of(Role.AUDITOR)
     client.get(COUNTS, headers=headers)

@@ -1,9 +1,13 @@
-"""Kept answers: rendered once, forgotten in the order in which they were asked for, never more than the room."""
+"""Kept answers: rendered once, forgotten in the order in which they were asked for, never more than the room; and kept releases."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from registry_api.releases.archive import Archive
+from registry_api.releases.document import Document
 from registry_api.releases.kept import Kept
+from tests.fakes.asgi_client import AsgiClient
+from tests.unit.registry_api.conftest import Registry
 
 
 def test_an_answer_is_rendered_once() -> None:
@@ -39,3 +43,18 @@ def test_an_answer_larger_than_the_room_is_given_and_not_kept() -> None:
     kept = Kept(room=5)
     assert kept.get("a", lambda: b"longer than that") == b"longer than that"
     assert kept.get("a", lambda: b"new") == b"new"
+
+
+class Forgetful(dict[int, Document]):
+    """As if another thread made room at once."""
+
+    def __setitem__(self, number: int, document: Document) -> None:
+        super().__setitem__(number, document)
+        self.clear()
+
+
+def test_a_release_that_is_let_go_meanwhile_is_read_all_the_same(published: tuple[Registry, AsgiClient]) -> None:
+    runtime, archive = published[0].runtime, Archive()
+    archive._parsed = Forgetful()
+    with runtime.database.reading() as session:
+        assert archive.document(archive.row(session)).number == 1
