@@ -29,7 +29,7 @@ def withdraw_basis(session: Session, site: str, basis: LegalBasis, *, now: datet
     emptied = session.exec(
         update(CaseRow)
         .where(col(CaseRow.site) == site, col(CaseRow.legal_basis) == basis.value, col(CaseRow.withdrawn).is_(False))
-        .values(withdrawn=True, received_at=now, **dict.fromkeys(CONTENT))
+        .values(withdrawn=True, emptied_at=now, **dict.fromkeys(CONTENT))
     )
     return int(emptied.rowcount)
 

@@ -16,7 +16,7 @@ from registry_api.cases.tables import CONTENT, CaseRow
 
 _CONTENT = set(CONTENT)
 LATE_AFTER = timedelta(days=14)
-"""A record that comes this long after the end of its week is marked late; it still counts, as a revision."""
+"""A record that first comes this long after the end of its week is marked late; it still counts, as a revision."""
 
 
 def accept_case(session: Session, site: str, record: CaseRecord, now: datetime) -> None:
@@ -89,7 +89,7 @@ def _store(session: Session, rows: list[dict[str, Any]]) -> None:
 def _newer(dialect: str) -> Any:
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
     statement = insert(CaseRow)
-    newer = {name: statement.excluded[name] for name in CaseRow.model_fields}
+    newer = {name: statement.excluded[name] for name in CaseRow.model_fields if name != "late"}
     return statement.on_conflict_do_update(
         index_elements=["site", "case_id"], set_=newer, where=col(CaseRow.version) < statement.excluded.version
     )
@@ -116,6 +116,7 @@ def _columns_of(site: str, record: CaseRecord, now: datetime) -> dict[str, Any]:
         "withdrawn": record.withdrawn,
         "late": now.date() - (monday + timedelta(days=7)) >= LATE_AFTER,
         "received_at": now,
+        "emptied_at": now if record.withdrawn else None,
         "week": record.epi_week,
         **(dict.fromkeys(CONTENT) if record.withdrawn else _content_of(record)),
     }

@@ -13,9 +13,9 @@ class CaseRow(SQLModel, table=True):
 
     __tablename__ = "cases"
     __table_args__ = (
-        Index(  # the few that a release must look for by when they came; spelt as the query is, for SQLite to see it
+        Index(  # the few that a release must look for by when they were emptied; spelt as the query is, for SQLite to see it
             "ix_cases_withdrawn",
-            "received_at",
+            "emptied_at",
             sqlite_where=text("withdrawn IS 1"),
             postgresql_where=text("withdrawn IS true"),
         ),
@@ -26,7 +26,11 @@ class CaseRow(SQLModel, table=True):
     version: int
     withdrawn: bool
     late: bool
+    """Whether the first version that came was late; a correction makes no timely record late."""
     received_at: datetime = Field(sa_type=UtcDateTime)
+    """When the site last sent a version."""
+    emptied_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When a withdrawn record was emptied, by its site or with the basis that it rested on."""
     week: str = Field(index=True)
     age_band: str | None = None
     sex: str | None = None

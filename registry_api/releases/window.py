@@ -42,6 +42,6 @@ def open_weeks(
     if before is None or built_at is None or before.rule != rule or before.dimensions != DIMENSIONS:
         return None
     touched = session.exec(  # not DISTINCT: for that SQLite would walk through every week
-        select(CaseRow.week).where(col(CaseRow.withdrawn).is_(True), CaseRow.received_at >= built_at - _MARGIN)
+        select(CaseRow.week).where(col(CaseRow.withdrawn).is_(True), col(CaseRow.emptied_at) >= built_at - _MARGIN)
     )
     return frozenset(closed_weeks(today, count=REVISED_WEEKS + 1)) | (set(touched) & before.weeks.keys())

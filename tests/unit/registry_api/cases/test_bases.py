@@ -7,6 +7,7 @@ from protocol.case import CaseRecord, LegalBasis
 from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError
 from registry_api.cases.bases import withdraw_basis
+from registry_api.cases.quality import site_quality
 from registry_api.cases.service import accept_case
 from registry_api.cases.tables import CONTENT, CaseRow
 from registry_api.releases.build import build_release
@@ -60,7 +61,7 @@ def test_every_record_on_the_basis_is_emptied_and_no_other(shared: Registry) -> 
 
 
 def test_the_columns_that_are_emptied_are_all_that_say_something_of_a_study() -> None:
-    identity = {"site", "case_id", "version", "withdrawn", "late", "received_at", "week"}
+    identity = {"site", "case_id", "version", "withdrawn", "late", "received_at", "emptied_at", "week"}
     assert set(CONTENT) == set(CaseRow.model_fields) - identity
 
 
@@ -100,3 +101,12 @@ def test_an_unknown_site_and_a_second_time_have_their_codes(shared: Registry) ->
     with pytest.raises(ConflictError) as again:
         withdraw(shared, "northport")
     assert again.value.code is Code.ALREADY_EXISTS
+
+
+def test_a_site_that_is_silent_does_not_look_fresh_because_its_basis_fell(shared: Registry) -> None:
+    sent_at = shared.clock()
+    shared.clock.pass_(days=9)
+    withdraw(shared, "northport")
+    with shared.runtime.database.reading() as session:
+        quality = site_quality(session, "northport", weeks=["2026-W08"], now=shared.clock())
+    assert (quality.last_received, quality.hours_since) == (sent_at, 216.0)

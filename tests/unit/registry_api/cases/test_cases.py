@@ -11,7 +11,7 @@ from protocol.case import CaseRecord
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from registry_api.cases.service import accept_case, check_case
-from registry_api.cases.tables import CaseRow
+from registry_api.cases.tables import CONTENT, CaseRow
 from registry_api.main import create_app
 from tests.unit.registry_api.conftest import Registry
 
@@ -36,7 +36,7 @@ def test_a_record_is_kept_whole(registry: Registry, site: str) -> None:
     record = registry.case(age_band="60-69", sex="male", pcr="positive", care_setting="inpatient", corads=6,
                            rsna_class="typical", quality=["contrast", "thick-slices"])  # fmt: skip
     row = send(registry, site, record)
-    kept = row.model_dump(exclude={"site", "late", "received_at", "week", "quality"})
+    kept = row.model_dump(exclude={"site", "late", "received_at", "emptied_at", "week", "quality"})
     assert kept == record.model_dump(mode="json", exclude={"kind", "epi_week", "quality"})
     assert (row.week, row.quality, row.late) == ("2026-W08", "contrast,thick-slices", False)
 
@@ -66,8 +66,9 @@ def test_a_withdrawn_record_keeps_nothing_of_the_study(registry: Registry, site:
     record = registry.case(age_band="60-69")
     row = send(registry, site, record, record.model_copy(update={"version": 2, "withdrawn": True}))
     assert row.withdrawn
-    content = row.model_dump(exclude={"site", "case_id", "version", "withdrawn", "late", "received_at", "week"})
+    content = row.model_dump(include=set(CONTENT))
     assert set(content.values()) == {None}
+    assert row.emptied_at == registry.clock()
 
 
 def test_an_old_version_does_not_bring_a_withdrawn_case_back(registry: Registry, site: str) -> None:
@@ -92,6 +93,24 @@ def test_two_sites_may_have_the_same_id_and_do_not_touch_each_other(registry: Re
 )
 def test_a_record_is_late_two_weeks_after_its_week(registry: Registry, site: str, week: str, *, late: bool) -> None:
     assert send(registry, site, registry.case(week=week)).late is late
+
+
+def test_a_correction_makes_no_timely_record_late_and_no_late_one_timely(registry: Registry, site: str) -> None:
+    record = registry.case()
+    assert not send(registry, site, record).late
+    registry.clock.pass_(days=60)
+    corrected = record.model_copy(update={"version": 2})
+    row = send(registry, site, corrected)
+    assert (row.version, row.late, row.received_at) == (2, False, registry.clock())
+    moved = (
+        registry.case(case_id="e" * 32, week="2025-W50"),
+        registry.case(case_id="e" * 32, week="2026-W17", version=2),
+    )
+    for one in moved:
+        with registry.runtime.database.writing() as session:
+            accept_case(session, site, one, registry.clock())
+    with registry.runtime.database.reading() as session:
+        assert session.get_one(CaseRow, (site, "e" * 32)).late
 
 
 @pytest.mark.parametrize(
