@@ -45,6 +45,13 @@ class Code(StrEnum):
     BAD_SHAPE = "bad-shape"
     NOT_FOUND = "not-found"
     TOO_FINE = "too-fine"
+    # A case record that breaks a rule of the registry.
+    CASE_WEEK_UNKNOWN = "case-week-unknown"
+    CASE_WEEK_AHEAD = "case-week-ahead"
+    CASE_OPACITY_SUM = "case-opacity-sum"
+    CASE_CORADS_PCR = "case-corads-pcr"
+    CASE_CLASSES_DIFFER = "case-classes-differ"
+    CASE_BASIS_WITHDRAWN = "case-basis-withdrawn"
     # Somebody else was first.
     ALREADY_EXISTS = "already-exists"
     STALE_FENCE = "stale-fence"
@@ -127,6 +134,24 @@ MEANINGS: dict[Code, tuple[Family, str]] = {
     Code.BAD_SHAPE: (_INVALID, "The message is none of the shapes that may cross a border."),
     Code.NOT_FOUND: (_INVALID, "There is nothing of that name that the caller may see."),
     Code.TOO_FINE: (_INVALID, "The counts asked for are finer than the disclosure rule allows."),
+    Code.CASE_WEEK_UNKNOWN: (_INVALID, "The case record's week does not exist: its year has no week of that number."),
+    Code.CASE_WEEK_AHEAD: (
+        _INVALID,
+        "The case record's week lies in the future. Check the date of the study and the node's clock.",
+    ),
+    Code.CASE_OPACITY_SUM: (
+        _INVALID,
+        "Ground glass and consolidation of the case record do not add up to its opacity within one percent.",
+    ),
+    Code.CASE_CORADS_PCR: (_INVALID, "The case record says CO-RADS 6, which needs a positive PCR."),
+    Code.CASE_CLASSES_DIFFER: (
+        _INVALID,
+        "The case record's RSNA class is negative, which contradicts its CO-RADS 5 or 6.",
+    ),
+    Code.CASE_BASIS_WITHDRAWN: (
+        _INVALID,
+        "The site has withdrawn the legal basis that the case record rests on. Set another one in the site's policy.",
+    ),
     Code.ALREADY_EXISTS: (_CONFLICT, "Something of that name exists already."),
     Code.STALE_FENCE: (_CONFLICT, "The claim has moved on since the caller last saw it."),
     Code.ILLEGAL_TRANSITION: (_CONFLICT, "That step is not allowed in the present state."),
@@ -187,3 +212,8 @@ MEANINGS: dict[Code, tuple[Family, str]] = {
     Code.NODE_FAULT: (_UNAVAILABLE, "A fault inside the node; its own log says more."),
     Code.RUN_FAILED: (_UNAVAILABLE, "The federated run ended early; it can be taken up again."),
 }
+
+
+def meaning_of(code: str) -> str:
+    """Return what a code means; nothing of one that a newer program at the other side knows."""
+    return next((meaning for known, (_, meaning) in MEANINGS.items() if known == code), "")

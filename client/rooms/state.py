@@ -15,6 +15,7 @@ from client.rooms.imaging import open_context, open_shelf, open_store
 from client.rooms.pacs import open_outgoing, open_pulled, open_report_queue, report_channels
 from client.rooms.training import open_monitor_book, releases_of
 from client.settings import NodeSettings
+from protocol.codes import meaning_of
 from protocol.errors import InvalidInputError, UnavailableError
 
 
@@ -34,7 +35,9 @@ def status_of(settings: NodeSettings) -> dict[str, Any]:
         "studies": open_store(settings).counts(),
         "context": open_context(settings).counts(),
         "outbox": outbox.counts()["waiting"],
-        "parked": [{"kind": parked.kind, "code": parked.code} for parked in outbox.parked()],
+        "parked": [
+            {"kind": parked.kind, "code": parked.code, "meaning": meaning_of(parked.code)} for parked in outbox.parked()
+        ],
         "link": {
             "connected": link.connected and running,
             "heard": _stamp(link.heard) if link.heard else None,

@@ -50,9 +50,7 @@ def refuse_withdrawn_basis(session: Session, site: str, record: CaseRecord) -> N
     """Refuse a record that rests on a basis which its site has withdrawn; a withdrawal is always taken.
 
     Raises:
-        InvalidInputError: `bad-request`.
+        InvalidInputError: `case-basis-withdrawn`.
     """
     if not record.withdrawn and (site, record.legal_basis.value) in withdrawn_bases(session, {site}):
-        raise InvalidInputError(
-            Code.BAD_REQUEST, "The site has withdrawn that legal basis. Set another one in its policy."
-        )
+        raise InvalidInputError(Code.CASE_BASIS_WITHDRAWN)

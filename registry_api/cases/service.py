@@ -23,7 +23,7 @@ def accept_case(session: Session, site: str, record: CaseRecord, now: datetime) 
     """Store the record for `site`: a higher version replaces a lower one, an older or equal one changes nothing.
 
     Raises:
-        InvalidInputError: `bad-request` if the record breaks a rule of `check_case`, or its legal basis was withdrawn.
+        InvalidInputError: With the code of the rule of `check_case` that it breaks, or `case-basis-withdrawn`.
     """
     check_case(record, today=now.date())
     refuse_withdrawn_basis(session, site, record)
@@ -45,31 +45,30 @@ def check_case(record: CaseRecord, *, today: date) -> None:
     """Hold the record against the rules that its types cannot say.
 
     Raises:
-        InvalidInputError: `bad-request`, with a sentence that quotes no value.
+        InvalidInputError: With the code of the first rule that it breaks.
     """
     broken = _week_rules(record, today) if record.withdrawn else _week_rules(record, today) | _content_rules(record)
-    for sentence, holds in broken.items():
+    for code, holds in broken.items():
         if holds:
-            raise InvalidInputError(Code.BAD_REQUEST, sentence)
+            raise InvalidInputError(code)
 
 
-def _week_rules(record: CaseRecord, today: date) -> dict[str, bool]:
+def _week_rules(record: CaseRecord, today: date) -> dict[Code, bool]:
     """Return the rules of every record, and whether each is broken."""
     monday = _monday(record.epi_week)
     return {
-        "The week does not exist.": monday is None,
-        "The week lies in the future.": (monday or today) > today + timedelta(days=1),
+        Code.CASE_WEEK_UNKNOWN: monday is None,
+        Code.CASE_WEEK_AHEAD: (monday or today) > today + timedelta(days=1),
     }
 
 
-def _content_rules(record: CaseRecord) -> dict[str, bool]:
+def _content_rules(record: CaseRecord) -> dict[Code, bool]:
     """Return the rules of what a record says of the study; of a withdrawn one that is not looked at, so that nothing keeps a case in."""
     shares = record.ggo_percent + record.consolidation_percent
     return {
-        "Ground glass and consolidation do not add up to opacity.": abs(shares - record.opacity_percent) > 1,
-        "CO-RADS 6 needs a positive PCR.": record.corads == CORADS_PROVEN and record.pcr is not PcrStatus.POSITIVE,
-        "A negative RSNA class contradicts CO-RADS 5 or 6.": record.rsna_class is RsnaClass.NEGATIVE
-        and (record.corads or 0) >= CORADS_PROVEN - 1,
+        Code.CASE_OPACITY_SUM: abs(shares - record.opacity_percent) > 1,
+        Code.CASE_CORADS_PCR: record.corads == CORADS_PROVEN and record.pcr is not PcrStatus.POSITIVE,
+        Code.CASE_CLASSES_DIFFER: record.rsna_class is RsnaClass.NEGATIVE and (record.corads or 0) >= CORADS_PROVEN - 1,
     }
 
 

@@ -128,7 +128,7 @@ def test_bad_parcels_get_their_code_and_the_stream_goes_on(program: Program) -> 
                 codes.append((await asyncio.wait_for(call.read(), WAIT)).verdict.code)
             return codes
 
-    assert asyncio.run(talk()) == ["bad-shape", "bad-request", ""]
+    assert asyncio.run(talk()) == ["bad-shape", "case-week-unknown", ""]
 
 
 def test_what_was_accepted_survives_a_kill(alone: Program) -> None:

@@ -4,6 +4,9 @@ import re
 
 import pytest
 
+from client.gate.outbox import envelope_id
+from client.rooms.border import open_gate
+from protocol.codes import MEANINGS, Code
 from tests.fakes.gateway import REQUEST
 from tests.unit.client.console.conftest import BASE, TOKEN, Staff
 
@@ -221,6 +224,16 @@ def test_quarantine_ledger_and_reads_are_shown(staff: Staff) -> None:
     assert "5.76" in ledger, "what is left of 8"
     assert REQUEST[:10] in staff.get("/reads").text
     assert "reader.approved" in staff.get("/network").text
+
+
+def test_what_the_centre_refused_is_said_with_what_it_means(staff: Staff) -> None:
+    outbox = open_gate(staff.home.settings).outbox
+    for body, code in ((b"1", Code.CASE_CORADS_PCR.value), (b"2", "of-a-newer-centre")):
+        outbox.put("case-record", body)
+        assert outbox.settle(envelope_id(body), accepted=False, code=code)
+    text = staff.get("/network").text
+    assert MEANINGS[Code.CASE_CORADS_PCR][1] in text
+    assert "<code>of-a-newer-centre</code></li>" in text
 
 
 def test_a_ledger_that_was_tampered_with_is_said(staff: Staff) -> None:

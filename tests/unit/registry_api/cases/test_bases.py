@@ -75,9 +75,9 @@ def test_they_are_gone_from_the_next_release(shared: Registry) -> None:
 def test_a_record_on_a_withdrawn_basis_is_refused_and_its_withdrawal_is_not(shared: Registry) -> None:
     withdraw(shared, "northport")
     record = shared.case(legal_basis="consent")
-    with pytest.raises(InvalidInputError, match="withdrawn that legal basis") as raised:
+    with pytest.raises(InvalidInputError, match="withdrawn the legal basis") as raised:
         accept(shared, "northport", record)
-    assert raised.value.code is Code.BAD_REQUEST
+    assert raised.value.code is Code.CASE_BASIS_WITHDRAWN
     accept(shared, "northport", record.model_copy(update={"withdrawn": True}))
     accept(shared, "southbay", record)
 

@@ -93,7 +93,7 @@ def test_another_body_under_a_used_id_is_refused(registry: Registry, site: str) 
 
 
 def test_a_parcel_that_breaks_a_rule_may_come_again_corrected(registry: Registry, site: str) -> None:
-    assert put(registry, site, canonical_json(registry.case(opacity_percent=99))).code == "bad-request"
+    assert put(registry, site, canonical_json(registry.case(opacity_percent=99))).code == "case-opacity-sum"
     assert put(registry, site, canonical_json(registry.case())).accepted
 
 

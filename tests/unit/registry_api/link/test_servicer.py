@@ -65,7 +65,7 @@ def test_what_one_node_kept_is_stored_together_and_answered_in_its_order(
 def test_one_bad_record_sinks_no_other(registry: Registry, site: str) -> None:
     frames = [parcel(registry, number, opacity_percent=99 if number == 1 else 12) for number in range(3)]
     *verdicts, _ = answers(registry, site, frames)
-    assert [one.verdict.code for one in verdicts] == ["", "bad-request", ""]
+    assert [one.verdict.code for one in verdicts] == ["", "case-opacity-sum", ""]
 
 
 def test_a_node_has_no_more_under_way_than_the_limit(
