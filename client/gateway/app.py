@@ -140,7 +140,8 @@ async def show_view(request: Request, request_id: RequestId) -> HTMLResponse:
     desk, session = desk_of(request), session_for(request, request_id)
     desk.viewer()
     finding, prior = desk.findings.finding(session.claim.study_key), desk.book.prior(request_id)
-    return pages.view_page(desk.site, session, finding, prior)
+    kept = bool(desk.reports.of_claim(session.claim.claim_id))
+    return pages.view_page(desk.site, session, finding, prior, kept=kept)
 
 
 @router.get("/vol/{request_id}/{name}")

@@ -57,8 +57,10 @@ def session_page(site: SiteId) -> HTMLResponse:
     return page("session.html", site=site)
 
 
-def view_page(site: SiteId, session: Session, finding: Finding | None, prior: Prior | None) -> HTMLResponse:
-    """Return the viewer with the report form beside it."""
+def view_page(
+    site: SiteId, session: Session, finding: Finding | None, prior: Prior | None, *, kept: bool
+) -> HTMLResponse:
+    """Return the viewer with the report form beside it; `kept` says that the hospital holds a version of the report already."""
     return page(
         "view.html",
         site=site,
@@ -69,6 +71,7 @@ def view_page(site: SiteId, session: Session, finding: Finding | None, prior: Pr
         measured=_measured(finding),
         prior=prior,
         writes=session.scope is GrantScope.REPORT,
+        kept=kept,
         rsna=RSNA_WORDS,
         corads=CORADS_WORDS,
         pcr=list(PcrStatus),

@@ -1,10 +1,13 @@
-// The report form: total of the zones, hints, sending.
+// The report form: the reader's last version, total of the zones, hints, sending.
 
 const desk = document.getElementById("desk");
 const form = document.getElementById("form");
 const message = document.getElementById("message");
 const SIDES = ["right", "left"];
 const THIRDS = ["upper", "middle", "lower"];
+const OPTIONAL = ["bsti", "distribution", "laterality", "effusion", "comparison", "alternative", "incidental"];
+const address = `/reports/${desk.dataset.claim}`;
+let touched = false;
 
 function zones() {
   const points = (side) => Object.fromEntries(THIRDS.map((third) => [third, form.elements[`${side}.${third}`].value]));
@@ -50,8 +53,7 @@ function review() {
 
 /** What may be left unsaid: an empty choice is not sent. */
 function chosen() {
-  const names = ["bsti", "distribution", "laterality", "effusion", "comparison", "alternative", "incidental"];
-  return Object.fromEntries(names.map((name) => [name, form.elements[name].value]).filter(([, value]) => value !== ""));
+  return Object.fromEntries(OPTIONAL.map((name) => [name, form.elements[name].value]).filter(([, value]) => value !== ""));
 }
 
 function report() {
@@ -70,6 +72,22 @@ function report() {
   };
 }
 
+/** Write a version that the hospital holds into the form, as `report` takes it out. */
+function fill(content) {
+  for (const name of [...OPTIONAL, "quality", "rsna_class", "corads", "pcr", "impression"]) {
+    form.elements[name].value = content[name] ?? "";
+  }
+  for (const side of SIDES) {
+    for (const third of THIRDS) form.elements[`${side}.${third}`].value = content.zones[side][third];
+  }
+  for (const box of form.querySelectorAll("[name=signs]")) box.checked = content.signs.includes(box.value);
+  form.elements.agrees.value = content.measurement.agrees ? "yes" : "no";
+  form.elements.ggo_percent.value = content.measurement.ggo_percent ?? "";
+  form.elements.consolidation_percent.value = content.measurement.consolidation_percent ?? "";
+  form.elements.critical.checked = content.critical;
+  check();
+}
+
 function say(text, tone) {
   message.textContent = text;
   message.className = tone;
@@ -78,7 +96,19 @@ function say(text, tone) {
 function showKept(answer) {
   document.getElementById("version").textContent = answer.version;
   document.getElementById("sha256").textContent = answer.report_sha256;
-  document.getElementById("kept").hidden = false;
+  document.getElementById("kept").hidden = answer.status !== "preliminary";
+  document.getElementById("submit").textContent = "Send a corrected version";
+}
+
+/** Go on from the reader's own last version: after a question, an amendment or a closed tab the form is not empty. */
+async function recall() {
+  const answer = await fetch(address);
+  if (!answer.ok) throw new Error(answer.status);
+  if (touched) return;
+  const content = await answer.json();
+  fill(content.report.content);
+  showKept(content);
+  say(content.status === "preliminary" ? "" : `Version ${content.version} is signed. What you send now amends it.`, "faint");
 }
 
 async function send(event) {
@@ -87,7 +117,7 @@ async function send(event) {
   button.disabled = true;
   say("Sending …", "faint");
   try {
-    const answer = await fetch(`/reports/${desk.dataset.claim}`, {
+    const answer = await fetch(address, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify(report()),
@@ -96,7 +126,6 @@ async function send(event) {
     if (answer.ok) {
       say(`The hospital holds version ${content.version}.`, "good");
       showKept(content);
-      button.textContent = "Send a corrected version";
     } else if (answer.status === 401 || content.code === "grant-invalid") {
       say("Your grant has ended. Open the read again from the worklist in another tab, then send this form again: nothing is lost.", "bad");
     } else {
@@ -109,10 +138,18 @@ async function send(event) {
   }
 }
 
-form.addEventListener("input", () => {
+function check() {
   showTotal();
   checkCorads();
   checkQuality();
   showEdited();
+}
+
+form.addEventListener("input", () => {
+  touched = true;
+  check();
 });
 form.addEventListener("submit", send);
+if (desk.dataset.kept) {
+  recall().catch(() => say("Your last version could not be fetched from the hospital. Open the study again.", "bad"));
+}

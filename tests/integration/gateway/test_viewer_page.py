@@ -14,8 +14,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from protocol.reading import ReportReceipt
-from tests.fakes.gateway import REQUEST, STUDY, write_study
+from protocol.reading import AmendmentOpened, ReportReceipt, ReportSigned
+from tests.fakes.gateway import CLAIM, REQUEST, STUDY, write_study
 from tests.integration.gateway.conftest import LiveGateway
 
 pytestmark = pytest.mark.e2e
@@ -164,6 +164,59 @@ def preview(live: LiveGateway, browser: webdriver.Chrome) -> webdriver.Chrome:
     open_study(browser, live, jkt)
     wait(browser, "document.getElementById('desk')?.dataset.state === 'preview' && window.letGo")
     return browser
+
+
+def what_is_filled_in(browser: webdriver.Chrome) -> dict[str, list[str]]:
+    """Return every field of the form that says something, as the browser would send it."""
+    entries = browser.execute_script("return [...new FormData(document.getElementById('form'))]")
+    said: dict[str, list[str]] = {}
+    for name, value in entries:
+        if value:
+            said.setdefault(name, []).append(value)
+    return said
+
+
+def test_the_form_goes_on_from_the_readers_last_version(live: LiveGateway, browser: webdriver.Chrome) -> None:
+    jkt = thumbprint_of(browser, live.origin)
+    live.beside.keys.approve(jkt, name="Dr Browser")
+    open_study(browser, live, jkt)
+    wait(browser, "document.getElementById('desk')?.dataset.state === 'shown'")
+    fill_in(browser)
+    for chosen in (
+        "[name=signs][value=consolidation]", "[name=signs][value=nodules]", "[name=critical]", "[name=bsti] [value=classic]",
+        "[name=quality] option[value='1']",
+    ):  # fmt: skip
+        browser.find_element(By.CSS_SELECTOR, chosen).click()
+    browser.find_element(By.NAME, "incidental").send_keys("A rib.")
+    said = what_is_filled_in(browser)
+    assert (said["signs"], said["impression"]) == (
+        ["consolidation", "nodules"],
+        ["Peripheral ground glass on the right."],
+    )
+    browser.find_element(By.ID, "submit").click()
+    wait(browser, "!document.getElementById('kept').hidden")
+    (kept,) = live.beside.reports.of_request(REQUEST)
+
+    open_study(browser, live, jkt)
+    wait(browser, "!document.getElementById('kept').hidden")
+    assert what_is_filled_in(browser) == said
+    assert (text_of(browser, "total"), text_of(browser, "sha256")) == ("9", kept.report_sha256)
+    assert browser.find_element(By.NAME, "ggo_percent").is_displayed()
+
+    signed = ReportSigned(request_id=REQUEST, claim_id=CLAIM, fence=1, report_sha256=kept.report_sha256)
+    assert live.beside.reports.sign(signed)
+    live.beside.book.reopened(AmendmentOpened(request_id=REQUEST, claim_id=CLAIM, fence=1))
+    open_study(browser, live, jkt)
+    wait(browser, "document.getElementById('message').textContent.includes('is signed')")
+    assert what_is_filled_in(browser) == said
+    assert not browser.find_element(By.ID, "kept").is_displayed()
+    browser.find_element(By.NAME, "impression").send_keys(" And on the left.")
+    browser.find_element(By.ID, "submit").click()
+    wait(browser, "document.getElementById('message').textContent.includes('version 2')")
+    newest = live.beside.reports.of_request(REQUEST)[0].report.content
+    assert newest == kept.report.content.model_copy(
+        update={"impression": f"{kept.report.content.impression} And on the left."}
+    )
 
 
 def test_the_viewer_shows_left_and_right_and_changes_nothing_behind_the_readers_back(
