@@ -2,7 +2,7 @@
 
 import shutil
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -246,8 +246,12 @@ def grant_privilege(
 ) -> None:
     """Let a reader of the network read for this hospital. The centre cannot: it only writes down what you say."""
     with answering(as_json=as_json):
-        end = until.replace(tzinfo=UTC) + timedelta(days=1) if until is not None else None
-        made = _staff(context).privileges.grant(reader_id, name=name, until=end, studies=study or tuple(StudyKind))
+        made = _staff(context).privileges.grant_through(
+            reader_id,
+            name=name,
+            last_day=until.date() if until is not None else None,
+            studies=study or tuple(StudyKind),
+        )
         _say(_privilege(made), as_json=as_json)
 
 

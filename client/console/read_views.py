@@ -1,13 +1,18 @@
 """What the pages of reads show: where a read stands, its reports claim by claim, what was said, what can be done now."""
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from client.console.views import local
 from client.console.ward import Read, Ward
+from protocol.reading import StudyKind
 
 _SAID = ("pcr", "bsti", "distribution", "laterality", "signs", "effusion", "comparison", "alternative", "incidental")
 """What a reader may leave out; shown where it is said."""
+
+KINDS = {StudyKind.CT_CHEST_ADULT: "adults", StudyKind.CT_CHEST_UNDER_20: "patients under 20"}
+"""What a privilege may be for, in words."""
 
 _TITLES = {"pcr": "PCR", "bsti": "BSTI"}
 _QUALITY = ("cannot be interpreted", "limited", "good")
@@ -27,6 +32,22 @@ def read_rows(reads: Iterable[Read]) -> list[dict[str, Any]]:
 def reads_of(ward: Ward, study_key: str) -> list[dict[str, Any]]:
     """Return the reads of one study, the newest first."""
     return read_rows(read for read in ward.reads() if read.study_key == study_key)
+
+
+def privilege_rows(held: Iterable[Any]) -> list[dict[str, Any]]:
+    """Return who may read for this hospital, until which day, and what."""
+    return [
+        {
+            "reader": one.reader_id, "name": one.name, "studies": ", ".join(KINDS[kind] for kind in one.studies),
+            "until": f"{one.until - timedelta(seconds=1):%d %b %Y}" if one.until is not None else "it is withdrawn",
+        }
+        for one in held
+    ]  # fmt: skip
+
+
+def claims_of(seen: Any) -> list[str]:
+    """Return the claims under which reports on a read came."""
+    return sorted({kept.report.claim_id for kept in seen.reports})
 
 
 def seen_read(seen: Any) -> dict[str, Any]:

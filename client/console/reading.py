@@ -1,13 +1,14 @@
 """Reads on the staff page: asked for, followed, answered, taken note of; and the reader keys that this hospital approved."""
 
-from typing import Annotated
+from datetime import date
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Form, Path, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
 from client.console import read_views, rim
 from client.store.search import cut
-from protocol.reading import Priority
+from protocol.reading import Priority, StudyKind, Subspecialty
 from protocol.shape import OpaqueId
 
 Number = Annotated[int, Query(ge=1, le=1_000_000)]
@@ -23,15 +24,18 @@ async def show_reads(request: Request, page: Number = 1) -> HTMLResponse:
     ward = rim.ward_of(request)
     reads = cut(read_views.read_rows(ward.reads()), page)
     return rim.show(
-        request, "reads.html", here="reads", reads=reads, keys=ward.keys.all(), alarming=ward.counter.alarming()
-    )
+        request, "reads.html", here="reads", reads=reads, keys=ward.keys.all(), alarming=ward.counter.alarming(),
+        privileges=read_views.privilege_rows(ward.privileges.all()), kinds=read_views.KINDS,
+    )  # fmt: skip
 
 
 @router.get("/reads/{request_id}")
 async def show_read(request: Request, request_id: RequestId) -> HTMLResponse:
     """Show one read: every report, preliminary beside final, and what reader and hospital said to each other."""
-    seen = rim.ward_of(request).counter.seen(request_id)
-    return rim.show(request, "read.html", here="reads", read=read_views.seen_read(seen))
+    ward = rim.ward_of(request)
+    seen = ward.counter.seen(request_id)
+    sent_on = ward.sent_on.of_claims(read_views.claims_of(seen))
+    return rim.show(request, "read.html", here="reads", read=read_views.seen_read(seen), sent_on=sent_on)
 
 
 @router.post("/studies/{study_key}/read")
@@ -41,10 +45,13 @@ async def post_read(
     priority: Annotated[Priority, Form()],
     reads: Annotated[int, Form(ge=1, le=2)] = 1,
     prior: Annotated[str, Form(max_length=32)] = "",
+    subspecialty: Annotated[Subspecialty | Literal[""], Form()] = "",
 ) -> Response:
     """Ask the network for a read of a study."""
     ward = rim.ward_of(request)
-    request_id = ward.counter.post(study_key, priority=priority.value, reads=reads, prior=prior)
+    request_id = ward.counter.post(
+        study_key, priority=priority.value, reads=reads, prior=prior, subspecialty=str(subspecialty)
+    )
     ward.note("read.posted", rim.visitor_of(request), request_id)
     return rim.go_to(f"/reads/{request_id}")
 
@@ -88,6 +95,40 @@ async def withdraw(request: Request, request_id: RequestId) -> Response:
     ward.counter.withdraw(request_id)
     ward.note("read.withdrawn", rim.visitor_of(request), request_id)
     return rim.go_to(f"/reads/{request_id}")
+
+
+@router.post("/reads/{request_id}/send")
+async def send_again(request: Request, request_id: RequestId) -> Response:
+    """Let the final reports be sent on to the hospital's other systems again, now."""
+    ward = rim.ward_of(request)
+    ward.sent_on.retry(read_views.claims_of(ward.counter.seen(request_id)))
+    ward.note("read.sent-again", rim.visitor_of(request), request_id)
+    return rim.go_to(f"/reads/{request_id}")
+
+
+@router.post("/privileges")
+async def grant_privilege(
+    request: Request,
+    reader: Annotated[str, Form(max_length=100)],
+    name: Annotated[str, Form(max_length=200)],
+    until: Annotated[date | Literal[""], Form()] = "",
+    studies: Annotated[StudyKind | Literal[""], Form()] = "",
+) -> Response:
+    """Let a reader of the network read for this hospital, to the end of a day and studies of one kind where they are named."""
+    ward = rim.ward_of(request)
+    kinds = (studies,) if studies else tuple(StudyKind)
+    ward.privileges.grant_through(reader.strip(), name=name, last_day=until or None, studies=kinds)
+    ward.note("privilege.granted", rim.visitor_of(request), reader.strip())
+    return rim.go_to("/reads")
+
+
+@router.post("/privileges/withdraw")
+async def withdraw_privilege(request: Request, reader: Annotated[str, Form(max_length=100)]) -> Response:
+    """Take a reader's privilege back; what they hold of this hospital goes back to the queue."""
+    ward = rim.ward_of(request)
+    ward.privileges.withdraw(reader)
+    ward.note("privilege.withdrawn", rim.visitor_of(request), reader)
+    return rim.go_to("/reads")
 
 
 @router.post("/readers")

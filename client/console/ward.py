@@ -1,8 +1,8 @@
 """All that the staff page works with. `client.staffroom` builds it; tests build it from fakes."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Protocol
 
 from client.console.proposals import Proposals
@@ -18,6 +18,7 @@ from client.store.labelling import Labelling
 from client.store.search import Search
 from client.store.studies import StudyStore
 from protocol.codes import Code
+from protocol.reading import StudyKind
 
 
 class ReaderKey(Protocol):
@@ -76,7 +77,7 @@ class Read(Protocol):
 class Counter(Protocol):
     """What staff do with reads (`client.gateway.counter`)."""
 
-    def post(self, study_key: str, *, priority: str, reads: int, prior: str) -> str:
+    def post(self, study_key: str, *, priority: str, reads: int, prior: str, subspecialty: str = "") -> str:
         """Ask for a read and return its id."""
 
     def seen(self, request_id: str) -> Any:
@@ -99,6 +100,31 @@ class Counter(Protocol):
 
     def earlier(self, study_key: str, /) -> Sequence[tuple[str, int]]:
         """Return the patient's earlier studies, each with how many days earlier it is."""
+
+
+class ReaderPrivileges(Protocol):
+    """Which readers of the network this hospital lets read for it (`client.gateway.privileges`)."""
+
+    def grant_through(
+        self, reader_id: str, *, name: str, last_day: date | None, studies: Collection[StudyKind]
+    ) -> object:
+        """Let a reader read for this hospital, to the end of a day."""
+
+    def withdraw(self, reader_id: str) -> object:
+        """Take the privilege back."""
+
+    def all(self) -> Sequence[Any]:
+        """Return who may read now: `reader_id`, `name`, `until`, `studies`."""
+
+
+class SentOn(Protocol):
+    """Final reports on their way to the hospital's other systems (`client.pacs.reports`)."""
+
+    def of_claims(self, claim_ids: Collection[str]) -> Sequence[Any]:
+        """Return how far their reports are: `channel`, `state` and `code`."""
+
+    def retry(self, claim_ids: Collection[str]) -> int:
+        """Let what is parked or waits be tried now; return how much."""
 
 
 class Retaken(Protocol):
@@ -141,6 +167,8 @@ class Ward:
     keys: ApprovedKeys
     reads: Callable[[], Iterable[Read]]
     counter: Counter
+    privileges: ReaderPrivileges
+    sent_on: SentOn
     spent: Callable[[], Spent]
     policy: Callable[[], SitePolicy]
     status: Callable[[], dict[str, Any]]

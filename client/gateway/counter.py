@@ -12,7 +12,7 @@ from client.gateway.records import Request, Result
 from client.gateway.reports import Kept, Reports, WayOut
 from client.gateway.requests import acknowledge_read, post_read, repost_read, withdraw_read
 from client.store.studies import StudyStore
-from protocol.reading import Priority
+from protocol.reading import Priority, Subspecialty
 from protocol.shape import OpaqueId
 
 Earlier = Callable[[str], Sequence[tuple[str, int]]]
@@ -46,7 +46,7 @@ class Counter:
     policy: Callable[[], SitePolicy]
     earlier: Earlier
 
-    def post(self, study_key: str, *, priority: str, reads: int, prior: str) -> OpaqueId:
+    def post(self, study_key: str, *, priority: str, reads: int, prior: str, subspecialty: str = "") -> OpaqueId:
         """Ask the network for a read and return its id.
 
         Args:
@@ -54,6 +54,7 @@ class Counter:
             priority: How soon.
             reads: Readers, blind to one another.
             prior: An earlier study of the patient to show beside it, or empty.
+            subspecialty: What the reader shall be trained in, or empty for any radiologist.
 
         Raises:
             FederationError: As `post_read`; `not-found` if the prior is no earlier study of the patient.
@@ -61,8 +62,9 @@ class Counter:
         shown = choose(self.earlier(study_key), prior) if prior else None
         wish = self.policy().reading.model_copy(update={"reads": reads})
         posted = post_read(
-            self.book, self.gate, self.store, study_key=study_key, wish=wish, priority=Priority(priority), prior=shown
-        )
+            self.book, self.gate, self.store, study_key=study_key, wish=wish, priority=Priority(priority),
+            subspecialty=Subspecialty(subspecialty) if subspecialty else None, prior=shown,
+        )  # fmt: skip
         return posted.request_id
 
     def seen(self, request_id: OpaqueId) -> Seen:

@@ -4,7 +4,7 @@ import re
 import sqlite3
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time, timedelta
 
 from client.gateway.book import Book
 from client.gateway.records import studies_from
@@ -71,6 +71,17 @@ class Privileges:
             raise InvalidInputError(Code.BAD_REQUEST, f"Name a kind of study: {', '.join(StudyKind)}.")
         limits = _Limits(until, tuple(one for one in StudyKind if one in studies))
         return self._say(reader_id, name=name.strip(), granted=True, limits=limits)
+
+    def grant_through(
+        self, reader_id: OpaqueId, *, name: str, last_day: date | None, studies: Collection[StudyKind]
+    ) -> Privilege:
+        """Grant as `grant` does, to the end of a day (UTC); None: until it is withdrawn.
+
+        Raises:
+            InvalidInputError: As `grant`.
+        """
+        end = datetime.combine(last_day, time.min, UTC) + timedelta(days=1) if last_day is not None else None
+        return self.grant(reader_id, name=name, until=end, studies=studies)
 
     def withdraw(self, reader_id: OpaqueId) -> Privilege:
         """Take the privilege back: what the reader holds of this hospital goes back to the queue.

@@ -4,11 +4,12 @@ A row and a file for each, from the moment at which the report is final until th
 that what was sent twice is recognised there: an ORU by its control id, an SR by its UID.
 """
 
+import json
 import logging
 import random
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +59,7 @@ class Outward:
     channel: str
     attempts: int
     code: str | None
+    state: str
 
 
 class ReportQueue:
@@ -138,9 +140,17 @@ class ReportQueue:
         """
         self._tries.postpone(one.seq, one.attempts, code, chance)
 
-    def retry(self) -> int:
-        """Let everything that is parked or waits for its next try be tried now; return how many."""
-        return self._tries.retry()
+    def of_claims(self, claim_ids: Collection[OpaqueId]) -> list[Outward]:
+        """Return how far the reports of these claims are, in the order in which they were queued."""
+        rows = self._connection.execute(
+            "SELECT * FROM reports_outgoing WHERE claim_id IN (SELECT value FROM json_each(?)) ORDER BY seq",
+            (json.dumps(list(claim_ids)),),
+        )
+        return [_outward(row) for row in rows]
+
+    def retry(self, claim_ids: Collection[OpaqueId] | None = None) -> int:
+        """Let what is parked or waits for its next try be tried now, of these claims where they are named; return how many."""
+        return self._tries.retry(None if claim_ids is None else [one.seq for one in self.of_claims(claim_ids)])
 
     def forget(self, study_key: str) -> None:
         """Remove every row and file of a study: for a deletion on request. What the other systems have, they have."""
@@ -227,4 +237,5 @@ def _outward(row: sqlite3.Row) -> Outward:
         row["channel"],
         row["attempts"],
         row["code"],
+        row["state"],
     )

@@ -1,7 +1,8 @@
 """How often something was tried, and when it is tried next: the half that the queues towards the hospital's systems share."""
 
+import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Literal
 
 from client.gate.backoff import Backoff
@@ -58,12 +59,14 @@ class Tries:
                 (code.value, due_s, seq),
             )
 
-    def retry(self) -> int:
-        """Let everything that is parked or waits for its next try be tried now; return how many rows."""
+    def retry(self, only: Collection[int] | None = None) -> int:
+        """Let what is parked or waits for its next try be tried now, of the rows `only` where they are named; return how many rows."""
         with transaction(self._connection) as connection:
             return connection.execute(
                 f"UPDATE {self._table} SET state = 'waiting', due_s = 0, settled_s = NULL"
-                " WHERE state = 'parked' OR (state = 'waiting' AND due_s > 0)"
+                " WHERE (state = 'parked' OR (state = 'waiting' AND due_s > 0))"
+                " AND (? IS NULL OR seq IN (SELECT value FROM json_each(?)))",
+                (2 * (None if only is None else json.dumps(list(only)),)),
             ).rowcount
 
     def counts(self) -> dict[str, int]:

@@ -9,8 +9,18 @@ from client.store.database import connect
 if TYPE_CHECKING:
     from client.gateway.book import Book
     from client.gateway.keys import ReaderKeys
+    from client.gateway.privileges import Privileges
     from client.gateway.reports import Reports
     from client.gateway.sessions import Sessions
+
+
+def open_privileges(settings: NodeSettings) -> "Privileges":
+    """Return the hospital's own word of who may read for it."""
+    from client.gateway.book import Book
+    from client.gateway.privileges import Privileges
+    from client.gateway.tables import SCHEMA
+
+    return Privileges(Book(connect(settings.database, SCHEMA), utc_now), open_gate(settings))
 
 
 def open_reads(settings: NodeSettings) -> "tuple[Book, ReaderKeys, Sessions, Reports]":

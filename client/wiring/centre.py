@@ -1,6 +1,7 @@
 """How the parts that speak to the centre are wired: link and forwarder, SuperNode, runner, tunnel."""
 
 import asyncio
+import logging
 import ssl
 import sys
 import threading
@@ -10,11 +11,14 @@ from client.gate.keys import GATEWAY_CA, INSIDE_CERTIFICATE, INSIDE_KEY, SUPEREX
 from client.gate.policy import judge_bundle
 from client.gate.trust import client_context, load_centre, load_identity
 from client.rooms.border import open_contact, open_gate, open_inbox, open_renewals, policy_source, tunnel_ends, utc_now
+from client.rooms.reading import open_privileges
 from client.rooms.training import open_evaluator, open_secure_trainer, open_trainer
 from client.settings import NodeSettings
 from client.wiring.notices import notice_receivers
 from protocol.codes import Code
-from protocol.errors import UnavailableError
+from protocol.errors import FederationError, UnavailableError
+
+log = logging.getLogger(__name__)
 
 
 def run_link(settings: NodeSettings, stop: threading.Event) -> None:
@@ -24,6 +28,7 @@ def run_link(settings: NodeSettings, stop: threading.Event) -> None:
     woken = threading.Event()
 
     def dispatch() -> None:
+        _catch_up(settings)
         Dispatcher(open_inbox(settings), notice_receivers(settings)).run(stop, woken)
 
     thread = threading.Thread(target=dispatch, name="dispatcher", daemon=True)
@@ -34,6 +39,14 @@ def run_link(settings: NodeSettings, stop: threading.Event) -> None:
         stop.set()
         woken.set()
         thread.join(timeout=2)
+
+
+def _catch_up(settings: NodeSettings) -> None:
+    """Send the hospital's words of its readers' privileges that a node which stopped did not send. Without them its link runs all the same."""
+    try:
+        open_privileges(settings).catch_up()
+    except FederationError as error:
+        log.error("privileges.wait", extra={"code": error.code.value})  # noqa: TRY400 - the code says it
 
 
 async def _link(settings: NodeSettings, stop: threading.Event, woken: threading.Event) -> None:

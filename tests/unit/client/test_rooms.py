@@ -1,4 +1,7 @@
-"""What a node opens for secure summations knows itself and the others by what enrolment brought, and by the policy as it is now."""
+"""What a node opens for secure summations knows itself and the others by what enrolment brought, and by the policy as it is now.
+
+And what its link makes up for when it starts.
+"""
 
 import hashlib
 import subprocess
@@ -10,12 +13,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from client.gate.trust import CA, CERTIFICATE, NODE_KEY, Centre
 from client.rooms.border import open_gate
+from client.rooms.reading import open_privileges
 from client.rooms.training import open_secure_trainer, open_trainer
 from client.settings import NodeSettings, load_settings
 from client.train.peers import fingerprint
 from client.train.secure import SecureTrainer
+from client.wiring import centre as wiring
 from protocol.codes import Code
-from protocol.errors import RefusedError
+from protocol.errors import FederationError, RefusedError
 from protocol.secure_sum import RoundKeys, SignedKeys
 from protocol.shape import canonical_json
 from registry_api.enrolment.authority import Authority
@@ -85,3 +90,16 @@ def test_the_name_of_a_key_is_what_openssl_prints(home: NodeSettings) -> None:
     ).stdout
     der = subprocess.run(["openssl", "pkey", "-pubin", "-outform", "DER"], input=pem, capture_output=True, check=True)
     assert fingerprint(opened(home).signer().key.public_key()) == hashlib.sha256(der.stdout).hexdigest()
+
+
+def test_the_link_sends_what_was_said_of_a_reader_and_not_sent(home: NodeSettings) -> None:
+    """The policy could not be read when the hospital granted the privilege, so nothing left."""
+    home.policy.write_text("[broken", encoding="utf-8")
+    with pytest.raises(FederationError):
+        open_privileges(home).grant("3" * 32, name="Dr Elsewhere")
+    wiring._catch_up(home)
+    assert open_gate(home).outbox.waiting() == [], "it may not leave yet, and the link runs all the same"
+    home.policy.write_text("", encoding="utf-8")
+    for _ in range(2):
+        wiring._catch_up(home)
+    assert [queued.kind for queued in open_gate(home).outbox.waiting()] == ["reader-privilege"]

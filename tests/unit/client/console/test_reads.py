@@ -1,12 +1,16 @@
 """Reads on the staff page: asked for, seen preliminary beside final, answered, taken note of, taken back."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
 from client.gateway.counter import Counter
+from client.gateway.privileges import Privileges
+from client.rooms.pacs import open_report_queue
 from client.staff.roles import Role
-from protocol.reading import ClaimMade, ReadExpired, ReportSigned
+from protocol.codes import Code
+from protocol.reading import ClaimMade, ReadExpired, ReportSigned, StudyKind
 from tests.fakes.gateway import CLAIM, READER, GatewayUnderTest, write_study
 from tests.unit.client.commands.test_reading import RECORD
 from tests.unit.client.console.conftest import Staff
@@ -196,3 +200,67 @@ def test_who_may_not_post_sees_no_form(ward: Ward) -> None:
     viewer.hire("vera", Role.VIEWER)
     viewer.enter("vera")
     assert "Ask for a read" not in viewer.get(f"/studies/{ward.study}").text
+
+
+def test_a_read_may_ask_for_training(ward: Ward) -> None:
+    assert "any radiologist" in ward.staff.get(f"/studies/{ward.study}").text
+    ward.post(subspecialty="thoracic")
+    (posted,) = ward.gateway.book.connection.execute("SELECT post FROM read_requests").fetchall()
+    assert json.loads(posted["post"])["subspecialty"] == "thoracic"
+    answer = ward.staff.send(
+        f"/studies/{ward.study}/read", priority="routine", reads="1", prior="", subspecialty="magic"
+    )
+    assert answer.status_code == 422
+
+
+def privileged(ward: Ward) -> list[tuple[str, object, tuple[StudyKind, ...]]]:
+    held = Privileges(ward.gateway.book, ward.gateway.gate).all()
+    return [(one.name, one.until, one.studies) for one in held]
+
+
+def test_a_privilege_is_granted_and_withdrawn_on_the_page(ward: Ward) -> None:
+    fields = {"reader": f" {READER} ", "name": "Dr Elsewhere", "until": "2099-03-31", "studies": "ct-chest-adult"}
+    assert ward.staff.send("/privileges", **fields).status_code == 303
+    assert privileged(ward) == [("Dr Elsewhere", datetime(2099, 4, 1, tzinfo=UTC), (StudyKind.CT_CHEST_ADULT,))]
+    page = ward.staff.get("/reads").text
+    for words in ("Dr Elsewhere", READER, "31 Mar 2099", "<td>adults</td>"):
+        assert words in page
+    assert ward.staff.send("/privileges", reader=READER, name="Dr E", until="", studies="").status_code == 303
+    assert privileged(ward) == [("Dr E", None, tuple(StudyKind))]
+    assert ward.staff.send("/privileges/withdraw", reader=READER).status_code == 303
+    assert privileged(ward) == []
+    assert ward.staff.send("/privileges/withdraw", reader=READER).status_code == 404
+    rows = [(row.event, row.subject.partition(":")[2]) for row in ward.staff.audit.newest()]
+    assert ("privilege.granted", READER) in rows
+    assert ("privilege.withdrawn", READER) in rows
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"reader": "Dr Elsewhere"}, {"name": ""}, {"until": "soon"}, {"until": "2001-01-01"}, {"studies": "all"}]
+)
+def test_a_privilege_that_says_nothing_is_not_granted(ward: Ward, wrong: dict[str, str]) -> None:
+    fields = {"reader": READER, "name": "R", "until": "", "studies": ""} | wrong
+    assert ward.staff.send("/privileges", **fields).status_code in {400, 422}
+    assert privileged(ward) == []
+
+
+def test_a_report_that_a_system_refused_is_sent_again(ward: Ward) -> None:
+    request_id = ward.post()
+    ward.claim(request_id)
+    sha256 = ward.report(request_id)
+    ward.sign(request_id, sha256)
+    queue = open_report_queue(ward.staff.home.settings)
+    queue.put(CLAIM, sha256, study_key=ward.study, contents={"oru": b"MSH", "sr": b"DICM"})
+    queue.put("8" * 32, sha256, study_key=ward.study, contents={"oru": b"MSH"})
+    for one in queue.due("oru"):
+        queue.park(one, Code.NOT_FOUND)
+    (sent,) = queue.due("sr")
+    queue.settle_sent(sent)
+    page = shown(ward, request_id)
+    assert "parked" in page
+    assert "Send again now" in page
+    assert ward.staff.send(f"/reads/{request_id}/send").status_code == 303
+    assert [(one.claim_id, one.state) for one in queue.due("oru")] == [(CLAIM, "waiting")]
+    assert queue.counts() == {"waiting": 1, "sent": 1, "parked": 1}
+    queue.settle_sent(queue.due("oru")[0])
+    assert "Send again now" not in shown(ward, request_id)
