@@ -12,6 +12,7 @@ from highdicom.sr import (
     DeviceObserverIdentifyingAttributes,
     FindingSite,
     Measurement,
+    MeasurementProperties,
     MeasurementReport,
     MeasurementsAndQualitativeEvaluations,
     ObservationContext,
@@ -72,8 +73,8 @@ def make_report(
         previous: The last report of this study that went to the PACS, if any.
     """
     release = str(document["model_release"])
-    groups = [_group("Both lungs", None, document, release, [*_severity(document, release)], _flags(document))]
-    groups += [_group(f"{name} lung", side, document["per_lung"][name], release, [], []) for name, side in _SIDES]
+    groups = [_group("Both lungs", None, document, release, _severity(document, release), _flags(document))]
+    groups += [_group(f"{name} lung", side, document["per_lung"][name], release) for name, side in _SIDES]
     report = MeasurementReport(
         observation_context=_observer(software),
         procedure_reported=CT_OF_CHEST,
@@ -116,23 +117,42 @@ def _group(
     side: Code | None,
     share: Document,
     release: str,
-    more: list[Measurement],
-    flags: list[QualitativeEvaluation],
+    more: Sequence[Measurement] = (),
+    flags: Sequence[QualitativeEvaluation] = (),
 ) -> MeasurementsAndQualitativeEvaluations:
-    """Return lung volume and the three shares of one region."""
+    """Return lung volume and the three shares of one region; the opacity with its uncertainty where that is known."""
     by = _algorithm(release)
     measured = [Measurement(name=VOLUME, value=round(share["lung_volume_ml"], 1), unit=MILLILITRE, algorithm_id=by)]
     for name, key in (
         (GROUND_GLASS, "ggo_fraction"), (CONSOLIDATION, "consolidation_fraction"), (OPACITY, "opacity_fraction")
     ):  # fmt: skip
-        measured.append(Measurement(name=name, value=round(100 * share[key], 2), unit=PERCENT, algorithm_id=by))
+        around = _uncertainty(share) if name is OPACITY and "opacity_interval" in share else None
+        measured.append(
+            Measurement(name=name, value=_points(share[key]), unit=PERCENT, algorithm_id=by, properties=around)
+        )
     return MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(uid=highdicom.UID(), identifier=title),
         finding_type=OPACITY,
         finding_sites=[FindingSite(anatomic_location=LUNG, laterality=side)],
         measurements=[*measured, *more],
-        qualitative_evaluations=flags or None,
+        qualitative_evaluations=[*flags] or None,
     )
+
+
+def _uncertainty(share: Document) -> MeasurementProperties:
+    """Return how far above and below the opacity may lie (TID 310), in points as the opacity itself: highdicom gives the range no unit."""
+    low, high = share["opacity_interval"]
+    fraction = share["opacity_fraction"]
+    found = MeasurementProperties(
+        upper_measurement_uncertainty=_points(high - fraction), lower_measurement_uncertainty=_points(fraction - low)
+    )
+    for item in found:
+        item.MeasuredValueSequence[0].MeasurementUnitsCodeSequence = [CodedConcept.from_code(PERCENT)]
+    return found
+
+
+def _points(fraction: float) -> float:
+    return round(100 * fraction, 2)
 
 
 def _severity(document: Document, release: str) -> list[Measurement]:

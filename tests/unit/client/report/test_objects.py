@@ -1,16 +1,19 @@
 """SEG and SR: valid by a foreign checker, true to the mask and the numbers, readable by a foreign reader."""
 
+import json
 import shutil
 import subprocess
 import warnings
 from functools import cache
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import highdicom
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk  # noqa: N813 - as everybody calls it
 from pydicom.dataset import Dataset
 
 from client.infer.outputs import dicom_objects, write_outputs
@@ -23,6 +26,8 @@ from tests.fakes.ct_series import CtSeries, as_bytes
 from tests.fakes.scans import chest_series, untrained
 
 CHECKER = shutil.which("dciodvfy")
+FEET_UP = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
+OBLIQUE = (1.0, 0.0, 0.0, 0.0, float(np.cos(0.2)), float(np.sin(0.2)))
 
 
 def measured(series: CtSeries, *, skip: tuple[int, ...] = ()) -> Result:
@@ -94,12 +99,66 @@ def test_the_report_says_the_numbers_the_flags_and_the_banner() -> None:
     assert any("Measurement aid, not a diagnosis" in str(element.value) for element in report.iterall())
 
 
+def test_the_report_says_how_sure_the_opacity_is() -> None:
+    """Ranges above and below (TID 310), in the unit of the measurement, on the opacity of both lungs alone."""
+    document = usual().document
+    low, high = document["opacity_interval"]
+    _, report = objects(usual())
+    ranges = {}
+    for group in highdicom.sr.ComprehensiveSR.from_dataset(report).content.get_image_measurement_groups():
+        for measurement in group.get_measurements():
+            for item in measurement[0].get("ContentSequence", []):
+                if item.RelationshipType == "HAS PROPERTIES":
+                    (said,) = item.MeasuredValueSequence
+                    (unit,), (name,) = said.MeasurementUnitsCodeSequence, item.ConceptNameCodeSequence
+                    place = (group.tracking_identifier, measurement.name.value, name.CodeValue)
+                    ranges[place] = (float(said.NumericValue), unit.CodeValue)
+    above, below = high - document["opacity_fraction"], document["opacity_fraction"] - low
+    assert ranges == {
+        ("Both lungs", "112001", "371886008"): (pytest.approx(100 * above, abs=0.006), "%"),
+        ("Both lungs", "112001", "371885007"): (pytest.approx(100 * below, abs=0.006), "%"),
+    }
+
+
 def test_the_report_points_at_slices_and_segmentation() -> None:
     segmentation, report = objects(usual())
     series = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
     classes = {item.ReferencedSOPSequence[0].ReferencedSOPClassUID for item in series}
     assert segmentation.SOPClassUID in classes
     assert len(classes) == 2
+
+
+@pytest.mark.skipif(shutil.which("dcm2json") is None, reason="dcmtk is not installed")
+@pytest.mark.parametrize(
+    "changes", [{}, {"orientation": FEET_UP}, {"orientation": OBLIQUE}], ids=["usual", "feet", "oblique"]
+)
+def test_foreign_readers_find_the_same_mask_in_the_same_place(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """Pixels as GDCM decodes them (in ITK), geometry and segments as dcmtk parses them."""
+    result = measured(chest_series(**changes)) if changes else usual()
+    path = tmp_path / "seg.dcm"
+    path.write_bytes(dicom_objects(result)["seg.dcm"])
+    frames = sitk.GetArrayFromImage(sitk.ReadImage(str(path))) > 0
+    said = json.loads(subprocess.run(["dcm2json", str(path)], capture_output=True, check=True).stdout)
+    (shared,), own = said["52009229"]["Value"], said["52009230"]["Value"]
+    assert result.scan.stack is not None
+    affine, mask = result.scan.stack.affine, result.scan.on_own_grid(result.measurement.opacity)
+    across, down = np.reshape(_of(shared, "00209116", "00200037"), (2, 3))
+    row_mm, column_mm = _of(shared, "00289110", "00280030")
+    assert np.allclose(affine[:3, 1:3].T, [down * row_mm, across * column_mm], atol=1e-4)
+    assert _of(shared, "00289110", "00180088") == [pytest.approx(np.linalg.norm(affine[:3, 0]), abs=1e-4)]
+    seen = set()
+    for frame, groups in zip(frames, own, strict=True):
+        position, (number,) = _of(groups, "00209113", "00200032"), _of(groups, "0062000A", "0062000B")
+        slot, *inside = np.linalg.solve(affine, [*position, 1.0])[:3]
+        assert (inside, slot) == (pytest.approx([0, 0], abs=1e-3), pytest.approx(round(slot), abs=1e-3))
+        assert np.array_equal(frame, mask[round(slot)] == number)
+        seen.add((round(slot), number))
+    assert len(seen) == 2 * len(mask)
+
+
+def _of(groups: dict[str, Any], sequence: str, tag: str) -> list[Any]:
+    """The values of an attribute in a functional group (DICOM JSON)."""
+    return list(groups[sequence]["Value"][0][tag]["Value"])
 
 
 NAMES = [
