@@ -16,7 +16,7 @@ from client.sections import PullRule
 from client.store.part10 import as_part10
 from tests.fakes.ct_series import CtSeries, as_bytes, uid
 from tests.fakes.dicom_peer import wait_for
-from tests.fakes.orthanc import Orthanc
+from tests.fakes.orthanc import TITLE, Orthanc
 from tests.fakes.pacs_site import Site
 from tests.fakes.ports import free_port
 from tests.fakes.scans import chest_series
@@ -89,6 +89,34 @@ def test_seg_sr_and_picture_lie_under_the_same_study(site: Site, orthanc: Orthan
     assert seg["SOPInstanceUID"] in evidence
     assert ct["SOPInstanceUID"] in evidence
     assert open_outgoing(site.settings).counts() == {"waiting": 0, "sent": 3, "parked": 0}
+
+
+@pytest.mark.skipif(shutil.which("findscu") is None, reason="dcmtk is not installed")
+@pytest.mark.parametrize("way", WAYS)
+def test_findscu_finds_seg_and_sr_among_the_series(site: Site, orthanc: Orthanc, tmp_path: Path, way: str) -> None:
+    """A workstation that knows nothing of us asks the PACS by C-FIND what the study has."""
+    site = sending(site, way)
+    study, _ = measured(site, orthanc, chest_series())
+    assert send(site) == 2
+    (ct, *_) = orthanc.tags(study, "CT")
+    orthanc.rest("PUT", "/modalities/finder", json=["FINDER", "127.0.0.1", 104])
+    keys = (
+        "QueryRetrieveLevel=SERIES",
+        f"StudyInstanceUID={ct['StudyInstanceUID']}",
+        "Modality",
+        "SeriesDescription",
+        "SeriesInstanceUID",
+    )
+    asked = [argument for key in keys for argument in ("-k", key)]
+    subprocess.run(
+        ["findscu", "-S", "-X", "-od", str(tmp_path), "-aet", "FINDER", "-aec", TITLE, *asked, "127.0.0.1", str(orthanc.dicom_port)],
+        capture_output=True, check=True,
+    )  # fmt: skip
+    answers = [pydicom.dcmread(path, force=True) for path in tmp_path.glob("rsp*.dcm")]
+    assert sorted(one.Modality for one in answers) == ["CT", "SEG", "SR"]
+    own = {one["SeriesInstanceUID"] for kind in ("SEG", "SR") for one in orthanc.tags(study, kind)}
+    assert {one.SeriesInstanceUID for one in answers if one.Modality != "CT"} == own
+    assert all("not a diagnosis" in one.SeriesDescription for one in answers if one.Modality != "CT")
 
 
 @pytest.mark.parametrize("way", WAYS)

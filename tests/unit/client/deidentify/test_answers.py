@@ -3,6 +3,7 @@
 from collections import Counter
 from functools import cache
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 from pydicom import dcmread
@@ -13,6 +14,7 @@ from client.deidentify.export import deidentify_file
 from client.deidentify.pseudonyms import Pseudonyms
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
+from tests.unit.client.deidentify.test_real import CHECKER, errors
 
 NAMES = Pseudonyms(b"k" * 32)
 
@@ -67,6 +69,23 @@ def test_each_kind_is_refused_by_its_name() -> None:
         Code.BURNED_IN: 3, Code.SECONDARY_CAPTURE: 2, Code.STRUCTURED_REPORT: 1, Code.ENCAPSULATED_DOCUMENT: 2, Code.SCREEN: 4,
         Code.OVERLAY: 2, Code.CURVE: 1,
     }  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHECKER is None, reason="dicom3tools is not installed")
+def test_no_copy_has_an_error_that_its_source_had_not(tmp_path: Path) -> None:
+    copies = [(case, copy) for case in cases() if (copy := ours(case.content)) is not None]
+    assert len(copies) == 28
+    for case, copy in copies:
+        assert errors(copy, tmp_path) - errors(case.content, tmp_path) == set(), case.name
+
+
+@pytest.mark.skipif(CHECKER is None, reason="dicom3tools is not installed")
+def test_the_checker_sees_an_error_that_a_copy_brings(tmp_path: Path) -> None:
+    case = cases()[0]
+    worse = broken(case.content, ImageOrientationPatient="")
+    assert worse is not None
+    assert errors(worse, tmp_path) - errors(case.content, tmp_path)
 
 
 def test_who_copies_everything_scores_nothing_in_removals() -> None:
