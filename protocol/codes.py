@@ -83,6 +83,7 @@ class Code(StrEnum):
     PEER_REFUSED = "peer-refused"
     QUORUM_MISSED = "quorum-missed"
     BAD_UPDATE = "bad-update"
+    BAD_WEIGHTS = "bad-weights"
     TOO_FEW_SITES = "too-few-sites"
     VIEWS_DIFFER = "views-differ"
     SCREENED_UPDATE = "screened-update"
@@ -188,6 +189,7 @@ MEANINGS: dict[Code, tuple[Family, str]] = {
         _REFUSED,
         "Too few sites are left for a secure summation on the plan's terms, or on those of a site.",
     ),
+    Code.BAD_WEIGHTS: (_REFUSED, "The weights hold values that are not finite, or larger than any training makes."),
     Code.VIEWS_DIFFER: (_REFUSED, "The sites were told different things about one round of secure summation."),
     Code.SCREENED_UPDATE: (_REFUSED, "The update stands too far from those of the other sites to be counted."),
     Code.WORSE_THAN_BASE: (_REFUSED, "The release does worse than the weights that its training started from."),

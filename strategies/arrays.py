@@ -13,6 +13,9 @@ from protocol.errors import RefusedError
 Arrays = Mapping[str, NDArray[np.float32]]
 """Parameters by name, float32."""
 
+LARGEST_WEIGHT = 1000.0
+"""In size. Those of `ggo@0` stay below 2; far larger ones serve to make a network overflow for chosen images."""
+
 Layout = Sequence[tuple[str, tuple[int, ...]]]
 """Names and shapes of arrays that lie one behind the other."""
 
@@ -62,6 +65,11 @@ def check_update(update: Arrays, base: Arrays) -> None:
             finite = np.isfinite(base[name] + array).all()
         if not finite:
             raise RefusedError(Code.BAD_UPDATE, f"The update's {name} holds values that are not finite.")
+
+
+def within_reach(weights: Arrays) -> bool:
+    """Say whether no value is larger than `LARGEST_WEIGHT` in size or not a number."""
+    return all(bool((np.abs(array) <= LARGEST_WEIGHT).all()) for array in weights.values())
 
 
 def added(base: Arrays, step: Arrays) -> dict[str, NDArray[np.float32]]:

@@ -23,7 +23,7 @@ from protocol.codes import Code
 from protocol.errors import RefusedError
 from protocol.evaluation import EvaluationNotice, EvaluationOrder, GroupSum
 from protocol.plan import EvaluationPlan
-from strategies.arrays import Arrays, arrays_sha256
+from strategies.arrays import Arrays, arrays_sha256, within_reach
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,8 @@ class SiteEvaluator:
             candidate: The weights it sent with it.
 
         Raises:
-            RefusedError: `policy-...`, `cohort-too-small`, `signature-invalid` for other weights than the order names, `budget-spent`;
+            RefusedError: `policy-...`, `cohort-too-small`, `signature-invalid` for other weights than the order names,
+                `bad-weights` for such as no training makes, `budget-spent`;
                 `audit-broken` if ledger or audit do not verify.
             ConflictError: `already-exists` if another evaluation of the run was answered before.
             InvalidInputError: `bad-shape` if the weights are of another architecture.
@@ -99,6 +100,8 @@ class SiteEvaluator:
         """The candidate must be the one that the order names, and the present release one that the site holds."""
         if arrays_sha256(candidate) != order.candidate_sha256:
             return Refusal(code=Code.SIGNATURE_INVALID), {}
+        if not within_reach(candidate):
+            return Refusal(code=Code.BAD_WEIGHTS), {}
         try:
             present = self.release(order.present)
         except RefusedError as error:

@@ -101,6 +101,17 @@ class KeptUpdates:
                 )
         self._path(order.run_id, order.round - _ROUNDS_KEPT).unlink(missing_ok=True)
 
+    def spoil(self, order: RoundOrder) -> None:
+        """Write down that a round failed at this site after its charge: `find` finds an answer that is kept no more.
+
+        Raises:
+            UnavailableError: `disk-full`.
+        """
+        with transaction(self.connection):
+            self.connection.execute(
+                "INSERT INTO released_update VALUES (?, ?, ?, '')", (order.run_id, order.round, order.base_sha256)
+            )
+
     def _read(self, order: RoundOrder, update_sha256: str) -> dict[str, NDArray[np.float32]]:
         try:
             update = dict(load(self._path(order.run_id, order.round).read_bytes()))
@@ -121,5 +132,5 @@ def _serialised(arrays: Arrays) -> bytes:
 def _gone(order: RoundOrder) -> ConflictError:
     return ConflictError(
         Code.ALREADY_EXISTS,
-        f"The update of round {order.round} left before and is kept no more. It is not trained twice.",
+        f"Round {order.round} was answered here before and its answer is kept no more, or it failed. It is not trained twice.",
     )

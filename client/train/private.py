@@ -2,7 +2,7 @@
 
     1. sample patients, each by itself with the plan's public rate q
     2. for each: one forward and backward pass over a few of their slices, one loss, one gradient
-    3. scale that gradient to at most the clipping norm C and add it to the sum
+    3. scale that gradient to at most the clipping norm C and add it to the sum; one that is not finite adds nothing
     4. add N(0, (σC)²) to every value of the sum, also when nobody was sampled
     5. divide by the plan's public expected batch, and step
 
@@ -145,11 +145,17 @@ def pull_towards(start: Sequence[Tensor], parameters: Sequence[nn.Parameter], *,
 def clipped_sum(
     net: GgoNet, parameters: Sequence[nn.Parameter], batch: Iterable[PatientSlices], *, bound: float
 ) -> list[Tensor]:
-    """Return the sum of the patients' gradients, each scaled to a norm of at most `bound`; zero for nobody."""
+    """Return the sum of the patients' gradients, each scaled to a norm of at most `bound`; zero for nobody.
+
+    A gradient that is not finite, or longer than float32 can say, adds nothing. Scaled it would still make the whole sum NaN, which no
+    noise hides: weights made to overflow for some image would tell who was sampled. Nothing is within the bound like any other share.
+    """
     summed = [torch.zeros_like(parameter) for parameter in parameters]
     for patient in batch:
         gradient = _patient_gradient(net, parameters, patient)
         norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradient]))
+        if not torch.isfinite(norm):
+            continue
         factor = (bound / (norm + _TINY)).clamp(max=1.0)
         for total, part in zip(summed, gradient, strict=True):
             total.add_(part * factor)
@@ -184,6 +190,6 @@ def _patient_gradient(net: GgoNet, parameters: Sequence[nn.Parameter], patient: 
     # torch 2.13 crashes in GroupNorm's backward pass for a channels-last input whose gradient nobody wants, as it is when
     # convolutions are frozen; so the gradient of the slices themselves is asked for, too.
     frozen = any(not parameter.requires_grad for parameter in net.parameters())
-    inputs = patient.inputs.to(device).requires_grad_(frozen)
+    inputs = patient.inputs.to(device).detach().requires_grad_(frozen)
     loss = patient_loss(net(inputs), patient.target.to(device), patient.valid.to(device))
     return torch.autograd.grad(loss, [*parameters, *([inputs] if frozen else [])])[: len(parameters)]

@@ -23,7 +23,7 @@ from client.train.private import Patient, train_privately
 from protocol.codes import Code
 from protocol.errors import RefusedError
 from protocol.plan import LabelUse, RoundOrder, UpdateNotice
-from strategies.arrays import Arrays, added, arrays_sha256, check_update
+from strategies.arrays import Arrays, added, arrays_sha256, check_update, within_reach
 from strategies.norms import norms_of, sent_part, with_norms
 from strategies.securesum.step import values_of
 
@@ -70,9 +70,9 @@ class SiteTrainer:
             base: The weights it sent with it.
 
         Raises:
-            RefusedError: `signature-invalid` for other weights than the order names; `policy-...`, `cohort-too-small`, `budget-spent`;
-                `audit-broken` if ledger or audit do not verify.
-            ConflictError: `already-exists` if the round was answered before and cannot be answered alike again.
+            RefusedError: `signature-invalid` for other weights than the order names, `bad-weights` for such as no training makes;
+                `policy-...`, `cohort-too-small`, `budget-spent`; `audit-broken` if ledger or audit do not verify.
+            ConflictError: `already-exists` if the round was answered before and cannot be answered alike again, or failed before.
             InvalidInputError: `bad-shape` if the weights are of another architecture.
             UnavailableError: `disk-full`, `node-fault`; nothing leaves then.
         """
@@ -85,7 +85,7 @@ class SiteTrainer:
         update = self.kept.find(order)
         charged = self.charge(order, base)
         if update is None:
-            update, norms = self._train(order, base, patients)
+            update, norms = self._trained_once(order, base, patients)
             self.kept.keep(order, update, norms)
         notice = UpdateNotice(
             run_id=order.run_id, round=order.round, site=self.site, base_sha256=order.base_sha256,
@@ -122,10 +122,12 @@ class SiteTrainer:
             raise RefusedError(verdict.code)
 
     def _judge_base(self, order: RoundOrder, base: Arrays) -> Clearance | Refusal:
-        """The weights must be those that the order names, and a first round must start from a release that the site holds."""
+        """The weights must be those that the order names, of a size that training makes; a first round starts from a release of the site's."""
         sha256 = arrays_sha256(base)
         if sha256 != order.base_sha256:
             return Refusal(code=Code.SIGNATURE_INVALID)
+        if not within_reach(base):
+            return Refusal(code=Code.BAD_WEIGHTS)
         try:
             known = self.base(order.plan.base)
         except RefusedError as error:
@@ -146,6 +148,14 @@ class SiteTrainer:
             self.gate.note_order(order.run_id, order.round, Refusal(code=outcome.code))
             raise RefusedError(outcome.code)
         return outcome
+
+    def _trained_once(self, order: RoundOrder, base: Arrays, patients: list[Patient]) -> tuple[Update, Update | None]:
+        """Train; a round that fails is not tried again, or one charge would pay for as many failures as the centre likes to cause."""
+        try:
+            return self._train(order, base, patients)
+        except Exception:
+            self.kept.spoil(order)
+            raise
 
     def _train(self, order: RoundOrder, base: Arrays, patients: list[Patient]) -> tuple[Update, Update | None]:
         """Return the update as it may leave, and the norms that stay where the plan wants that.

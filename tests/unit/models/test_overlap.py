@@ -56,3 +56,15 @@ def test_a_study_without_lung_counts_neither_way() -> None:
 
 def test_every_slice_is_looked_at_once() -> None:
     assert smoothed_dice(Marker(), Study(20, 10, slices=7)) == pytest.approx(21 / 31)  # type: ignore[arg-type]
+
+
+class Overflowing(nn.Module):
+    """Answers what is no number wherever the slice is bright."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.where(inputs > 0, float("nan"), inputs)
+
+
+def test_a_network_that_overflows_has_a_score_between_0_and_1_all_the_same() -> None:
+    """A site's sums are made of differences of such scores, and what is no number would pass their noise."""
+    assert 0.0 <= smoothed_dice(Overflowing(), Study(30, 60)) <= 1.0  # type: ignore[arg-type] # all that is asked of a network

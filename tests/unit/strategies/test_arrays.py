@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from protocol.codes import Code
 from protocol.errors import RefusedError
-from strategies.arrays import added, arrays_sha256, check_update
+from strategies.arrays import added, arrays_sha256, check_update, within_reach
 from tests.fakes.rounds import weights
 
 
@@ -68,3 +68,11 @@ def test_a_step_leaves_base_and_step_as_they_were() -> None:
     base, step = weights(1), weights(2)
     assert added(base, step)["bias"].tolist() == [3, 3, 3]
     assert (base["bias"].tolist(), step["bias"].tolist()) == ([1, 1, 1], [2, 2, 2])
+
+
+@pytest.mark.parametrize(
+    ("value", "fits"), [(1000.0, True), (-1000.0, True), (1000.1, False), (np.inf, False), (np.nan, False)]
+)
+def test_weights_are_within_reach_up_to_the_bound(value: float, fits: bool) -> None:
+    weights = {"a": np.zeros(3, np.float32), "b": np.array([[0.0, value]], np.float32)}
+    assert within_reach(weights) is fits

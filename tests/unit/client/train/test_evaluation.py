@@ -146,6 +146,13 @@ def test_a_policy_says_nothing_of_held_out_patients_unless_a_person_wants_it() -
     assert not SitePolicy().training.evaluation
 
 
+def test_weights_that_no_training_makes_are_refused_before_the_charge(site: Site) -> None:
+    odd = {name: array.copy() for name, array in CANDIDATE.items()}
+    odd["head.bias"][0] = 1e30
+    assert site.refused(order(odd), odd) is Code.BAD_WEIGHTS
+    assert site.charges() == []
+
+
 def test_other_weights_than_the_order_names_are_refused(site: Site) -> None:
     assert site.refused(order(), PRESENT) is Code.SIGNATURE_INVALID
     assert site.charges() == []

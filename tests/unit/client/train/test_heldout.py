@@ -52,6 +52,12 @@ def test_differences_are_added_up_in_units_of_the_clip() -> None:
     assert by_group(noised_sums(found, PLAN, Silent())) == {Group.ALL: (1, 3)}
 
 
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
+def test_a_difference_that_is_no_number_counts_for_no_more_than_the_clip_either(odd: float) -> None:
+    gain, cases = by_group(noised_sums([(odd, EVERYBODY), (0.05, EVERYBODY)], PLAN, Silent()))[Group.ALL]
+    assert (abs(gain - 1), cases) == (1, 2)
+
+
 def test_one_patient_counts_for_no_more_than_the_clip() -> None:
     assert by_group(noised_sums([(-1.0, EVERYBODY), (1.0, EVERYBODY), (1.0, EVERYBODY)], PLAN, Silent())) == {
         Group.ALL: (1, 3)

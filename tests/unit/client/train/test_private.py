@@ -1,6 +1,7 @@
 """The private step against clipping by hand, against Opacus, and against what a patient must never be able to do."""
 
 import copy
+import math
 import warnings
 from collections.abc import Sequence
 
@@ -150,6 +151,37 @@ def test_one_patient_moves_the_sum_by_the_bound_at_most() -> None:
         extra = slices(9, loudness=loudness)
         moved = flat(clipped_sum(model, parameters, [*BATCH[:2], extra], bound=bound)) - without
         assert float(moved.norm()) <= bound * (1 + 1e-3)
+
+
+OVERFLOWS = {"not a number": float("nan"), "infinite": float("inf"), "a gradient longer than float32": 1e30}
+
+
+@pytest.mark.parametrize("value", OVERFLOWS.values(), ids=OVERFLOWS.keys())
+def test_a_patient_whose_gradient_is_not_finite_adds_nothing(value: float) -> None:
+    """NaN in the sum would pass all noise, and say that this patient was in the step."""
+    model = net()
+    parameters = trained_parameters(model, Scope.LAST_BLOCK)
+    with torch.no_grad():
+        model.head.weight.mul_(1e25 if math.isfinite(value) else 1.0)
+    odd = PatientSlices(BATCH[0].inputs.clone(), BATCH[0].target, BATCH[0].valid)
+    odd.inputs[0, 0, 0, 0] = value
+    without = flat(clipped_sum(model, parameters, BATCH[1:], bound=0.5))
+    together = flat(clipped_sum(model, parameters, [odd, *BATCH[1:]], bound=0.5))
+    assert torch.equal(together, without)
+
+
+def test_weights_made_to_overflow_give_an_update_like_any_other() -> None:
+    """From round 2 on the centre chooses the weights; with these every patient's loss is NaN, and the update is noise alone."""
+    hostile = to_arrays(net())
+    hostile["head.weight"] = np.where(hostile["head.weight"] > 0, np.float32(3e38), np.float32(-3e38))
+    patients = [Patient((StudyOf(patient),)) for patient in BATCH]
+    asked = order(sample_rate=1.0, steps_per_round=1)
+    update = train_privately(hostile, patients, asked, randomness=Randomness(CountedBytes(1)))
+    nobody = train_privately(hostile, [], asked, randomness=Randomness(CountedBytes(1)))
+    assert all(np.isfinite(array).all() for array in update.values())
+    body = [name for name in update if not name.startswith("head")]
+    assert np.concatenate([update[name].ravel() for name in body]).std() == pytest.approx(0.1 * 0.5 / 4, rel=0.05)
+    assert update.keys() == nobody.keys()
 
 
 def test_one_patient_changes_no_other_patients_share() -> None:

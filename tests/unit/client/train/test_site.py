@@ -181,6 +181,32 @@ def test_weights_of_another_network_are_refused_after_the_charge_and_stay_charge
     assert site.charges() == [2]
 
 
+@pytest.mark.parametrize("value", [1001.0, -3e38, float("inf"), float("nan")])
+def test_weights_that_no_training_makes_are_refused_before_the_charge(site: Site, value: float) -> None:
+    """They would make the network overflow for images of the centre's choice."""
+    odd = {name: array.copy() for name, array in BASE.items()}
+    odd["head.bias"][0] = value
+    assert site.refused(order(2, base=odd), odd) is Code.BAD_WEIGHTS
+    assert site.charges() == []
+    assert site.audit()[-1] == ("order.judged", f"{RUN}:2", "bad-weights")
+
+
+def test_a_round_that_failed_is_charged_and_not_tried_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each try would tell the centre whether it failed, once more for the same charge; the next round is another matter."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise UnavailableError(Code.NODE_FAULT, "A study cannot be read.")
+
+    monkeypatch.setattr("client.train.site.train_privately", fail)
+    assert site.refused(order()) is Code.NODE_FAULT
+    monkeypatch.undo()
+    assert site.refused(order()) is Code.ALREADY_EXISTS
+    site.start()
+    assert site.refused(order()) is Code.ALREADY_EXISTS
+    assert site.charges() == [1]
+    site.trainer.answer(order(2), BASE)
+
+
 def test_the_same_round_again_gets_the_same_update_and_one_charge(site: Site) -> None:
     notice, update = site.trainer.answer(order(), BASE)
     for trainer in (site.trainer, site.start()):
