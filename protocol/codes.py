@@ -202,7 +202,10 @@ MEANINGS: dict[Code, tuple[Family, str]] = {
         _REFUSED,
         "Publishing the week for everybody would take its year above the yearly privacy loss.",
     ),
-    Code.EVALUATION_MISSED: (_REFUSED, "Too few sites or patients compared the release with the present one."),
+    Code.EVALUATION_MISSED: (
+        _REFUSED,
+        "Too few sites or patients compared the release with the present one, or none did.",
+    ),
     Code.DISK_FULL: (_UNAVAILABLE, "There is not enough space to store safely."),
     Code.PORT_TAKEN: (_UNAVAILABLE, "Another program listens on that port."),
     Code.MISSING_CERTIFICATE: (_UNAVAILABLE, "A certificate or key file is missing or unreadable."),

@@ -66,7 +66,7 @@ def require_no_harm(manifest: Manifest) -> None:
 def check_evaluation(manifest: Manifest, present: str, *, despite: Code | None) -> None:
     """Refuse what the sites' held-out patients speak against, what too few spoke of, and what was compared with another release.
 
-    A release without an evaluation was not asked for one by its plan. The present release may be announced again.
+    What came out of a run whose plan had no evaluation was spoken of by nobody. The present release may be announced again.
 
     Raises:
         RefusedError: `worse-than-present`, `evaluation-missed`.
@@ -79,16 +79,21 @@ def check_evaluation(manifest: Manifest, present: str, *, despite: Code | None) 
             f"Nothing refuses {manifest.name} with {despite.value}, so there is nothing to override. Leave --despite away.",
         )
     if reason is not None and despite is None:
+        told = (
+            "Its record in `catalogue list --json` says which groups lost. Train again"
+            if manifest.evaluation is not None
+            else "The plan of its run had no [evaluation]. Train with one"
+        )
         raise RefusedError(
             reason,
-            f"{manifest.name} is not promoted: {MEANINGS[reason][1]} Its record in `catalogue list --json` says which groups lost. Train "
-            f"again; or promote it with `--despite {reason.value}`, which is written into {OVERRIDES}.",
+            f"{manifest.name} is not promoted: {MEANINGS[reason][1]} {told}; or promote it with `--despite {reason.value}`, which is "
+            f"written into {OVERRIDES}.",
         )
 
 
 def _refusal_of(manifest: Manifest, present: str) -> Code | None:
     if manifest.evaluation is None:
-        return None
+        return Code.EVALUATION_MISSED if manifest.run_id is not None else None
     if manifest.evaluation.reason is None and manifest.evaluation.present != present:
         return Code.EVALUATION_MISSED
     return manifest.evaluation.reason

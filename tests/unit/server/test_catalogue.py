@@ -270,7 +270,7 @@ def test_there_is_nothing_before_the_first(catalogue: Catalogue) -> None:
 
 def test_an_older_version_cannot_be_promoted(catalogue: Catalogue) -> None:
     for _ in range(3):
-        add(catalogue)
+        add(catalogue, run_id=None)
     catalogue.note_promotion("ggo@1")
     catalogue.check_promotable("ggo@2")
     catalogue.check_promotable("ggo@1")

@@ -39,7 +39,7 @@ def shelf(catalogue: Catalogue) -> Catalogue:
 @pytest.mark.parametrize(
     ("evaluation", "code"),
     [
-        (None, None),
+        (None, Code.EVALUATION_MISSED),
         (an_evaluation(), None),
         (an_evaluation(Code.WORSE_THAN_PRESENT), Code.WORSE_THAN_PRESENT),
         (an_evaluation(Code.EVALUATION_MISSED), Code.EVALUATION_MISSED),
@@ -53,6 +53,14 @@ def test_the_sites_word_decides_about_promotion(
 ) -> None:
     name = add(shelf, evaluation)
     assert code_of(lambda: shelf.check_promotable(name)) is code
+
+
+def test_weights_that_nobody_trained_need_no_word_of_the_sites(shelf: Catalogue) -> None:
+    shelf.check_promotable(add(shelf, None, run_id=None))
+
+
+def test_what_nobody_compared_is_promoted_in_spite_of_that(shelf: Catalogue) -> None:
+    shelf.check_promotable(add(shelf, None), despite=Code.EVALUATION_MISSED)
 
 
 def test_the_reason_stands_in_the_signed_release(shelf: Catalogue) -> None:
