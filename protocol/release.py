@@ -25,6 +25,31 @@ class Scores(Shape):
     false_opacity_points: Annotated[float, Field(ge=0, le=100)]
 
 
+PlanText = Annotated[str, StringConstraints(pattern=r'^\{[A-Za-z0-9_":,.@{}\[\]+-]{2,8000}\}$')]
+"""A run plan as canonical JSON. As text, for a plan of another version would be written otherwise, and its signature would not hold."""
+
+
+class Software(Shape):
+    """A program or library, and its version."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
+    version: Annotated[str, StringConstraints(pattern=r"^\d{1,4}\.[0-9A-Za-z.+]{1,30}$")]
+
+
+class Provenance(Shape):
+    """How a release came about, beyond the numbers of its manifest.
+
+    Attributes:
+        plan: As it was frozen when the run began, with the number of its sites in the place of their names.
+        bundles: The app bundles, in order: more than one where the run was taken up again by another version.
+        software: What ran at the centre when the release was signed.
+    """
+
+    plan: PlanText
+    bundles: tuple[Sha256, ...] = Field(max_length=100)
+    software: tuple[Software, ...] = Field(max_length=20)
+
+
 class Manifest(Shape):
     """All that a node must know before it loads weights: what, from which run, at what privacy cost."""
 
@@ -46,12 +71,16 @@ class Manifest(Shape):
     evaluation: Evaluation | None = None
     """What the sites said of it beside the release that was in use, on patients whom they held out."""
 
+    provenance: Provenance | None = None
+    """How it came about, where it came out of a run."""
+
     @model_serializer(mode="wrap")
     def _without_what_was_not_done(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave `evaluation` out where there was none: manifests that were signed before there was such a field verify as they are."""
+        """Leave out what there was none of: manifests that were signed before there was such a field verify as they are."""
         content: dict[str, Any] = write(self)
-        if self.evaluation is None:
-            content.pop("evaluation", None)
+        for name in ("evaluation", "provenance"):
+            if getattr(self, name) is None:
+                content.pop(name, None)
         return content
 
 

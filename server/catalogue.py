@@ -2,6 +2,7 @@
 
     catalogue/<name>/manifest.json          SignedManifest
     catalogue/<name>/weights.safetensors    named by the manifest's hash
+    catalogue/<name>/card.md                the manifest in words
     catalogue/promoted.json                 the promoted releases, newest last
     catalogue/overrides.json                who promoted what in spite of a refusal, and when, oldest first
 
@@ -24,14 +25,15 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import Field, TypeAdapter, ValidationError
 
+from protocol.card import card_of
 from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError, RefusedError, UnavailableError
-from protocol.release import Manifest, Scores, SignedManifest
+from protocol.release import Manifest, Provenance, Scores, SignedManifest
 from protocol.shape import ReleaseName, canonical_json
 from server.files import settle_folder, write_durably
 from server.promotion import check_evaluation, require_no_harm
 
-MANIFEST, WEIGHTS, PROMOTED = "manifest.json", "weights.safetensors", "promoted.json"
+MANIFEST, WEIGHTS, CARD, PROMOTED = "manifest.json", "weights.safetensors", "card.md", "promoted.json"
 SHIPPED = "ggo@0"
 """The starting weights that every wheel carries."""
 
@@ -108,7 +110,8 @@ class Catalogue:
         Args:
             weights: The safetensors file.
             lineage: Whose next version it is.
-            provenance: The remaining fields of `Manifest`: parent, architecture, run_id, rounds, sites, epsilon_max, scores, base_scores.
+            provenance: The remaining fields of `Manifest`: parent, architecture, run_id, rounds, sites, epsilon_max, scores, base_scores,
+                evaluation, provenance.
 
         Raises:
             ConflictError: `already-exists` if somebody else added that version meanwhile.
@@ -186,7 +189,9 @@ class Catalogue:
         made = (newest.manifest.parent, newest.manifest.weights_sha256) == (name, old.weights_sha256)
         if made and newest.manifest.name not in self._promotions():
             return newest
-        kept = {"architecture", "run_id", "rounds", "sites", "epsilon_max", "scores", "base_scores", "evaluation"}
+        kept = {
+            "architecture", "run_id", "rounds", "sites", "epsilon_max", "scores", "base_scores", "evaluation", "provenance",
+        }  # fmt: skip
         return self.add(self.weights(name), lineage=old.lineage, parent=name, **old.model_dump(include=kept))
 
     def sign_again(self, key: Ed25519PrivateKey) -> None:
@@ -229,6 +234,7 @@ class Catalogue:
         try:
             draft.mkdir(mode=0o700)
             write_durably(draft / WEIGHTS, weights)
+            write_durably(draft / CARD, card_of(signed.manifest).encode())
             write_durably(draft / MANIFEST, canonical_json(signed))
             draft.rename(target)
             settle_folder(self._folder)
@@ -291,7 +297,13 @@ def described(signed: SignedManifest, *, promoted: bool) -> dict[str, Any]:
         "scores": scores.model_dump() if scores else None,
         "base_scores": manifest.base_scores.model_dump() if manifest.base_scores else None,
         "evaluation": manifest.evaluation.model_dump(mode="json") if manifest.evaluation else None,
+        "provenance": _made_of(manifest.provenance) if manifest.provenance else None,
     }
+
+
+def _made_of(provenance: Provenance) -> dict[str, Any]:
+    software = {one.name: one.version for one in provenance.software}
+    return {"plan": json.loads(provenance.plan), "bundles": list(provenance.bundles), "software": software}
 
 
 def _place(name: str) -> tuple[str, int]:

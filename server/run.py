@@ -12,6 +12,7 @@
     runs/<run_id>/evaluation.json              what the sites answered to that, and what follows
     runs/<run_id>/outcome.json                 how the run ended
     runs/<run_id>/flower.json                  Flower's own number for it
+    runs/<run_id>/bundles.json                 the app bundles that it was carried by, by their SHA-256, oldest first
     runs/<run_id>/secure.json                  the newest round of secure summation that was begun
 
 A round counts once its entry is in rounds.json; its weights are on the disk before that.
@@ -74,6 +75,7 @@ _SCORES: TypeAdapter[dict[int, Scores]] = TypeAdapter(dict[int, Scores])
 _NODES: TypeAdapter[dict[str, int]] = TypeAdapter(dict[str, int])
 _PLAN: TypeAdapter[RunPlan] = TypeAdapter(RunPlan)
 _NUMBER: TypeAdapter[int] = TypeAdapter(int)
+_BUNDLES: TypeAdapter[tuple[str, ...]] = TypeAdapter(tuple[str, ...])
 _OUTCOME: TypeAdapter[dict[str, str]] = TypeAdapter(dict[str, str])
 
 
@@ -148,6 +150,16 @@ class RunFolder:
     def flower_run(self) -> int | None:
         """Return Flower's number of the run that last worked on this one."""
         return self._read("flower.json", _NUMBER)
+
+    def note_bundle(self, sha256: str) -> None:
+        """Write down the bundle that carries the run from here on; a run that is taken up again may have another one."""
+        known = self.bundles()
+        if sha256 not in known[-1:]:
+            write_durably(self.path / "bundles.json", _BUNDLES.dump_json((*known, sha256)))
+
+    def bundles(self) -> tuple[str, ...]:
+        """Return the bundles so far, oldest first."""
+        return self._read("bundles.json", _BUNDLES) or ()
 
     def note_secure_round(self, number: int) -> None:
         """Write down that a round of secure summation is about to begin."""

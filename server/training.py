@@ -20,6 +20,7 @@ from protocol.release import Scores, SignedManifest
 from server.bundle import Bundle
 from server.catalogue import Catalogue
 from server.evaluation import evaluation_line, evaluation_of, evaluation_summary, note_present
+from server.provenance import provenance_of
 from server.run import COMPLETED, RoundRecord, RunFolder, find_run
 from strategies.arrays import Arrays, arrays_sha256
 from strategies.flower.fleet import Fleet
@@ -96,6 +97,7 @@ class Trainer:
         """
         self._check_start(folder)
         self._measure_new(folder)
+        folder.note_bundle(self.bundle.sha256)
         number = self.fleet.start_run(self.bundle.content, self.bundle.sha256, {"run-dir": str(folder.path)})
         folder.note_flower_run(number)
         log.info("run.started", extra={"run": folder.run_id, "flower_run": number})
@@ -214,6 +216,7 @@ class Trainer:
             scores=folder.scores().get(kept[-1].round if kept else 0),
             base_scores=folder.scores().get(0),
             evaluation=self._evaluation(folder),
+            provenance=provenance_of(folder),
         )
 
     def _evaluation(self, folder: RunFolder) -> Evaluation | None:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from client.infer.model import Model
 from client.store.files import disk_faults, make_folder, settle_folder, write_durably
+from protocol.card import card_of
 from protocol.codes import Code
 from protocol.errors import ConflictError, FederationError, InvalidInputError, RefusedError, UnavailableError
 from protocol.release import Manifest, SignedManifest
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 SHIPPED = "ggo@0"
 """The starting weights of the wheel."""
 
-WEIGHTS, MANIFEST, CURRENT = "weights.safetensors", "manifest.json", "current.json"
+WEIGHTS, MANIFEST, CARD, CURRENT = "weights.safetensors", "manifest.json", "card.md", "current.json"
 
 log = logging.getLogger(__name__)
 
@@ -204,6 +205,7 @@ class ReleaseShelf:
             shutil.rmtree(draft, ignore_errors=True)
             write_durably(draft / WEIGHTS, weights)
             write_durably(draft / MANIFEST, canonical_json(signed))
+            write_durably(draft / CARD, card_of(signed.manifest).encode())
             _require_working(draft / WEIGHTS)
             shutil.rmtree(target, ignore_errors=True)  # half of an earlier try, or a damaged one
             draft.replace(target)

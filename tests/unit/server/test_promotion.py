@@ -7,15 +7,18 @@ from typing import Any
 
 import pytest
 
+from protocol.card import card_of
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from protocol.evaluation import Evaluation
-from protocol.release import Manifest, Scores
+from protocol.release import Manifest, Provenance, Scores
 from protocol.shape import canonical_json
-from server.catalogue import Catalogue
+from server.catalogue import CARD, Catalogue
 from server.promotion import OVERRIDES, Override, OverrideBook
+from server.provenance import installed, plan_text
 from tests.fakes.evaluations import an_evaluation
 from tests.fakes.outcomes import code_of
+from tests.fakes.rounds import a_plan
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SCORES = Scores(cases=12, dice=0.5, ggo_error_points=1.0, false_opacity_points=0.2)
@@ -95,6 +98,13 @@ def test_what_the_phantoms_refuse_cannot_be_overridden(shelf: Catalogue) -> None
 def test_a_rollback_keeps_what_was_said_of_the_weights(shelf: Catalogue) -> None:
     name = add(shelf, an_evaluation())
     assert shelf.renew(name).manifest.evaluation == an_evaluation()
+
+
+def test_a_rollback_keeps_how_the_weights_came_about(shelf: Catalogue) -> None:
+    made = Provenance(plan=plan_text(a_plan()), bundles=("b" * 64,), software=installed())
+    renewed = shelf.renew(add(shelf, None, provenance=made)).manifest
+    assert renewed.provenance == made
+    assert (shelf._folder / renewed.name / CARD).read_text() == card_of(renewed)
 
 
 def test_a_manifest_without_an_evaluation_is_written_as_before_there_were_any() -> None:

@@ -1,9 +1,11 @@
 """What `train` does around the rounds: who must be connected, what is measured, what is signed, what is said when it fails."""
 
 import itertools
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +135,28 @@ def test_a_run_becomes_a_signed_release(desk: Desk) -> None:
     assert desk.fleet.started == [(BUNDLE.content, BUNDLE.sha256, {"run-dir": str(run.path)})]
     assert desk.fleet.stopped == []
     assert run.flower_run() == 101
+
+
+def test_a_release_says_how_it_came_about(desk: Desk) -> None:
+    run, name = desk.train()
+    made = desk.catalogue.signed(name).manifest.provenance
+    assert made is not None
+    plan = json.loads(made.plan)
+    assert plan == run.plan().model_dump(mode="json") | {"sites": 3}
+    assert made.bundles == (BUNDLE.sha256,)
+    assert {one.name: one.version for one in made.software}["flwr"] == version("flwr")
+
+
+def test_a_run_that_another_version_took_up_names_both_bundles(desk: Desk) -> None:
+    run = desk.trainer.begin(a_plan())
+    desk.fleet.rounds_before_death = 1
+    assert code_of(lambda: desk.trainer.run(run)) is Code.RUN_FAILED
+    assert code_of(lambda: desk.trainer.run(run)) is Code.RUN_FAILED
+    desk.fleet.rounds_before_death = None
+    newer = replace(desk.trainer, bundle=Bundle(b"newer", "f" * 64))
+    made = newer.run(newer.take_up(run.run_id)).manifest.provenance
+    assert made is not None
+    assert made.bundles == (BUNDLE.sha256, "f" * 64)
 
 
 def test_what_the_sites_said_of_the_result_is_signed_with_it(desk: Desk) -> None:

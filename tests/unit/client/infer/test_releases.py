@@ -10,6 +10,7 @@ import pytest
 from client.infer.releases import SHIPPED, ReleaseShelf
 from models.net import ARCHITECTURE, GgoNet
 from models.weights import STARTING, save_arrays, to_arrays
+from protocol.card import card_of
 from protocol.codes import Code
 from protocol.release import Manifest, SignedManifest
 from tests.fakes.outcomes import code_of
@@ -55,6 +56,7 @@ def test_without_anything_the_shipped_weights_are_in_use(shelf: ReleaseShelf) ->
 def test_a_signed_release_is_taken_kept_and_used(shelf: ReleaseShelf, weights: bytes, tmp_path: Path) -> None:
     assert shelf.accept(signed(weights), weights)
     assert shelf.load().release == shelf.current() == "ggo@1"
+    assert (tmp_path / "models" / "ggo@1" / "card.md").read_text() == card_of(signed(weights).manifest)
     assert not shelf.accept(signed(weights), weights), "a second time changes nothing"
     assert json.loads((tmp_path / "models" / "current.json").read_text()) == {"name": "ggo@1"}
     assert ReleaseShelf(tmp_path / "models", anything).load().release == "ggo@1", "after a restart too"
