@@ -18,6 +18,7 @@ from client.parts import is_running
 from client.settings import NodeSettings, load_settings
 from client.store.encryption import encryption_of
 from protocol.codes import MEANINGS, Code
+from protocol.enrolment import Invite
 from protocol.errors import InvalidInputError, RefusedError, UnavailableError
 
 _WARN_DAYS = 7
@@ -25,8 +26,12 @@ _RENEWAL_TAKES = timedelta(minutes=10)
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
-def examine(home: Path) -> list[Check]:
+def examine(home: Path, invite: Invite | None = None) -> list[Check]:
     """Look at everything; a failure of one check never keeps another from being made.
+
+    Args:
+        home: The node's.
+        invite: One that is not used yet: before enrolment it alone says where the centre is.
 
     Raises:
         InvalidInputError: `bad-setting` if there is no node in `home` or its settings cannot be read: nothing else can be looked at.
@@ -37,7 +42,9 @@ def examine(home: Path) -> list[Check]:
         _policy, _keys, _callers, _receiver_tls, _gateway_certificate, _pacs_tls, outward.pacs_dicomweb, outward.pacs_dimse, _ports, _disk,
         _encryption, _audit, _ledger, _model, _device, _enrolment,
     ]  # fmt: skip
-    if is_enrolled(settings.trust):
+    if invite is not None:
+        looks += outward.invited(invite)
+    elif is_enrolled(settings.trust):
         looks += [
             _certificate,
             _releases,
@@ -221,6 +228,10 @@ def _device(settings: NodeSettings) -> Check:
 
 def _enrolment(settings: NodeSettings) -> Check:
     if not is_enrolled(settings.trust):
-        return Check("enrolment", "not enrolled: `acinus-node enrol INVITE`", advice=True)
+        return Check(
+            "enrolment",
+            "not enrolled: `doctor --invite INVITE` looks at the way to the centre, `enrol INVITE` joins",
+            advice=True,
+        )
     centre = load_centre(settings.trust)
     return Check("enrolment", f"{centre.site} in {centre.region}, registry {centre.registry}")

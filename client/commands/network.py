@@ -87,9 +87,8 @@ def enrol(
 
         settings = load_settings(home_of(context))
         adopt_proxy(settings.network.proxy)
-        word = sys.stdin.read() if invite == "-" else invite
         centre = use_invite(
-            decode_invite(word), keys=settings.keys, trust=settings.trust, gateway=settings.gateway.origin
+            decode_invite(_word(invite)), keys=settings.keys, trust=settings.trust, gateway=settings.gateway.origin
         )
         log.info("node.enrolled", extra={"site": centre.site})
         relay = centre.relay.address if centre.relay else None
@@ -102,12 +101,21 @@ def enrol(
         )
 
 
-def doctor(context: typer.Context, as_json: Json = False) -> None:
-    """Look at settings, keys, ports, disk, clock, centre, model and GPU, and say what to fix."""
+def doctor(
+    context: typer.Context,
+    invite: Annotated[
+        str | None,
+        typer.Option(help="Before enrolment: look at the way to the centre of this invite, too; `-` reads it."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Look at settings, keys, ports, disk, clock, centre, model and GPU, and say what to fix. An invite is not used up."""
     with answering(as_json=as_json):
         from client.commands.checkup import examine
+        from protocol.enrolment import decode_invite
 
-        checks = examine(home_of(context))
+        invited = decode_invite(_word(invite)) if invite is not None else None
+        checks = examine(home_of(context), invited)
         if as_json:
             say_json({"ok": all(c.holds for c in checks), "checks": [c.as_json() for c in checks]})
         else:
@@ -116,6 +124,11 @@ def doctor(context: typer.Context, as_json: Json = False) -> None:
         failed = next((check for check in checks if not check.holds), None)
         if failed is not None:
             raise typer.Exit(failed.exit_code)
+
+
+def _word(invite: str) -> str:
+    """Return an invite as it was given, or from standard input, so that it is in no list of processes."""
+    return sys.stdin.read() if invite == "-" else invite
 
 
 def run(

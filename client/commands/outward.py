@@ -7,13 +7,15 @@ import ssl
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
-from client.commands.check import Check
-from client.gate.enrol import reach
+from client.commands.check import Check, Look
+from client.gate.enrol import fetch_ca, reach, unverified
 from client.gate.proxy import dial, dial_raw, proxy_for
 from client.gate.trust import CA, client_context, load_centre, load_identity
 from client.settings import NodeSettings
 from protocol.codes import Code
+from protocol.enrolment import Invite
 from protocol.errors import RefusedError, UnavailableError
+from protocol.reading import Origin
 
 _SKEW_SECONDS = 60
 _CONNECT_SECONDS = 5.0
@@ -51,7 +53,43 @@ def proxy(settings: NodeSettings) -> Check:
         InvalidInputError: `bad-setting` if it is written in another way than http://HOST:PORT.
         UnavailableError: `peer-unreachable`.
     """
-    found = proxy_for(_registry_address(settings)[0])
+    return _proxy_to(load_centre(settings.trust).registry)
+
+
+def registry(settings: NodeSettings) -> Check:
+    """Ask the registry, and compare clocks: grants and certificates live by the minute.
+
+    Raises:
+        UnavailableError: `peer-unreachable`, with what is in the way; `node-fault` if the clocks differ.
+    """
+    try:
+        verified = ssl.create_default_context(cafile=settings.trust / CA)
+    except OSError as error:
+        raise UnavailableError(
+            Code.MISSING_CERTIFICATE, f"{settings.trust / CA} is missing or damaged. Enrol the node anew."
+        ) from error
+    return _registry_at(load_centre(settings.trust).registry, verified)
+
+
+def invited(invite: Invite) -> list[Look]:
+    """Return what can be looked at before enrolment: the way to the registry that an invite names, and whether it is that one.
+
+    The looks raise what `proxy` and `registry` raise, and `invite-invalid` if the registry's CA is not the invite's. They use up nothing.
+    """
+
+    def proxy(_: NodeSettings) -> Check:
+        return _proxy_to(invite.registry)
+
+    def registry(_: NodeSettings) -> Check:
+        asyncio.run(_open(*_address(invite.registry), unverified()))
+        ca = fetch_ca(invite.registry, invite.ca_sha256)
+        return _registry_at(invite.registry, ssl.create_default_context(cadata=ca))
+
+    return [proxy, registry]
+
+
+def _proxy_to(origin: Origin) -> Check:
+    found = proxy_for(_address(origin)[0])
     if found is None:
         return Check("proxy", "none on the way to the centre")
     try:
@@ -64,21 +102,9 @@ def proxy(settings: NodeSettings) -> Check:
     return Check("proxy", f"{found.host}:{found.port} answers")
 
 
-def registry(settings: NodeSettings) -> Check:
-    """Ask the registry, and compare clocks: grants and certificates live by the minute.
-
-    Raises:
-        UnavailableError: `peer-unreachable`, with what is in the way; `node-fault` if the clocks differ.
-    """
-    origin, (host, port) = load_centre(settings.trust).registry, _registry_address(settings)
-    try:
-        verified = ssl.create_default_context(cafile=settings.trust / CA)
-    except OSError as error:
-        raise UnavailableError(
-            Code.MISSING_CERTIFICATE, f"{settings.trust / CA} is missing or damaged. Enrol the node anew."
-        ) from error
-    asyncio.run(_open(host, port, verified))
-    theirs = reach(origin, settings.trust / CA)
+def _registry_at(origin: Origin, verified: ssl.SSLContext) -> Check:
+    asyncio.run(_open(*_address(origin), verified))
+    theirs = reach(origin, verified)
     if theirs is None:
         return Check("registry", f"{origin} answers")
     skew = (datetime.now(UTC) - theirs).total_seconds()
@@ -190,8 +216,8 @@ async def _greet(host: str, port: int) -> None:
         )
 
 
-def _registry_address(settings: NodeSettings) -> tuple[str, int]:
-    parts = urlsplit(load_centre(settings.trust).registry)
+def _address(origin: Origin) -> tuple[str, int]:
+    parts = urlsplit(origin)
     return parts.hostname or "", parts.port or _HTTPS
 
 

@@ -72,9 +72,7 @@ def fetch_ca(registry: Origin, ca_sha256: Sha256) -> str:
         RefusedError: `invite-invalid` if the hash is another than the invite's.
         UnavailableError: `peer-unreachable`.
     """
-    unverified = ssl.create_default_context()
-    unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
-    answer = _ask(registry, "GET", "/v1/ca.pem", unverified)
+    answer = _ask(registry, "GET", "/v1/ca.pem", unverified())
     try:
         certificate = x509.load_pem_x509_certificate(answer.content[:_CA_BYTES_MAX])
     except ValueError as error:
@@ -84,19 +82,22 @@ def fetch_ca(registry: Origin, ca_sha256: Sha256) -> str:
     return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
-def reach(registry: Origin, ca: Path) -> datetime | None:
-    """Ask the registry whether it is there, over verified TLS.
+def unverified() -> ssl.SSLContext:
+    """Return a TLS context that takes anybody for the registry: until its CA is known, there is nothing to verify with."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def reach(registry: Origin, verified: ssl.SSLContext) -> datetime | None:
+    """Ask the registry whether it is there.
 
     Returns:
         The time by its clock, if it says one.
 
     Raises:
-        UnavailableError: `peer-unreachable`, or `missing-certificate` if `ca` cannot be read.
+        UnavailableError: `peer-unreachable`.
     """
-    try:
-        verified = ssl.create_default_context(cafile=ca)
-    except OSError as error:
-        raise UnavailableError(Code.MISSING_CERTIFICATE, f"{ca} is missing or damaged. Enrol the node anew.") from error
     said = _ask(registry, "GET", "/v1/health", verified).headers.get("Date")
     return parsedate_to_datetime(said) if said else None
 

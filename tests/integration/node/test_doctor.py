@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from pydicom.uid import ComprehensiveSRStorage, EnhancedSRStorage, SegmentationStorage
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
@@ -21,6 +23,7 @@ from client.ledger.account import Event
 from client.ledger.store import Kind, Limit, Spend
 from client.settings import NodeSettings
 from protocol.codes import Code
+from protocol.enrolment import Invite
 from tests.fakes.centre_home import make_centre_home
 from tests.fakes.connect_proxy import ConnectProxy
 from tests.fakes.enrolled import EnrolledNode
@@ -51,10 +54,11 @@ def registry(pki: Path, *, fast_s: float = 0.0) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            body = (pki / "ca.pem").read_bytes() if self.path == "/v1/ca.pem" else b"{}"
             self.send_response(200)
-            self.send_header("Content-Length", "2")
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(b"{}")
+            self.wfile.write(body)
 
         def date_time_string(self, timestamp: float | None = None) -> str:
             import time
@@ -124,6 +128,55 @@ def test_somebody_else_under_the_registrys_name_is_not_the_centre(node: Enrolled
         check = ask(outward.registry, node)
     assert check.code is Code.PEER_UNREACHABLE
     assert "is not the centre" in check.said
+
+
+# Before enrolment, by an invite.
+
+
+def an_invite(pki: Path, origin: str) -> Invite:
+    ca = x509.load_pem_x509_certificate((pki / "ca.pem").read_bytes())
+    return Invite(registry=origin, ca_sha256=ca.fingerprint(hashes.SHA256()).hex(), site="northport", token="t" * 43)
+
+
+@pytest.fixture
+def pki(tmp_path: Path) -> Path:
+    return make_centre_home(tmp_path / "centre") / "pki"
+
+
+def ask_before(invite: Invite, home: Path) -> tuple[Check, Check]:
+    proxy, registry = (ask(look, home) for look in outward.invited(invite))
+    assert (proxy.name, registry.name) == ("proxy", "registry")
+    return proxy, registry
+
+
+def test_the_way_to_the_centre_is_looked_at_before_enrolment(pki: Path, tmp_path: Path) -> None:
+    with registry(pki) as origin:
+        proxy, found = ask_before(an_invite(pki, origin), tmp_path)
+    assert proxy.said == "none on the way to the centre"
+    assert found.said == f"{origin} answers; clocks agree"
+
+
+def test_a_clock_that_differs_is_said_before_enrolment(pki: Path, tmp_path: Path) -> None:
+    with registry(pki, fast_s=600) as origin:
+        _, found = ask_before(an_invite(pki, origin), tmp_path)
+    assert found.code is Code.NODE_FAULT
+    assert "behind the centre's" in found.said
+
+
+def test_another_centre_than_the_invites_is_told_before_enrolment(pki: Path, tmp_path: Path) -> None:
+    with registry(make_centre_home(tmp_path / "stranger") / "pki") as origin:
+        _, found = ask_before(an_invite(pki, origin), tmp_path)
+    assert found.code is Code.INVITE_INVALID
+    assert "its CA certificate is another" in found.said
+
+
+def test_what_is_in_the_way_is_named_before_enrolment(
+    pki: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    invite = an_invite(pki, f"https://localhost:{(closed := free_port())}")
+    assert f"no connection to localhost:{closed}" in ask_before(invite, tmp_path)[1].said
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{(port := free_port())}")
+    assert f"nothing answers at 127.0.0.1:{port}" in ask_before(invite, tmp_path)[0].said
 
 
 def test_doors_that_are_closed_are_named(node: EnrolledNode) -> None:
@@ -341,3 +394,5 @@ def test_every_look_is_taken_even_if_all_fail(tmp_path: Path) -> None:
     names = [check.name for check in checkup.examine(tmp_path)]
     assert len(names) == len(set(names)) == 17
     assert {"pacs dimse", "pacs dicomweb", "disk", "device", "enrolment"} <= set(names)
+    invite = Invite(registry="https://localhost:9", ca_sha256="0" * 64, site="northport", token="t" * 43)
+    assert {check.name for check in checkup.examine(tmp_path, invite)} == {*names, "proxy", "registry"}

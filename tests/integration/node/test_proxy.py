@@ -207,7 +207,10 @@ def test_the_link_goes_through_the_proxy_too(link: LinkCentre) -> None:
 
 def test_enrolment_and_the_doctor_ask_the_registry_through_the_proxy(echo: Echo, proxy: ConnectProxy) -> None:
     adopt_proxy(proxy.address)
-    assert code_of(lambda: reach(f"https://{HOST}", echo.folder / "ca.pem")) is Code.PEER_UNREACHABLE
+    assert (
+        code_of(lambda: reach(f"https://{HOST}", ssl.create_default_context(cafile=echo.folder / "ca.pem")))
+        is Code.PEER_UNREACHABLE
+    )
     assert proxy.asked == [f"CONNECT {HOST}:443"]
 
 
