@@ -82,7 +82,9 @@ class _Addresses:
 class Provider:
     """One provider, of which the program is a client. One object per event loop."""
 
-    def __init__(self, settings: ProviderSettings, *, home: Path, origin: str, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, settings: ProviderSettings, *, home: Path, origin: str, clock: Callable[[], datetime], flows: Flows
+    ) -> None:
         """Prepare the client; nothing is asked of the provider yet.
 
         Args:
@@ -90,6 +92,7 @@ class Provider:
             home: The program's folder, from which file names count.
             origin: Where people's browsers reach the program.
             clock: The time.
+            flows: Where log-ins under way are kept.
 
         Raises:
             InvalidInputError: `bad-setting` if a file of the settings cannot be read.
@@ -103,7 +106,7 @@ class Provider:
         )
         self._tls = _trust(home / settings.ca_file if settings.ca_file else None)
         self._clock = clock
-        self._flows = Flows(clock)
+        self._flows = flows
         self._addresses: _Addresses | None = None
         self._keys: list[dict[str, Any]] = []
         self._keys_at = -_KEYS_FRESH_S
@@ -115,7 +118,7 @@ class Provider:
             UnavailableError: `peer-unreachable` if the provider does not answer as it should.
         """
         provider = await self._discovered()
-        flow = self._flows.begin()
+        flow = await self._flows.begin()
         asked = {
             "response_type": "code", "client_id": self._settings.client_id, "redirect_uri": self._redirect,
             "scope": " ".join(self._settings.scopes), "state": flow.state, "nonce": flow.nonce,
@@ -135,7 +138,7 @@ class Provider:
             RefusedError: `unauthenticated`.
             UnavailableError: `peer-unreachable`.
         """
-        flow = self._flows.finish(answer.get("state", ""), binding)
+        flow = await self._flows.finish(answer.get("state", ""), binding)
         if answer.get("iss", self._settings.issuer) != self._settings.issuer:  # RFC 9207
             raise refused("the answer is another provider's")
         if "error" in answer or not answer.get("code"):

@@ -17,6 +17,7 @@ from registry_api.enrolment.authority import Authority
 from registry_api.enrolment.relay import Relay
 from registry_api.keyfiles import load_authority, load_relay, load_signing_key, read_secret, unusable
 from registry_api.people.attempts import Attempts
+from registry_api.people.flows import StoredFlows
 from registry_api.people.pace import Pace
 from registry_api.people.readlog import ReadLog
 from registry_api.people.service import secret_sha256
@@ -79,16 +80,17 @@ def build_runtime(home: Path, *, clock: Clock = utc_now) -> Runtime:
         clock=clock,
         read_log=ReadLog(Database(open_engine(settings.database_url)), clock),  # of its own: see there
         pace=Pace(settings.limits.requests_per_minute),
-        provider=_open_provider(settings, clock),
+        provider=_open_provider(settings, database, clock),
         relay=load_relay(settings),
     )
 
 
-def _open_provider(settings: RegistrySettings, clock: Clock) -> Provider | None:
+def _open_provider(settings: RegistrySettings, database: Database, clock: Clock) -> Provider | None:
     """Return the identity provider, if the settings name one."""
     if not settings.oidc.issuer:
         return None
-    return Provider(settings.oidc, home=settings.home, origin=settings.http.origin, clock=clock)
+    flows = StoredFlows(database, clock)
+    return Provider(settings.oidc, home=settings.home, origin=settings.http.origin, clock=clock, flows=flows)
 
 
 def alert_carrier(runtime: Runtime) -> Carrier:

@@ -15,6 +15,9 @@ AREAS = (
 )  # fmt: skip
 """The folders whose `tables` put their rows into the metadata; a new area is added here."""
 
+_MIGRATING = 0x6D6967726174
+"""PostgreSQL names a lock by a number: "migrat" in ASCII."""
+
 _MIGRATIONS = Path(__file__).with_name("migrations")
 
 
@@ -42,6 +45,10 @@ def migrate(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     with engine.begin() as connection:
+        if (
+            connection.dialect.name == "postgresql"
+        ):  # processes that start together: the second finds nothing left to do
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATING})
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 

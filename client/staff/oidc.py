@@ -7,7 +7,7 @@ from pathlib import Path
 
 from client.sections import OidcSettings
 from client.staff.roles import Role
-from identity.flows import Flow
+from identity.flows import Flow, MemoryFlows
 from identity.provider import Provider
 from protocol.codes import Code
 from protocol.errors import RefusedError
@@ -37,7 +37,7 @@ class Oidc:
         Raises:
             InvalidInputError: `bad-setting` if a file of the settings cannot be read.
         """
-        self._provider = Provider(settings, home=home, origin=origin, clock=clock)
+        self._provider = Provider(settings, home=home, origin=origin, clock=clock, flows=MemoryFlows(clock))
         self._groups = settings.roles.model_dump()
 
     async def begin(self) -> tuple[str, Flow]:

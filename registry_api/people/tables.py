@@ -67,6 +67,18 @@ class PageSessionRow(SQLModel, table=True):
     expires_at: datetime = Field(sa_type=UtcDateTime)
 
 
+class LoginFlowRow(SQLModel, table=True):
+    """A log-in at the identity provider that has begun and not ended; `state` and `binding` are kept as hashes only."""
+
+    __tablename__ = "login_flows"
+
+    state_sha256: str = Field(primary_key=True)
+    binding_sha256: str
+    nonce: str
+    verifier: str
+    ends_at: datetime = Field(sa_type=UtcDateTime, index=True)
+
+
 class CredentialRow(SQLModel, table=True):
     """A reader's licence: the jurisdiction of the *patient* it holds in, and a language the reader reports in."""
 

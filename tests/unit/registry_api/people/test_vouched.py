@@ -11,8 +11,9 @@ from sqlmodel import select
 
 from registry_api.api.access import COOKIE
 from registry_api.main import create_app
+from registry_api.people import flows
 from registry_api.people.service import disable_person
-from registry_api.people.tables import PersonRow
+from registry_api.people.tables import LoginFlowRow, PersonRow
 from registry_api.runtime import build_runtime
 from registry_api.settings import OidcSettings
 from tests.fakes.asgi_client import AsgiClient
@@ -77,6 +78,41 @@ def test_a_person_of_a_granted_group_is_let_in_with_what_was_granted(
     with registry.runtime.database.reading() as session:
         [row] = session.exec(select(PersonRow)).all()
     assert (row.role, row.region, "subject-4711" in row.model_dump_json()) == ("ministry", "XA", False)
+
+
+def test_a_log_in_is_ended_once_by_whichever_process_the_browser_comes_back_to(
+    registry: Registry, client: AsgiClient, provider: Provider
+) -> None:
+    other = build_runtime(registry.runtime.settings.home, clock=registry.clock)
+    away = client.get("/login/oidc").headers["Location"]
+    back = urlsplit(httpx.get(away, verify=provider.trust(), trust_env=False).headers["Location"])
+    path = f"{back.path}?{back.query}"
+    with AsgiClient(create_app(other), base_url=ORIGIN) as second:
+        assert second.get(path).status_code == 401, "another browser"
+        for cookie in client.cookies.jar:
+            second.cookies.jar.set_cookie(cookie)
+        assert second.get(path).status_code == 200
+        assert "Dr Example" in second.get("/registry").text
+    assert client.get(path).status_code == 401, "used up"
+    other.database.close()
+
+
+def test_so_many_log_ins_are_under_way_and_no_more_and_what_has_ended_is_gone(
+    registry: Registry, client: AsgiClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flows, "OPEN_MOST", 3)
+
+    def open_flows() -> int:
+        with registry.runtime.database.reading() as session:
+            return len(session.exec(select(LoginFlowRow)).all())
+
+    for begun in range(1, 6):
+        registry.clock.pass_(seconds=1)
+        client.get("/login/oidc")
+        assert open_flows() == min(begun, 3)
+    registry.clock.pass_(minutes=11)
+    client.get("/login/oidc")
+    assert open_flows() == 1
 
 
 def test_a_person_who_moves_to_another_group_gets_the_other_role_and_stays_one_person(
