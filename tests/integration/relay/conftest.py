@@ -5,6 +5,7 @@ hospital 10.10.0.2 ── 10.10.0.1 firewall 198.51.100.2 ── 198.51.100.1 re
 
 import http.client
 import json
+import queue
 import shutil
 import signal
 import socket
@@ -13,7 +14,9 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +24,16 @@ import pytest
 
 from bench.wires import Wires
 from client.gate.keys import make_tunnel_key, tunnel_public
+from client.gateway.serve import serve
 from protocol.enrolment import RelayPin, SiteEntry
 from tests.fakes import relay as fakes
-from tests.fakes.relay import GATEWAY_PORT, NAME, RELAY_PORT, Quiet, wait_until
+from tests.fakes.gateway import REQUEST, GatewayUnderTest
+from tests.fakes.relay import GATEWAY_PORT, NAME, RELAY_PORT, wait_until
 
 OTHER, OTHER_PORT = "ct.highfell.example", 20_001
 RELAY_OUTSIDE, RELAY_INSIDE = "203.0.113.1", "198.51.100.1"
 FIREWALL, HOSPITAL = "198.51.100.2", "10.10.0.2"
-MARKER = b"<pixel marker 7f3a91>" * 200
+PIXELS = f"/vol/{REQUEST}/ct.nii.gz"
 
 FIREWALL_RULES = """
 table ip hospital {
@@ -43,30 +48,53 @@ table ip hospital {
 """
 
 
-class Gateway(Quiet):
-    """What a reader meets at the hospital: a session by cookie, and pixels for whoever has one."""
+class Hospital:
+    """The node's own gateway with one claimed study and one approved reader, served in the hospital's network by a thread of this process."""
 
-    def do_POST(self) -> None:  # noqa: N802 - http.server calls it so
-        self.answer(204, b"", {"Set-Cookie": "__Host-session=s3cret; Secure; HttpOnly; Path=/"})
+    def __init__(self, wires: Wires, home: Path, keys: Path) -> None:
+        self._wires, self._home, self._keys = wires, home, keys
+        self._stop, self._made = threading.Event(), queue.SimpleQueue[GatewayUnderTest]()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        self.gateway = self._made.get(timeout=60)
+        """Its database belongs to its thread; its centre and its reader's key are for everybody."""
 
-    def do_GET(self) -> None:  # noqa: N802 - http.server calls it so
-        let_in = "s3cret" in self.headers.get("Cookie", "")
-        self.answer(200 if let_in else 401, MARKER if let_in else b"")
+    def _run(self) -> None:
+        with self._wires.inside("hospital"):
+            gateway = GatewayUnderTest(self._home, origin=f"https://{NAME}", real_time=True)
+            gateway.write_study()
+            self._made.put(gateway)
+            serve(gateway.app, host="127.0.0.1", port=GATEWAY_PORT, keys=self._keys, stop=self._stop)
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join(10)
 
 
 @dataclass
 class Reader:
-    """A reader's browser, as far as it matters here: it trusts the hospital's authority and keeps its cookie."""
+    """A reader's browser, as far as it matters here: it trusts the hospital's authority, has a key, and keeps its cookie."""
 
     wires: Wires
     authority: Path
+    hospital: Hospital
     cookie: str = ""
 
-    def ask(self, method: str, path: str, *, name: str = NAME) -> tuple[int, bytes]:
+    def enter(self) -> int:
+        """Exchange a grant of the centre for a session."""
+        gateway, now = self.hospital.gateway, datetime.now(UTC)
+        token = gateway.centre.grant(gateway.reader.jkt, now=now)
+        proof = gateway.reader.proof(token, now=now, htu=f"https://{NAME}/session")
+        headers = {"DPoP": proof, "Content-Type": "application/json"}
+        return self.ask("POST", "/session", body=json.dumps({"token": token}), headers=headers)[0]
+
+    def ask(
+        self, method: str, path: str, *, name: str = NAME, body: str = "", headers: dict[str, str] | None = None
+    ) -> tuple[int, bytes]:
         with self.open(name) as opened:
             line = http.client.HTTPSConnection(name)
             line.sock = opened
-            line.request(method, path, headers={"Cookie": self.cookie})
+            line.request(method, path, body=body or None, headers={"Cookie": self.cookie, **(headers or {})})
             answer = line.getresponse()
             self.cookie = (answer.getheader("Set-Cookie") or self.cookie).partition(";")[0]
             return answer.status, answer.read()
@@ -122,6 +150,7 @@ class Village:
     folder: Path
     wires: Wires
     pin: RelayPin
+    hospital: Hospital
     processes: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
 
     @property
@@ -147,7 +176,7 @@ class Village:
         return (self.centre / "relay" / "names.map").read_text()
 
     def reader(self) -> Reader:
-        return Reader(self.wires, self.keys / "gateway-ca.pem")
+        return Reader(self.wires, self.keys / "gateway-ca.pem", self.hospital)
 
     def entries(self) -> tuple[SiteEntry, SiteEntry]:
         other = {
@@ -212,32 +241,23 @@ def village() -> Iterator[Village]:
     folder = Path(tempfile.mkdtemp(prefix="acinus-relay-"))  # pytest's own folders are closed to the relay's account
     folder.chmod(0o711)
     wires = Wires("hospital", "firewall", "relay", "reader")
-    found, servers = Village(folder, wires, fakes.make_centre(folder / "centre", RELAY_INSIDE)), []
-    try:
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        stack.callback(wires.close)
+        pin = fakes.make_centre(folder / "centre", RELAY_INSIDE)
         lay(wires)
-        fakes.make_node(found.node, found.pin)
+        fakes.make_node(folder / "node", pin)
         make_tunnel_key(folder / "other")
+        hospital = stack.enter_context(closing(Hospital(wires, folder / "gateway", folder / "node" / "keys")))
+        found = Village(folder, wires, pin, hospital)
         found.enrol(*found.entries())
         fakes.own(found.centre)
-        pki, keys = found.centre / "pki", found.keys
-        for place, port, chain, handler in (
-            (
-                "relay",
-                fakes.REGISTRY_PORT,
-                (pki / "registry.pem", pki / "registry.key"),
-                fakes.registry_of(found.sites),
-            ),
-            ("hospital", GATEWAY_PORT, (keys / "gateway.pem", keys / "gateway.key"), Gateway),
-        ):
-            servers.append(fakes.serve(wires, place, port, chain, handler))
+        chain = (found.centre / "pki" / "registry.pem", found.centre / "pki" / "registry.key")
+        registry = fakes.serve(wires, "relay", fakes.REGISTRY_PORT, chain, fakes.registry_of(found.sites))
+        stack.callback(registry.server_close)
+        stack.callback(registry.shutdown)
+        stack.callback(found.close)
         found.start_relay()
         found.processes["node"] = fakes.start_node(wires, found.node)
         wait_until(lambda: found.tunnel()["connected"])
         yield found
-    finally:
-        found.close()
-        for server in servers:
-            server.shutdown()
-            server.server_close()
-        wires.close()
-        shutil.rmtree(folder, ignore_errors=True)

@@ -1,6 +1,7 @@
 """Pixels go from hospital to reader through a relay that cannot read them, and nothing else goes through it."""
 
 import asyncio
+import gzip
 import os
 import signal
 import socket
@@ -18,17 +19,16 @@ from client.gate.ssh import CONFIG, Ends, write_config
 from protocol.enrolment import RelayPin
 from server.relay.files import KEYS, SSHD, stock_program
 from tests.fakes.connect_proxy import ConnectProxy
-from tests.fakes.relay import AS_NOBODY, GATEWAY_PORT, NAME, PORT, REGISTRY_PORT, RELAY_PORT, serve, wait_until
+from tests.fakes.relay import AS_NOBODY, GATEWAY_PORT, NAME, PORT, REGISTRY_PORT, RELAY_PORT, Quiet, serve, wait_until
 from tests.integration.relay.conftest import (
     FIREWALL,
     HOSPITAL,
-    MARKER,
     OTHER,
     OTHER_PORT,
+    PIXELS,
     RELAY_INSIDE,
     RELAY_OUTSIDE,
     Capture,
-    Gateway,
     Village,
 )
 
@@ -85,15 +85,17 @@ def attempt(
 def test_a_reader_reads_through_the_relay_and_the_relay_sees_the_name_and_no_pixel(village: Village) -> None:
     reader, capture = village.reader(), Capture(village.wires, "r0", "r1")
     with closing(capture):
-        assert reader.ask("GET", "/pixels") == (401, b"")
-        assert reader.ask("POST", "/session")[0] == 204
-        assert reader.ask("GET", "/pixels") == (200, MARKER)
+        assert reader.ask("GET", PIXELS)[0] == 401
+        assert reader.enter() == 201
+        status, pixels = reader.ask("GET", PIXELS)
+        assert (status, gzip.decompress(pixels)[344:348]) == (200, b"n+1\0")
+        marker = pixels[2000:2040]
         wait_until(lambda: NAME.encode() in capture.frames)
-        assert MARKER[:40] not in capture.frames
-        assert b"s3cret" not in capture.frames
+        assert marker not in capture.frames
+        assert reader.cookie.partition("=")[2].encode() not in capture.frames
         with village.wires.inside("reader"), socket.create_connection((RELAY_OUTSIDE, RELAY_PORT), 5) as plain:
-            plain.sendall(MARKER)  # what is not encrypted, the capture does see
-        wait_until(lambda: MARKER[:40] in capture.frames)
+            plain.sendall(100 * marker)  # what is not encrypted, the capture does see
+        wait_until(lambda: marker in capture.frames)
 
 
 def test_the_hospital_has_no_open_port(village: Village) -> None:
@@ -120,11 +122,11 @@ def test_where_a_tunnel_ends_only_the_relay_itself_can_reach(village: Village) -
 @pytest.mark.parametrize("name", ["ct.nowhere.example", "localhost", "*", f"{NAME}.evil.example"])
 def test_a_name_that_nobody_enrolled_leads_nowhere(village: Village, name: str) -> None:
     with pytest.raises((ssl.SSLError, ConnectionError)):
-        village.reader().ask("GET", "/pixels", name=name)
+        village.reader().ask("GET", PIXELS, name=name)
 
 
 def test_a_name_is_known_in_any_case_of_letters(village: Village) -> None:
-    assert village.reader().ask("GET", "/pixels", name=NAME.upper())[0] == 401
+    assert village.reader().ask("GET", PIXELS, name=NAME.upper())[0] == 401
 
 
 def test_what_is_neither_tls_nor_ssh_is_closed(village: Village) -> None:
@@ -201,7 +203,7 @@ def test_a_relay_that_opens_tls_itself_is_refused_by_readers_and_noticed_by_the_
     """Whatever stands in the way: its certificate is not the hospital's."""
     pki, reader = village.centre / "pki", village.reader()
     chain = (pki / "registry.pem", pki / "registry.key")
-    server = serve(village.wires, "relay", 444, chain, Gateway, host=RELAY_OUTSIDE)
+    server = serve(village.wires, "relay", 444, chain, Quiet, host=RELAY_OUTSIDE)
     try:
         with pytest.raises(ssl.SSLCertVerificationError):
             reader.open(port=444)
@@ -222,10 +224,10 @@ def test_a_site_that_is_shut_out_is_cut_off_within_seconds_and_comes_back_when_i
     wait_until(lambda: not village.tunnel()["connected"])
     assert village.tunnel()["code"] == "peer-unreachable"
     with pytest.raises((ssl.SSLError, ConnectionError)):
-        reader.ask("GET", "/pixels")
+        reader.ask("GET", PIXELS)
     village.enrol(north, other)
     wait_until(lambda: village.tunnel()["connected"])
-    assert reader.ask("GET", "/pixels")[0] == 401
+    assert reader.ask("GET", PIXELS)[0] == 401
 
 
 def test_a_site_that_joins_is_reached_and_nobody_is_cut_off_for_it(village: Village) -> None:
@@ -235,21 +237,22 @@ def test_a_site_that_joins_is_reached_and_nobody_is_cut_off_for_it(village: Vill
     with village.reader().open() as held:
         village.enrol(*village.entries())
         wait_until(lambda: OTHER in village.names)
-        held.sendall(b"GET /pixels HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        held.sendall(f"GET {PIXELS} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
         assert held.recv(100).startswith(b"HTTP/1.1 401")
 
 
 def test_after_a_kill_the_node_is_back_within_five_seconds_and_a_readers_session_goes_on(village: Village) -> None:
     reader = village.reader()
-    reader.ask("POST", "/session")
+    assert reader.enter() == 201
+    before = reader.ask("GET", PIXELS)
+    assert before[0] == 200
     village.kill("relay")
     wait_until(lambda: not village.tunnel()["connected"])
     with pytest.raises(OSError, match=r"refused|reset|EOF"):
-        reader.ask("GET", "/pixels")
+        reader.ask("GET", PIXELS)
     village.start_relay()
-    # No wait is longer than 3 s (test_tunnel.py): 5 s on a machine that has time, and the suite's has other things to do.
-    assert wait_until(lambda: village.tunnel()["connected"]) <= 10
-    assert reader.ask("GET", "/pixels") == (200, MARKER)
+    assert wait_until(lambda: village.tunnel()["connected"]) <= 5
+    assert reader.ask("GET", PIXELS) == before
 
 
 def test_openssh_means_by_its_file_what_we_do(village: Village) -> None:
