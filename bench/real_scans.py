@@ -22,6 +22,16 @@ class Known:
     what: str
     scanner: str
 
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing at all is known to be wrong with these lungs."""
+        return self.what.startswith(("normal", "healthy"))
+
+    @property
+    def maker(self) -> str:
+        """Who made the scanner."""
+        return self.scanner.split()[0].rstrip(",")
+
 
 VOLUMES = (
     Known("ct_nifti/covidctmd_normal002.nii.gz", WITHOUT, "normal", "Siemens SOMATOM Scope, B41s"),

@@ -2,9 +2,9 @@
 
 `manifest.json` in a folder of NIfTI files:
 
-    {"volumes": [{"file": "x.nii.gz", "sha256": "…", "licence": "CC BY 4.0", "source": "…", "lungs": "x_lungs.nii.gz"}]}
+    {"volumes": [{"file": "x.nii.gz", "sha256": "…", "licence": "CC BY 4.0", "source": "…", "lungs": "x_lungs.nii.gz", "lungs_sha256": "…"}]}
 
-`lungs` (1 or any label inside) may be left out; then the lungs are found by threshold.
+`lungs` (1 or any label inside) may be left out with its hash; then the lungs are found by threshold.
 """
 
 import hashlib
@@ -40,6 +40,7 @@ class Entry(BaseModel):
     licence: str
     source: str
     lungs: str | None = None
+    lungs_sha256: str | None = None
 
 
 class Manifest(BaseModel):
@@ -74,6 +75,8 @@ def read_manifest(folder: Path) -> Manifest:
     for entry in manifest.volumes:
         _require_free(entry)
         _require_hash(folder / entry.file, entry.sha256)
+        if entry.lungs is not None:
+            _require_hash(folder / entry.lungs, entry.lungs_sha256)
     return manifest
 
 
@@ -117,7 +120,7 @@ def _require_free(entry: Entry) -> None:
         )
 
 
-def _require_hash(path: Path, sha256: str) -> None:
+def _require_hash(path: Path, sha256: str | None) -> None:
     try:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:

@@ -1,6 +1,6 @@
 """`python -m models.pretrain`: train the shipped weights and write down what they learnt from.
 
-    python -m models.pretrain [--anatomy DIR] [--quick] [--seed N] [--out FILE] [--folds N] [--only lungs|opacity]
+    python -m models.pretrain [--anatomy DIR] [--quick] [--seed N] [--out FILE] [--folds N] [--only lungs|opacity|folds]
 
 Without `--anatomy` only phantoms are learnt from (that is what CI does, with `--quick`). With it, DIR holds freely licensed CT and
 a manifest (`models.anatomy`). The lung network is written beside FILE as `lungs.safetensors`, the record as `training.json`;
@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 
 PARTS = LUNG_PART, OPACITY_PART = "lungs", "opacity"
 """The two networks."""
+
+FOLDS_ALONE = "folds"
+"""Neither: the weights that lie there stay, only the networks of the folds are trained, measured and thrown away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +175,7 @@ def _run(options: argparse.Namespace) -> None:
     effort = QUICK if options.quick else FULL
     manifest = read_manifest(options.anatomy) if options.anatomy else Manifest(volumes=())
     anatomies = list(load_anatomy(options.anatomy, manifest)) if options.anatomy else []
-    wanted = (options.only,) if options.only else PARTS
+    wanted = PARTS if options.only is None else tuple(part for part in PARTS if part == options.only)
     course = prepare_course(anatomies, effort, seed=options.seed, parts=PARTS if options.folds else wanted)
     nets = train(course, effort, seed=options.seed, parts=wanted)
     left_out = cross_check(anatomies, course, effort, seed=options.seed, folds=options.folds)
@@ -181,11 +184,13 @@ def _run(options: argparse.Namespace) -> None:
         save_arrays(to_arrays(nets.lungs), options.out.with_name(LUNGS.name))
     if OPACITY_PART in wanted:
         save_arrays(to_arrays(nets.opacity), options.out)
-    _write_record(options, manifest, left_out, effort)
+    _write_record(options, manifest, wanted, left_out, effort)
 
 
-def _write_record(options: argparse.Namespace, manifest: Manifest, left_out: Sequence[LeftOut], effort: Effort) -> None:
-    """Write down what made the networks of this run; the other one's record stays as it is."""
+def _write_record(
+    options: argparse.Namespace, manifest: Manifest, wanted: Sequence[str], left_out: Sequence[LeftOut], effort: Effort
+) -> None:
+    """Write down what made the networks of this run and its folds; what it did not make keeps its record."""
     path = options.out.with_name(RECORD)
     before = (
         TrainingRecord.model_validate_json(path.read_bytes()) if options.only and path.is_file() else TrainingRecord()
@@ -205,7 +210,7 @@ def _write_record(options: argparse.Namespace, manifest: Manifest, left_out: Seq
             threads=torch.get_num_threads(), steps=steps[part], phantoms=effort.phantoms, variants=effort.per_anatomy,
             anatomies=manifest.volumes,
         )
-        for part in ((options.only,) if options.only else PARTS)
+        for part in wanted
     }  # fmt: skip
     record = before.model_copy(update={**made, "left_out": tuple(left_out)})
     path.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
@@ -237,8 +242,8 @@ def _options() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--only",
-        choices=PARTS,
-        help="train one network alone; the same file as a full run gives",
+        choices=(*PARTS, FOLDS_ALONE),
+        help="train one network alone; the same file as a full run gives. Or the networks of the folds alone",
     )
     return parser
 

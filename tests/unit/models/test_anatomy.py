@@ -71,6 +71,17 @@ def test_what_is_not_free_or_not_the_file_is_refused(tmp_path, spoil):
     assert "a.nii.gz" in str(error.value)
 
 
+@pytest.mark.parametrize("lungs_sha256", [None, "0" * 64])
+def test_lungs_that_are_not_those_of_the_manifest_are_refused(tmp_path, lungs_sha256):
+    write(tmp_path)
+    (tmp_path / "lungs.nii.gz").write_bytes((tmp_path / "a.nii.gz").read_bytes())
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    manifest["volumes"][0] |= {"lungs": "lungs.nii.gz", "lungs_sha256": lungs_sha256}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InvalidInputError, match=r"lungs\.nii\.gz is not the file"):
+        read_manifest(tmp_path)
+
+
 @pytest.mark.parametrize("content", [None, "{}", "not json", '{"volumes": [{"file": "x"}]}'])
 def test_a_manifest_that_is_none_is_refused(tmp_path, content):
     if content is not None:

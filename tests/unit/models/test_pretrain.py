@@ -1,5 +1,6 @@
 """The command that makes the shipped weights runs from end to end, gives the same bytes twice, and does teach."""
 
+import json
 import logging
 
 import numpy as np
@@ -16,6 +17,7 @@ from models.record import read_record
 from models.weights import load_net
 from protocol.errors import InvalidInputError
 from tests.unit.models.grids import phantom
+from tests.unit.models.test_anatomy import write
 
 TINY = pretrain.Effort(per_anatomy=1, phantoms=1, lung_steps=2, opacity_steps=2, fold_share=1.0, checks=1)
 
@@ -46,6 +48,36 @@ def test_phantoms_alone_make_weights(tmp_path, quiet):
     for network in (record.lungs, record.opacity):
         assert (network.seed, network.phantoms, network.steps) == (3, TINY.phantoms, 2)
         assert network.command == "python -m models.pretrain --quick --seed 3"
+
+
+def test_every_scan_is_measured_by_networks_that_never_saw_it(tmp_path, quiet, monkeypatch):
+    """And the weights that lie there stay, with their record."""
+    write(tmp_path, "a.nii.gz")
+    entries = json.loads((tmp_path / "manifest.json").read_text())["volumes"]
+    write(tmp_path, "b.nii.gz")
+    entries += json.loads((tmp_path / "manifest.json").read_text())["volumes"]
+    (tmp_path / "manifest.json").write_text(json.dumps({"volumes": entries}))
+    out = tmp_path / "weights" / "starting.safetensors"
+    words = ["--quick", "--seed", "3", "--anatomy", str(tmp_path), "--out", str(out)]
+    assert pretrain.main(words) == 0
+    before = {path.name: path.read_bytes() for path in out.parent.iterdir()}
+    learnt = []
+    train = pretrain.train
+
+    def watched(course, *arguments, without=(), **options):
+        learnt.append((set(without), {name for name in course.opacity if name} - set(without)))
+        return train(course, *arguments, without=without, **options)
+
+    monkeypatch.setattr(pretrain, "train", watched)
+    assert pretrain.main([*words, "--folds", "2", "--only", "folds"]) == 0
+    assert learnt[1:] == [({"a"}, {"b"}), ({"b"}, {"a"})]
+    for name in ("starting.safetensors", "lungs.safetensors"):
+        assert out.with_name(name).read_bytes() == before[name]
+    record = read_record(out, out.with_name("lungs.safetensors"))
+    assert [row.name for row in record.left_out] == ["a", "b"]
+    assert (
+        record.model_copy(update={"left_out": ()}).model_dump_json(indent=1) + "\n" == before["training.json"].decode()
+    )
 
 
 def test_a_bad_manifest_ends_with_its_exit_code(tmp_path, quiet):
