@@ -1,4 +1,4 @@
-"""Looking at an example as another scanner, another body or another day might show it: what the shipped networks see while they learn."""
+"""Looking at an example as another scanner, another body or another day might show it: what networks see while they learn."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from models.slabs import PatientSlices
 
 _TISSUE = (60.0 + 400.0) / 600.0
 """60 HU in prepared values: what is brighter is contrast medium or bone."""
@@ -49,6 +51,14 @@ def look_at(
         inputs, target, weight = inputs.flip(-1), target.flip(-1), weight.flip(-1)
         target = torch.where(target > 0, 3 - target, target) if mirror_sides else target
     return Look(_other_scanner(rng, inputs), target.long(), weight)
+
+
+def seen_again(rng: np.random.Generator, slices: PatientSlices) -> PatientSlices:
+    """Return one patient's slices as another scanner might show them, and every other time in a mirror."""
+    inputs, target, valid = slices.inputs, slices.target, slices.valid
+    if rng.random() < 0.5:  # noqa: PLR2004 - as often as not
+        inputs, target, valid = inputs.flip(-1), target.flip(-1), valid.flip(-1)
+    return PatientSlices(_other_scanner(rng, inputs), target, valid)
 
 
 def _piece(

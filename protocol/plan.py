@@ -131,6 +131,7 @@ class RunPlan(Shape):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     server_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     slices_per_patient: Annotated[int, Field(ge=1, le=64)] = 8
+    looks: Annotated[int, Field(ge=1, le=8)] = 1
     prox_mu: Annotated[float, Field(ge=0, le=1000)] = 0.0
     keep_norms: bool = False
     trim: Annotated[int, Field(ge=0, le=1000)] = 0

@@ -60,6 +60,10 @@ class Randomness:
         seed = int.from_bytes(self._bytes(32), "big")
         return sorted(random.Random(seed).sample(range(items), min(items, count)))  # noqa: S311 - which slices is no secret
 
+    def generator(self) -> np.random.Generator:
+        """Return a generator under a key of its own, for what is no secret: how a slice is looked at."""
+        return np.random.default_rng(int.from_bytes(self._bytes(_KEY_BYTES), "big"))
+
     def _uniform(self, count: int) -> Tensor:
         """Values in the open interval (0, 1), float64, in the middles of 2^52 equal cells."""
         stream = Cipher(AES256(self._bytes(_KEY_BYTES)), CTR(_COUNTER_FROM_ZERO)).encryptor().update(bytes(8 * count))

@@ -1,7 +1,7 @@
 """The private step: DP-SGD with the patient as the unit.
 
     1. sample patients, each by itself with the plan's public rate q
-    2. for each: one forward and backward pass over a few of their slices, one loss, one gradient
+    2. for each: one forward and backward pass over a few of their slices, in as many looks as the plan says; one loss, one gradient
     3. scale that gradient to at most the clipping norm C and add it to the sum; one that is not finite adds nothing
     4. add N(0, (σC)²) to every value of the sum, also when nobody was sampled
     5. divide by the plan's public expected batch, and step
@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from client.train.noise import Randomness
+from models.looks import seen_again
 from models.loss import patient_loss
 from models.net import GgoNet
 from models.prepare import AIR
@@ -58,15 +59,19 @@ class Patient:
 
     studies: tuple[Slices, ...]
 
-    def draw(self, count: int, randomness: Randomness) -> PatientSlices:
-        """Return at most `count` slices, drawn over all studies alike and padded to the largest of them."""
+    def draw(self, count: int, randomness: Randomness, *, looks: int = 1) -> PatientSlices:
+        """Return at most `count` slices, drawn over all studies alike and padded to the largest of them; as they are, and `looks` - 1 times anew.
+
+        All of them together give one loss and one gradient, so however many looks there are, the patient is clipped once.
+        """
         wanted, first, pieces = randomness.some(sum(map(len, self.studies)), count), 0, []
         for study in self.studies:
             index = [i - first for i in wanted if first <= i < first + len(study)]
             first += len(study)
             if index:
                 pieces.append(study.take(index))
-        return _stacked(pieces)
+        drawn = _stacked(pieces)
+        return _stacked([drawn, *(seen_again(randomness.generator(), drawn) for _ in range(looks - 1))])
 
 
 def train_privately(
@@ -124,7 +129,7 @@ def private_gradient(
 ) -> None:
     """Put the noised mean of the clipped patients' gradients into `.grad` of `parameters`."""
     privacy = plan.privacy
-    drawn = (patient.draw(plan.slices_per_patient, randomness) for patient in batch)
+    drawn = (patient.draw(plan.slices_per_patient, randomness, looks=plan.looks) for patient in batch)
     std = privacy.noise_multiplier * privacy.clipping_norm
     for parameter, total in zip(
         parameters, clipped_sum(net, parameters, drawn, bound=privacy.clipping_norm), strict=True
@@ -162,6 +167,15 @@ def clipped_sum(
     return summed
 
 
+def mixed_precision(device: torch.device) -> bool:
+    """Say whether the network's layers compute in bfloat16: on a GPU that has units for it.
+
+    Parameters, their gradients, the loss, norms, clipping, sum and noise are float32 everywhere, so what one patient adds has a norm of at
+    most C however the gradient was rounded on its way. float16 would need the loss scaled, and overflow for some patients.
+    """
+    return device.type == "cuda" and torch.cuda.is_bf16_supported()
+
+
 def _stacked(pieces: Sequence[PatientSlices]) -> PatientSlices:
     """Put slices of several studies together: padded with air on the far sides, where nothing counts as lung.
 
@@ -191,5 +205,11 @@ def _patient_gradient(net: GgoNet, parameters: Sequence[nn.Parameter], patient: 
     # convolutions are frozen; so the gradient of the slices themselves is asked for, too.
     frozen = any(not parameter.requires_grad for parameter in net.parameters())
     inputs = patient.inputs.to(device).detach().requires_grad_(frozen)
-    loss = patient_loss(net(inputs), patient.target.to(device), patient.valid.to(device))
+    with torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision(device)):
+        logits = net(inputs)
+    loss = patient_loss(
+        logits.float() if logits.dtype is torch.bfloat16 else logits,
+        patient.target.to(device),
+        patient.valid.to(device),
+    )
     return torch.autograd.grad(loss, [*parameters, *([inputs] if frozen else [])])[: len(parameters)]

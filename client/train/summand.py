@@ -44,7 +44,7 @@ def private_summand(
     net = from_arrays(base).to(device).train()
     parameters = trained_parameters(net, plan.scope)
     batch = [patients[i] for i in randomness.chosen(len(patients), rate=privacy.sample_rate)]
-    drawn = (patient.draw(plan.slices_per_patient, randomness) for patient in batch)
+    drawn = (patient.draw(plan.slices_per_patient, randomness, looks=plan.looks) for patient in batch)
     std = terms.share_of_noise(privacy.noise_multiplier) * privacy.clipping_norm
     totals = clipped_sum(net, parameters, drawn, bound=privacy.clipping_norm)
     names = {id(parameter): name for name, parameter in net.named_parameters()}

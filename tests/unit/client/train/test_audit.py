@@ -1,4 +1,4 @@
-"""An audit of the site's real training loop by canaries: it must find an honest mechanism honest and three broken ones broken.
+"""An audit of the site's real mechanisms, updates and summands, by canaries: it must find honest ones honest and broken ones broken.
 
 Each canary is a patient whose gradient points along one parameter of their own, far above the clipping norm. Half of them take part.
 What the update says along a canary's parameter is noise if they were absent, and noise plus a shift if they were there (white box:
@@ -7,8 +7,9 @@ compared with what the ledger would charge. It is made at a small ε: at large o
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,25 +19,74 @@ from scipy.stats import binom
 from torch import Tensor, nn
 
 from client.ledger.account import Event, epsilon
-from client.train import private
+from client.train import private, summand
 from client.train.noise import Randomness
 from client.train.private import Patient, train_privately
+from client.train.summand import private_summand
 from models.slabs import PatientSlices
 from models.weights import STARTING, load_arrays
-from protocol.plan import PrivacyPlan, RoundOrder, RunPlan, Scope
+from protocol.plan import PrivacyPlan, RoundOrder, RunPlan, Scope, SecureSumPlan
+from strategies.arrays import Arrays
+from strategies.securesum.grid import grid_of
+from strategies.securesum.terms import Terms
 from tests.fakes.random_bytes import CountedBytes
 
 CANARIES = 2000
 LOUDNESS = 1000.0
 DELTA = 1e-5
-PRIVACY = PrivacyPlan(noise_multiplier=7.5, clipping_norm=0.5, sample_rate=1.0, expected_batch=100, steps_per_round=4)
-PLAN = RunPlan(
-    base="ggo@0", sites=("northport",), rounds=1, quorum=1, learning_rate=0.1, scope=Scope.LAST_BLOCK, privacy=PRIVACY
-)
-ORDER = RoundOrder(run_id="a" * 32, round=1, base_sha256="0" * 64, plan=PLAN)
-CLAIMED = epsilon(
-    [Event(noise_multiplier=7.5, sample_rate=1.0, steps=4, clipping_norm=0.5)], DELTA
-)  # between 1 and 1.2: low enough for an audit to see
+CLIP = 0.5
+
+
+@dataclass(frozen=True)
+class Mechanism:
+    """One way in which a site adds its patients up: by an update of its own, or, with `secure`, by a summand that bears all of the noise."""
+
+    noise_multiplier: float
+    sample_rate: float = 1.0
+    steps: int = 1
+    scope: Scope = Scope.LAST_BLOCK
+    secure: bool = False
+
+    @property
+    def order(self) -> RoundOrder:
+        privacy = PrivacyPlan(
+            noise_multiplier=self.noise_multiplier, clipping_norm=CLIP, sample_rate=self.sample_rate, expected_batch=100,
+            steps_per_round=self.steps,
+        )  # fmt: skip
+        plan = RunPlan(
+            base="ggo@0", sites=("aa", "bb", "cc"), rounds=1, quorum=1, learning_rate=0.1, scope=self.scope, privacy=privacy,
+            secure_sum=SecureSumPlan(dropouts=1, colluders=0) if self.secure else None,
+        )  # fmt: skip
+        return RoundOrder(run_id="a" * 32, round=1, base_sha256="0" * 64, plan=plan)
+
+    @property
+    def claimed(self) -> float:
+        """What the ledger would charge: low enough for an audit to see."""
+        event = Event(
+            noise_multiplier=self.noise_multiplier, sample_rate=self.sample_rate, steps=self.steps, clipping_norm=CLIP
+        )
+        return epsilon([event], DELTA)
+
+    def said(self, base: Arrays, patients: Sequence[Patient], randomness: Randomness) -> Mapping[str, NDArray[Any]]:
+        """Return the noised sum of clipped gradients, by parameter."""
+        order = self.order
+        if not self.secure:
+            update = train_privately(base, patients, order, randomness=randomness)
+            factor = -order.plan.privacy.expected_batch / order.plan.learning_rate
+            return {name: factor * array.astype(np.float64) for name, array in update.items()}
+        words = private_summand(base, patients, order, terms=ALL_OF_THE_NOISE, randomness=randomness)
+        sizes = np.cumsum([base[name].size for name in sorted(base)])
+        return dict(zip(sorted(base), np.split(grid_of(order.plan).value(words), sizes[:-1]), strict=True))
+
+
+ALL_OF_THE_NOISE = Terms(sites=2, dropouts=1, colluders=0)
+MECHANISMS = {
+    "four steps over everybody": Mechanism(7.5, steps=4),
+    "all parameters": Mechanism(3.75, scope=Scope.ALL),
+    "half of the patients": Mechanism(2.5, sample_rate=0.5),
+    "a summand of everybody": Mechanism(3.75, secure=True),
+    "a summand of half of the patients": Mechanism(2.5, sample_rate=0.5, secure=True),
+}
 
 
 class Canary:
@@ -72,29 +122,34 @@ class Reading:
 
     spread: float
     shift: float
+    shift_error: float
     epsilon: float
+    claimed: float
 
     def honest(self) -> bool:
-        return 0.92 <= self.spread <= 1.08 and self.shift <= 1.05 and self.epsilon <= CLAIMED
+        return 0.92 <= self.spread <= 1.08 and self.shift <= 1.0 + 3 * self.shift_error and self.epsilon <= self.claimed
 
 
-def audit(randomness: Randomness) -> Reading:
-    """Train once with half of the canaries and read the update along each canary's parameter."""
+def audit(mechanism: Mechanism, randomness: Randomness) -> Reading:
+    """Train once with half of the canaries and read what is said along each canary's parameter."""
     present = np.random.default_rng(7).random(CANARIES) < 0.5
     patients = [Patient((Canary(number),)) for number in np.flatnonzero(present)]
     base = load_arrays(STARTING)
-    update = train_privately(base, patients, ORDER, randomness=randomness)
+    said = mechanism.said(base, patients, randomness)
     net = private.from_arrays(base)
     names = {id(parameter): name for name, parameter in net.named_parameters()}
-    trained = [names[id(parameter)] for parameter in private.trained_parameters(net, PLAN.scope)]
-    along = np.concatenate([update[name].ravel() for name in trained])[:CANARIES].astype(np.float64)
-    scores = -along * PRIVACY.expected_batch / PLAN.learning_rate
-    steps, clip = PRIVACY.steps_per_round, PRIVACY.clipping_norm
-    honest_spread = PRIVACY.noise_multiplier * clip * math.sqrt(steps)
+    trained = [names[id(parameter)] for parameter in private.trained_parameters(net, mechanism.scope)]
+    scores = np.concatenate([said[name].ravel() for name in trained])[:CANARIES]
+    spread = mechanism.noise_multiplier * CLIP * math.sqrt(mechanism.steps)
+    expected = CLIP * mechanism.steps * mechanism.sample_rate
     return Reading(
-        spread=float(scores[~present].std() / honest_spread),
-        shift=float((scores[present].mean() - scores[~present].mean()) / (clip * steps)),
+        spread=float(scores[~present].std() / spread),
+        shift=float((scores[present].mean() - scores[~present].mean()) / expected),
+        shift_error=float(
+            np.hypot(*(scores[who].std() / np.sqrt(who.sum()) for who in (present, ~present))) / expected
+        ),
         epsilon=one_run_epsilon(scores, present, guesses=CANARIES // 4),
+        claimed=mechanism.claimed,
     )
 
 
@@ -115,8 +170,15 @@ class Scaled(Randomness):
         super().__init__(CountedBytes(3))
         self._factor = factor
 
-    def normal(self, shape: tuple[int, ...], *, std: float) -> Tensor:
-        return super().normal(shape, std=std * self._factor)
+    def normal64(self, shape: tuple[int, ...], *, std: float) -> Tensor:
+        return super().normal64(shape, std=std * self._factor)
+
+
+class Everybody(Randomness):
+    """Takes every patient into every step, whatever the rate that was paid for."""
+
+    def chosen(self, items: int, *, rate: float) -> list[int]:
+        return list(range(items))
 
 
 @pytest.fixture(autouse=True)
@@ -124,31 +186,51 @@ def _canaries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(private, "_patient_gradient", canary_gradient)
 
 
-def test_the_real_mechanism_is_honest() -> None:
-    assert 0.9 < CLAIMED < 1.5
-    reading = audit(Randomness(CountedBytes(3)))
+@pytest.mark.parametrize("mechanism", MECHANISMS.values(), ids=MECHANISMS)
+def test_the_real_mechanism_is_honest(mechanism: Mechanism) -> None:
+    reading = audit(mechanism, Randomness(CountedBytes(3)))
+    assert 0.9 < reading.claimed < 1.8
     assert reading.honest(), reading
-    assert reading.shift == pytest.approx(1.0, abs=0.35)  # the canaries are there, so the audit does see
+    assert reading.shift > 3 * reading.shift_error  # the canaries are there, so the audit does see
 
 
-def without_clipping(monkeypatch: pytest.MonkeyPatch) -> Randomness:
-    honest: Callable[..., list[Tensor]] = private.clipped_sum
-    monkeypatch.setattr(private, "clipped_sum", lambda *a, bound: honest(*a, bound=bound * 10))
-    return Randomness(CountedBytes(3))
+def clipped_to(times: float) -> Callable[[pytest.MonkeyPatch], Randomness]:
+    """Clip to so many times the norm that was paid for."""
+
+    def plant(monkeypatch: pytest.MonkeyPatch) -> Randomness:
+        honest: Callable[..., list[Tensor]] = private.clipped_sum
+        for module in (private, summand):
+            monkeypatch.setattr(module, "clipped_sum", lambda *a, bound: honest(*a, bound=bound * times))
+        return Randomness(CountedBytes(3))
+
+    return plant
 
 
-@pytest.mark.parametrize(
-    "broken",
-    [lambda _: Scaled(0.5), lambda _: Scaled(0.0), without_clipping],
-    ids=["half the noise", "no noise", "ten times the clipping norm"],
-)
+BROKEN = {
+    "half the noise": lambda _: Scaled(0.5),
+    "no noise": lambda _: Scaled(0.0),
+    "twice the clipping norm": clipped_to(2.0),
+    "no clipping": clipped_to(math.inf),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize("mechanism", MECHANISMS.values(), ids=MECHANISMS)
 def test_a_broken_mechanism_is_found_out(
-    monkeypatch: pytest.MonkeyPatch, broken: Callable[[pytest.MonkeyPatch], Randomness]
+    monkeypatch: pytest.MonkeyPatch, mechanism: Mechanism, broken: Callable[[pytest.MonkeyPatch], Randomness]
 ) -> None:
-    reading = audit(broken(monkeypatch))
+    reading = audit(mechanism, broken(monkeypatch))
+    assert not reading.honest(), reading
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["update", "summand"])
+def test_a_sample_that_is_the_whole_cohort_is_found_out(secure: bool) -> None:
+    """Half of the patients were paid for: all of them move the sum twice as far."""
+    reading = audit(Mechanism(2.5, sample_rate=0.5, secure=secure), Everybody(CountedBytes(3)))
     assert not reading.honest(), reading
 
 
 def test_the_one_run_bound_alone_sees_missing_noise() -> None:
-    assert audit(Scaled(0.0)).epsilon > CLAIMED
-    assert audit(Randomness(CountedBytes(4))).epsilon <= CLAIMED
+    mechanism = MECHANISMS["four steps over everybody"]
+    assert audit(mechanism, Scaled(0.0)).epsilon > mechanism.claimed
+    assert audit(mechanism, Randomness(CountedBytes(4))).epsilon <= mechanism.claimed
