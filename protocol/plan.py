@@ -132,6 +132,7 @@ class RunPlan(Shape):
     server_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     slices_per_patient: Annotated[int, Field(ge=1, le=64)] = 8
     looks: Annotated[int, Field(ge=1, le=8)] = 1
+    answer_seconds: Annotated[int, Field(ge=0, le=86_400)] = 0
     prox_mu: Annotated[float, Field(ge=0, le=1000)] = 0.0
     keep_norms: bool = False
     trim: Annotated[int, Field(ge=0, le=1000)] = 0
@@ -179,6 +180,10 @@ class RunPlan(Shape):
     def _wrong_of_others(self) -> tuple[tuple[bool, str], ...]:
         adam = self.strategy is StrategyName.FEDADAM
         return (
+            (
+                3 * self.answer_seconds > self.round_seconds,
+                "answer_seconds must be at most a third of round_seconds, or sites that wait for it are late",
+            ),
             (self.strategy is StrategyName.FEDPROX and not self.prox_mu, "the strategy fedprox needs prox_mu"),
             (
                 self.prox_mu > 0 and self.privacy.steps_per_round == 1,

@@ -129,15 +129,17 @@ def run_runner(settings: NodeSettings, stop: threading.Event) -> None:
     """Take tasks from the SuperNode; the app is ours, whatever bundle comes with a task."""
     from client.app import app_of_site
     from client.runner.runner import Runner
+    from client.train.pace import PacedSecureTrainer, PacedTrainer
     from strategies.flower.desk import TaskDesk
 
     limit_threads(settings)
     border, policy = open_gate(settings), policy_source(settings)
     secret = _superexec_secret(settings)
     trainer = open_trainer(settings, border)
+    secure = PacedSecureTrainer(open_secure_trainer(settings, trainer))
     Runner(
         lambda: TaskDesk(f"127.0.0.1:{settings.flower.runtime_port}", secret),
-        app=app_of_site(trainer, open_secure_trainer(settings, trainer), open_evaluator(settings, trainer)),
+        app=app_of_site(PacedTrainer(trainer), secure, open_evaluator(settings, trainer)),
         approve=lambda bundle_sha256: judge_bundle(bundle_sha256, policy()),
         record=border.audit.append,
     ).run(stop)
