@@ -131,7 +131,10 @@ class Reports:
         return True
 
     def _make_final(self, connection: sqlite3.Connection, notice: ReportSigned, version: int) -> None:
-        """End the claim with its signature. Only the first word of it does: after it the claim may have been opened again."""
+        """End the claim with its signature. Only the first word of it does: after it the claim may have been opened again.
+
+        A withdrawal that every signature came before is one that the centre has refused: peer reviews and amendments go on.
+        """
         now_s = self._book.now_s()
         connection.execute(
             "UPDATE reports SET final_s = ? WHERE claim_id = ? AND version = ?", (now_s, notice.claim_id, version)
@@ -139,7 +142,12 @@ class Reports:
         connection.execute(
             "UPDATE read_claims SET ended_s = coalesce(ended_s, ?) WHERE claim_id = ?", (now_s, notice.claim_id)
         )
-        connection.execute("UPDATE read_requests SET acknowledged_s = NULL WHERE request_id = ?", (notice.request_id,))
+        connection.execute(
+            "UPDATE read_requests SET acknowledged_s = NULL, withdrawn_s = CASE WHEN reads_required <= (SELECT count(DISTINCT claim_id)"
+            " FROM reports JOIN read_claims c USING (claim_id) WHERE c.request_id = read_requests.request_id AND final_s IS NOT NULL)"
+            " THEN NULL ELSE withdrawn_s END WHERE request_id = ?",
+            (notice.request_id,),
+        )
 
     def final(self, claim_id: OpaqueId) -> Final | None:
         """Return the final report of a claim; `None` while no report is final."""

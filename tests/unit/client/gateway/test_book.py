@@ -251,6 +251,9 @@ def test_a_signature_outlives_a_withdrawal_that_came_too_late(gateway: GatewayUn
     kept = reported(gateway)
     assert withdraw_read(gateway.book, gateway.gate, REQUEST).stage is Stage.WITHDRAWN
     assert gateway.reports.sign(signature(kept))
+    gateway.claimed(OTHER, fence=1)
+    assert live(gateway, OTHER), "whoever peer reviews it is let in"
+    gateway.book.claim_ended(ClaimEnded(request_id=REQUEST, claim_id=OTHER))
     assert critical(gateway) == [AlarmReason.CRITICAL]
     with pytest.raises(ConflictError):
         withdraw_read(gateway.book, gateway.gate, REQUEST)
