@@ -144,7 +144,7 @@ def test_it_says_how_many_sites_say_what_of_the_promoted_release_and_not_which(
     settings: CentreSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     document = status_with(settings, monkeypatch, Answering())
-    assert document["standings"] == {"steady": 2, "watch": 0, "worse": 1}
+    assert document["standings"] == {"steady": 2, "watch": 0, "worse": 1, "refused": 0}
 
 
 def test_a_part_that_does_not_answer_leaves_the_sites_unknown(
