@@ -4,11 +4,27 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import product
+
+from sqlalchemy import insert
+from sqlmodel import Session, SQLModel
 
 from protocol.reading import Priority, Subspecialty
+from registry_api.enrolment.tables import SiteRow
+from registry_api.people.tables import CredentialRow, PersonRow
 from registry_api.reading.lifecycle import TIMERS
 from registry_api.reading.matching import Licence, ReaderProfile, Training, Wanted
 from registry_api.reading.shifts import Shift
+from registry_api.reading.tables import (
+    AgreementRow,
+    CredentialTermRow,
+    PrivilegeRow,
+    ReaderRow,
+    ReadRequestRow,
+    ShiftRow,
+    SlotRow,
+    TrainingRow,
+)
 from registry_api.reading.worth import Batch
 
 NOW = datetime(2026, 3, 4, 9, tzinfo=UTC)
@@ -75,3 +91,79 @@ def _request(draw: random.Random, number: int, places: dict[str, str]) -> Wanted
         ggo_percent=draw.randrange(60),
         uncertainty_percent=draw.randrange(40),
     )
+
+
+def store(session: Session, batch: Batch) -> None:
+    """Write an invented network into an empty database, as what `match` would make the same batch of."""
+    site_rows = [{"site": site, "region": "XA", "enrolled_at": NOW} for site in sorted(batch.in_hand)]
+    readers, requests = batch.readers, batch.waiting
+    rows: dict[type[SQLModel], list[dict[str, object]]] = {
+        SiteRow: site_rows,
+        PersonRow: [
+            {"id": one.reader_id, "name": "R", "role": "reader", "key_sha256": one.reader_id, "created_at": NOW} for one in readers
+        ],
+        ReaderRow: [
+            {"reader_id": one.reader_id, "capacity": one.capacity - one.held, "time_zone": one.time_zone} for one in readers
+        ],
+        CredentialRow: [
+            {"id": 10 * place + number, "reader_id": one.reader_id, "jurisdiction": licence.jurisdiction, "language": language}
+            for place, one in enumerate(readers)
+            for number, (licence, language) in enumerate(product(one.licences, sorted(one.languages)))
+        ],
+        CredentialTermRow: [
+            {"credential_id": 10 * place + number, **_term(licence)}
+            for place, one in enumerate(readers)
+            for number, (licence, _) in enumerate(product(one.licences, sorted(one.languages)))
+        ],
+        TrainingRow: [
+            {"reader_id": one.reader_id, "subspecialty": two.subspecialty.value, **_term(two)}
+            for one in readers
+            for two in one.trainings
+        ],
+        ShiftRow: [
+            {"reader_id": one.reader_id, "starts_at": two.starts_at, "ends_at": two.ends_at, "time_zone": two.time_zone}
+            for one in readers
+            for two in one.shifts
+        ],
+        AgreementRow: [
+            {"site": site, "reader_id": one.reader_id, "created_at": NOW} for one in readers for site in sorted(one.agreements)
+        ],
+        PrivilegeRow: [
+            {"site": site, "reader_id": one.reader_id, "granted": True, "version": 1, "changed_at": NOW}
+            for one in readers
+            for site in sorted(one.privileges)
+        ],
+        ReadRequestRow: [_request_row(one) for one in requests],
+        SlotRow: [
+            {"request_id": one.request_id, "number": 1, "site": one.site, "opened_at": one.posted_at, "due_at": one.due_at, "expires_at": one.due_at + timedelta(days=1)}
+            for one in requests
+        ],
+    }  # fmt: skip
+    for table, values in rows.items():
+        session.connection().execute(insert(table), values)
+
+
+def _term(one: Licence | Training) -> dict[str, object]:
+    seen = {"verified_by": "c" * 32, "verified_at": NOW, "evidence": "register:1"}
+    return {"valid_from": one.valid_from, "valid_until": one.valid_until, **seen}
+
+
+def _request_row(one: Wanted) -> dict[str, object]:
+    return {
+        "request_id": one.request_id,
+        "site": one.site,
+        "priority": one.priority.value,
+        "age_band": "60-69",
+        "sex": "female",
+        "slices": 300,
+        "megabytes": 150,
+        "ggo_percent": one.ggo_percent,
+        "uncertainty_percent": one.uncertainty_percent,
+        "jurisdiction": one.jurisdiction,
+        "language": one.language,
+        "subspecialty": one.subspecialty.value if one.subspecialty else None,
+        "reads_required": 1,
+        "posted_at": one.posted_at,
+        "due_at": one.due_at,
+        "expires_at": one.due_at + timedelta(days=1),
+    }

@@ -117,8 +117,9 @@ def heartbeat(session: Session, claim_id: OpaqueId, reader_id: OpaqueId, *, now:
     row = session.get(ClaimRow, claim_id)
     if row is not None:
         row.heartbeat_at = now
-    if State(slot.state) is State.READING:
-        slot.lease_until = lease_until(State.READING, Priority(request.priority), now)
+    longer = lease_until(State(slot.state), Priority(request.priority), now)
+    if State(slot.state) is State.READING and longer is not None:  # a clock that was put back takes nothing away
+        slot.lease_until = max(longer, slot.lease_until or longer)
     return held_claim(slot, now=now)
 
 

@@ -4,7 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam
@@ -31,8 +31,7 @@ from registry_api.reading.tables import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Agreed:
+class Agreed(NamedTuple):
     """Until when an agreement runs (None: until it is ended), and whether it is of a pool."""
 
     ends: datetime | None
@@ -61,42 +60,49 @@ class Dossier:
         """What holds with each hospital: the reader's own agreement goes before the group's."""
         return self.group_agreements | self.own_agreements
 
-    def add(self, fact: Any) -> None:
-        """Put one row of the statement where it belongs."""
-        getattr(self, f"_add_{fact.kind}")(fact)
-
-    def _add_shift(self, fact: Any) -> None:
+    def add_shift(self, fact: Any) -> None:
+        """Note a shift."""
         self.shifts.append(Shift(fact.begins, fact.ends, fact.first, fact.second, fact.last, fact.number))
 
-    def _add_credential(self, fact: Any) -> None:
-        """A licence whose evidence nobody has verified has no term."""
+    def add_credential(self, fact: Any) -> None:
+        """Note a licence; one whose evidence nobody has verified has no term."""
         self.languages.add(fact.second)
         if fact.begins is None:
             self.unverified.add(fact.first)
         else:
             self.licences.append(Licence(fact.first, fact.begins, fact.ends))
 
-    def _add_training(self, fact: Any) -> None:
+    def add_training(self, fact: Any) -> None:
+        """Note a subspecialty."""
         self.trainings.append(Training(Subspecialty(fact.first), fact.begins, fact.ends))
 
-    def _add_agreement(self, fact: Any) -> None:
+    def add_agreement(self, fact: Any) -> None:
+        """Note an agreement of the reader's own."""
         self.own_agreements[fact.first] = Agreed(fact.ends, bool(fact.number))
 
-    def _add_group_agreement(self, fact: Any) -> None:
+    def add_group_agreement(self, fact: Any) -> None:
+        """Note one of the reader's group."""
         self.group_agreements[fact.first] = Agreed(fact.ends, bool(fact.number))
 
-    def _add_privilege(self, fact: Any) -> None:
+    def add_privilege(self, fact: Any) -> None:
+        """Note a hospital's privilege."""
         self.privileges.add(fact.first)
         if fact.ends is not None:
             self.privilege_ends[fact.first] = fact.ends
         if fact.second:
             self.privilege_studies[fact.first] = frozenset(StudyKind(one) for one in fact.second.split(","))
 
-    def _add_conflict(self, fact: Any) -> None:
+    def add_conflict(self, fact: Any) -> None:
+        """Note a conflict of interest."""
         self.conflicts.add(fact.first)
 
-    def _add_held(self, fact: Any) -> None:
+    def add_held(self, fact: Any) -> None:
+        """Note how many reads of a priority are held."""
         self.held[Priority(fact.first)] = fact.number
+
+
+_ADD = {name.removeprefix("add_"): add for name, add in vars(Dossier).items() if name.startswith("add_")}
+"""What puts a fact of each kind where it belongs; looked up here, since of a whole network there are a hundred thousand."""
 
 
 def dossiers(session: Session, reader_id: OpaqueId | None) -> defaultdict[OpaqueId, Dossier]:
@@ -104,7 +110,7 @@ def dossiers(session: Session, reader_id: OpaqueId | None) -> defaultdict[Opaque
     found: defaultdict[OpaqueId, Dossier] = defaultdict(Dossier)
     values = {} if reader_id is None else {"reader_id": reader_id}
     for fact in ask(session, _facts(reader_id is not None), **values):
-        found[fact.reader_id].add(fact)
+        _ADD[fact.kind](found[fact.reader_id], fact)
     return found
 
 

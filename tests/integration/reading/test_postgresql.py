@@ -19,6 +19,7 @@ from tests.integration.registry.test_postgresql import needs_postgresql, url
 from tests.unit.registry_api.reading.conftest import NOW, REQUEST, add_reader, post, story
 from tests.unit.registry_api.reading.story import CODED, Story, acknowledged, delivered, opened, receipt
 from tests.unit.registry_api.reading.test_race import (
+    test_of_a_thousand_racing_claims_exactly_one_wins,
     test_of_many_claims_at_once_exactly_one_wins,
     test_one_reader_claiming_everything_at_once_stays_within_capacity,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "add_reader",
     "post",
     "story",
+    "test_of_a_thousand_racing_claims_exactly_one_wins",
     "test_of_many_claims_at_once_exactly_one_wins",
     "test_one_reader_claiming_everything_at_once_stays_within_capacity",
     "url",
