@@ -3,13 +3,16 @@
 import html
 import re
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 import pytest
 
 from protocol.reading import ReadPost
 from registry_api.main import create_app
 from registry_api.people.roles import Role
+from registry_api.reading.agreements import change_terms, with_reader
 from registry_api.reading.availability import Availability, availability
+from registry_api.reading.tables import AgreementTerms
 from tests.fakes.asgi_client import AsgiClient
 from tests.fakes.readers import ready_reader
 from tests.unit.registry_api.conftest import ORIGIN, Registry
@@ -148,3 +151,13 @@ def test_a_long_queue_is_shown_from_its_beginning(page: Page, post: Callable[...
     text = page.text("/worklist")
     assert "The first 50 of 55." in text
     assert f"{54:032x}" not in text
+
+
+def test_the_page_says_until_when_and_for_what_agreements_run(page: Page) -> None:
+    now = page.registry.clock()
+    for ends, word in ((now + timedelta(days=10), "until"), (now, '<strong class="masked">ended</strong>')):
+        with page.registry.runtime.database.writing() as session:
+            terms = AgreementTerms(expires_at=ends, pool=True)
+            change_terms(session, with_reader(session, "northport", page.reader.person_id), terms)
+        shown = f"Agreements: northport, once half of the time is gone, {word} {ends:%Y-%m-%d %H:%M} UTC."
+        assert shown in page.text()

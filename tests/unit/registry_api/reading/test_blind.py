@@ -10,10 +10,12 @@ import pytest
 from fastapi import FastAPI
 
 from protocol.case import RsnaClass
-from protocol.reading import CodedResult, ReadPost
+from protocol.reading import CodedResult, ReadDelivered, ReadPost
 from registry_api.main import create_app
 from registry_api.reading import claims
+from registry_api.reading.escalation import escalate
 from registry_api.reading.fhir import Kind
+from registry_api.reading.groups import set_group
 from tests.fakes.asgi_client import AsgiClient
 from tests.fakes.readers import ready_reader
 from tests.unit.registry_api.conftest import ORIGIN, Registry
@@ -25,6 +27,12 @@ FIRST_NAME = "Dr Erstleser"
 FIRST_CODES = CodedResult(
     rsna_class=RsnaClass.ATYPICAL, corads=3, severity_score=23, agrees_with_measurement=False, critical=True
 )
+QUERIES = {
+    "eligible": ["me"], "days": ["1", "366"], "cursor": ["0"], "status": ["completed", "in-progress"], "_count": ["500"],
+    "ProcedureStepState": ["COMPLETED", "IN PROGRESS"],
+}  # fmt: skip
+"""What can be asked of reads beside the address."""
+
 CODED_KEYS = {"conclusionCode", "rsna_class", "corads", "severity_score", "report_sha256", "opinions", "differences"}
 
 
@@ -86,8 +94,23 @@ def reads(scene: Scene, reader: Person, *, sign: bool) -> None:
             )  # fmt: skip
 
 
-def addresses(app: FastAPI, ids: list[str]) -> Iterator[tuple[str, str]]:
-    """Every route, with every value that the second reader could know or guess in place of every parameter."""
+def lead(scene: Scene) -> None:
+    """Let the second reader lead the group that the first one reads with."""
+    with scene.registry.runtime.database.writing() as session:
+        set_group(session, scene.first.person_id, group="Both")
+        set_group(session, scene.second.person_id, group="Both", leads=True)
+
+
+def delivers_and_alarms(scene: Scene) -> None:
+    """The hospital has the first report, which is critical, and nobody takes note of it for an hour."""
+    arrives(scene, ReadDelivered(request_id=REQUEST, claim_id=scene.held[0], report_sha256=FIRST_HASH))
+    scene.registry.clock.pass_(hours=1)
+    with scene.registry.runtime.database.writing() as session:
+        assert escalate(session, now=scene.registry.clock()) == 1
+
+
+def addresses(app: FastAPI, ids: list[str]) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Every route, with every value that the second reader could know or guess in place of every parameter, and what it can be asked."""
     known = {"number": ["1"], "kind": list(Kind), "resource_id": [f"{REQUEST}-1", f"{REQUEST}-2", REQUEST]}
     for template, methods in app.openapi()["paths"].items():
         names = re.findall(r"\{(\w+)\}", template)
@@ -95,7 +118,10 @@ def addresses(app: FastAPI, ids: list[str]) -> Iterator[tuple[str, str]]:
             path = template
             for name, value in zip(names, chosen, strict=True):
                 path = path.replace(f"{{{name}}}", value, 1)
-            yield from ((method.upper(), path) for method in sorted(methods))
+            for method, route in sorted(methods.items()):
+                yield method.upper(), path, {}
+                asked = [one["name"] for one in route.get("parameters", ()) if one["in"] == "query"]
+                yield from ((method.upper(), path, {name: value}) for name in asked for value in QUERIES.get(name, ()))
 
 
 def changes_the_own_claim(method: str, path: str, own: list[str]) -> bool:
@@ -121,27 +147,40 @@ def coded_values(content: Any) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(
-    ("first_signed", "second_reads"),
-    [(False, True), (True, False), (True, True)],
-    ids=["reported-reading", "signed-offered", "signed-reading"],
+    ("first_signed", "second_reads", "leads", "alarmed"),
+    [
+        (False, True, False, False),
+        (True, False, False, False),
+        (True, True, False, False),
+        (True, True, True, False),
+        (True, True, False, True),
+    ],
+    ids=["reported-reading", "signed-offered", "signed-reading", "leads-the-first", "delivered-and-alarmed"],
 )
 def test_no_route_shows_the_first_read_to_the_second_reader(
-    scene: Scene, app: FastAPI, *, first_signed: bool, second_reads: bool
+    scene: Scene, app: FastAPI, *, first_signed: bool, second_reads: bool, leads: bool, alarmed: bool
 ) -> None:
     reads(scene, scene.first, sign=first_signed)
     if second_reads:
         reads(scene, scene.second, sign=False)
-    secrets = [FIRST_HASH, FIRST_NAME, scene.first.person_id, scene.held[0]]
+    if leads:
+        lead(scene)
+    if alarmed:
+        delivers_and_alarms(scene)
+    who = (
+        [] if leads else [FIRST_NAME, scene.first.person_id]
+    )  # the lead sees who is in the group, with figures of all their reads
+    secrets = [FIRST_HASH, scene.held[0], *who]
     words = re.compile(r"\batypical\b|CO-RADS|23/24|\bcritical\b")
     walked = 0
-    for method, path in addresses(app, [REQUEST, *scene.held]):
+    for method, path, query in addresses(app, [REQUEST, *scene.held]):
         if changes_the_own_claim(method, path, scene.held[1:]) or path == "/v1/openapi.json":
             continue
         body = {} if method in {"GET", "DELETE"} else {"json": {"report_sha256": FIRST_HASH, "jkt": "j" * 43}}
         headers = scene.second.headers | {"If-Match": '"1"'}
-        answer = scene.client.request(method, path, headers=headers, params={"follow": "false"}, **body)
+        answer = scene.client.request(method, path, headers=headers, params=query | {"follow": "false"}, **body)
         walked += answer.status_code == 200
-        where = f"{method} {path} shows the first read"
+        where = f"{method} {path} {query} shows the first read"
         shown = answer.text.replace(path, "")
         assert not [one for one in secrets if one in shown], where
         if "json" in answer.headers.get("Content-Type", ""):
