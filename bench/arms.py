@@ -37,13 +37,15 @@ _NO_NOISE, _NO_CLIPPING = 1e-9, 1000.0
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """What was chosen on other data: learning rates without and with privacy, clipping norm, server momentum."""
+    """What was chosen on other data: learning rates without and with privacy, clipping norm, server momentum, what is seen of a patient."""
 
     rate: float = 0.3
     private_rate: float = 1.0
     bound: float = 0.3
     momentum: float = 0.5
     scope: Scope = Scope.ALL
+    slices: int = SLICES
+    looks: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ def plan_of(arm: Arm, tuning: Tuning, *, rounds: int, sites: int, patients: int)
         return RunPlan(
             base="ggo@0", sites=tuple(f"site-{number}" for number in range(sites)), rounds=rounds, quorum=1, scope=tuning.scope,
             learning_rate=tuning.private_rate if private else tuning.rate, schedule=Schedule.COSINE,
-            server_momentum=tuning.momentum, slices_per_patient=SLICES, privacy=privacy,
+            server_momentum=tuning.momentum, slices_per_patient=tuning.slices, looks=tuning.looks, privacy=privacy,
             secure_sum=SECURE_SUM if private and arm.shared else None,
         )  # fmt: skip
 

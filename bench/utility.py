@@ -228,6 +228,8 @@ def tune() -> None:
     torch.set_num_threads(1)
     cohorts = draw_cohorts(TUNING_SEED, real=TUNED_ON)
     print(f"start {np.mean(list(dice_of(to_arrays(load_net(STARTING)), cohorts.held_out).values())):.4f}", flush=True)
+    for seen in (Tuning(looks=2), Tuning(slices=4)):  # the same work spent on looks or on slices
+        _try(Arm(_private(8.0, "shared"), 8.0, shared=True), cohorts, seen)
     for scope in (Scope.ALL, Scope.LAST_BLOCK):
         for rate in (0.1, 0.3, 1.0):
             _try(Arm(FEDERATED), cohorts, Tuning(rate=rate, scope=scope))

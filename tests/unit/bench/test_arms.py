@@ -26,6 +26,9 @@ def test_an_arm_costs_what_it_says_and_hardly_less(target: float, shared: bool) 
     assert (plan.secure_sum is not None) is shared
     assert plan.privacy.expected_batch == 15
     assert plan.privacy.clipping_norm == Tuning().bound
+    assert (plan.slices_per_patient, plan.looks) == (2, 1)
+    seen = plan_of(arm(target, shared=shared), Tuning(slices=4, looks=3), rounds=40, sites=SITES, patients=PATIENTS)
+    assert (seen.slices_per_patient, seen.looks, seen.privacy) == (4, 3, plan.privacy)
 
 
 def test_shared_noise_pays_for_the_rounding_of_the_secure_sum() -> None:

@@ -9,6 +9,8 @@ from models.infer import MIRROR_EVERY, Views, opacity_mask, probabilities, slab_
 from models.measure import opacity_interval
 from models.net import GgoNet
 from models.slabs import lung_grid
+from models.weights import STARTING, load_net
+from tests.fakes.devices import DEVICES
 from tests.unit.models.grids import phantom, starting_net
 
 
@@ -36,6 +38,19 @@ def test_probabilities_add_up_and_do_not_depend_on_the_batch():
     together = probabilities(net, inputs)
     assert together.sum(dim=1) == pytest.approx(1.0, abs=1e-5)
     assert torch.allclose(together[2:3], probabilities(net, inputs[2:3]), atol=1e-5)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_probabilities_are_those_of_double_precision_wherever_they_are_computed(device):
+    """TF32 products, which torch allows a GPU's convolutions, keep ten bits of each factor."""
+    torch.manual_seed(0)
+    inputs = torch.rand(6, 3, 48, 64) * 2 - 1
+    with torch.inference_mode():
+        exact = load_net(STARTING).double()(inputs.double()).softmax(dim=1)
+    found = probabilities(load_net(STARTING), inputs, device=device)
+    assert found.device.type == "cpu"
+    assert (found.double() - exact).abs().max() < (1e-4 if device == "cpu" else 2e-2)
+    assert ((found >= 0.5) == (exact >= 0.5)).double().mean() > 0.999
 
 
 def test_every_third_slab_is_seen_in_a_mirror():

@@ -25,6 +25,7 @@ from models.net import GgoNet
 from models.slabs import PatientSlices, PreparedSlabs
 from models.weights import to_arrays
 from protocol.plan import PrivacyPlan, RoundOrder, RunPlan, Schedule, Scope
+from tests.fakes.devices import DEVICES
 from tests.fakes.random_bytes import CountedBytes
 
 SLICES = 3
@@ -94,12 +95,6 @@ def test_the_sum_is_that_of_clipping_by_hand(layout: object) -> None:
     assert float((got - expected).norm() / expected.norm()) < 1e-4
 
 
-DEVICES = [
-    "cpu",
-    pytest.param(
-        "cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")]
-    ),
-]
 LAYOUTS = {
     "contiguous": (torch.contiguous_format, torch.contiguous_format),
     "slices channels-last": (torch.contiguous_format, torch.channels_last),
@@ -177,15 +172,14 @@ def test_bfloat16_layers_turn_the_gradient_little_and_pass_the_bound_not_at_all(
     assert float(flat(clipped).norm()) == pytest.approx(0.01, rel=1e-3)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
-def test_a_round_on_a_gpu_is_that_of_the_processor_but_for_rounding() -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_round_is_that_of_the_processor_but_for_rounding(device: str) -> None:
     base = to_arrays(net())
     patients = [Patient((StudyOf(patient),)) for patient in BATCH]
     asked = order(sample_rate=1.0, noise_multiplier=1e-6, steps_per_round=1)
     here, there = (
-        train_privately(base, patients, asked, randomness=Randomness(CountedBytes(1)), device=device)
-        for device in ("cpu", "cuda")
+        train_privately(base, patients, asked, randomness=Randomness(CountedBytes(1)), device=where)
+        for where in ("cpu", device)
     )
     ours, theirs = (np.concatenate([update[name].ravel() for name in sorted(base)]) for update in (here, there))
     assert np.linalg.norm(ours - theirs) < 0.05 * np.linalg.norm(ours)
