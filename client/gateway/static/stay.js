@@ -26,9 +26,16 @@ async function prolong() {
   if (answer.ok) desk.dataset.expires = String(Date.parse((await answer.json()).expires_at) / 1000);
 }
 
+/** Say how long the grant lasts. With little left none has come for minutes: nobody tells the centre that the reader is still there. */
+function words(left) {
+  if (!left) return "grant ended: open the read from your worklist";
+  const time = `grant ${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`;
+  return left < SOON_SECONDS ? `${time}: open your worklist to stay` : time;
+}
+
 function tick() {
   const left = secondsLeft();
-  clock.textContent = left ? `grant ${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}` : "grant ended";
+  clock.textContent = words(left);
   clock.classList.toggle("soon", left < SOON_SECONDS);
   const now = Date.now() / 1000;
   if (left && left < ASK_BELOW_SECONDS && now - askedAt >= ASK_EVERY_SECONDS) {

@@ -42,6 +42,16 @@ def test_a_long_read_keeps_its_lease_and_its_grant(
     assert reader.browser.execute_script("return location.pathname").startswith("/view/"), (
         "it was the worklist all along"
     )
+    close_the_worklist(reader)
+    soon = int((now() + timedelta(seconds=100)).timestamp())
+    reader.browser.execute_script("document.getElementById('desk').dataset.expires = arguments[0]", str(soon))
+    wait(reader.browser, "document.getElementById('clock').textContent.endsWith('open your worklist to stay')")
+
+
+def close_the_worklist(reader: Person) -> None:
+    reader.turn_to(0)
+    reader.browser.close()
+    reader.turn_to(0)
 
 
 def age_the_grant(network: Network, page: webdriver.Chrome) -> int:
