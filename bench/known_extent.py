@@ -26,6 +26,9 @@ LEAST_SHARE, MOST_SHARE = 0.02, 0.40
 MEAN_GOAL, WORST_GOAL = 1.5, 4.0
 """Points of lung."""
 
+HELD_GOAL = Goal(0.9, at_most=False)
+"""Of the truths that are known, how many a measurement's own interval should hold."""
+
 BINS = 10
 """Of probabilities, from 0 to 1."""
 
@@ -116,6 +119,7 @@ def measure_known_extent(table: Table, *, learnt: frozenset[str], insertions: in
         "inserted_mean_error_points": Goal(MEAN_GOAL),
         "inserted_worst_error_points": Goal(WORST_GOAL),
         "inserted_error_vs_threshold": Goal(1.0),
+        "inserted_within_interval": HELD_GOAL,
     }
     table.add("inserted, all", "mean error, low end", low, "points")
     table.add("inserted, all", "mean error, high end", high, "points")

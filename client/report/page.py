@@ -76,16 +76,19 @@ def when(days: int) -> str:
 def change(before: Document, now: Document) -> str:
     """Return how the opacity has changed, in percentage points, and what stands against reading it as a change.
 
-    Two releases of the network are two rulers; and where both intervals overlap, the network itself cannot tell the scans apart.
+    Two releases of the network are two rulers; and where each share lies within the other's interval, they may be one and the same.
     """
     points = 100 * (now["opacity_fraction"] - before["opacity_fraction"])
     said = f"opacity {points:+.1f} points"
-    (low, high), (low_before, high_before) = now["opacity_interval"], before["opacity_interval"]
-    if low <= high_before and low_before <= high:
+    if _holds(before["opacity_interval"], now) and _holds(now["opacity_interval"], before):
         said += ", within both ranges"
     if now["model_release"] != before["model_release"]:
         said += f"; then by {before['model_release']}, not strictly comparable"
     return said
+
+
+def _holds(interval: list[float], document: Document) -> bool:
+    return bool(interval[0] <= document["opacity_fraction"] <= interval[1])
 
 
 def _shown(document: Document) -> dict[str, Any]:

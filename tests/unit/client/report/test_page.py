@@ -97,7 +97,9 @@ def test_a_change_says_what_stands_against_it() -> None:
     far = now | {"opacity_fraction": 0.1, "opacity_interval": [0.09, 0.12]}
     assert change(far, now) == "opacity +10.0 points"
     assert change(now, far) == "opacity -10.0 points"
-    assert change(far | {"opacity_interval": [0.05, 0.19]}, now) == "opacity +10.0 points, within both ranges"
+    wide = far | {"opacity_interval": [0.05, 0.21]}
+    assert change(wide, now) == "opacity +10.0 points", "the second measurement is surer"
+    assert change(wide, now | {"opacity_interval": [0.09, 0.22]}) == "opacity +10.0 points, within both ranges"
     assert change(far | {"model_release": "ggo@0"}, now).endswith("then by ggo@0, not strictly comparable")
 
 
