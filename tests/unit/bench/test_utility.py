@@ -1,8 +1,12 @@
 """The table of the utility benchmark, from results that are invented."""
 
+from pathlib import Path
+
 import pytest
 
-from bench.arms import Arm, Outcome
+from bench import utility
+from bench.arms import Arm, Outcome, Tuning
+from bench.patients import Cohorts
 from bench.table import Table
 from bench.utility import ARMS, GOALS, QUICK, START, as_table, half_width, rests_on
 from protocol.release import Scores
@@ -81,3 +85,26 @@ def test_a_result_rests_on_the_arm_the_settings_and_what_is_hashed() -> None:
 
 def test_a_quick_run_has_what_its_ratios_need() -> None:
     assert [arm.name for arm in QUICK] == ["pooled", "federated", "ε = 8, shared noise"]
+
+
+def test_what_is_done_is_not_done_again_and_an_arm_that_changed_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[Arm] = []
+
+    def train(arm: Arm, *_: object, **__: object) -> str:
+        trained.append(arm)
+        return arm.name
+
+    monkeypatch.setattr(utility, "ROOT", tmp_path)
+    monkeypatch.setattr(utility, "draw_cohorts", lambda *_, **__: Cohorts((), (), ()))
+    monkeypatch.setattr(utility, "train", train)
+    monkeypatch.setattr(utility, "outcome_of", lambda weights, *_: one(0.7 if weights == "x" else 0.6))
+    arm, other = Arm("x", 8.0), Arm("x", 4.0)
+    for arms, expected in (([arm], [arm]), ([arm], [arm]), ([other], [arm, other]), ([arm, other], [arm, other])):
+        found = utility.run_seed(0, arms, Tuning(), rounds=1, patients=1)
+        assert trained == expected
+        assert (found[START].mean, found["x"].mean) == pytest.approx((0.6, 0.7))
+    utility.run_seed(1, [arm], Tuning(), rounds=1, patients=1)
+    utility.run_seed(0, [arm], Tuning(looks=2), rounds=1, patients=1)
+    assert trained == [arm, other, arm, arm]
