@@ -2,7 +2,8 @@
 
 Everything of the centre's side runs as in use: the order is packed and pushed, each reply is pulled object by object, inflated, checked,
 hashed, counted and added, and the round's checkpoint is written. The sites and the SuperLink are in this process
-(`tests/fakes/crowd.py`): a reply is made when it is asked for, from the same 80 MB of random numbers for all sites.
+(`tests/fakes/crowd.py`): a reply is made when it is asked for, from the same 80 MB of random numbers for all sites. Flower's own
+simulation engine would take another way through the centre (ADR 0141).
 
 `aggregation_gib` is what the process needed at most beyond what it held before the round, that is, beyond the weights and the simulated
 sites; `seconds_per_site` is the round's time divided by its sites. Each case runs in a process of its own.

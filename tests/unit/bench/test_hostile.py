@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from bench import hostile
-from bench.hostile import ATTACKS, LABEL_FLIP, NO_ATTACK, RULES, World, draw_world, plan_of, train
+from bench.hostile import ATTACKS, GOALS, LABEL_FLIP, NO_ATTACK, RULES, World, draw_world, plan_of, train
 from models.weights import STARTING, load_arrays
 
 SMALL = {"trim": 1, "krum_byzantine": 1}
@@ -60,6 +60,18 @@ def test_a_robust_rule_loses_little_to_a_site_that_turns_round_ten_times_its_upd
 ) -> None:
     """With five sites and four rounds a trimmed mean is still pulled aside; what ten sites lose, `bench.hostile` measures."""
     assert lost(world, calm, rule, "scaling") <= 0.4 * lost_by_the_plain_mean
+
+
+@pytest.mark.slow
+def test_two_hostile_sites_of_ten_cost_no_more_than_the_goal() -> None:
+    """The goal itself, n = 10 and f = 2, for one rule and one attack in four rounds; `bench.hostile` measures all of them over twelve."""
+    ten = draw_world(sites=10, hostile=2, patients=1, held_out=2, rounds=4)
+    calm = hostile._dice(ten, train(ten, SHORT, NO_ATTACK))
+    assert calm > hostile._dice(ten, load_arrays(STARTING)) + 0.05, "there is something to learn, and to lose"
+    attacked = hostile._dice(ten, train(ten, SHORT | RULES["multi_krum"], "scaling"))
+    goal = GOALS["worst_loss_multi_krum"]
+    assert goal.bound == 0.03
+    assert goal.met(calm - attacked)
 
 
 @pytest.mark.slow
