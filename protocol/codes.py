@@ -73,6 +73,7 @@ class Code(StrEnum):
     POLICY_SECURE_SUM = "policy-secure-sum"
     POLICY_EVALUATION = "policy-evaluation"
     BUDGET_SPENT = "budget-spent"
+    BUDGET_TOO_SMALL = "budget-too-small"
     COHORT_TOO_SMALL = "cohort-too-small"
     SIGNATURE_INVALID = "signature-invalid"
     GRANT_INVALID = "grant-invalid"
@@ -175,6 +176,7 @@ MEANINGS: dict[Code, tuple[Family, str]] = {
         "The site's policy lets nothing leave that was measured on its held-out patients.",
     ),
     Code.BUDGET_SPENT: (_REFUSED, "The charge would pass the site's privacy budget."),
+    Code.BUDGET_TOO_SMALL: (_REFUSED, "The whole run would pass the site's privacy budget; nothing of it was charged."),
     Code.COHORT_TOO_SMALL: (_REFUSED, "The site has fewer labelled patients than its policy demands."),
     Code.SIGNATURE_INVALID: (_REFUSED, "A signature or a hash does not match."),
     Code.GRANT_INVALID: (_REFUSED, "The grant is forged, expired, revoked or for another study, node or key."),

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 LASTING = frozenset(
     {
-        Code.BUDGET_SPENT, Code.POLICY_PURPOSE, Code.POLICY_BUNDLE, Code.POLICY_LINEAGE, Code.POLICY_STRATEGY, Code.POLICY_PEERS,
+        Code.BUDGET_SPENT, Code.BUDGET_TOO_SMALL, Code.POLICY_PURPOSE, Code.POLICY_BUNDLE, Code.POLICY_LINEAGE, Code.POLICY_STRATEGY, Code.POLICY_PEERS,
         Code.POLICY_SECURE_SUM,
     }
 )  # fmt: skip

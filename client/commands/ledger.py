@@ -10,12 +10,9 @@ from protocol.codes import Code
 
 if TYPE_CHECKING:  # Opacus takes seconds to import
     from client.ledger.store import BudgetLedger, Entry, Limit
-    from protocol.plan import RunPlan
+    from client.train.prospect import Prospect
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
-
-_NO_RUN = "0" * 32
-_NO_HASH = "0" * 64
 
 
 def add_to(app: typer.Typer) -> None:
@@ -35,19 +32,20 @@ def ledger(
         from client.commands.policy import read_order
         from client.gate.policy_file import load_policy
         from client.rooms.border import open_gate
-        from client.rooms.training import open_ledger
+        from client.rooms.training import foresee, open_ledger
         from client.settings import load_settings
         from client.train.limits import limit_of
 
         settings = load_settings(home_of(context))
-        limit = limit_of(load_policy(settings.policy).training)
+        training = load_policy(settings.policy).training
+        limit = limit_of(training)
         open_gate(settings).audit.verify()  # it is the ledger's witness
         book = open_ledger(settings)
         document = as_document(book, limit)
         if plan is not None:
-            document["plan"] = forecast(book, read_order(plan).plan, limit)
+            document["plan"] = as_forecast(foresee(settings, read_order(plan), training))
             if not document["plan"]["would_pass"]:
-                document |= {"ok": False, "code": Code.BUDGET_SPENT.value}
+                document |= {"ok": False, "code": Code.BUDGET_TOO_SMALL.value}
         say_json(document) if as_json else _tell(document)
         if not document["ok"]:
             raise typer.Exit(4)
@@ -82,27 +80,15 @@ def as_document(book: "BudgetLedger", limit: "Limit") -> dict[str, Any]:
     }
 
 
-def forecast(book: "BudgetLedger", plan: "RunPlan", limit: "Limit") -> dict[str, Any]:
-    """Return what `plan` would cost as a new run, its evaluation included, and how many of its rounds would pass."""
-    from client.train.limits import spend_of, spend_of_evaluation
-    from models.net import GgoNet
-    from protocol.plan import RoundOrder
-
-    orders = [
-        RoundOrder(run_id=_NO_RUN, round=number, base_sha256=_NO_HASH, plan=plan)
-        for number in range(1, plan.rounds + 1)
-    ]
-    values = sum(parameter.numel() for parameter in GgoNet().parameters())
-    spends = [spend_of(order, values=values) for order in orders]
-    if plan.evaluation is not None:
-        spends.append(spend_of_evaluation(_NO_RUN, plan.lineage, plan.evaluation))
-    found = book.forecast(spends, limit=limit)
+def as_forecast(prospect: "Prospect") -> dict[str, Any]:
+    """Return what a plan would cost as JSON-ready values."""
     return {
-        "would_pass": found.rounds == len(spends),
-        "rounds": plan.rounds,
-        "rounds_within_budget": min(found.rounds, plan.rounds),
-        "epsilon_of_run": found.epsilon_run,
-        "epsilon_after": found.epsilon,
+        "would_pass": prospect.whole,
+        "rounds": prospect.rounds,
+        "rounds_within_budget": prospect.passing,
+        "epsilon_of_run": prospect.epsilon_run,
+        "epsilon_after": prospect.epsilon,
+        "epsilon_of_all": prospect.epsilon_whole,
     }
 
 
@@ -129,5 +115,5 @@ def _tell(document: dict[str, Any]) -> None:
         typer.echo(
             f"The plan's {plan['rounds']} rounds would pass: ε {plan['epsilon_after']:.2f} afterwards."
             if plan["would_pass"]
-            else f"Of the plan's {plan['rounds']} rounds {plan['rounds_within_budget']} would pass; the next is `budget-spent`."
+            else f"Of the plan's {plan['rounds']} rounds {plan['rounds_within_budget']} would pass; all would come to ε {plan['epsilon_of_all']:.2f}."
         )

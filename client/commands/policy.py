@@ -8,11 +8,13 @@ import typer
 from pydantic import ValidationError
 
 from client.commands.home import answering, home_of, remark, say_json
-from protocol.codes import Code
+from protocol.codes import MEANINGS, Code
 from protocol.errors import InvalidInputError, error_for
 
 if TYPE_CHECKING:
     from client.gate.audit import Head, Row
+    from client.gate.policy import SitePolicy, Verdict
+    from client.settings import NodeSettings
     from protocol.plan import RoundOrder
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
@@ -58,27 +60,65 @@ def check(
     bundle: Annotated[str | None, typer.Option(help="SHA-256 of the app bundle that would run.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Say whether this site would take part, and if not, why. The privacy budget is `ledger`'s to judge."""
+    """Say whether this site would take part, what that would cost, and if it would not, why."""
     with answering(as_json=as_json):
-        from client.gate.policy import Refusal, judge_bundle, judge_order, labels_for
+        from client.gate.policy import judge_bundle
         from client.gate.policy_file import load_policy
-        from client.rooms.border import local_now
-        from client.rooms.imaging import open_store
         from client.settings import load_settings
 
         settings = load_settings(home_of(context))
         policy = load_policy(settings.policy)
-        verdicts = [judge_bundle(bundle, policy)] if bundle is not None else []
+        document: dict[str, Any] = {"ok": True, "message": f"{settings.policy} is in order."}
+        if bundle is not None:
+            _raise_refusal(judge_bundle(bundle, policy))
+            document["message"] = "The site would answer runs of this bundle."
         if order is not None:
-            asked = read_order(order)
-            cases = open_store(settings).labels.training_cases(labels_for(asked, policy))
-            cohort = len({case.subject_key for case in cases})
-            verdicts.append(judge_order(asked, policy, cohort=cohort, now=local_now()))
-        refusal = next((verdict for verdict in verdicts if isinstance(verdict, Refusal)), None)
-        if refusal is not None:
-            raise error_for(refusal.code)
-        said = "The site would take part." if verdicts else f"{settings.policy} is in order."
-        say_json({"ok": True, "message": said}) if as_json else remark(said)
+            document["plan"] = _judged(settings, policy, read_order(order))
+            document["message"] = _taking_part(document["plan"], policy)
+        say_json(document) if as_json else remark(document["message"])
+
+
+def _judged(settings: "NodeSettings", policy: "SitePolicy", order: "RoundOrder") -> dict[str, Any]:
+    """Return what the run of an order would cost.
+
+    Raises:
+        RefusedError: The site would not take part.
+    """
+    from client.commands.ledger import as_forecast
+    from client.gate.policy import judge_order, labels_for
+    from client.rooms.border import local_now
+    from client.rooms.imaging import open_store
+    from client.rooms.training import foresee
+    from client.train.prospect import judge_prospect
+
+    cases = open_store(settings).labels.training_cases(labels_for(order, policy))
+    cohort = len({case.subject_key for case in cases})
+    _raise_refusal(judge_order(order, policy, cohort=cohort, now=local_now()))
+    prospect = foresee(settings, order, policy.training)
+    _raise_refusal(
+        judge_prospect(prospect, policy.training),
+        f"All of it would come to ε {prospect.epsilon_whole:.2f}; {prospect.passing} of {prospect.rounds} rounds would pass."
+        " See `acinus-node ledger --plan`, and whole_plan in policy.toml.",
+    )
+    return as_forecast(prospect)
+
+
+def _raise_refusal(verdict: "Verdict", detail: str = "") -> None:
+    """Raise what a verdict refuses with, if it does.
+
+    Raises:
+        RefusedError: With the verdict's code.
+    """
+    from client.gate.policy import Refusal
+
+    if isinstance(verdict, Refusal):
+        raise error_for(verdict.code, f"{MEANINGS[verdict.code][1]} {detail}".strip())
+
+
+def _taking_part(plan: dict[str, Any], policy: "SitePolicy") -> str:
+    whole = f"The site would take part: ε {plan['epsilon_after']:.2f} of {policy.training.epsilon_total:g} would be spent afterwards."
+    part = f"The site would take part in {plan['rounds_within_budget']} of {plan['rounds']} rounds, and refuse the next (`budget-spent`)."
+    return whole if plan["would_pass"] else part
 
 
 def verify(

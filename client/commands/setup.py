@@ -64,6 +64,7 @@ epsilon_total = 8.0                # most that training may ever cost a patient'
 epsilon_per_run = 8.0              # most that one run may cost
 epsilon_per_period = 8.0           # most that any period_days days may cost
 period_days = 365
+whole_plan = true                  # false: runs are begun that these limits do not let the site finish; it leaves them part-way
 delta = 1e-5
 minimum_cohort = 5                 # fewer labelled patients than this: no training
 evaluation = false                 # true: releases are compared on held-out patients; noised sums leave, and are charged

@@ -56,6 +56,10 @@ def _switched_on(before: bool, after: bool) -> bool:
     return after and not before
 
 
+def _switched_off(before: bool, after: bool) -> bool:
+    return before and not after
+
+
 def _scores_too(_before: str, after: str) -> bool:
     return after == LabelUse.MASKS_AND_ZONE_SCORES
 
@@ -93,6 +97,7 @@ RULES = {
     "training.epsilon_per_run": _Rule(_greater, "one run may cost patients more privacy"),
     "training.epsilon_per_period": _Rule(_greater, "a period may cost patients more privacy"),
     "training.period_days": _Rule(_smaller, "the limit of a period renews itself sooner"),
+    "training.whole_plan": _Rule(_switched_off, "runs are begun that the limits do not let the site finish"),
     "training.delta": _Rule(_greater, "the promise of privacy may fail more often"),
     "training.minimum_cohort": _Rule(_smaller, "training runs with fewer patients"),
     "training.evaluation": _Rule(_switched_on, "noised sums about held-out patients leave, and are charged"),

@@ -55,6 +55,7 @@ class TrainingPolicy(Section):
     epsilon_per_run: Annotated[float, Field(ge=0, le=1000)] = 0.0
     epsilon_per_period: Annotated[float, Field(ge=0, le=1000)] = 1000.0
     period_days: Annotated[int, Field(ge=1, le=36_500)] = 365
+    whole_plan: bool = True
     delta: Annotated[float, Field(gt=0, le=1e-3)] = 1e-5
     minimum_cohort: Annotated[int, Field(ge=1)] = 20
     evaluation: bool = False

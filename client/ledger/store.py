@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import sqlite3
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -121,11 +122,15 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """What charges would come to, one after the other, if nothing else happened. `rounds` of them would pass."""
+    """What charges would come to, one after the other, if nothing else happened.
 
-    rounds: int
+    `passing` of them would pass; `epsilon` of the whole history and `epsilon_run` of the run are after those, `epsilon_whole` after all.
+    """
+
+    passing: int
     epsilon: float
     epsilon_run: float
+    epsilon_whole: float
 
 
 class Witness(Protocol):
@@ -195,14 +200,31 @@ class BudgetLedger:
             RefusedError: `audit-broken`.
         """
         entries = self.history()
-        found = Forecast(rounds=0, epsilon=self._price(_events(entries), limit.delta), epsilon_run=0.0)
-        for count, spend in enumerate(spends, start=1):
+        before = len(entries)
+        for spend in spends:
             entries.append(self._drafted(entries, spend))
-            outcome = self._charged(entries, entries[-1], limit)
-            if not outcome.within(limit):
-                break
-            found = Forecast(rounds=count, epsilon=outcome.epsilon, epsilon_run=outcome.epsilon_run)
-        return found
+
+        def after(count: int) -> Charged:
+            """Say what the first `count` of them come to."""
+            return self._charged(entries[: before + count], entries[before + count - 1], limit)
+
+        def exceeds(count: int) -> bool:
+            return not after(count).within(limit)
+
+        whole = self._price(_events(entries), limit.delta)
+        if not spends or not exceeds(len(spends)):
+            passing = len(spends)
+        else:  # more charges cost more, so a few looks find the first that does not pass
+            passing = bisect_left(range(1, len(spends)), x=True, key=exceeds)
+        if not passing:
+            return Forecast(
+                passing=0,
+                epsilon=self._price(_events(entries[:before]), limit.delta),
+                epsilon_run=0.0,
+                epsilon_whole=whole,
+            )
+        last = after(passing)
+        return Forecast(passing=passing, epsilon=last.epsilon, epsilon_run=last.epsilon_run, epsilon_whole=whole)
 
     def history(self) -> list[Entry]:
         """Return every entry, oldest first, after checking the chain and that it holds every charge that the witness was told of.
@@ -226,13 +248,13 @@ class BudgetLedger:
                 raise _broken(number)
         return entries
 
-    def is_charged(self, run_id: str, number: int) -> bool:
-        """Say whether round `number` of a run was charged, for whatever it was.
+    def rounds_of(self, run_id: str) -> set[int]:
+        """Return which rounds of a run were charged, for whatever it was.
 
         Raises:
             RefusedError: `audit-broken`.
         """
-        return any((entry.spend.run_id, entry.spend.round) == (run_id, number) for entry in self.history())
+        return {entry.spend.round for entry in self.history() if entry.spend.run_id == run_id}
 
     def epsilon(self, delta: float) -> float:
         """Return what has been spent so far, at `delta`."""

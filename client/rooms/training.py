@@ -15,16 +15,19 @@ from client.store.database import connect
 from client.store.monitoring import MonitorBook
 
 if TYPE_CHECKING:
+    from client.gate.policy import TrainingPolicy
     from client.infer.releases import ReleaseShelf
     from client.ledger.store import BudgetLedger
     from client.store.records import HeldOutCase
     from client.train.cohort import Cohort
     from client.train.evaluation import SiteEvaluator
     from client.train.monitor import Monitor
+    from client.train.prospect import Prospect
     from client.train.secure import SecureTrainer
     from client.train.site import SiteTrainer
     from client.train.standing import Releases
     from models.net import GgoNet
+    from protocol.plan import RoundOrder
 
 
 def open_ledger(settings: NodeSettings) -> "BudgetLedger":
@@ -33,6 +36,20 @@ def open_ledger(settings: NodeSettings) -> "BudgetLedger":
     from client.ledger.store import SCHEMA, BudgetLedger
 
     return BudgetLedger(connect(settings.database, SCHEMA), utc_now, ChargeMarks(open_gate(settings).audit))
+
+
+def foresee(settings: NodeSettings, order: "RoundOrder", training: "TrainingPolicy") -> "Prospect":
+    """Return what the run of an order would cost this site, from that round on.
+
+    Raises:
+        InvalidInputError: `bad-setting` if the plan's secure summation is not sound.
+        RefusedError: `audit-broken`, `too-few-sites`.
+    """
+    from client.train.prospect import prospect_of
+    from models.net import GgoNet
+
+    values = sum(parameter.numel() for parameter in GgoNet().parameters())
+    return prospect_of(open_ledger(settings), order, training, values=values)
 
 
 def open_trainer(settings: NodeSettings, gate_: Gate) -> "SiteTrainer":

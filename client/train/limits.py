@@ -1,5 +1,7 @@
 """What a round costs by its plan, and what the site's policy allows, in the ledger's words. Pure."""
 
+from dataclasses import replace
+
 from client.gate.policy import TrainingPolicy
 from client.ledger.account import Event
 from client.ledger.store import Kind, Limit, Spend
@@ -31,6 +33,25 @@ def spend_of(order: RoundOrder, *, values: int) -> Spend:
         clipping_norm=privacy.clipping_norm,
     )  # fmt: skip
     return Spend(run_id=order.run_id, round=order.round, kind=kind, lineage=order.plan.lineage, event=event)
+
+
+def spends_of_run(order: RoundOrder, *, values: int, evaluated: bool) -> list[Spend]:
+    """Return what a run costs from one of its rounds on, one after the other.
+
+    Args:
+        order: The round.
+        values: How many parameters the network has.
+        evaluated: Whether the site answers the plan's evaluation, where it has one.
+
+    Raises:
+        InvalidInputError: `bad-setting` if the plan's secure summation is not sound.
+        RefusedError: `too-few-sites`.
+    """
+    plan, spend = order.plan, spend_of(order, values=values)
+    spends = [replace(spend, round=number) for number in range(order.round, plan.rounds + 1)]
+    if plan.evaluation is not None and evaluated:
+        spends.append(spend_of_evaluation(order.run_id, plan.lineage, plan.evaluation))
+    return spends
 
 
 def spend_of_evaluation(run_id: str, lineage: str, plan: EvaluationPlan) -> Spend:

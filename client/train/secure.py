@@ -93,7 +93,7 @@ class SecureTrainer:
         self._present = None
         patients = self.trainer.patients(order)
         self.trainer.judge(order, patients, None)
-        if self.trainer.ledger.is_charged(order.run_id, order.round):
+        if order.round in self.trainer.ledger.rounds_of(order.run_id):
             raise ConflictError(
                 Code.ALREADY_EXISTS,
                 f"Round {order.round} of that run was charged here for another release. A round is answered in one way only.",

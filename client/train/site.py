@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.gate.gate import Gate
-from client.gate.policy import Clearance, Refusal, SitePolicy, judge_order, labels_for
+from client.gate.policy import Clearance, Refusal, SitePolicy, Verdict, judge_order, labels_for
 from client.ledger.store import BudgetLedger, Charged, Refused
 from client.store.records import TrainingCase
 from client.train.cohort import Cohort
@@ -20,6 +20,7 @@ from client.train.kept import KeptUpdates
 from client.train.limits import limit_of, spend_of
 from client.train.noise import Randomness
 from client.train.private import Patient, train_privately
+from client.train.prospect import judge_prospect, prospect_of
 from protocol.codes import Code
 from protocol.errors import RefusedError
 from protocol.plan import LabelUse, RoundOrder, UpdateNotice
@@ -71,7 +72,7 @@ class SiteTrainer:
 
         Raises:
             RefusedError: `signature-invalid` for other weights than the order names, `bad-weights` for such as no training makes;
-                `policy-...`, `cohort-too-small`, `budget-spent`; `audit-broken` if ledger or audit do not verify.
+                `policy-...`, `cohort-too-small`, `budget-too-small`, `budget-spent`; `audit-broken` if ledger or audit do not verify.
             ConflictError: `already-exists` if the round was answered before and cannot be answered alike again, or failed before.
             InvalidInputError: `bad-shape` if the weights are of another architecture.
             UnavailableError: `disk-full`, `node-fault`; nothing leaves then.
@@ -104,7 +105,7 @@ class SiteTrainer:
         return self.cohort.patients(self.cases(labels_for(order, self.policy())))
 
     def judge(self, order: RoundOrder, patients: list[Patient], base: Arrays | None) -> None:
-        """Compare the order with the site's policy and with its weights; the verdict is audited.
+        """Compare the order with the site's policy, with its weights, and before the first round the run with the budget; the verdict is audited.
 
         Args:
             order: What the centre asks.
@@ -115,26 +116,40 @@ class SiteTrainer:
             RefusedError: The site does not take part.
         """
         verdict = judge_order(order, self.policy(), cohort=len(patients), now=self.now())
-        if isinstance(verdict, Clearance) and base is not None:
+        if isinstance(verdict, Clearance):
             verdict = self._judge_base(order, base)
+        if isinstance(verdict, Clearance):
+            verdict = self._judge_run(order)
         self.gate.note_order(order.run_id, order.round, verdict)
         if isinstance(verdict, Refusal):
             raise RefusedError(verdict.code)
 
-    def _judge_base(self, order: RoundOrder, base: Arrays) -> Clearance | Refusal:
+    def _judge_base(self, order: RoundOrder, base: Arrays | None) -> Verdict:
         """The weights must be those that the order names, of a size that training makes; a first round starts from a release of the site's."""
-        sha256 = arrays_sha256(base)
-        if sha256 != order.base_sha256:
+        if base is not None and arrays_sha256(base) != order.base_sha256:
             return Refusal(code=Code.SIGNATURE_INVALID)
-        if not within_reach(base):
+        if base is not None and not within_reach(base):
             return Refusal(code=Code.BAD_WEIGHTS)
         try:
             known = self.base(order.plan.base)
         except RefusedError as error:
             return Refusal(code=error.code)
-        if order.round == 1 and arrays_sha256(known) != sha256:
+        if order.round == 1 and arrays_sha256(known) != order.base_sha256:
             return Refusal(code=Code.POLICY_LINEAGE)
         return Clearance()
+
+    def _judge_run(self, order: RoundOrder) -> Verdict:
+        """Before anything of a run was charged, the budget is compared with all that is to come of it."""
+        if self.ledger.rounds_of(order.run_id):
+            return Clearance()
+        training = self.policy().training
+        prospect = prospect_of(self.ledger, order, training, values=values_of(self.base(order.plan.base)))
+        verdict = judge_prospect(prospect, training)
+        log.info(
+            "run.foreseen run=%s rounds=%d passing=%d epsilon=%.2f",
+            order.run_id, prospect.rounds, prospect.passing, prospect.epsilon_whole,
+        )  # fmt: skip
+        return verdict
 
     def charge(self, order: RoundOrder, base: Arrays) -> Charged:
         """Charge the round before anything is computed from a patient.

@@ -13,7 +13,8 @@ class Hospital:
 
     `scanner` names a profile of `models.phantom`; `disease` is the range that sick phantoms are drawn from, `healthy` the share of the others. `weeks` says how many studies
     fall into each of the past weeks, oldest first: the busy ones may be published, the last are too few. `patients` is the
-    number of persons behind them; the other studies are second visits. `epsilon_total` is what the site writes into its own policy.
+    number of persons behind them; the other studies are second visits. `epsilon_total` is what the site writes into its own policy; without
+    `whole_plan` it begins runs that this does not let it finish.
     """
 
     site: str
@@ -26,6 +27,7 @@ class Hospital:
     patients: int
     healthy: float = 0.25
     epsilon_total: float = 8.0
+    whole_plan: bool = True
     syntax: TransferSyntax = "explicit"
     oddities: tuple[Oddity, ...] = ()
 
@@ -66,7 +68,7 @@ _SOUTHBAY = Hospital(
 )  # fmt: skip
 _LOWMOOR = Hospital(
     site="lowmoor", title="Lowmoor District", region="XA-S", scanner="canon-fc08", disease=(0.0, 0.4), spacing_mm=(7.0, 2.8, 2.8),
-    weeks=(8, 6, 3, 1), patients=16, epsilon_total=5.5, oddities=("unreadable",),
+    weeks=(8, 6, 3, 1), patients=16, epsilon_total=5.5, whole_plan=False, oddities=("unreadable",),
 )  # fmt: skip
 
 FULL = Cast(
@@ -83,7 +85,7 @@ SMALL = Cast(
     hospitals=(
         replace(_NORTHPORT, weeks=(6, 1), patients=6),
         replace(_HIGHFELL, weeks=(6, 1), patients=6),
-        replace(_SOUTHBAY, region="XA-N", weeks=(5, 1), patients=5, epsilon_total=3.5, oddities=("unreadable",)),
+        replace(_SOUTHBAY, region="XA-N", weeks=(5, 1), patients=5, epsilon_total=3.5, whole_plan=False, oddities=("unreadable",)),
     ),
     shape=(24, 96, 96), rounds=2, quorum=2, steps_per_round=2, refuser="southbay",
 )  # fmt: skip

@@ -54,6 +54,7 @@ def _enrol(scene: Scene, node: Node, invite: str) -> None:
     set_key(policy, "training", "bundles", [scene.facts["bundle_sha256"]])
     set_key(policy, "training", "epsilon_total", node.hospital.epsilon_total)
     set_key(policy, "training", "epsilon_per_run", node.hospital.epsilon_total)
+    set_key(policy, "training", "whole_plan", value=node.hospital.whole_plan)
     node.command("enrol", invite)
     scene.stage.advance()
 

@@ -37,6 +37,7 @@ def play(scene: Scene) -> None:
         StepFailed: If the run fails, if the site with the lower limit goes on, or if a ledger and the run disagree.
     """
     plan = _write_plan(scene)
+    _ask_sites(scene, plan)
     run = _train(scene, plan)
     rounds: list[dict[str, Any]] = run["rounds"]
     scene.facts.update(
@@ -52,6 +53,19 @@ def play(scene: Scene) -> None:
     scene.facts["epsilon"] = {site: float(ledger["epsilon"]) for site, ledger in ledgers.items()}
     _check_ledgers(scene, rounds)
     _kill_runner(scene, scene.nodes[0], ledgers[scene.nodes[0].site])
+
+
+def _ask_sites(scene: Scene, plan: Path) -> None:
+    """Let each hospital ask its own node what the plan would cost, before the run begins."""
+    told = {node.site: node.command.json("policy", "check", plan)["plan"] for node in scene.nodes}
+    scene.check(
+        {site for site, said in told.items() if not said["would_pass"]} == {scene.cast.refuser},
+        "every node said beforehand what the plan costs, and only one that its limit ends before the run does",
+    )
+    scene.check(
+        0 < told[scene.cast.refuser]["rounds_within_budget"] < scene.cast.rounds,
+        f"{scene.cast.refuser} begins all the same, for its policy says whole_plan = false",
+    )
 
 
 def _train(scene: Scene, plan: Path) -> dict[str, Any]:

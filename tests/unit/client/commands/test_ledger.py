@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from client.cli import app
 from client.ledger.account import Event, epsilon
 from client.ledger.store import Kind, Limit, Spend
 from client.store.database import connect
+from tests.fakes.labelled import labelled_study
 from tests.fakes.ledgers import open_ledger
 
 EVENT = Event(noise_multiplier=1.5, sample_rate=0.5, steps=3, clipping_norm=0.5)
@@ -80,8 +82,9 @@ def test_a_plan_that_would_pass(home: Path) -> None:
 
 def test_a_plan_that_would_not_pass_ends_with_refused(home: Path) -> None:
     said = document(home, "--plan", plan(home, 4), exit_code=4)
-    assert (said["ok"], said["code"]) == (False, "budget-spent")
+    assert (said["ok"], said["code"]) == (False, "budget-too-small")
     assert (said["plan"]["would_pass"], said["plan"]["rounds_within_budget"]) == (False, 1)
+    assert said["plan"]["epsilon_of_all"] == epsilon([EVENT] * 6, 1e-5)
     assert "Of the plan's 4 rounds 1 would pass" in run(home, "--plan", str(home / "plan.toml")).stdout
 
 
@@ -110,9 +113,14 @@ def test_a_plan_with_an_evaluation_costs_that_too(home: Path) -> None:
         + "[evaluation]\nnoise_multiplier = 1.0\n"
     )
     (home / "plan.toml").write_text(compared, encoding="utf-8")
+    assert document(home, "--plan", str(home / "plan.toml"))["plan"]["would_pass"], "the site answers no evaluation"
+    with (home / "policy.toml").open("a", encoding="utf-8") as policy:
+        policy.write("evaluation = true\n")
     said = document(home, "--plan", str(home / "plan.toml"), exit_code=4)["plan"]
     assert (said["would_pass"], said["rounds_within_budget"]) == (False, 1)  # 6.5 is enough for the round alone
-    (home / "policy.toml").write_text("[training]\nepsilon_total = 20\nepsilon_per_run = 20\n", encoding="utf-8")
+    (home / "policy.toml").write_text(
+        "[training]\nepsilon_total = 20\nepsilon_per_run = 20\nevaluation = true\n", encoding="utf-8"
+    )
     one = Event(noise_multiplier=1.0, sample_rate=1.0, steps=1, clipping_norm=5**0.5)
     said = document(home, "--plan", str(home / "plan.toml"))["plan"]
     assert said["would_pass"]
@@ -128,3 +136,52 @@ def test_what_a_plan_of_sums_would_cost_covers_rounding(home: Path) -> None:
         (home / "plan.toml").write_text(sums.format(rounds=1) + more, encoding="utf-8")
         costs.append(document(home, "--plan", str(home / "plan.toml"))["plan"]["epsilon_of_run"])
     assert costs[0] < costs[1] < 1.01 * costs[0]
+
+
+# `policy check`: policy and budget in one.
+
+
+@pytest.fixture
+def willing(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home whose policy takes part in such plans, with one labelled patient."""
+    with (home / "policy.toml").open("a", encoding="utf-8") as policy:
+        policy.write('allowed = true\npurposes = ["ggo-segmentation"]\nlineages = ["ggo"]\nminimum_cohort = 1\n')
+    cases = [labelled_study(home / "studies", 1, 1)]
+    store = SimpleNamespace(labels=SimpleNamespace(training_cases=lambda _use: cases))
+    monkeypatch.setattr("client.rooms.imaging.open_store", lambda _settings: store)
+    return home
+
+
+def check(home: Path, rounds: int) -> tuple[int, dict[str, Any]]:
+    words = ["--home", str(home), "policy", "check", plan(home, rounds), "--json"]
+    done = CliRunner().invoke(app, words)
+    return done.exit_code, json.loads(done.stdout)
+
+
+def test_a_check_says_what_a_plan_costs(willing: Path) -> None:
+    code, said = check(willing, 1)
+    assert (code, said["ok"]) == (0, True)
+    assert said["plan"]["epsilon_after"] == epsilon([EVENT] * 3, 1e-5)
+    assert "of 6.5" in said["message"]
+
+
+def test_a_check_refuses_what_the_budget_does_not_carry(willing: Path) -> None:
+    code, said = check(willing, 4)
+    assert (code, said["code"]) == (4, "budget-too-small")
+    assert "1 of 4 rounds would pass" in said["message"]
+
+
+def test_a_check_says_how_far_a_site_would_go_that_takes_part_in_parts(willing: Path) -> None:
+    with (willing / "policy.toml").open("a", encoding="utf-8") as policy:
+        policy.write("whole_plan = false\n")
+    code, said = check(willing, 4)
+    assert (code, said["plan"]["rounds_within_budget"]) == (0, 1)
+    assert "in 1 of 4 rounds" in said["message"]
+
+
+def test_a_check_looks_at_the_policy_first(willing: Path) -> None:
+    with (willing / "policy.toml").open("a", encoding="utf-8") as policy:
+        policy.write('hours = "00:00-00:01"\nsecure_sum = "required"\n')
+    code, said = check(willing, 1)
+    assert code == 4
+    assert said["code"] in {"policy-hours", "policy-secure-sum"}

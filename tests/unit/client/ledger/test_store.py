@@ -109,8 +109,7 @@ def test_a_round_that_paid_for_one_release_does_not_pay_for_another(
     with pytest.raises(ConflictError) as refused:
         ledger.charge(spend(1, kind=second), limit=LIMIT)
     assert refused.value.code is Code.ALREADY_EXISTS
-    assert ledger.is_charged(RUN, 1)
-    assert not ledger.is_charged(RUN, 2)
+    assert ledger.rounds_of(RUN) == {1}
 
 
 # A ledger from before the kind of a release was kept.
@@ -158,9 +157,9 @@ def test_a_forecast_charges_nothing_and_says_what_charging_would(ledger: BudgetL
     ledger.charge(spend(1, OTHER), limit=LIMIT)
     said = ledger.forecast([spend(number) for number in range(1, 8)], limit=LIMIT)
     assert len(ledger.history()) == 1
-    outcomes = [ledger.charge(spend(number), limit=LIMIT) for number in range(1, said.rounds + 2)]
+    outcomes = [ledger.charge(spend(number), limit=LIMIT) for number in range(1, said.passing + 2)]
     passed = [outcome for outcome in outcomes if isinstance(outcome, Charged)]
-    assert len(passed) == said.rounds
+    assert len(passed) == said.passing
     assert (passed[-1].epsilon, passed[-1].epsilon_run) == (said.epsilon, said.epsilon_run)
     assert isinstance(outcomes[-1], Refused)
 
@@ -221,7 +220,7 @@ def test_a_ledger_that_lost_its_end_is_broken_whoever_reads_it(path: Path) -> No
     sqlite3.connect(path).executescript("DROP TRIGGER spend_is_kept; DELETE FROM spend WHERE number = 2;")
     fresh = open_ledger(path, rough_price)
     readers: list[Callable[[], object]] = [
-        fresh.history, lambda: fresh.epsilon(1e-5), lambda: fresh.forecast([spend(3)], limit=LIMIT), lambda: fresh.is_charged(RUN, 2),
+        fresh.history, lambda: fresh.epsilon(1e-5), lambda: fresh.forecast([spend(3)], limit=LIMIT), lambda: fresh.rounds_of(RUN),
         lambda: fresh.charge(spend(2), limit=LIMIT),
     ]  # fmt: skip
     for read in readers:

@@ -223,9 +223,25 @@ def test_a_site_that_wants_sums_only_sends_no_update_of_its_own(network: Network
     assert SITES[0] not in network.refusals
 
 
-def test_a_spent_budget_is_found_before_training(network: Network, summands: list[Words]) -> None:
+def test_a_run_beyond_the_budget_is_not_begun(network: Network) -> None:
     site = network.sites[SITES[0]]
     site.policy = SitePolicy(training=ALLOWED.model_copy(update={"epsilon_total": 1e-6}))
+    with pytest.raises(FederationError) as refused:
+        site.secure.answer(SecureQuestion(order=order()), {})
+    assert refused.value.code is Code.BUDGET_TOO_SMALL
+    assert site.audit() == [("order.judged", "budget-too-small")]
+    assert site.secure.begun.connection.execute("SELECT * FROM secure_round").fetchall() == []
+
+
+def test_a_budget_that_shrank_after_the_keys_is_found_before_training(network: Network, summands: list[Words]) -> None:
+    site = network.sites[SITES[0]]
+    less = SitePolicy(training=ALLOWED.model_copy(update={"epsilon_total": 1e-6, "whole_plan": False}))
+
+    def lower(name: str, kind: type[Shape] | None) -> None:
+        if (name, kind) == (SITES[0], Boxes):
+            site.policy = less
+
+    network.before = lower
     tally, _ = play(network)
     assert tally.refused == {SITES[0]: Code.BUDGET_SPENT}
     assert tally.sites == list(SITES[1:])

@@ -27,7 +27,7 @@ from models.net import GgoNet
 from models.weights import STARTING, load_arrays
 from protocol.codes import Code
 from protocol.errors import ConflictError, FederationError, InvalidInputError, RefusedError, UnavailableError
-from protocol.plan import PrivacyPlan, Purpose, RoundOrder, RunPlan, SecureSumPlan, UpdateNotice
+from protocol.plan import EvaluationPlan, PrivacyPlan, Purpose, RoundOrder, RunPlan, SecureSumPlan, UpdateNotice
 from strategies.arrays import Arrays, arrays_sha256, check_update
 from strategies.norms import norms_of
 from tests.fakes.labelled import labelled_study
@@ -132,8 +132,10 @@ def test_an_order_is_judged_charged_answered_and_audited(site: Site) -> None:
         (ALLOWED.model_copy(update={"lineages": ()}), Code.POLICY_LINEAGE),
         (ALLOWED.model_copy(update={"hours": "20:00-06:00"}), Code.POLICY_HOURS),
         (ALLOWED.model_copy(update={"minimum_cohort": 3}), Code.COHORT_TOO_SMALL),
-        (ALLOWED.model_copy(update={"epsilon_total": 0.5}), Code.BUDGET_SPENT),
-        (ALLOWED.model_copy(update={"epsilon_per_run": 0.5}), Code.BUDGET_SPENT),
+        (ALLOWED.model_copy(update={"epsilon_total": 0.5}), Code.BUDGET_TOO_SMALL),
+        (ALLOWED.model_copy(update={"epsilon_per_run": 0.5}), Code.BUDGET_TOO_SMALL),
+        (ALLOWED.model_copy(update={"epsilon_total": 4.0}), Code.BUDGET_TOO_SMALL),
+        (ALLOWED.model_copy(update={"epsilon_total": 0.5, "whole_plan": False}), Code.BUDGET_SPENT),
     ],
 )
 def test_what_the_policy_refuses_is_not_trained_not_charged_and_audited(
@@ -145,6 +147,43 @@ def test_what_the_policy_refuses_is_not_trained_not_charged_and_audited(
     assert site.audit()[-1] == ("order.judged", f"{RUN}:1", code.value)
     assert not (site.folder / "prepared").exists()
     assert not (site.folder / "updates").exists()
+
+
+# The whole run, before its first round. Nine rounds cost ε 6.3, three 3.7.
+
+
+def test_a_run_that_the_budget_does_not_carry_to_its_end_is_not_begun(site: Site) -> None:
+    site.policy = SitePolicy(training=ALLOWED.model_copy(update={"epsilon_total": 4.0}))
+    assert site.refused(order()) is Code.BUDGET_TOO_SMALL
+    site.trainer.answer(order(7), BASE)  # a site that comes for the last three is asked for no more
+    assert site.charges() == [7]
+
+
+def test_a_site_that_wants_parts_of_runs_leaves_when_its_budget_is_spent(site: Site) -> None:
+    site.policy = SitePolicy(training=ALLOWED.model_copy(update={"epsilon_total": 4.0, "whole_plan": False}))
+    for number in (1, 2, 3):
+        site.trainer.answer(order(number), BASE)
+    assert site.refused(order(4)) is Code.BUDGET_SPENT
+    assert site.charges() == [1, 2, 3]
+
+
+def test_a_limit_that_was_lowered_during_a_run_ends_it_where_it_is_reached(site: Site) -> None:
+    site.trainer.answer(order(1), BASE)
+    site.policy = SitePolicy(training=ALLOWED.model_copy(update={"epsilon_total": 3.3}))
+    site.trainer.answer(order(2), BASE)
+    assert site.refused(order(3)) is Code.BUDGET_SPENT
+
+
+@pytest.mark.parametrize(("answered", "code"), [(True, Code.BUDGET_TOO_SMALL), (False, None)])
+def test_an_evaluation_belongs_to_the_run_where_the_site_answers_one(
+    site: Site, answered: bool, code: Code | None
+) -> None:
+    plan = order().plan.model_copy(update={"evaluation": EvaluationPlan(noise_multiplier=0.7, minimum_sites=2)})
+    site.policy = SitePolicy(training=ALLOWED.model_copy(update={"evaluation": answered}))
+    if code is None:
+        site.trainer.answer(order(plan=plan), BASE)
+    else:
+        assert site.refused(order(plan=plan)) is code
 
 
 def test_an_edited_policy_holds_from_the_next_round_on(site: Site) -> None:
@@ -373,7 +412,7 @@ def test_charges_that_were_cut_off_stop_training_though_ledger_and_audit_are_cha
     connect(site.folder / "node.db").executescript("DROP TRIGGER spend_is_kept; DELETE FROM spend WHERE number = 2;")
     site.start().gate.audit.verify()
     assert site.refused(order(3)) is Code.AUDIT_BROKEN
-    assert site.audit()[-1][:2] == ("order.judged", f"{RUN}:3")
+    assert site.audit()[-1][:2] == ("update.released", f"{RUN}:2")
 
 
 def test_nothing_about_the_number_of_patients_is_in_the_notice(site: Site) -> None:
