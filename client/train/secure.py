@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from client.train.begun import BegunRounds
 from client.train.member import Member
 from client.train.peers import Peers, Signer
-from client.train.private import Patient
 from client.train.site import SiteTrainer
 from client.train.summand import private_summand
 from protocol.codes import Code
@@ -39,7 +38,6 @@ class _Present:
 
     order: RoundOrder
     member: Member
-    patients: list[Patient]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -91,8 +89,7 @@ class SecureTrainer:
     def _begin(self, order: RoundOrder) -> SignedKeys:
         """Judge the order by the policy, write down that the round is begun, and make keys for it."""
         self._present = None
-        patients = self.trainer.patients(order)
-        self.trainer.judge(order, patients, None)
+        self.trainer.judge(order, self.trainer.patients(order), None)
         if order.round in self.trainer.ledger.rounds_of(order.run_id):
             raise ConflictError(
                 Code.ALREADY_EXISTS,
@@ -100,17 +97,18 @@ class SecureTrainer:
             )
         member = Member(order, self.signer(), self.peers())
         self.begun.begin(order)
-        self._present = _Present(order, member, patients)
+        self._present = _Present(order, member)
         return member.keys()
 
     def _padded(self, present: _Present, delivery: Boxes, base: Arrays) -> tuple[PaddedNotice, Words]:
         """Look at the others' shares and at the weights, charge, train one step, pad, write down."""
         order, member, trainer = present.order, present.member, self.trainer
         member.received(delivery)
-        trainer.judge(order, present.patients, base)
+        patients = trainer.patients(order)  # anew: who withdrew since the keys is not sampled
+        trainer.judge(order, patients, base)
         charged = trainer.charge(order, base)
         summand = private_summand(
-            base, present.patients, order, terms=member.terms, randomness=trainer.randomness, device=trainer.device
+            base, patients, order, terms=member.terms, randomness=trainer.randomness, device=trainer.device
         )
         words = member.padded(summand)
         notice = PaddedNotice(

@@ -102,6 +102,9 @@ class SiteTrainer:
             RefusedError: `audit-broken`.
         """
         self.gate.audit.verify()  # an old copy of the database, put back, would forget what was spent
+        return self._present_patients(order)
+
+    def _present_patients(self, order: RoundOrder) -> list[Patient]:
         return self.cohort.patients(self.cases(labels_for(order, self.policy())))
 
     def judge(self, order: RoundOrder, patients: list[Patient], base: Arrays | None) -> None:
@@ -175,11 +178,12 @@ class SiteTrainer:
     def _train(self, order: RoundOrder, base: Arrays, patients: list[Patient]) -> tuple[Update, Update | None]:
         """Return the update as it may leave, and the norms that stay where the plan wants that.
 
-        Norms that stay are clipped and noised like everything else: what is sent in the next round depends on them.
+        `patients` is read anew after each step. Norms that stay are clipped and noised like everything else: what is sent in the next round depends on them.
         """
 
         def progress(step: int) -> None:
             log.info("round.step run=%s round=%d step=%d", order.run_id, order.round, step)
+            patients[:] = self._present_patients(order)  # who withdrew meanwhile enters no later step
 
         plan = order.plan
         start = with_norms(base, self.kept.norms(plan.lineage)) if plan.keep_norms else base

@@ -19,6 +19,7 @@ from client.train.begun import BegunRounds
 from client.train.cohort import Cohort
 from client.train.kept import KeptUpdates
 from client.train.noise import Randomness
+from client.train.private import Patient
 from client.train.secure import SecureTrainer
 from client.train.site import SiteTrainer
 from models.weights import STARTING, load_arrays
@@ -257,6 +258,26 @@ def test_other_weights_than_the_order_names_are_refused_and_not_charged(
     assert network.refusals == dict.fromkeys(SITES, Code.SIGNATURE_INVALID)
     assert summands == []
     assert [site.charges() for site in network.sites.values()] == [[], [], []]
+
+
+def test_who_withdraws_between_keys_and_summand_is_not_sampled(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, sampled_from = network.sites[SITES[0]], []
+    site.cases = [labelled_study(site.folder / "studies", study, study) for study in (1, 2)]
+
+    def withdraw(name: str, kind: type[Shape] | None) -> None:
+        if (name, kind) == (SITES[0], Boxes):
+            site.cases = site.cases[:1]
+
+    def count(base: Arrays, patients: list[Patient], *_: Any, **__: Any) -> Words:
+        sampled_from.append(len(patients))
+        return np.zeros(values_of(base), np.uint32)
+
+    network.before = withdraw
+    monkeypatch.setattr("client.train.secure.private_summand", count)
+    play(network)
+    assert sampled_from == [1, 1, 1]
 
 
 def test_a_lie_about_shares_is_not_paid_for(network: Network, summands: list[Words]) -> None:

@@ -21,9 +21,10 @@ from client.train import kept
 from client.train.cohort import Cohort
 from client.train.kept import KeptUpdates
 from client.train.noise import Randomness
-from client.train.private import train_privately
+from client.train.private import Patient, train_privately
 from client.train.site import SiteTrainer
 from models.net import GgoNet
+from models.slabs import PatientSlices
 from models.weights import STARTING, load_arrays
 from protocol.codes import Code
 from protocol.errors import ConflictError, FederationError, InvalidInputError, RefusedError, UnavailableError
@@ -147,6 +148,24 @@ def test_what_the_policy_refuses_is_not_trained_not_charged_and_audited(
     assert site.audit()[-1] == ("order.judged", f"{RUN}:1", code.value)
     assert not (site.folder / "prepared").exists()
     assert not (site.folder / "updates").exists()
+
+
+def test_who_withdraws_during_a_round_enters_no_later_step(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+    draw = Patient.draw
+
+    def draw_and_withdraw(self: Patient, *asked: Any, **more: Any) -> PatientSlices:
+        drawn.append(len(site.cases))
+        if len(drawn) == 2:  # both entered the first step
+            site.cases = site.cases[:1]
+        return draw(self, *asked, **more)
+
+    monkeypatch.setattr(Patient, "draw", draw_and_withdraw)
+    privacy = order().plan.privacy.model_copy(
+        update={"sample_rate": 1.0, "steps_per_round": 2, "noise_multiplier": 4.0}
+    )
+    site.trainer.answer(order(plan=order().plan.model_copy(update={"privacy": privacy})), BASE)
+    assert drawn == [2, 2, 1]
 
 
 # The whole run, before its first round. Nine rounds cost ε 6.3, three 3.7.
