@@ -75,6 +75,7 @@ class Code(StrEnum):
     BUDGET_SPENT = "budget-spent"
     BUDGET_TOO_SMALL = "budget-too-small"
     COHORT_TOO_SMALL = "cohort-too-small"
+    COHORT_TOO_LARGE = "cohort-too-large"
     SIGNATURE_INVALID = "signature-invalid"
     GRANT_INVALID = "grant-invalid"
     READER_NOT_APPROVED = "reader-not-approved"
@@ -178,6 +179,7 @@ MEANINGS: dict[Code, tuple[Family, str]] = {
     Code.BUDGET_SPENT: (_REFUSED, "The charge would pass the site's privacy budget."),
     Code.BUDGET_TOO_SMALL: (_REFUSED, "The whole run would pass the site's privacy budget; nothing of it was charged."),
     Code.COHORT_TOO_SMALL: (_REFUSED, "The site has fewer labelled patients than its policy demands."),
+    Code.COHORT_TOO_LARGE: (_REFUSED, "The site has more labelled patients than its policy's delta was chosen for."),
     Code.SIGNATURE_INVALID: (_REFUSED, "A signature or a hash does not match."),
     Code.GRANT_INVALID: (_REFUSED, "The grant is forged, expired, revoked or for another study, node or key."),
     Code.READER_NOT_APPROVED: (_REFUSED, "The hospital has not approved this reader's key."),

@@ -100,6 +100,7 @@ RULES = {
     "training.whole_plan": _Rule(_switched_off, "runs are begun that the limits do not let the site finish"),
     "training.delta": _Rule(_greater, "the promise of privacy may fail more often"),
     "training.minimum_cohort": _Rule(_smaller, "training runs with fewer patients"),
+    "training.most_patients": _Rule(_greater, "training runs with more patients"),
     "training.evaluation": _Rule(_switched_on, "noised sums about held-out patients leave, and are charged"),
     "training.minimum_held_out": _Rule(_smaller, "releases are compared on fewer held-out patients"),
     "training.secure_sum": _Rule(

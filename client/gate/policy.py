@@ -4,9 +4,9 @@ import re
 import warnings
 from datetime import datetime, time
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from protocol.case import CaseRecord, LegalBasis
 from protocol.codes import Code
@@ -20,6 +20,11 @@ from protocol.standing import ReleaseStanding
 
 Hours = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-4]):[0-5]\d-([01]\d|2[0-4]):[0-5]\d$")]
 """From-to in the site's local time, such as 20:00-06:00; 00:00-24:00 is always."""
+
+
+_GREATEST_DELTA = 1e-5
+_PATIENTS_PER_DELTA = 10
+"""δ is at most one over so many times the patients, of whom the policy names a public upper bound; never their count itself, which is private."""
 
 
 class SecureSumUse(StrEnum):
@@ -41,6 +46,7 @@ class TrainingPolicy(Section):
 
     `strategies` are the ways to combine updates in which the site takes part. `minimum_peers` other sites must be in the plan and in its
     quorum, and in the circle and the sum of a secure summation: what is combined says the more of a site, the fewer there are.
+    `most_patients` is a bound on the labelled patients that the site could have, written down beforehand and public.
     """
 
     allowed: bool = False
@@ -56,13 +62,22 @@ class TrainingPolicy(Section):
     epsilon_per_period: Annotated[float, Field(ge=0, le=1000)] = 1000.0
     period_days: Annotated[int, Field(ge=1, le=36_500)] = 365
     whole_plan: bool = True
-    delta: Annotated[float, Field(gt=0, le=1e-3)] = 1e-5
+    delta: Annotated[float, Field(gt=0, le=_GREATEST_DELTA)] = 1e-5
     minimum_cohort: Annotated[int, Field(ge=1)] = 20
+    most_patients: Annotated[int, Field(ge=1)] = 10_000
     evaluation: bool = False
     minimum_held_out: Annotated[int, Field(ge=1)] = 20
     secure_sum: SecureSumUse = SecureSumUse.FORBIDDEN
     secure_sum_colluders: Annotated[int, Field(ge=0, le=500)] = 1
     secure_sum_peers: tuple[Sha256, ...] = ()
+
+    @model_validator(mode="after")
+    def _delta_is_small(self) -> Self:
+        """δ is the chance that a patient's promise fails: over all of them it is to stay below a tenth."""
+        greatest = 1 / (_PATIENTS_PER_DELTA * self.most_patients)
+        if self.delta > greatest * (1 + 1e-9):  # 1e-5 and 10000 patients are written in decimals
+            raise ValueError(f"delta must be at most 1/(10 most_patients), here {greatest:.3g}")
+        return self
 
 
 class SharingPolicy(Section):
@@ -158,6 +173,7 @@ def judge_order(order: RoundOrder, policy: SitePolicy, *, cohort: int, now: date
         (min(len(set(order.plan.sites)), order.plan.quorum) > training.minimum_peers, Code.POLICY_PEERS),
         (_adds_up_as_allowed(order.plan, training), Code.POLICY_SECURE_SUM),
         (cohort >= training.minimum_cohort, Code.COHORT_TOO_SMALL),
+        (cohort <= training.most_patients, Code.COHORT_TOO_LARGE),
     )
     return next((Refusal(code=code) for holds, code in checks if not holds), Clearance())
 
@@ -180,6 +196,7 @@ def judge_evaluation(order: EvaluationOrder, policy: SitePolicy, *, held_out: in
         (_within(training.hours, now.time()), Code.POLICY_HOURS),
         (training.evaluation, Code.POLICY_EVALUATION),
         (held_out >= training.minimum_held_out, Code.COHORT_TOO_SMALL),
+        (held_out <= training.most_patients, Code.COHORT_TOO_LARGE),
     )
     return next((Refusal(code=code) for holds, code in checks if not holds), Clearance())
 

@@ -30,7 +30,7 @@ LOOSER = [
     ({"training": {"epsilon_total": 0.1}}, "training.epsilon_total"),
     ({"training": {"epsilon_per_run": 0.1}}, "training.epsilon_per_run"),
     ({"training": {"period_days": 364}}, "training.period_days"),
-    ({"training": {"delta": 1e-4}}, "training.delta"),
+    ({"training": {"whole_plan": False}}, "training.whole_plan"),
     ({"training": {"minimum_cohort": 19}}, "training.minimum_cohort"),
     ({"training": {"evaluation": True}}, "training.evaluation"),
     ({"training": {"minimum_held_out": 19}}, "training.minimum_held_out"),
@@ -50,9 +50,13 @@ def test_more_than_before_is_looser_and_the_way_back_tighter(after: dict[str, An
     assert there.words == RULES[key].meaning
 
 
-def test_a_higher_limit_of_a_period_is_looser() -> None:
-    before, later = policy(training={"epsilon_per_period": 1}), policy(training={"epsilon_per_period": 2})
+@pytest.mark.parametrize(
+    ("key", "less", "more"), [("epsilon_per_period", 1, 2), ("delta", 1e-6, 1e-5), ("most_patients", 100, 200)]
+)
+def test_a_higher_limit_is_looser(key: str, less: float, more: float) -> None:
+    before, later = policy(training={key: less}), policy(training={key: more})
     assert [change.way for change in changes(before, later)] == [Way.LOOSER]
+    assert [change.way for change in changes(later, before)] == [Way.TIGHTER]
 
 
 def test_swapping_one_purpose_for_another_is_looser() -> None:

@@ -19,8 +19,10 @@ from client.gate.policy import (
     labels_for,
     shaped,
 )
+from client.gate.policy_file import parse_policy
 from protocol.case import CaseRecord
 from protocol.codes import Code
+from protocol.errors import InvalidInputError
 from protocol.plan import LabelUse, PrivacyPlan, Purpose, RoundOrder, RunPlan, SecureSumPlan
 from protocol.shape import canonical_json
 from protocol.standing import ReleaseStanding, Standing
@@ -78,6 +80,9 @@ def test_cases_leave_when_the_site_shares_them() -> None:
         ({"hours": "08:00-12:00"}, 5, {}, Code.POLICY_HOURS),
         ({"hours": "12:00-12:01"}, 5, {}, None),
         ({}, 4, {}, Code.COHORT_TOO_SMALL),
+        ({}, 10_000, {}, None),
+        ({}, 10_001, {}, Code.COHORT_TOO_LARGE),
+        ({"most_patients": 7}, 8, {}, Code.COHORT_TOO_LARGE),
         ({}, 5, {"lineage": "nodule"}, Code.POLICY_LINEAGE),
         ({"strategies": ("median",)}, 5, {}, Code.POLICY_STRATEGY),
         ({"strategies": ("median", "fedavg")}, 5, {}, None),
@@ -99,6 +104,24 @@ def test_an_order_is_held_against_every_limit(
 ) -> None:
     verdict = judge_order(an_order(**plan), a_policy(**changes), cohort=cohort, now=NOON)
     assert verdict == (Clearance() if code is None else Refusal(code=code))
+
+
+@pytest.mark.parametrize(
+    ("delta", "most_patients"), [(1e-5, 10_000), (1e-5, 1), (1e-6, 100_000), (2.5e-6, 40_000), (1e-7, 1_000_000)]
+)
+def test_delta_may_be_as_large_as_the_patients_allow(delta: float, most_patients: int) -> None:
+    assert parse_policy(f"[training]\ndelta = {delta}\nmost_patients = {most_patients}\n", subject="policy.toml")
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["delta = 1.1e-5", "delta = 1e-3", "most_patients = 10001", "delta = 1e-6\nmost_patients = 110000", "delta = 0"],
+)
+def test_a_delta_that_is_too_large_for_the_patients_is_no_policy(words: str) -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        parse_policy(f"[training]\n{words}\n", subject="policy.toml")
+    assert refused.value.code is Code.BAD_SETTING
+    assert "training" in str(refused.value)
 
 
 def test_only_listed_bundles_run() -> None:

@@ -127,6 +127,7 @@ def test_what_left_stands_in_the_audit_word_for_word(site: Site) -> None:
         ({"hours": "20:00-06:00"}, Code.POLICY_HOURS),
         ({"evaluation": False}, Code.POLICY_EVALUATION),
         ({"minimum_held_out": 3}, Code.COHORT_TOO_SMALL),
+        ({"most_patients": 1}, Code.COHORT_TOO_LARGE),
         ({"epsilon_total": 0.001}, Code.BUDGET_SPENT),
         ({"epsilon_per_run": 0.001}, Code.BUDGET_SPENT),
     ],
