@@ -1,5 +1,6 @@
 """`acinus-node ledger`: what training has cost the patients of this hospital, what a plan would cost, and how much is left."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,7 +89,7 @@ def as_forecast(prospect: "Prospect") -> dict[str, Any]:
         "rounds_within_budget": prospect.passing,
         "epsilon_of_run": prospect.epsilon_run,
         "epsilon_after": prospect.epsilon,
-        "epsilon_of_all": prospect.epsilon_whole,
+        "epsilon_of_all": prospect.epsilon_whole if math.isfinite(prospect.epsilon_whole) else None,
     }
 
 
@@ -99,6 +100,10 @@ def _charge(entry: "Entry") -> dict[str, Any]:
         "noise_multiplier": event.noise_multiplier, "sample_rate": event.sample_rate, "steps": event.steps,
         "clipping_norm": event.clipping_norm, "charged_at": entry.charged_at, "hash": entry.hash,
     }  # fmt: skip
+
+
+def _told(epsilon: float | None) -> str:
+    return "without bound" if epsilon is None else f"{epsilon:.2f}"
 
 
 def _tell(document: dict[str, Any]) -> None:
@@ -115,5 +120,5 @@ def _tell(document: dict[str, Any]) -> None:
         typer.echo(
             f"The plan's {plan['rounds']} rounds would pass: ε {plan['epsilon_after']:.2f} afterwards."
             if plan["would_pass"]
-            else f"Of the plan's {plan['rounds']} rounds {plan['rounds_within_budget']} would pass; all would come to ε {plan['epsilon_of_all']:.2f}."
+            else f"Of the plan's {plan['rounds']} rounds {plan['rounds_within_budget']} would pass; all would come to ε {_told(plan['epsilon_of_all'])}."
         )

@@ -4,8 +4,13 @@ Each event is a run of the Poisson-subsampled Gaussian mechanism with the patien
 arXiv:1607.00133). ε at δ is computed twice, by Rényi DP (Mironov, Talwar, Zhang 2019, arXiv:1908.10530) and by the privacy
 loss random variable (Gopi, Lee, Wutschitz 2021, arXiv:2106.02848), and the larger is the one that counts: PRV's ε is tighter but
 rests on numerical error bounds, RDP's is looser but simple. Both come from Opacus.
+
+Whoever writes a plan chooses σ and the steps, so neither may make the price itself expensive. RDP takes the same time for all that is priced
+here. PRV works on a grid that grows with ε and with the root of the steps: its grid is bounded, and where the bound would cost the answer its
+meaning RDP counts alone. It is an upper bound by itself.
 """
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +24,19 @@ from client.ledger.formulas import prv, rdp
 
 _ORDERS = [1 + x / 10 for x in range(1, 100)] + [*range(11, 64), *range(64, 512, 16), *range(512, 4097, 256)]
 """Rényi orders to try: beyond Opacus's own 64, because much noise and few steps have their best order far out."""
+
+
+_LEAST_NOISE = 1e-3
+"""Below this σ nothing is computed: one use costs more than half a million by RDP, and the formulas come to the end of floating point."""
+
+_MOST_EPSILON = 1000.0
+"""Above this RDP counts alone. No policy may allow more (`client.gate.policy`), so how much more it is decides nothing."""
+
+_GRID_ERROR, _GREATEST_GRID_ERROR = 0.01, 1.0
+"""What PRV's grid adds to ε: Opacus's default, and up to where its choice of the grid's domain is known to hold (Opacus, `domain.py`)."""
+
+_MOST_POINTS = 2**21
+"""Of PRV's grid. Some dozens of bytes each; at the default error an ε of 8 over a million steps needs four times as many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +57,7 @@ class Event:
 
 
 def epsilon(events: Sequence[Event], delta: float) -> float:
-    """Return ε of all `events` together at `delta`, the larger of RDP and PRV.
+    """Return ε of all `events` together at `delta`, the larger of RDP and PRV; infinity for less noise than can be priced.
 
     No event costs nothing. The order of events does not matter.
 
@@ -47,7 +65,13 @@ def epsilon(events: Sequence[Event], delta: float) -> float:
     2.24
     """
     uses = _uses(events)
-    return max(_epsilon_rdp(uses, delta), _epsilon_prv(uses, delta)) if uses else 0.0
+    if not uses:
+        return 0.0
+    if min(sigma for sigma, _, _ in uses) < _LEAST_NOISE:
+        return math.inf
+    by_rdp = _epsilon_rdp(uses, delta)
+    error = _grid_error(uses, delta) if by_rdp <= _MOST_EPSILON else math.inf
+    return max(by_rdp, _epsilon_prv(uses, delta, error)) if error <= _GREATEST_GRID_ERROR else by_rdp
 
 
 def course(events: Sequence[Event], delta: float) -> list[float]:
@@ -94,13 +118,24 @@ def _rdp_of_one_use(sigma: float, q: float) -> NDArray[np.float64]:
     return np.asarray(rdp.compute_rdp(q=q, noise_multiplier=sigma, steps=1, orders=_ORDERS))
 
 
+def _grid_error(uses: _Uses, delta: float) -> float:
+    """Return the error in ε at which PRV's grid has at most about `_MOST_POINTS` points (Gopi et al., remark 5.6, as Opacus follows it)."""
+    steps, delta_error = sum(count for _, _, count in uses), delta / 1000
+    reach = max(
+        _epsilon_rdp(uses, delta_error / 4),
+        *(_epsilon_rdp(((sigma, q, 1),), delta_error / (8 * steps)) for sigma, q, _ in uses),
+    )
+    points = 2 * (reach + 3) * math.sqrt(steps * math.log(12 / delta_error) / 2) / _GRID_ERROR
+    return _GRID_ERROR * max(1.0, points / _MOST_POINTS)
+
+
 @lru_cache(maxsize=256)
-def _epsilon_prv(uses: _Uses, delta: float) -> float:
+def _epsilon_prv(uses: _Uses, delta: float, error: float) -> float:
     accountant = prv.PRVAccountant()
     accountant.history = list(uses)
     # For q = 1 its distribution function passes through log 0, which comes out right.
     with np.errstate(divide="ignore", invalid="ignore"), _orders_may_end():
-        return float(accountant.get_epsilon(delta=delta))
+        return float(accountant.get_epsilon(delta=delta, eps_error=error))
 
 
 @contextmanager

@@ -3,13 +3,14 @@
 import math
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import replace
 
 import pytest
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from client.ledger import formulas
+from client.ledger import account, formulas
 from client.ledger.account import Event, course, epsilon
 
 DELTA = 1e-5
@@ -99,6 +100,42 @@ def test_less_noise_more_sampling_and_more_steps_cost_more(sigma: float, rate: f
     assert epsilon([replace(event, steps=steps + 10)], DELTA) >= cost - tiny
     assert epsilon([replace(event, sample_rate=min(1.0, rate * more))], DELTA) >= cost - tiny
     assert epsilon([event], DELTA / 10) >= cost - tiny
+
+
+# What a plan may ask for.
+
+
+@pytest.mark.parametrize("sigma", [1e-300, 1e-160, 1e-8, 9e-4])
+def test_noise_that_is_no_noise_has_no_price(sigma: float) -> None:
+    assert epsilon([EVENT, replace(EVENT, noise_multiplier=sigma)], DELTA) == math.inf
+
+
+@pytest.mark.parametrize("sigma", [1e-3, 0.05, 0.3])
+def test_what_no_policy_allows_is_priced_by_one_accountant(sigma: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> float:
+        raise AssertionError("its grid would not fit into memory")
+
+    monkeypatch.setattr(account, "_epsilon_prv", never)
+    assert epsilon([replace(EVENT, noise_multiplier=sigma, steps=10_000)], DELTA) > 1000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sigma", "steps"), [(1.25, 10_000), (60.0, 10_000_000)], ids=["a high price", "many steps"])
+def test_the_grid_is_bounded_whatever_is_asked(sigma: float, steps: int) -> None:
+    event = Event(noise_multiplier=sigma, sample_rate=0.5, steps=steps, clipping_norm=1.0)
+    tracemalloc.start()
+    try:
+        said = epsilon([event], DELTA)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert said >= course([event], DELTA)[-1]
+    assert most < 400 * 2**20
+
+
+def test_the_usual_plans_are_priced_on_the_usual_grid() -> None:
+    assert account._grid_error(((1.5, 0.5, 12),), DELTA) == 0.01
+    assert account._grid_error(((4.0, 0.25, 600), (1.5, 0.5, 12)), DELTA) == 0.01
 
 
 def test_the_course_of_spending_ends_at_what_rdp_says_and_never_falls() -> None:
