@@ -2,13 +2,14 @@
 
 import multiprocessing
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from client.gate import audit
@@ -99,6 +100,14 @@ def test_the_same_round_with_other_numbers_is_refused(ledger: BudgetLedger) -> N
     with pytest.raises(ConflictError) as refused:
         ledger.charge(spend(1, event=replace(EVENT, noise_multiplier=9.0)), limit=LIMIT)
     assert refused.value.code is Code.ALREADY_EXISTS
+
+
+def test_a_charge_without_noise_is_refused_and_costs_no_time(ledger: BudgetLedger) -> None:
+    high = replace(LIMIT, epsilon_total=1000.0, epsilon_per_run=1000.0)
+    for sigma in (1e-300, 1e-3, 0.1):
+        outcome = ledger.charge(spend(1, event=replace(EVENT, noise_multiplier=sigma, steps=10_000)), limit=high)
+        assert isinstance(outcome, Refused)
+    assert ledger.history() == []
 
 
 @pytest.mark.parametrize(("first", "second"), [(Kind.UPDATE, Kind.SUMMAND), (Kind.SUMMAND, Kind.UPDATE)])
@@ -280,25 +289,72 @@ events = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+# Two ledgers over one database, each charging while the other adds up. One thread, so that each case can be played again.
+
+PERIOD_DAYS = 30
+
+asks = st.tuples(st.sampled_from([RUN, OTHER]), st.integers(1, 4), events, st.integers(0, 20))
+"""A run, a round, what it costs, and how many days pass before it is asked for."""
+
+
+class TwoLedgers:
+    """While one computes a price, the other takes the next of what is asked, as often as `turns` says so."""
+
+    def __init__(self, path: Path, asked: list[tuple[str, int, Event, int]], turns: list[bool], limit: Limit) -> None:
+        self.asked, self.turns, self.limit, self.now = asked, turns, limit, NOW
+        self.ledgers = [ledgers.open_ledger(path, lambda: self.now, price=self._price) for _ in range(2)]
+        self.interrupted = 0
+
+    def play(self) -> None:
+        while self.asked:
+            self._charge_next()
+
+    def _charge_next(self) -> None:
+        run_id, number, event, days = self.asked.pop(0)
+        self.now += timedelta(days=days)
+        self.ledgers.reverse()
+        with suppress(ConflictError):  # a round that was charged with other numbers
+            self.ledgers[0].charge(spend(number, run_id, event), limit=self.limit)
+
+    def _price(self, spent: Sequence[Event], delta: float) -> float:
+        if self.asked and self.turns and self.turns.pop():
+            self.interrupted += 1
+            self._charge_next()
+        return rough_price(spent, delta)
+
+
+@settings(max_examples=80, deadline=None)
 @given(
-    asked=st.lists(st.tuples(st.sampled_from([RUN, OTHER]), st.integers(1, 3), events), max_size=6),
-    total=st.floats(0.0, 3.0), per_run=st.floats(0.0, 3.0),
+    asked=st.lists(asks, max_size=8), turns=st.lists(st.booleans(), max_size=24), total=st.floats(0.0, 3.0),
+    per_run=st.floats(0.0, 3.0), per_period=st.floats(0.0, 3.0),
 )  # fmt: skip
-def test_no_sequence_of_charges_exceeds_a_grant(
-    tmp_path_factory: pytest.TempPathFactory, asked: list[tuple[str, int, Event]], total: float, per_run: float
-) -> None:
-    ledger = open_ledger(tmp_path_factory.mktemp("ledger") / "node.db", rough_price)
-    limit = Limit(epsilon_total=total, epsilon_per_run=per_run, delta=1e-5)
-    for run_id, number, event in asked:
-        standing = [entry for entry in ledger.history() if (entry.spend.run_id, entry.spend.round) == (run_id, number)]
-        if standing and standing[0].spend.event != event:
-            with pytest.raises(ConflictError):
-                ledger.charge(spend(number, run_id, event), limit=limit)
-            continue
-        ledger.charge(spend(number, run_id, event), limit=limit)
-    entries = ledger.history()
+def test_no_interleaving_of_charges_passes_a_cap(
+    tmp_path_factory: pytest.TempPathFactory, asked: list[tuple[str, int, Event, int]], turns: list[bool],
+    total: float, per_run: float, per_period: float,
+) -> None:  # fmt: skip
+    limit = Limit(
+        epsilon_total=total, epsilon_per_run=per_run, delta=1e-5, epsilon_per_period=per_period, period_days=PERIOD_DAYS
+    )
+    two = TwoLedgers(tmp_path_factory.mktemp("ledger") / "node.db", list(asked), list(turns), limit)
+    two.play()
+    event(f"interrupted {min(two.interrupted, 3)} times")
+    entries = two.ledgers[0].history()
+    assert len({(entry.spend.run_id, entry.spend.round) for entry in entries}) == len(entries)
     assert rough_price([entry.spend.event for entry in entries], limit.delta) <= total
     for run_id in (RUN, OTHER):
-        own = [entry.spend.event for entry in entries if entry.spend.run_id == run_id]
-        assert rough_price(own, limit.delta) <= per_run
+        assert (
+            rough_price([each.spend.event for each in entries if each.spend.run_id == run_id], limit.delta) <= per_run
+        )
+    for last in entries:
+        since = datetime.fromisoformat(last.charged_at) - timedelta(days=PERIOD_DAYS)
+        period = [each for each in entries[: last.number] if datetime.fromisoformat(each.charged_at) > since]
+        assert rough_price([each.spend.event for each in period], limit.delta) <= per_period
+
+
+def test_whoever_adds_up_a_history_that_has_grown_adds_up_anew(path: Path) -> None:
+    """Room for one of two: the one that computed first comes second, and is refused."""
+    limit = replace(RACED, epsilon_total=rough_price([EVENT], 1e-5), epsilon_per_period=1.0)
+    two = TwoLedgers(path, [(RUN, 1, EVENT, 0), (OTHER, 1, EVENT, 0)], [True], limit)
+    two.play()
+    assert two.interrupted == 1
+    assert [entry.spend.run_id for entry in two.ledgers[0].history()] == [OTHER]
