@@ -76,6 +76,15 @@ def test_a_run_has_a_limit_of_its_own(ledger: BudgetLedger) -> None:
     assert isinstance(ledger.charge(spend(1, OTHER), limit=tight), Charged)
 
 
+@pytest.mark.parametrize("first", list(Kind))
+@pytest.mark.parametrize("second", list(Kind))
+def test_whatever_a_charge_pays_for_counts_against_every_limit(path: Path, first: Kind, second: Kind) -> None:
+    ledger = open_ledger(path, rough_price)
+    room_for_one = replace(LIMIT, epsilon_total=rough_price([EVENT], LIMIT.delta))
+    assert isinstance(ledger.charge(spend(1, kind=first), limit=room_for_one), Charged)
+    assert isinstance(ledger.charge(spend(1, OTHER, kind=second), limit=room_for_one), Refused)
+
+
 def test_the_same_round_is_charged_once(ledger: BudgetLedger) -> None:
     first = ledger.charge(spend(1), limit=LIMIT)
     again = ledger.charge(spend(1), limit=LIMIT)
