@@ -23,10 +23,11 @@ from registry_api.people.roles import Role
 from registry_api.reading import messenger
 from registry_api.runtime import build_runtime
 from tests.fakes import postgresql
+from tests.fakes.databases import use_database
 from tests.integration.registry.test_postgresql import needs_postgresql
-from tests.unit.registry_api.conftest import ORIGIN, Clock, Registry, centre_files, home
+from tests.unit.registry_api.conftest import ORIGIN, Clock, Registry, centre_files, home, postgresql_server
 
-__all__ = ["centre_files", "home"]
+__all__ = ["centre_files", "home", "postgresql_server"]
 pytestmark = needs_postgresql
 
 LOOPS = {"alerts", "read-log", "reads", "webhooks", "courier"}
@@ -42,8 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgresql.Serv
 
 @pytest.fixture
 def registry(server: postgresql.Server, home: Path) -> Iterator[Registry]:
-    settings = home / "registry.toml"
-    settings.write_text(f'{settings.read_text()}[database]\nurl = "{server.url}"\n')
+    use_database(home, server.url)
     clock = Clock()
     built = Registry(build_runtime(home, clock=clock), clock)
     for site in ("north-a", "north-b"):
@@ -51,8 +51,7 @@ def registry(server: postgresql.Server, home: Path) -> Iterator[Registry]:
         built.cases(site, 20)
     built.build()
     yield built
-    built.runtime.read_log.close()
-    built.runtime.database.close()
+    built.close()
 
 
 @pytest.fixture

@@ -1,10 +1,12 @@
 """A registry on a database of its own for every test, with a clock that tests set."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -13,6 +15,7 @@ from protocol.case import CaseRecord
 from protocol.enrolment import EnrolRequest
 from registry_api.api import events
 from registry_api.cases.service import accept_case
+from registry_api.database import Database, open_engine
 from registry_api.enrolment.invites import create_invite
 from registry_api.enrolment.sites import enrol
 from registry_api.main import create_app
@@ -20,8 +23,11 @@ from registry_api.people.roles import Role
 from registry_api.people.service import NewPerson, add_person
 from registry_api.releases.build import build_release
 from registry_api.runtime import Runtime, build_runtime, disclosure_rule
+from registry_api.settings import load_settings
+from tests.fakes import postgresql
 from tests.fakes.asgi_client import AsgiClient
 from tests.fakes.centre_home import make_centre_home, make_csr, supernode_key
+from tests.fakes.databases import ON_POSTGRESQL, copy_database, drop_database, make_database, use_database
 
 ORIGIN = "https://localhost:8443"
 
@@ -46,6 +52,11 @@ class Registry:
     runtime: Runtime
     clock: Clock
     _cases: int = 0
+
+    def close(self) -> None:
+        """Give every connection back."""
+        self.runtime.read_log.close()
+        self.runtime.database.close()
 
     def enrol(self, site: str, region: str = "XA-N") -> str:
         """Invite and enrol a site; return its certificate's serial."""
@@ -105,17 +116,37 @@ class Registry:
 
 
 @pytest.fixture(scope="session")
-def centre_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def postgresql_server() -> Iterator[str | None]:
+    """The URL of a PostgreSQL server of this run, None if the tests store on SQLite.
+
+    Its folder is no one of pytest's: a second run of the same user closes those to the account that the server runs as.
+    """
+    if not ON_POSTGRESQL:
+        yield None
+        return
+    with (
+        TemporaryDirectory(dir=os.environ.get("PYTEST_DEBUG_TEMPROOT"), ignore_cleanup_errors=True) as folder,
+        postgresql.running(Path(folder), durable=False) as url,
+    ):
+        yield url
+
+
+@pytest.fixture(scope="session")
+def centre_files(tmp_path_factory: pytest.TempPathFactory, postgresql_server: str | None) -> Path:
     """Keys, certificates and an empty migrated database, made once."""
     folder = make_centre_home(tmp_path_factory.mktemp("centre") / "home")
+    if postgresql_server is not None:
+        use_database(folder, make_database(postgresql_server))
     build_runtime(folder).database.close()
     return folder
 
 
 @pytest.fixture
-def home(tmp_path: Path, centre_files: Path) -> Path:
+def home(tmp_path: Path, centre_files: Path) -> Iterator[Path]:
     """A centre's folder of this test's own, with shared keys."""
-    return copied(centre_files, tmp_path / "home")
+    folder = copied(centre_files, tmp_path / "home")
+    yield folder
+    drop_database(folder)
 
 
 def copied(centre_files: Path, folder: Path) -> Path:
@@ -124,9 +155,15 @@ def copied(centre_files: Path, folder: Path) -> Path:
     for name in ("pki", "secrets"):
         (folder / name).symlink_to(centre_files / name)
     shutil.copytree(centre_files / "catalogue", folder / "catalogue")
-    for name in ("registry.toml", "registry.db"):
-        shutil.copy(centre_files / name, folder / name)
+    for path in (centre_files / "registry.toml", *centre_files.glob("registry.db")):
+        shutil.copy(path, folder / path.name)
+    copy_database(folder)
     return folder
+
+
+def database_of(home: Path) -> Database:
+    """Open the database of a centre's folder."""
+    return Database(open_engine(load_settings(home).database_url))
 
 
 @pytest.fixture
@@ -134,7 +171,7 @@ def registry(home: Path) -> Iterator[Registry]:
     clock = Clock()
     built = Registry(build_runtime(home, clock=clock), clock)
     yield built
-    built.runtime.database.close()
+    built.close()
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +188,7 @@ def published(tmp_path_factory: pytest.TempPathFactory, centre_files: Path) -> "
     built.build()
     with AsgiClient(create_app(built.runtime), base_url=ORIGIN) as opened:
         yield built, opened
-    built.runtime.database.close()
+    built.close()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,6 +1,6 @@
 """Transactions: durable on SQLite, all or nothing, one writer at a time; migrations end where the code's tables are."""
 
-import shutil
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -19,20 +19,24 @@ from protocol.errors import UnavailableError
 from registry_api.database import Database, UtcDateTime, open_engine
 from registry_api.people.tables import PersonRow
 from registry_api.schema import metadata, migrate, newest_version, version_of
+from tests.fakes.databases import sqlite_only
+from tests.unit.registry_api.conftest import database_of
 
 NOON = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture
-def database(tmp_path: Path, centre_files: Path) -> Database:
-    shutil.copy(centre_files / "registry.db", tmp_path / "registry.db")
-    return Database(open_engine(f"sqlite:///{tmp_path}/registry.db"))
+def database(home: Path) -> Iterator[Database]:
+    opened = database_of(home)
+    yield opened
+    opened.close()
 
 
 def person(number: int, *, created_at: datetime = NOON) -> PersonRow:
     return PersonRow(id=f"{number:032x}", name="n", role="auditor", key_sha256=str(number), created_at=created_at)
 
 
+@sqlite_only
 def test_sqlite_waits_for_the_disk(database: Database) -> None:
     with database.reading() as session:
         assert session.exec(text("PRAGMA synchronous")).scalar() == 2  # FULL
@@ -69,6 +73,7 @@ def test_readers_are_not_held_up_by_a_writer(database: Database) -> None:
             assert reader.exec(select(PersonRow)).all() == []
 
 
+@sqlite_only
 def test_writers_come_one_after_the_other(database: Database) -> None:
     def count_up(_: int) -> None:
         with database.writing() as session:
@@ -81,6 +86,7 @@ def test_writers_come_one_after_the_other(database: Database) -> None:
         assert len(session.exec(select(PersonRow)).all()) == 40
 
 
+@sqlite_only
 def test_a_database_that_cannot_be_written_is_unavailable(database: Database) -> None:
     def write_on_a_full_disk() -> None:
         with database.writing() as session:

@@ -1,7 +1,6 @@
 """Parcels taken together: the verdicts and the rows are those of one after the other, and nobody waits for ever."""
 
 import asyncio
-import shutil
 from pathlib import Path
 
 import pytest
@@ -15,14 +14,14 @@ from protocol.errors import UnavailableError
 from protocol.shape import canonical_json
 from registry_api.cases.bases import withdraw_basis
 from registry_api.cases.tables import CaseRow
-from registry_api.database import Database, open_engine
+from registry_api.database import Database
 from registry_api.enrolment.tables import SiteRow
 from registry_api.link import gathering
 from registry_api.link.gathering import Gathering, Sent, take_many
 from registry_api.link.intake import Outcome, take
 from registry_api.link.tables import ParcelRow
 from registry_api.units.service import ensure_unit
-from tests.unit.registry_api.conftest import Clock, Registry
+from tests.unit.registry_api.conftest import Clock, Registry, copied, database_of
 
 SITES = ("north-a", "north-b")
 NOW = Clock().now
@@ -45,8 +44,8 @@ PARCELS = st.builds(
 )
 
 
-def make(path: Path, empty: Path) -> Database:
-    database = Database(open_engine(f"sqlite:///{shutil.copy(empty, path)}"))
+def make(home: Path) -> Database:
+    database = database_of(home)
     with database.writing() as session:
         ensure_unit(session, "XA-N")
         session.add_all([SiteRow(site=name, region="XA-N", enrolled_at=NOW) for name in SITES])
@@ -57,8 +56,8 @@ def make(path: Path, empty: Path) -> Database:
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory, centre_files: Path):
-    folder, empty = tmp_path_factory.mktemp("gathering"), centre_files / "registry.db"
-    both = make(folder / "one.db", empty), make(folder / "many.db", empty)
+    folder = tmp_path_factory.mktemp("gathering")
+    both = make(copied(centre_files, folder / "one")), make(copied(centre_files, folder / "many"))
     yield both
     for database in both:
         database.close()

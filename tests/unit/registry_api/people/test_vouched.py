@@ -48,7 +48,7 @@ def registry(provider: Provider, home: Path) -> Iterator[Registry]:
         )
     built = Registry(build_runtime(home, clock=clock), clock)
     yield built
-    built.runtime.database.close()
+    built.close()
 
 
 @pytest.fixture

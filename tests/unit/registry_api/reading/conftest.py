@@ -5,13 +5,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlmodel import SQLModel
 
 from protocol.reading import ReadPost
-from registry_api.database import Database, open_engine
+from registry_api.database import Database
 from registry_api.enrolment.tables import SiteRow
-from registry_api.reading import tables as _reading  # noqa: F401 - its import puts the tables into the metadata
 from tests.fakes.readers import ready_reader
+from tests.unit.registry_api.conftest import database_of
 from tests.unit.registry_api.reading.story import Story
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -19,10 +18,8 @@ REQUEST = "1" * 32
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    engine = open_engine(f"sqlite:///{tmp_path / 'registry.db'}")
-    SQLModel.metadata.create_all(engine)
-    database = Database(engine)
+def database(home: Path) -> Iterator[Database]:
+    database = database_of(home)
     with database.writing() as session:
         for site in ("northport", "southbay"):
             origin = f"https://{site}.example:9443"
