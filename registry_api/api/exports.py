@@ -1,4 +1,4 @@
-"""Routes of exports: a release's cells as CSV, DHIS2 data values and FHIR, the same cells as the answers of `counts.py`."""
+"""Routes of exports: a release's cells as CSV, Parquet, DHIS2 data values and FHIR, the same cells as the answers of `counts.py`."""
 
 import json
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from registry_api.api.asking import ASKING, Asked, AskedOfNumber
 from registry_api.releases.document import Document
 from registry_api.releases.export import as_csv, as_dhis2
 from registry_api.releases.fhir import FhirVersion, as_measure_report
+from registry_api.releases.parquet import as_parquet
 from registry_api.releases.query import Answer, answers
 
 router = APIRouter(prefix="/v1/registry/releases/{number}")
@@ -21,6 +22,12 @@ class CsvResponse(Response):
     """Names the media type in the document of the API."""
 
     media_type = "text/csv"
+
+
+class ParquetResponse(Response):
+    """Names the media type in the document of the API."""
+
+    media_type = "application/vnd.apache.parquet"
 
 
 class FhirResponse(JSONResponse):
@@ -37,6 +44,17 @@ def read_csv(asked: AskedOfNumber) -> Response:
         lambda document, found: as_csv(document.number, found).encode(),
         media_type="text/csv; charset=utf-8",
         name=f"counts-{asked.entry.number}.csv",
+    )
+
+
+@router.get("/export.parquet", response_class=ParquetResponse, **ASKING)
+def read_parquet(asked: AskedOfNumber) -> Response:
+    """Return the cells as Parquet; `not-found` where the registry was installed without it."""
+    return _export(
+        asked,
+        lambda document, found: as_parquet(document.number, found),
+        media_type=ParquetResponse.media_type,
+        name=f"counts-{asked.entry.number}.parquet",
     )
 
 

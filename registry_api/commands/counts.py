@@ -16,6 +16,7 @@ from registry_api.releases.disclosure import Status
 from registry_api.releases.document import Document
 from registry_api.releases.export import as_csv, as_dhis2
 from registry_api.releases.fhir import FhirVersion, as_measure_report
+from registry_api.releases.parquet import as_parquet
 from registry_api.releases.query import Answer
 
 release = typer.Typer(help="Releases of counts.", no_args_is_help=True)
@@ -25,6 +26,7 @@ class Format(StrEnum):
     """What a release is written as: the signed bytes themselves, or its cells in a form that others read."""
 
     CSV = "csv"
+    PARQUET = "parquet"
     JSON = "json"
     DHIS2 = "dhis2"
     DHIS2_LEFT_OUT = "dhis2-left-out"
@@ -78,6 +80,8 @@ def _written(form: Format, document: Document) -> bytes:
     cells = _all_cells(document)
     if form is Format.CSV:
         return as_csv(document.number, cells).encode()
+    if form is Format.PARQUET:
+        return as_parquet(document.number, cells)
     if form in _FHIR:
         return json.dumps(as_measure_report(document, cells, _FHIR[form])).encode()
     return json.dumps(as_dhis2(cells)["import" if form is Format.DHIS2 else "left_out"]).encode()

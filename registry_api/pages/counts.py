@@ -24,6 +24,7 @@ from registry_api.pages.wording import (
     show,
     value_title,
 )
+from registry_api.releases import parquet
 from registry_api.releases.archive import Entry
 from registry_api.releases.comparison import Comparison, compare
 from registry_api.releases.cube import DIMENSIONS, is_country
@@ -151,6 +152,7 @@ def _page(caller: Caller, entry: Entry, view: View, dimension: str) -> HTMLRespo
         rows=_rows(view, dimension),
         question=urlencode({"by": f"week,{level},{dimension}", level: view.place}),
         everything=urlencode({"by": f"week,{level},{dimension}"}),
+        parquet=parquet.available(),
     )
 
 

@@ -43,16 +43,19 @@ def as_csv(release: int, answers: Sequence[Answer]) -> str:
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(CSV_COLUMNS)
-    for answer in answers:
-        values = dict(answer.categories)
-        cell = answer.cell
-        writer.writerow(
-            [release, answer.week, answer.version, answer.place]
-            + [values.get(name, "") for name in DIMENSIONS]
-            + ["" if cell.count is None else cell.count, cell.status.value, cell.bound or ""]
-            + ["" if number is None else number for number in (answer.persons, answer.per_100k)]
-        )
+    writer.writerows(row_of(release, answer) for answer in answers)
     return out.getvalue()
+
+
+def row_of(release: int, answer: Answer) -> list[int | float | str | None]:
+    """Return the values of a cell in the order of `CSV_COLUMNS`; None where a number is hidden or a column says nothing of it."""
+    values = dict(answer.categories)
+    cell = answer.cell
+    return [
+        *(release, answer.week, answer.version, answer.place),
+        *(values.get(name) for name in DIMENSIONS),
+        *(cell.count, cell.status.value, cell.bound, answer.persons, answer.per_100k),
+    ]
 
 
 def as_dhis2(answers: Sequence[Answer]) -> dict[str, Any]:

@@ -46,6 +46,7 @@ ALLOWED: dict[tuple[str, str], frozenset[str]] = {
     ("GET", "/v1/registry/releases/{number}/body.json"): frozenset({Role.COORDINATOR, Role.AUDITOR}),
     ("GET", "/v1/registry/releases/{number}/changes"): COUNTS,
     ("GET", "/v1/registry/releases/{number}/export.csv"): COUNTS,
+    ("GET", "/v1/registry/releases/{number}/export.parquet"): COUNTS,
     ("GET", "/v1/registry/releases/{number}/dhis2.json"): COUNTS,
     ("GET", "/v1/registry/releases/{number}/measurereport.json"): COUNTS,
     ("GET", "/v1/registry/counts"): COUNTS,
@@ -94,7 +95,7 @@ def own(tmp_path_factory: pytest.TempPathFactory, centre_files: Path) -> Iterato
     )
     built.enrol("somewhere")
     yield built
-    built.runtime.database.close()
+    built.close()
 
 
 def test_every_route_that_is_served_is_decided_on(own: Registry) -> None:

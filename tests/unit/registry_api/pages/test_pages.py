@@ -11,6 +11,7 @@ from registry_api.people.roles import Role
 from registry_api.people.service import add_person
 from registry_api.releases.build import build_release
 from registry_api.releases.disclosure import Cell, Status
+from registry_api.releases.parquet import available
 from registry_api.runtime import disclosure_rule
 from tests.fakes.asgi_client import AsgiClient
 from tests.unit.registry_api.conftest import Registry
@@ -203,7 +204,7 @@ def test_downloads_of_the_page_are_there(counted: Registry, client: AsgiClient, 
     headers = bearer(Role.MINISTRY)
     targets = outline(client, headers).targets
     downloads = [target for target in targets if target.startswith(("/v1/", "/registry/releases/"))]
-    assert len(downloads) == 6 + len(FIGURES)
+    assert len(downloads) == 6 + available() + len(FIGURES)
     assert {client.get(path, headers=headers).status_code for path in downloads} == {200}
 
 

@@ -11,6 +11,7 @@ from registry_api.releases.cube import DIMENSIONS
 from registry_api.releases.document import Document
 from registry_api.releases.export import as_csv, as_dhis2, as_json
 from registry_api.releases.fhir import FhirVersion, as_measure_report
+from registry_api.releases.parquet import as_parquet, available
 from registry_api.releases.query import Answer
 
 Coordinates = tuple[str, str, str]
@@ -24,11 +25,13 @@ def read_all(document: Document, found: Sequence[Answer]) -> dict[str, dict[Coor
     fhir = {
         f"fhir-{version}": from_fhir(json.dumps(as_measure_report(document, found, version))) for version in FhirVersion
     }
+    columns = {"parquet": from_parquet(as_parquet(document.number, found))} if available() else {}
     return {
         "json": from_json(json.dumps([as_json(one) for one in found])),
         "csv": from_csv(as_csv(document.number, found)),
         "dhis2": from_dhis2(json.dumps(as_dhis2(found))),
         **fhir,
+        **columns,
     }
 
 
@@ -41,6 +44,13 @@ def from_csv(text: str) -> dict[Coordinates, Shown]:
         (row["week"], row["place"], _code(row)): (int(row["count"]) if row["count"] else None, row["status"])
         for row in csv.DictReader(io.StringIO(text))
     }
+
+
+def from_parquet(content: bytes) -> dict[Coordinates, Shown]:
+    from pyarrow import parquet
+
+    rows = parquet.read_table(io.BytesIO(content)).to_pylist()
+    return {(row["week"], row["place"], _code(row)): (row["count"], row["status"]) for row in rows}
 
 
 def from_dhis2(text: str) -> dict[Coordinates, Shown]:

@@ -12,11 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from protocol.codes import Code
+from protocol.errors import InvalidInputError
 from protocol.shape import canonical_json
 from registry_api.releases.disclosure import protect
 from registry_api.releases.document import Document, WeekTable, published_cells, read, write
 from registry_api.releases.export import CSV_COLUMNS, as_csv, as_dhis2
 from registry_api.releases.fhir import FhirVersion, as_measure_report
+from registry_api.releases.parquet import as_parquet
 from registry_api.releases.query import Answer, answers, ask
 from registry_api.units.tree import Unit
 from tests.unit.registry_api.releases.fhir_rules import complaints
@@ -64,6 +67,28 @@ def test_csv_has_a_line_per_cell_and_an_empty_field_where_a_number_is_hidden(sho
     assert {row["status"] for row in hidden} <= {"masked", "withheld"}
     assert {row["bound"] for row in hidden if row["status"] == "masked"} == {"1-10"}
     assert {row["release"] for row in rows} == {"7"}
+
+
+def test_parquet_has_the_columns_of_the_csv_with_types_and_null_where_a_number_is_hidden(shown) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow comes with the extra `parquet` only")
+    _, found = shown
+    table = parquet.read_table(io.BytesIO(as_parquet(7, found)))
+    assert table.column_names == list(CSV_COLUMNS)
+    types = {name: str(table.schema.field(name).type) for name in ("release", "week", "count", "bound", "per_100k")}
+    assert types == {"release": "int64", "week": "string", "count": "int64", "bound": "string", "per_100k": "double"}
+    text = list(csv.DictReader(io.StringIO(as_csv(7, found))))
+    read_back = [
+        {name: "" if value is None else str(value) for name, value in row.items()} for row in table.to_pylist()
+    ]
+    assert read_back == text
+    assert table.column("count").null_count > 0
+
+
+def test_without_pyarrow_the_way_to_it_is_named(shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("registry_api.releases.parquet.find_spec", lambda _: None)
+    with pytest.raises(InvalidInputError, match="acinus") as raised:
+        as_parquet(1, shown[1])
+    assert raised.value.code is Code.NOT_FOUND
 
 
 def test_dhis2_leaves_hidden_cells_out_and_lists_them(shown) -> None:
