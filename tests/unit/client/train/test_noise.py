@@ -1,6 +1,7 @@
 """The noise is normal, from the bytes it is given, and samples are drawn one patient at a time."""
 
 import os
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -34,15 +35,44 @@ def test_neighbours_share_a_pair_of_uniforms_and_still_know_nothing_of_each_othe
         assert abs(np.corrcoef(one, other)[0, 1]) < 0.01
 
 
-def test_a_value_is_a_sum_of_four_normals() -> None:
-    class Halved(Randomness):
-        def _uniform(self, count: int) -> torch.Tensor:
-            values = super()._uniform(count).view(2, 2, -1)
-            values[0, 0] = 1.0 - 1e-12  # the first radius is nothing: of four normals two are left
-            return values.flatten()
+class Seen(Randomness):
+    """Keeps the uniforms of each draw, and lets a test change them."""
 
-    drawn = Halved(CountedBytes(7)).normal((50_000,), std=1.0).numpy()
+    def __init__(self, change: Callable[[torch.Tensor], torch.Tensor] = lambda values: values) -> None:
+        super().__init__(CountedBytes(7))
+        self.change = change
+        self.seen: list[torch.Tensor] = []
+
+    def _uniform(self) -> Callable[[int], torch.Tensor]:
+        draw = super()._uniform()
+
+        def changed(count: int) -> torch.Tensor:
+            self.seen.append(self.change(draw(count)).clone())
+            return self.seen[-1].clone()
+
+        return changed
+
+
+def test_a_value_is_a_sum_of_four_normals() -> None:
+    def without_the_first_radius(values: torch.Tensor) -> torch.Tensor:
+        values.view(2, 2, -1)[0, 0] = 1.0 - 1e-12  # it is nothing then: of four normals two are left
+        return values
+
+    drawn = Seen(without_the_first_radius).normal((50_000,), std=1.0).numpy()
     assert drawn.std() == pytest.approx(np.sqrt(0.5), rel=0.02)
+
+
+@pytest.mark.parametrize("count", [1, 4094, 4095, 4096, 4097, 10_000])
+def test_every_value_is_made_of_its_own_two_pairs_also_where_pieces_meet(count: int) -> None:
+    """By hand: the cosine of the pair after it and the sine of its own, twice over. Pieces go on in one stream and repeat nothing."""
+    randomness = Seen()
+    drawn = randomness.normal64((count,), std=2.0).numpy()
+    pairs = np.concatenate([piece.view(2, 2, -1).numpy() for piece in randomness.seen], axis=2)
+    assert pairs.shape == (2, 2, count + 1)
+    assert len(np.unique(pairs)) == pairs.size
+    radius, angle = np.sqrt(-2.0 * np.log(pairs[0])), 2.0 * np.pi * pairs[1]
+    expected = (radius * np.cos(angle))[:, 1:].sum(axis=0) + (radius * np.sin(angle))[:, :-1].sum(axis=0)
+    assert np.allclose(drawn, expected, rtol=0, atol=1e-12)
 
 
 def test_the_operating_system_is_asked_unless_a_test_says_otherwise() -> None:
@@ -56,13 +86,9 @@ def test_the_operating_system_is_asked_unless_a_test_says_otherwise() -> None:
 
 def test_no_draw_is_infinite_at_the_ends_of_the_interval() -> None:
     for word in (0, 2**64 - 1):
-
-        class Extreme(Randomness):
-            def _uniform(self, count: int, word: int = word) -> torch.Tensor:
-                values = super()._uniform(count)
-                return torch.full_like(values, ((word >> 12) + 0.5) * 2.0**-52)
-
-        assert torch.isfinite(Extreme().normal((4,), std=1.0)).all()
+        extreme = ((word >> 12) + 0.5) * 2.0**-52
+        drawn = Seen(lambda values, extreme=extreme: torch.full_like(values, extreme)).normal((4,), std=1.0)  # type: ignore[misc]
+        assert torch.isfinite(drawn).all()
 
 
 def test_patients_enter_a_step_one_by_one_at_the_public_rate() -> None:
