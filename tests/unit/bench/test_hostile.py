@@ -63,6 +63,7 @@ def test_a_robust_rule_loses_little_to_a_site_that_turns_round_ten_times_its_upd
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_two_hostile_sites_of_ten_cost_no_more_than_the_goal() -> None:
     """The goal itself, n = 10 and f = 2, for one rule and one attack in four rounds; `bench.hostile` measures all of them over twelve."""
     ten = draw_world(sites=10, hostile=2, patients=1, held_out=2, rounds=4)
