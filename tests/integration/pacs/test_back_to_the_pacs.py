@@ -91,7 +91,7 @@ def test_seg_sr_and_picture_lie_under_the_same_study(site: Site, orthanc: Orthan
     assert open_outgoing(site.settings).counts() == {"waiting": 0, "sent": 3, "parked": 0}
 
 
-@pytest.mark.skipif(shutil.which("findscu") is None, reason="dcmtk is not installed")
+@pytest.mark.skipif(system_program("findscu") is None, reason="dcmtk is not installed")
 @pytest.mark.parametrize("way", WAYS)
 def test_findscu_finds_seg_and_sr_among_the_series(site: Site, orthanc: Orthanc, tmp_path: Path, way: str) -> None:
     """A workstation that knows nothing of us asks the PACS by C-FIND what the study has."""
@@ -109,7 +109,7 @@ def test_findscu_finds_seg_and_sr_among_the_series(site: Site, orthanc: Orthanc,
     )
     asked = [argument for key in keys for argument in ("-k", key)]
     subprocess.run(
-        ["findscu", "-S", "-X", "-od", str(tmp_path), "-aet", "FINDER", "-aec", TITLE, *asked, "127.0.0.1", str(orthanc.dicom_port)],
+        [str(system_program("findscu")), "-S", "-X", "-od", str(tmp_path), "-aet", "FINDER", "-aec", TITLE, *asked, "127.0.0.1", str(orthanc.dicom_port)],
         capture_output=True, check=True,
     )  # fmt: skip
     answers = [pydicom.dcmread(path, force=True) for path in tmp_path.glob("rsp*.dcm")]
