@@ -6,7 +6,8 @@ from sqlmodel import Session, col, func, select
 
 from protocol.shape import OpaqueId
 from registry_api.reading.lifecycle import ABANDONED_AFTER, ABANDONED_SPAN, Event
-from registry_api.reading.tables import ClaimRow, ReaderRow
+from registry_api.reading.own_row import own_row
+from registry_api.reading.tables import ClaimRow
 
 
 def restrict_if_abandoned(session: Session, reader_id: OpaqueId, *, now: datetime) -> None:
@@ -20,7 +21,7 @@ def restrict_if_abandoned(session: Session, reader_id: OpaqueId, *, now: datetim
         )
     ).one()
     if lapses >= ABANDONED_AFTER:
-        row = session.get(ReaderRow, reader_id) or ReaderRow(reader_id=reader_id)
+        row = own_row(session, reader_id)
         row.restricted_until = now + ABANDONED_SPAN
         session.add(row)
         session.flush()

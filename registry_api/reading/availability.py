@@ -10,6 +10,7 @@ from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from protocol.shape import OpaqueId, SiteId
 from registry_api.enrolment.tables import SiteRow
+from registry_api.reading.own_row import own_row
 from registry_api.reading.readers import AVAILABLE, AWAY, declaration_of, shift_of
 from registry_api.reading.shifts import Declaration, Presence, Shift, checked, current, presence, zone_of
 from registry_api.reading.tables import ConflictRow, ReaderRow, ShiftRow
@@ -59,7 +60,7 @@ def set_shifts(session: Session, reader_id: OpaqueId, *, time_zone: str, shifts:
     """
     if len(shifts) > SHIFTS_MAX:
         raise InvalidInputError(Code.BAD_REQUEST, f"Nobody has more than {SHIFTS_MAX} shifts. Let them repeat.")
-    row = _row(session, reader_id)
+    row = own_row(session, reader_id)
     row.time_zone = zone_of(time_zone).key
     session.exec(delete(ShiftRow).where(col(ShiftRow.reader_id) == reader_id))
     for shift in shifts:
@@ -76,7 +77,7 @@ def add_shift(session: Session, reader_id: OpaqueId, shift: Shift) -> None:
     if len(held) >= SHIFTS_MAX:
         raise InvalidInputError(Code.BAD_REQUEST, f"Nobody has more than {SHIFTS_MAX} shifts. Remove one first.")
     _keep(session, reader_id, shift)
-    _row(session, reader_id).time_zone = shift.time_zone
+    own_row(session, reader_id).time_zone = shift.time_zone
 
 
 def remove_shift(session: Session, reader_id: OpaqueId, shift_id: int) -> None:
@@ -97,7 +98,7 @@ def declare(session: Session, reader_id: OpaqueId, declared: Declaration | None,
     Raises:
         InvalidInputError: `bad-request` if the time is past or too far off.
     """
-    row = _row(session, reader_id)
+    row = own_row(session, reader_id)
     if declared is None:
         row.declared = row.declared_until = None
         return
@@ -119,12 +120,6 @@ def set_conflict(session: Session, reader_id: OpaqueId, *, site: SiteId, holds: 
         session.add(ConflictRow(reader_id=reader_id, site=site, declared_at=now))
     elif not holds and known is not None:
         session.delete(known)
-
-
-def _row(session: Session, reader_id: OpaqueId) -> ReaderRow:
-    row = session.get(ReaderRow, reader_id) or ReaderRow(reader_id=reader_id)
-    session.add(row)
-    return row
 
 
 def _keep(session: Session, reader_id: OpaqueId, shift: Shift) -> None:

@@ -9,6 +9,7 @@ from protocol.errors import InvalidInputError
 from protocol.shape import OpaqueId
 from registry_api.people.roles import Role
 from registry_api.people.tables import PersonRow
+from registry_api.reading.own_row import own_row
 from registry_api.reading.tables import ReaderRow
 
 _NAME_MAX = 100
@@ -29,7 +30,7 @@ def set_group(session: Session, reader_id: OpaqueId, *, group: str | None, leads
         raise InvalidInputError(Code.BAD_REQUEST, f"Give the group a name of 1 to {_NAME_MAX} characters.")
     if leads and group is None:
         raise InvalidInputError(Code.BAD_REQUEST, "Only a reader of a group can lead it.")
-    row = session.get(ReaderRow, reader_id) or ReaderRow(reader_id=reader_id)
+    row = own_row(session, reader_id)
     row.reading_group, row.leads = group.strip() if group is not None else None, leads
     session.add(row)
     session.flush()

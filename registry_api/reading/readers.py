@@ -17,6 +17,7 @@ from registry_api.people.tables import PersonRow
 from registry_api.reading.dossier import Dossier, dossiers
 from registry_api.reading.groups import organisations
 from registry_api.reading.matching import ReaderProfile
+from registry_api.reading.own_row import own_row
 from registry_api.reading.shifts import Declaration, Shift
 from registry_api.reading.tables import ReaderKeyRow, ReaderRow, ShiftRow
 
@@ -30,7 +31,7 @@ def set_capacity(
     capacity_stat: int | None = None,
 ) -> ReaderRow:
     """Say how many reads the reader may hold at once and which hospital is the reader's own. None leaves a value, "" is no hospital."""
-    row = session.get(ReaderRow, reader_id) or ReaderRow(reader_id=reader_id)
+    row = own_row(session, reader_id)
     row.home_site = row.home_site if home_site is None else home_site or None
     row.capacity = row.capacity if capacity is None else capacity
     row.capacity_stat = row.capacity_stat if capacity_stat is None else capacity_stat

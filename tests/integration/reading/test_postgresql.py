@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from threading import Event
 
 import pytest
 from sqlmodel import select
@@ -13,7 +14,8 @@ from protocol.reading import Priority, ReadPost
 from registry_api.database import Database, open_engine
 from registry_api.enrolment.tables import SiteRow
 from registry_api.reading.claims import Claim
-from registry_api.reading.tables import SlotRow
+from registry_api.reading.readers import set_capacity
+from registry_api.reading.tables import ReaderRow, SlotRow
 from registry_api.schema import migrate
 from tests.integration.registry.test_postgresql import needs_postgresql, url
 from tests.unit.registry_api.reading.conftest import NOW, REQUEST, add_reader, post, story
@@ -51,6 +53,30 @@ def database(url: str) -> Iterator[Database]:
             session.add(SiteRow(site=site, region="XA-N", gateway_origin=origin, enrolled_at=NOW))
     yield made
     made.close()
+
+
+def test_two_first_changes_of_one_reader_are_both_kept(database: Database, add_reader: Callable[..., str]) -> None:
+    """The second comes while the first has made the row and not committed it."""
+    reader, made = add_reader(), Event()
+    with database.reading() as session:
+        assert session.get(ReaderRow, reader) is None
+
+    def second() -> None:
+        assert made.wait(10)
+        with database.writing() as session:
+            set_capacity(session, reader, capacity_stat=1)
+
+    with ThreadPoolExecutor(1) as pool:
+        later = pool.submit(second)
+        with database.writing() as session:
+            set_capacity(session, reader, capacity=3)
+            made.set()
+            wait([later], timeout=0.5)
+        later.result(10)
+    with database.reading() as session:
+        row = session.get(ReaderRow, reader)
+        assert row is not None
+        assert (row.capacity, row.capacity_stat) == (3, 1)
 
 
 def test_two_slots_go_to_two_of_many_readers(
