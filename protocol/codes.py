@@ -96,6 +96,7 @@ class Code(StrEnum):
     PUBLIC_BUDGET_SPENT = "public-budget-spent"
     # Try again later.
     DISK_FULL = "disk-full"
+    DATABASE_UNREACHABLE = "database-unreachable"
     PORT_TAKEN = "port-taken"
     MISSING_CERTIFICATE = "missing-certificate"
     PEER_UNREACHABLE = "peer-unreachable"
@@ -211,6 +212,7 @@ MEANINGS: dict[Code, tuple[Family, str]] = {
         "Too few sites or patients compared the release with the present one, or none did.",
     ),
     Code.DISK_FULL: (_UNAVAILABLE, "There is not enough space to store safely."),
+    Code.DATABASE_UNREACHABLE: (_UNAVAILABLE, "The registry's database is away, starting or busy."),
     Code.PORT_TAKEN: (_UNAVAILABLE, "Another program listens on that port."),
     Code.MISSING_CERTIFICATE: (_UNAVAILABLE, "A certificate or key file is missing or unreadable."),
     Code.PEER_UNREACHABLE: (_UNAVAILABLE, "The other side does not answer."),

@@ -1,5 +1,6 @@
 """One database for the whole registry: SQLite by default, PostgreSQL in use. A commit is on the disk before it returns."""
 
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,13 +19,13 @@ from sqlalchemy import (
     or_,
 )
 from sqlalchemy.engine import Connection, ExceptionContext
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Session, SQLModel
 
 from protocol.codes import Code
-from protocol.errors import UnavailableError
+from protocol.errors import InvalidInputError, UnavailableError
 from registry_api.driver import quicken, read_times
 
 _BUSY_SECONDS = 30
@@ -33,6 +34,12 @@ _PASSING = frozenset({"08", "40", "53", "55", "57", "58"})
 """Classes of SQLSTATE by which PostgreSQL says that it cannot now, not that the statement is wrong (its appendix A)."""
 _GOING = "57P"
 """PostgreSQL was told to stop, or is only just starting: the connection leads nowhere any more."""
+_BROKEN = "23"
+"""Something else speaks against a row: another row, or one that it names and that is not there."""
+_NOT_TEXT = "22021"
+"""PostgreSQL keeps no NUL in a text, SQLite does."""
+_FULL = frozenset({"53100", sqlite3.SQLITE_FULL})
+"""How PostgreSQL and SQLite say that there is no room."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -94,9 +101,10 @@ class Database:
         """Run the body on one consistent state; nothing it changes is kept.
 
         Raises:
-            UnavailableError: `disk-full` if the database does not answer.
+            UnavailableError: `database-unreachable` if the database does not answer.
+            InvalidInputError: `bad-request` for a text that it does not keep.
         """
-        with _told_apart(), Session(self.engine, expire_on_commit=False) as session:
+        with told_apart(), Session(self.engine, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
@@ -104,9 +112,10 @@ class Database:
         """Run the body in one transaction: all of it is stored when the block ends, or nothing if it raises.
 
         Raises:
-            UnavailableError: `disk-full` if the database cannot take it.
+            UnavailableError: `database-unreachable` if the database cannot take it now, `disk-full` if it has no room.
+            InvalidInputError: `bad-request` for a text that it does not keep.
         """
-        with _told_apart(), Session(self._writing, expire_on_commit=False) as session, session.begin():
+        with told_apart(), Session(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
 
     def close(self) -> None:
@@ -115,25 +124,37 @@ class Database:
 
 
 @contextmanager
-def _told_apart() -> Iterator[None]:
+def told_apart() -> Iterator[None]:
     """Tell a database that cannot serve now from a statement that is wrong, which stays a fault.
 
     SQLite's driver raises OperationalError for the first. PostgreSQL's (pg8000) never does: a line that is gone is an InterfaceError,
     or what the socket says while it reads; and all that the server says but "not unique" is a ProgrammingError with its SQLSTATE.
+
+    Raises:
+        UnavailableError: `database-unreachable` or `disk-full`.
+        InvalidInputError: `bad-request` for a text that the database does not keep.
     """
     try:
         yield
     except (PoolTimeoutError, ConnectionError) as error:
-        raise _unavailable() from error
+        raise _unreachable() from error
     except DBAPIError as error:
-        if isinstance(error, OperationalError | InterfaceError) or _sqlstate(error.orig)[:2] in _PASSING:
-            raise _unavailable() from error
-        raise
+        state = _sqlstate(error.orig)
+        if state == _NOT_TEXT:
+            raise InvalidInputError(Code.BAD_REQUEST, "A text holds a character that cannot be stored.") from error
+        if not isinstance(error, OperationalError | InterfaceError) and state[:2] not in _PASSING:
+            raise
+        if _FULL & {state, getattr(error.orig, "sqlite_errorcode", None)}:
+            raise UnavailableError(
+                Code.DISK_FULL, "The disk of the registry's database is full. Make room on it; try again."
+            ) from error
+        raise _unreachable() from error
 
 
-def _unavailable() -> UnavailableError:
+def _unreachable() -> UnavailableError:
     return UnavailableError(
-        Code.DISK_FULL, "The registry's database is busy, full or gone. Check its disk or server; try again."
+        Code.DATABASE_UNREACHABLE,
+        "The registry's database does not answer, or is busy. Check that its server runs and that [database] url names it; try again.",
     )
 
 
@@ -149,7 +170,7 @@ def open_engine(url: str) -> Engine:
         quicken()
         engine = create_engine(url, pool_pre_ping=True)
         event.listen(engine, "connect", read_times)
-        event.listen(engine, "handle_error", _notice_going)
+        event.listen(engine, "handle_error", _understand, retval=True)
         return engine
     engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False})
     event.listen(engine, "connect", _prepare_sqlite)
@@ -157,10 +178,17 @@ def open_engine(url: str) -> Engine:
     return engine
 
 
-def _notice_going(context: ExceptionContext) -> None:
-    """Let the pool open a new connection instead of one whose server has ended; SQLAlchemy does not know pg8000's word for it."""
-    if _sqlstate(context.original_exception).startswith(_GOING):
+def _understand(context: ExceptionContext) -> IntegrityError | None:
+    """Let the pool open a new connection instead of one whose server has ended; SQLAlchemy does not know pg8000's word for it.
+
+    A reference to what is not there becomes the error that it is on SQLite; pg8000 has that one for rows that are not unique alone.
+    """
+    state = _sqlstate(context.original_exception)
+    if state.startswith(_GOING):
         context.is_disconnect = True
+    if state.startswith(_BROKEN):
+        return IntegrityError(context.statement, context.parameters, context.original_exception)
+    return None
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import Engine, MetaData, inspect, text
 from sqlmodel import SQLModel
 
-from registry_api.database import Database, open_engine
+from registry_api.database import Database, open_engine, told_apart
 from registry_api.settings import RegistrySettings
 
 AREAS = (
@@ -29,9 +29,14 @@ def metadata() -> MetaData:
 
 
 def open_database(settings: RegistrySettings) -> Database:
-    """Return the registry's database, brought to the newest schema."""
+    """Return the registry's database, brought to the newest schema.
+
+    Raises:
+        UnavailableError: `database-unreachable` or `disk-full`.
+    """
     engine = open_engine(settings.database_url)
-    migrate(engine)
+    with told_apart():
+        migrate(engine)
     return Database(engine)
 
 

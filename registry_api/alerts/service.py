@@ -135,7 +135,7 @@ def remove_rule(session: Session, rule_id: str, person_id: str) -> None:
     Raises:
         InvalidInputError: `not-found` if the person has no such rule.
     """
-    row = session.get(AlertRuleRow, rule_id)
+    row = session.get(AlertRuleRow, rule_id, with_for_update=True)  # else an alert of it could come between
     if row is None or row.person_id != person_id:
         raise InvalidInputError(Code.NOT_FOUND, "You have no such rule.")
     session.exec(delete(AlertRow).where(col(AlertRow.rule_id) == rule_id))
@@ -161,6 +161,10 @@ def raise_alerts(session: Session, document: Document, *, built_at: datetime, no
     query = select(AlertRuleRow, PersonRow).join(PersonRow, col(PersonRow.id) == AlertRuleRow.person_id)
     found = session.exec(
         query.where(col(PersonRow.disabled_at).is_(None), col(AlertRuleRow.created_at) <= built_at)
+        .order_by(AlertRuleRow.id)
+        .with_for_update(
+            read=True, key_share=True, of=AlertRuleRow
+        )  # none of them is removed before its alert is there
     ).all()
     alarms = (
         (rule, judge(condition_of(rule), document)) for rule, person in found if may_see(rule.place, person.region)

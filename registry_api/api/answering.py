@@ -76,7 +76,7 @@ def note_reading(runtime: Runtime, caller: Caller, *, what: str, release: int, q
     """Write down who reads what, so that hospitals can see it; what cannot be written down is not answered.
 
     Raises:
-        UnavailableError: `disk-full`.
+        UnavailableError: `database-unreachable` or `disk-full`.
     """
     return runtime.read_log.note(caller.person_id, what=what, release=release, question=question)
 

@@ -68,8 +68,8 @@ async def question_of(request: Request, by: Annotated[str, Query(max_length=200)
     if set(request.query_params.keys()) - set(allowed):
         raise InvalidInputError(Code.BAD_REQUEST, f"There is no such parameter. Allowed: {', '.join(allowed)}.")
     wanted = {name: request.query_params.getlist(name) for name in NAMES}
-    if any(len(value) > _VALUE_MAX for values in wanted.values() for value in values):
-        raise InvalidInputError(Code.BAD_REQUEST, "A value asked for is longer than any that exists.")
+    if any(len(value) > _VALUE_MAX or not value.isprintable() for values in wanted.values() for value in values):
+        raise InvalidInputError(Code.BAD_REQUEST, "A value asked for is longer than any that exists, or no text.")
     return ask([name.strip() for name in by.split(",") if name.strip()], wanted)
 
 

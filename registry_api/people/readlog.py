@@ -71,7 +71,7 @@ class ReadLog:
         """Note that a person reads something, and return the reading.
 
         Raises:
-            UnavailableError: `disk-full` if it cannot be stored; then it must not be read either.
+            UnavailableError: `database-unreachable` or `disk-full` if it cannot be stored; then it must not be read either.
         """
         reading = Reading(self._clock().date(), person_id, what, release, question[:500])
         if not self.again(reading):

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from protocol.codes import Code
 from protocol.errors import ConflictError
-from registry_api.database import Database
+from registry_api.database import Database, told_apart
 
 ADVISORY_KEY = 0x6163696E7573
 """PostgreSQL names such a lock by a number: "acinus" in ASCII."""
@@ -23,6 +23,7 @@ def turn(database: Database) -> Iterator[None]:
 
     Raises:
         ConflictError: `run-in-progress` if another process has the turn.
+        UnavailableError: `database-unreachable`.
     """
     if database.engine.dialect.name == "postgresql":
         with _advisory(database):
@@ -34,7 +35,7 @@ def turn(database: Database) -> Iterator[None]:
 
 @contextmanager
 def _advisory(database: Database) -> Iterator[None]:
-    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with told_apart(), database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         key = {"key": ADVISORY_KEY}
         if not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), key).scalar():
             raise _taken()

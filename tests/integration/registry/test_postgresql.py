@@ -18,9 +18,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlmodel import col, select
 
 from protocol.case import CaseRecord, LegalBasis
-from protocol.errors import ConflictError
+from protocol.codes import Code
+from protocol.errors import ConflictError, InvalidInputError
 from protocol.reading import GrantRevoked
 from protocol.shape import canonical_json
+from registry_api.alerts.service import raise_alerts, remove_rule
+from registry_api.alerts.tables import AlertRow, AlertRuleRow
 from registry_api.cases.bases import withdraw_basis
 from registry_api.cases.quality import site_quality
 from registry_api.cases.service import accept_case
@@ -35,10 +38,12 @@ from registry_api.link.intake import Outcome, take
 from registry_api.link.outbox import AT_ONCE, mark_received, open_notices, send_notice
 from registry_api.people.roles import Role
 from registry_api.people.service import add_person, person_by_key
+from registry_api.people.tables import PersonRow
 from registry_api.public.service import draw
 from registry_api.releases.archive import Archive
 from registry_api.releases.build import build_release
-from registry_api.releases.disclosure import Rule
+from registry_api.releases.disclosure import Cell, Rule, Status
+from registry_api.releases.document import Document, WeekTable
 from registry_api.releases.turn import ADVISORY_KEY, turn
 from registry_api.schema import metadata, migrate
 from registry_api.settings import PublicSettings
@@ -180,6 +185,42 @@ def test_a_site_that_takes_nothing_keeps_no_other_waiting(database: Database) ->
     with database.reading() as session:
         found = open_notices(session, ["north-a", "north-b"])
     assert Counter(row.site for row in found) == {"north-a": AT_ONCE, "north-b": 1}
+
+
+def test_a_text_that_it_cannot_keep_is_a_bad_request(database: Database) -> None:
+    with pytest.raises(InvalidInputError) as raised, database.writing() as session:
+        add_person(session, "n\0", role=Role.AUDITOR, region=None, now=NOW)
+    assert raised.value.code is Code.BAD_REQUEST
+
+
+def test_an_alert_that_comes_while_its_rule_is_removed_goes_with_it(database: Database) -> None:
+    """Whoever removes waits for the alert that is being raised, and takes it along."""
+    person_id, rule_id = "a" * 32, "b" * 32
+    with database.writing() as session:
+        session.add(PersonRow(id=person_id, name="n", role="ministry", region="XA", key_sha256="k", created_at=NOW))
+        session.flush()
+        session.add(
+            AlertRuleRow(
+                id=rule_id, person_id=person_id, place="XA", categories="", measure="count", threshold=1, above=True,
+                target="https://hook.example", created_at=NOW,
+            )
+        )  # fmt: skip
+    week = WeekTable("2026-W08", 1, {("XA", ()): Cell(20, Status.PUBLISHED, None)})
+    document = Document(1, RULE, ("XA",), {week.week: week})
+
+    def remove() -> None:
+        with database.writing() as session:
+            remove_rule(session, rule_id, person_id)
+
+    with ThreadPoolExecutor(1) as pool, database.writing() as session:
+        assert raise_alerts(session, document, built_at=NOW, now=NOW) == 1
+        removing = pool.submit(remove)
+        with pytest.raises(TimeoutError):
+            removing.result(timeout=0.3)
+        session.commit()
+        removing.result(30)
+    with database.reading() as session:
+        assert session.exec(select(AlertRow)).all() == []
 
 
 def test_people_and_times(database: Database) -> None:

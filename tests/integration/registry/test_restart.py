@@ -110,7 +110,7 @@ def test_a_restart_ends_nothing_and_loses_no_count(
             assert registry.runtime.read_log.again(reading)
             registry.clock.pass_(seconds=10)  # what was said a moment ago is said again without asking the database
             answer = await client.get(COUNTS)
-            assert (answer.status_code, answer.json()["code"]) == (503, Code.DISK_FULL)
+            assert (answer.status_code, answer.json()["code"]) == (503, Code.DATABASE_UNREACHABLE)
             await until(lambda: waiting() >= LOOPS)
             rounds.clear()
             await asyncio.to_thread(server.start)

@@ -18,6 +18,8 @@ from registry_api.people.roles import Role
 from registry_api.people.service import person_by_key
 from registry_api.reading.tables import ReaderRow
 from registry_api.runtime import build_runtime
+from tests.fakes.databases import use_database
+from tests.fakes.ports import free_port
 from tests.unit.registry_api.conftest import Registry
 
 RUNNER = CliRunner()
@@ -52,6 +54,14 @@ def attempt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         return Outcome(code if isinstance(code, int) else 0, *capsys.readouterr())
 
     return run_main
+
+
+def test_a_database_that_is_away_is_one_sentence(home: Path, attempt: Callable[..., Outcome]) -> None:
+    use_database(home, f"postgresql+pg8000://acinus@127.0.0.1:{free_port()}/registry")
+    outcome = attempt(home, "sites", "--json")
+    assert (outcome.returncode, json.loads(outcome.stdout)["code"]) == (5, "database-unreachable")
+    assert outcome.stderr.count("\n") == 1
+    assert outcome.stderr.endswith("try again. [database-unreachable]\n")
 
 
 def test_as_a_user_starts_it(home: Path) -> None:

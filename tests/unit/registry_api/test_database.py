@@ -11,13 +11,14 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, select
 
 import registry_api.schema
 from protocol.codes import Code
 from protocol.errors import UnavailableError
 from registry_api.database import Database, UtcDateTime, open_engine
-from registry_api.people.tables import PersonRow
+from registry_api.people.tables import PageSessionRow, PersonRow
 from registry_api.schema import metadata, migrate, newest_version, version_of
 from tests.fakes.databases import sqlite_only
 from tests.unit.registry_api.conftest import database_of
@@ -95,7 +96,25 @@ def test_a_database_that_cannot_be_written_is_unavailable(database: Database) ->
 
     with pytest.raises(UnavailableError) as raised:
         write_on_a_full_disk()
+    assert raised.value.code is Code.DATABASE_UNREACHABLE
+
+
+@sqlite_only
+def test_a_full_disk_is_told_from_a_database_that_is_away(database: Database) -> None:
+    def write_more_than_there_is_room_for() -> None:
+        with database.writing() as session:
+            pages = session.exec(text("PRAGMA page_count")).scalar()
+            session.exec(text(f"PRAGMA max_page_count = {pages}"))
+            session.add_all([person(number) for number in range(1000)])
+
+    with pytest.raises(UnavailableError) as raised:
+        write_more_than_there_is_room_for()
     assert raised.value.code is Code.DISK_FULL
+
+
+def test_a_reference_to_what_is_not_there_is_the_same_error_on_every_database(database: Database) -> None:
+    with pytest.raises(IntegrityError), database.writing() as session:
+        session.add(PageSessionRow(cookie_sha256="0", person_id="f" * 32, csrf="", expires_at=NOON))
 
 
 def test_times_come_back_in_utc_whatever_zone_they_had(database: Database) -> None:

@@ -136,6 +136,7 @@ def test_a_problem_lists_the_values_that_exist(client: AsgiClient, ministry) -> 
     [
         "series?until=2025-W53", "series?week=2026-W08", "series?weeks=0", "comparison?week=2026-W07&week=2026-W08",
         "comparison?week=soon", "distribution?by=week,region", "distribution?by=age,sex", "counts?weeks=3", "series?until=x",
+        "counts?week=2026-W08%00",
     ],
 )  # fmt: skip
 def test_what_a_route_cannot_answer_is_a_bad_request(client: AsgiClient, ministry, path: str) -> None:
