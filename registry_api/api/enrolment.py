@@ -13,6 +13,8 @@ from registry_api.keyfiles import raw_key
 from registry_api.people.roles import Role
 from registry_api.promoted.lists import newest_root
 from registry_api.promoted.service import greet
+from registry_api.releases.query import may_see
+from registry_api.units.service import read_tree
 
 router = APIRouter(prefix="/v1")
 
@@ -44,10 +46,12 @@ def read_ca(runtime: RuntimeDep) -> str:
 
 @router.get("/sites")
 def read_sites(
-    runtime: RuntimeDep, session: SessionDep, _: Annotated[Caller, require(Role.SERVICE, Role.COORDINATOR)]
+    runtime: RuntimeDep, session: SessionDep, caller: Annotated[Caller, require(Role.SERVICE, Role.COORDINATOR)]
 ) -> list[SiteEntry]:
-    """Return every site, for the federation side of the centre and the coordinator."""
-    return list_sites(session, now=runtime.clock())
+    """Return the sites: every one to the federation side of the centre, to a coordinator those of their country or region if they have one."""
+    tree = read_tree(session)
+    found = list_sites(session, now=runtime.clock())
+    return [one for one in found if may_see(tree.place_of(one.region), caller.region)]
 
 
 @router.get("/health")

@@ -13,6 +13,7 @@ from registry_api.main import create_app
 from registry_api.people.roles import Role
 from registry_api.people.service import disable_person
 from registry_api.runtime import build_runtime
+from registry_api.units.service import add_unit, ensure_unit
 from tests.fakes.asgi_client import AsgiClient
 from tests.fakes.centre_home import SERVICE_TOKEN
 from tests.unit.registry_api.conftest import ORIGIN, Clock, Registry, copied
@@ -120,6 +121,22 @@ def test_who_may_call_what(own: Registry, who: str) -> None:
                 assert answer.status_code not in (401, 403), (method, path, answer.text)
             else:
                 assert answer.status_code in refused, (method, path, answer.text)
+
+
+def test_a_coordinator_of_a_place_sees_the_sites_of_that_place(registry: Registry, client: AsgiClient) -> None:
+    with registry.runtime.database.writing() as session:
+        ensure_unit(session, "XA-N")
+        add_unit(session, "XA-N01", parent="XA-N", system="urn:oid:1.2.3", name="First district")
+    for site, region in {"north": "XA-N", "district": "XA-N01", "south": "XA-S", "abroad": "XB"}.items():
+        registry.enrol(site, region)
+
+    def seen(headers: dict[str, str]) -> list[str]:
+        return [one["site"] for one in client.get("/v1/sites", headers=headers).json()]
+
+    everything = ["abroad", "district", "north", "south"]
+    by_place = {None: everything, "XA": everything[1:], "XA-N": ["district", "north"], "XB": ["abroad"], "XC": []}
+    assert {place: seen(registry.key_of(Role.COORDINATOR, region=place)) for place in by_place} == by_place
+    assert seen({"Authorization": f"Bearer {SERVICE_TOKEN}"}) == everything
 
 
 def log_in(client: AsgiClient, api_key: str, **form: str):
