@@ -8,7 +8,7 @@ from pydantic import StringConstraints
 from protocol.shape import RegionCode
 from registry_api.commands.output import AsJson, matching, opened, say
 from registry_api.units.service import add_unit, read_tree, set_population
-from registry_api.units.tree import ISO_REGIONS
+from registry_api.units.tree import ISO_COUNTRIES, ISO_REGIONS
 
 units = typer.Typer(help="Countries, regions and what lies below them.", invoke_without_command=True)
 
@@ -43,11 +43,17 @@ def add(
     *,
     name: Annotated[str, typer.Option(help="What people call it.")],
     parent: Annotated[str | None, typer.Option(help="The unit it lies in; none for a country.")] = None,
-    system: Annotated[str, typer.Option(help="The list its code comes from.")] = ISO_REGIONS,
+    system: Annotated[
+        str | None,
+        typer.Option(
+            help=f"The list its code comes from: {ISO_COUNTRIES} of countries, else {ISO_REGIONS}, by default."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Add a unit, or name a known one anew. Units of ISO 3166 also come by themselves, with the first invite."""
     matching(code, RegionCode, what="CODE")
+    system = system or (ISO_COUNTRIES if parent is None else ISO_REGIONS)
     matching(system, _CodeSystem, what="--system")
     with opened(context) as (_, database), database.writing() as session:
         add_unit(session, code, parent=parent, system=system, name=name)

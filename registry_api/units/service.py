@@ -8,6 +8,7 @@ from registry_api.units.tables import PopulationRow, UnitRow
 from registry_api.units.tree import ISO_COUNTRIES, ISO_REGIONS, Tree, Unit, country_of
 
 _NAME_MAX = 200
+_ISO = "iso-3166"
 
 
 def ensure_unit(session: Session, code: str) -> None:
@@ -23,7 +24,8 @@ def add_unit(session: Session, code: str, *, parent: str | None, system: str, na
     """Add a unit below `parent`, a country if that is None; what is known of it is replaced, but never where it belongs.
 
     Raises:
-        InvalidInputError: `not-found` if the parent is not known, `bad-request` if the code is of another country or the name empty.
+        InvalidInputError: `not-found` if the parent is not known, `bad-request` if the code is of another country, the name empty, or
+            `system` a list of ISO 3166 in which no unit of that level stands.
         ConflictError: `already-exists` if the unit is known under another parent: counts of the past would move.
     """
     if not name.strip() or len(name) > _NAME_MAX:
@@ -33,6 +35,11 @@ def add_unit(session: Session, code: str, *, parent: str | None, system: str, na
     ):
         raise InvalidInputError(
             Code.BAD_REQUEST, f"{code} must begin with its country's code, and all but countries need --parent."
+        )
+    of_its_level = ISO_COUNTRIES if parent is None else ISO_REGIONS
+    if system.startswith(_ISO) and system != of_its_level:
+        raise InvalidInputError(
+            Code.BAD_REQUEST, f"Of ISO 3166, {code} can be in {of_its_level} alone, not in {system}."
         )
     if parent is not None and session.get(UnitRow, parent) is None:
         raise InvalidInputError(Code.NOT_FOUND, f"There is no unit {parent}. `acinus-registry units` lists them.")

@@ -6,10 +6,11 @@ from alembic import command
 from alembic.config import Config
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError
-from registry_api import schema
+from registry_api import cli, schema
 from registry_api.database import open_engine
 from registry_api.people.roles import Role
 from registry_api.units.service import add_unit, ensure_unit, read_tree, set_population
@@ -41,6 +42,23 @@ def test_the_way_up_ends_at_the_country() -> None:
 def test_the_population_is_the_last_one_known(population: dict[int, int], year: int) -> None:
     earlier = [one for one in sorted(population) if one <= year]
     assert Unit("XA", None, "s", "n", population).persons(year) == (population[earlier[-1]] if earlier else None)
+
+
+def test_the_code_system_is_the_list_in_which_units_of_that_level_stand(registry: Registry) -> None:
+    home = str(registry.runtime.settings.home)
+    for arguments in (["XB"], ["XB-N", "--parent", "XB"], ["XB-N01", "--parent", "XB-N", "--system", "urn:oid:1.2.3"]):
+        CliRunner().invoke(cli.app, ["--home", home, "units", "add", *arguments, "--name", "n"], catch_exceptions=False)
+    with registry.runtime.database.writing() as session:
+        systems = {code: unit.system for code, unit in read_tree(session).units.items()}
+        assert systems == {"XB": "iso-3166-1", "XB-N": "iso-3166-2", "XB-N01": "urn:oid:1.2.3"}
+        for code, parent, system in (
+            ("XB", None, "iso-3166-2"),
+            ("XB-N", "XB", "iso-3166-1"),
+            ("XB-S", "XB", "iso-3166-3"),
+        ):
+            with pytest.raises(InvalidInputError) as raised:
+                add_unit(session, code, parent=parent, system=system, name="n")
+            assert raised.value.code is Code.BAD_REQUEST
 
 
 def test_an_invite_brings_the_region_and_its_country(registry: Registry) -> None:
