@@ -88,6 +88,17 @@ def test_a_summand_is_rounded_data_plus_rounded_noise() -> None:
     assert GRID.value(total).tolist() == [0.75, -0.5, -1.0]
 
 
+def test_a_summand_of_many_pieces_is_that_of_its_values() -> None:
+    chance = np.random.default_rng(4)
+    data, noise = chance.normal(scale=20, size=50_001).astype(np.float32), chance.normal(scale=9, size=50_001)
+    slow = [
+        min(max(round(d / 0.25), -100), 100) + round(z / 0.25)
+        for d, z in zip(data.tolist(), noise.tolist(), strict=True)
+    ]
+    assert max(abs(data)) > 25, "some are cut off"
+    assert GRID.summand(data, noise).view(np.int32).tolist() == slow
+
+
 def test_data_out_of_bounds_are_cut_off_at_them() -> None:
     total = GRID.summand(np.array([1e9, -1e9]), np.zeros(2))
     assert total.view(np.int32).tolist() == [100, -100]
