@@ -13,15 +13,12 @@ from protocol.errors import InvalidInputError
 from protocol.reading import Origin
 from protocol.shape import RegionCode, SiteId
 from registry_api.people.roles import Role
+from registry_api.thresholds import NATIONAL, note_accepted, note_refused
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
 
 SETTINGS_FILE = "registry.toml"
 
-NATIONAL_MINIMUM = 10
-NATIONAL_ROUNDING = 5
-NATIONAL_SITES = 2
-NATIONAL_DOMINANCE = 0.85
 MOST_YEARLY_EPSILON = 4.0
 """Of the public tier; more is refused."""
 
@@ -92,10 +89,10 @@ class DatabaseSettings(Section):
 class DisclosureSettings(Section):
     """The thresholds of the disclosure rule. They may be made stricter; weaker than the national minimum is refused."""
 
-    minimum: Annotated[int, Field(ge=NATIONAL_MINIMUM, le=1000)] = NATIONAL_MINIMUM
-    rounding: Annotated[int, Field(ge=NATIONAL_ROUNDING, le=1000)] = NATIONAL_ROUNDING
-    sites: Annotated[int, Field(ge=NATIONAL_SITES, le=100)] = NATIONAL_SITES
-    dominance: Annotated[float, Field(gt=0, le=NATIONAL_DOMINANCE)] = NATIONAL_DOMINANCE
+    minimum: Annotated[int, Field(ge=NATIONAL["minimum"], le=1000)] = int(NATIONAL["minimum"])
+    rounding: Annotated[int, Field(ge=NATIONAL["rounding"], le=1000)] = int(NATIONAL["rounding"])
+    sites: Annotated[int, Field(ge=NATIONAL["sites"], le=100)] = int(NATIONAL["sites"])
+    dominance: Annotated[float, Field(gt=0, le=NATIONAL["dominance"])] = NATIONAL["dominance"]
 
     @model_validator(mode="after")
     def _grid_within_minimum(self) -> Self:
@@ -246,8 +243,12 @@ class RegistrySettings(Section):
 def load_settings(home: Path) -> RegistrySettings:
     """Return the settings in `home`: `registry.toml`, with `ACINUS_REGISTRY_<TABLE>__<KEY>` on top.
 
+    Thresholds of the disclosure rule that are other than before are written down first, and so is it when they are refused.
+
     Raises:
         InvalidInputError: `bad-setting` if the file is absent, not TOML, or a key is unknown or out of range.
+        UnavailableError: `disk-full` if other thresholds cannot be written down.
+        RefusedError: `audit-broken` if what was written down was changed.
     """
     path = home / SETTINGS_FILE
     try:
@@ -261,14 +262,19 @@ def load_settings(home: Path) -> RegistrySettings:
         raise InvalidInputError(
             Code.BAD_SETTING, f"{path} is not TOML: {error}. Correct it and start again."
         ) from error
+    tables = _overlaid(tables)
     try:
-        return RegistrySettings.model_validate({**_overlaid(tables), "home": home.resolve()})
+        settings = RegistrySettings.model_validate({**tables, "home": home.resolve()})
     except ValidationError as error:
+        asked = tables.get("disclosure")
+        note_refused(home, asked if isinstance(asked, dict) else {})
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InvalidInputError(
             Code.BAD_SETTING, f"{path}: {where}: {first['msg']}. Correct it and start again."
         ) from error
+    note_accepted(home, settings.disclosure.model_dump())
+    return settings
 
 
 def _overlaid(tables: dict[str, object]) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """Commands about count releases."""
 
 import json
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +9,7 @@ from typing import Annotated
 import typer
 
 from registry_api.clock import utc_now
-from registry_api.commands.output import AsJson, opened, say
+from registry_api.commands.output import AsJson, home_of, opened, say
 from registry_api.keyfiles import load_signing_key
 from registry_api.releases.archive import Archive
 from registry_api.releases.build import build_release
@@ -18,6 +19,7 @@ from registry_api.releases.export import as_csv, as_dhis2
 from registry_api.releases.fhir import FhirVersion, as_measure_report
 from registry_api.releases.parquet import as_parquet
 from registry_api.releases.query import Answer
+from registry_api.thresholds import read_lines
 
 release = typer.Typer(help="Releases of counts.", no_args_is_help=True)
 
@@ -74,6 +76,18 @@ def export(
         document = archive.document(row)
     out.write_bytes(row.body if form is Format.JSON else _written(form, document))
     typer.echo(f"{out}: release {number}", err=True)
+
+
+@release.command("thresholds")
+def show_thresholds(context: typer.Context, *, as_json: AsJson = False) -> None:
+    """List when the thresholds of the disclosure rule were weakened or tightened, and when weakening was refused. Checks the chain."""
+    lines = read_lines(home_of(context))
+    said = [f"{one.at}  {one.event:<9} {dict(one.thresholds)}  {one.hash[:12]}" for one in lines]
+    say(
+        [asdict(one) for one in lines],
+        as_json=as_json,
+        lines=said or ["They were always those of the national minimum."],
+    )
 
 
 def _written(form: Format, document: Document) -> bytes:

@@ -56,6 +56,17 @@ def attempt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     return run_main
 
 
+def test_the_log_of_thresholds_is_read_even_where_the_settings_are_refused(
+    home: Path, attempt: Callable[..., Outcome]
+) -> None:
+    assert run_json(home, "release", "thresholds") == []
+    settings = home / "registry.toml"
+    settings.write_text(f"{settings.read_text()}\n[disclosure]\nminimum = 9\n")
+    assert attempt(home, "release", "build").returncode == 2
+    [line] = run_json(home, "release", "thresholds")
+    assert (line["event"], line["thresholds"]["minimum"]) == ("refused", 9)
+
+
 def test_a_database_that_is_away_is_one_sentence(home: Path, attempt: Callable[..., Outcome]) -> None:
     use_database(home, f"postgresql+pg8000://acinus@127.0.0.1:{free_port()}/registry")
     outcome = attempt(home, "sites", "--json")

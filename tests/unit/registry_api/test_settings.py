@@ -1,12 +1,15 @@
 """Settings: the file as the centre writes it, overlays, and one clear sentence for each mistake."""
 
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from protocol.codes import Code
-from protocol.errors import InvalidInputError
+from protocol.errors import InvalidInputError, RefusedError, UnavailableError
 from registry_api.settings import load_settings
+from registry_api.thresholds import read_lines
 
 FULL = """
 [http]
@@ -96,6 +99,62 @@ def test_a_mistake_is_one_sentence_that_names_the_key(tmp_path: Path, text: str,
 def test_a_missing_file_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="acinus-centre"):
         load_settings(tmp_path)
+
+
+def test_thresholds_that_hold_and_that_are_refused_are_written_down(tmp_path: Path) -> None:
+    steps = [
+        "",
+        "minimum = 20",
+        "minimum = 20\nsites = 3",
+        "minimum = 12",
+        "minimum = 9",
+        "minimum = 9",
+        "minimum = 12",
+        "",
+    ]
+    for step in steps:
+        with suppress(InvalidInputError):
+            load(tmp_path, f"[disclosure]\n{step}\n")
+    lines = read_lines(tmp_path)
+    assert [(one.event, one.thresholds["minimum"], one.thresholds["sites"]) for one in lines] == [
+        ("tightened", 20, 2), ("tightened", 20, 3), ("weakened", 12, 2), ("refused", 9, 2), ("weakened", 10, 2),
+    ]  # fmt: skip
+
+
+def test_weakening_by_the_environment_is_written_down_and_other_mistakes_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for mistake in ("minimum = 30.5", "dominance = 'x'", "rounding = 20"):
+        with pytest.raises(InvalidInputError):
+            load(tmp_path, f"[disclosure]\n{mistake}\n")
+    assert read_lines(tmp_path) == []
+    monkeypatch.setenv("ACINUS_REGISTRY_DISCLOSURE__DOMINANCE", "0.9")
+    with pytest.raises(InvalidInputError):
+        load(tmp_path)
+    assert [(one.event, one.thresholds["dominance"]) for one in read_lines(tmp_path)] == [("refused", 0.9)]
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda lines: lines[1:], lambda lines: [lines[0].replace(b"20", b"21"), *lines[1:]], lambda _: [b"x"]]
+)
+def test_thresholds_do_not_hold_where_the_log_was_changed(
+    tmp_path: Path, damage: Callable[[list[bytes]], list[bytes]]
+) -> None:
+    for minimum in (20, 30):
+        load(tmp_path, f"[disclosure]\nminimum = {minimum}\n")
+    path = tmp_path / "logs" / "thresholds.jsonl"
+    path.write_bytes(b"\n".join(damage(path.read_bytes().splitlines())))
+    with pytest.raises(RefusedError) as raised:
+        load(tmp_path)
+    assert raised.value.code is Code.AUDIT_BROKEN
+
+
+def test_thresholds_that_cannot_be_written_down_do_not_hold(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("")
+    assert load(tmp_path).disclosure.minimum == 10
+    with pytest.raises(UnavailableError) as raised:
+        load(tmp_path, "[disclosure]\nminimum = 20\n")
+    assert raised.value.code is Code.DISK_FULL
 
 
 def test_a_stricter_rule_is_accepted(tmp_path: Path) -> None:
