@@ -245,6 +245,13 @@ class RoundOrder(Shape):
     base_sha256: Sha256
     plan: RunPlan
 
+    @model_validator(mode="after")
+    def _of_the_plan(self) -> Self:
+        """Refuse a round after the plan's last: what a run costs is foreseen, and agreed to, for the rounds of its plan."""
+        if self.round > self.plan.rounds:
+            raise ValueError("the plan has fewer rounds than that")
+        return self
+
 
 class UpdateNotice(Shape):
     """What a site says of its update: enough to bind it to its round, nothing of its patients."""

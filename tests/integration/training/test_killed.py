@@ -27,7 +27,7 @@ def train_on(folder: Path, first: int, left: Connection) -> None:
     torch.set_num_threads(1)
     site = Site(folder, allowed=1000.0, price=rough_price)
     for number in range(first, ROUNDS_AT_MOST):
-        notice, update = site.trainer.answer(order(number), BASE)
+        notice, update = site.trainer.answer(order(number, rounds=ROUNDS_AT_MOST), BASE)
         left.send((number, arrays_sha256(update), notice.epsilon))
 
 
@@ -57,9 +57,9 @@ def killed_once(folder: Path, first: int, *, answers: int, seconds: float) -> li
 @pytest.mark.parametrize("kills", [8, pytest.param(50, marks=pytest.mark.nightly)])
 def test_the_ledger_is_never_below_what_left(tmp_path: Path, kills: int) -> None:
     site = Site(tmp_path, allowed=1000.0, price=rough_price)
-    site.trainer.answer(order(1), BASE)
+    site.trainer.answer(order(1, rounds=ROUNDS_AT_MOST), BASE)
     began = time.monotonic()
-    site.trainer.answer(order(2), BASE)
+    site.trainer.answer(order(2, rounds=ROUNDS_AT_MOST), BASE)
     one_round = time.monotonic() - began
     moment = random.Random(11)
     left: dict[int, set[str]] = {}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import client.app
 from client.app import app_of_site
+from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from protocol.plan import PrivacyPlan, RoundOrder, RunPlan, UpdateNotice
 from protocol.secure_sum import SecureQuestion, SecureReply, SignedView
@@ -95,6 +96,20 @@ def test_something_else_than_an_order_never_reaches_the_trainer() -> None:
     with pytest.raises(InvalidInputError):
         app_of_site(trainer, Confidant())(asked(RecordDict()), CONTEXT)
     assert trainer.asked == []
+
+
+def test_a_round_after_the_plans_last_reaches_nobody_who_could_charge_it() -> None:
+    trainer, confidant = Adder(), Confidant()
+    beyond = order().model_copy(update={"round": order().plan.rounds + 1})
+    question = pack_questions({2: SecureQuestion.model_construct(order=beyond, asked=None)}, {})[2]
+    for message in (
+        asked(pack_order(beyond, BASE)),
+        Message(question, dst_node_id=2, message_type=SECURE.message_type),
+    ):
+        with pytest.raises(InvalidInputError) as refused:
+            app_of_site(trainer, confidant)(message, CONTEXT)
+        assert refused.value.code is Code.BAD_SHAPE
+    assert (trainer.asked, confidant.asked) == ([], [])
 
 
 def test_the_app_of_a_bundle_answers_nothing() -> None:

@@ -44,12 +44,12 @@ ALLOWED = TrainingPolicy(
 )  # fmt: skip
 
 
-def order(number: int = 1, base: Arrays = BASE, **changes: Any) -> RoundOrder:
+def order(number: int = 1, base: Arrays = BASE, *, rounds: int = 9, **changes: Any) -> RoundOrder:
     privacy = PrivacyPlan(noise_multiplier=1.5, clipping_norm=0.5, sample_rate=0.5, expected_batch=1, steps_per_round=1)
     plan = RunPlan(
         base="ggo@0",
         sites=("northport",),
-        rounds=9,
+        rounds=rounds,
         quorum=1,
         learning_rate=0.02,
         slices_per_patient=2,
