@@ -61,9 +61,11 @@ def test_the_log_of_thresholds_is_read_even_where_the_settings_are_refused(
 ) -> None:
     assert run_json(home, "release", "thresholds") == []
     settings = home / "registry.toml"
-    settings.write_text(f"{settings.read_text()}\n[disclosure]\nminimum = 9\n")
+    good = settings.read_text()
+    settings.write_text(f"{good}\n[disclosure]\nminimum = 9\n")
     assert attempt(home, "release", "build").returncode == 2
     [line] = run_json(home, "release", "thresholds")
+    settings.write_text(good)
     assert (line["event"], line["thresholds"]["minimum"]) == ("refused", 9)
 
 
