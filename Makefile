@@ -7,6 +7,7 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 # For two cores: tests wait as often as they compute.
 WORKERS ?= 3
+TESTS := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 DEMO := $(if $(DATA),--data $(DATA)) $(if $(KEEP),--keep)
 
 help:            ## this list
@@ -20,11 +21,14 @@ setup: .venv/ready ## virtual environment, all programs, tools, viewer bundle
 demo: setup      ## a whole network on this machine (DATA=DIR adds real studies, KEEP=1 leaves it up)
 	$(PY) -m deploy.local $(DEMO)
 
-test: setup      ## everything but gpu and nightly tests, a small end-to-end story included
-	OMP_NUM_THREADS=1 $(PY) -m pytest -m "not gpu and not nightly" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+test: setup      ## every test but those that are slow, nightly or for a GPU, a small end-to-end story included
+	$(TESTS) -m "not gpu and not slow and not nightly"
 
-nightly: setup   ## the tests of more than a minute each (ONLY=FOLDER for some); CI runs those of the federation
-	OMP_NUM_THREADS=1 $(PY) -m pytest -m "nightly and not gpu" -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ONLY)
+slow: setup      ## the tests that compute for long or start a whole federation; CI runs them too
+	$(TESTS) -m "slow and not gpu and not nightly"
+
+nightly: setup   ## the tests of more than a minute each (ONLY=FOLDER for some)
+	$(TESTS) -m "nightly and not gpu" $(ONLY)
 
 lint: setup      ## style, types, architecture
 	$(PY) -m ruff format --check .
@@ -53,4 +57,4 @@ fab: setup       ## the Flower bundle's hash and what it holds
 lock: setup      ## hashes of every wheel in use, no addresses
 	$(PY) -m deploy.lock
 
-.PHONY: help setup demo test nightly lint check fmt bench docs stubs fab lock
+.PHONY: help setup demo test slow nightly lint check fmt bench docs stubs fab lock

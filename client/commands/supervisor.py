@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,6 +44,9 @@ _HEALTHY_SECONDS = 30.0
 
 _LEFT_WAITING = {"runner": "supernode"}
 """Who would wait in vain for a part that died: a SuperNode holds the dead runner's task for a minute and takes no other work meanwhile."""
+
+_TAKES_LEAVE, _FAREWELL_SECONDS = "supernode", 1.5
+"""Who tells the centre that it goes, through another part: a SuperNode that did not is refused for most of a minute when it is back."""
 
 log = logging.getLogger(__name__)
 
@@ -151,6 +154,14 @@ class Supervisor:
         if waiting is not None and waiting.process is not None and waiting.alive:
             _signal_group(waiting.process.pid, signal.SIGTERM)
 
+    def _say_farewell(self) -> None:
+        """End first what tells the centre that it goes, while the part that carries its words still runs."""
+        leaving = self._children.get(_TAKES_LEAVE)
+        if leaving is not None and leaving.process is not None and leaving.alive:
+            _signal_group(leaving.process.pid, signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                leaving.process.wait(_FAREWELL_SECONDS)
+
     def _show(self, *, enrolled: bool) -> None:
         """Write the state file when something has changed."""
         parts = {child.name: _state(child, enrolled=enrolled) for child in self._children.values()}
@@ -160,6 +171,7 @@ class Supervisor:
 
     def _end_all(self) -> None:
         """Ask every child to end, wait, and end by force what is left of its group."""
+        self._say_farewell()
         living = [child.process for child in self._children.values() if child.process is not None]
         for process in living:
             _signal_group(process.pid, signal.SIGTERM)

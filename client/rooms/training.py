@@ -46,10 +46,16 @@ def foresee(settings: NodeSettings, order: "RoundOrder", training: "TrainingPoli
         RefusedError: `audit-broken`, `too-few-sites`.
     """
     from client.train.prospect import prospect_of
+
+    values = 0 if order.plan.secure_sum is None else _network_size()
+    return prospect_of(open_ledger(settings), order, training, values=values)
+
+
+def _network_size() -> int:
+    """Return how many parameters the network has; only the rounding of a secure sum depends on it, and torch takes seconds to load."""
     from models.net import GgoNet
 
-    values = sum(parameter.numel() for parameter in GgoNet().parameters())
-    return prospect_of(open_ledger(settings), order, training, values=values)
+    return sum(parameter.numel() for parameter in GgoNet().parameters())
 
 
 def open_trainer(settings: NodeSettings, gate_: Gate) -> "SiteTrainer":

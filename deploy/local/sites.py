@@ -46,6 +46,8 @@ class Cast:
     rounds: int
     quorum: int
     steps_per_round: int
+    phantoms: int
+    """On how many the centre measures every round."""
     refuser: str
     """The site whose own policy runs out of ε part-way."""
 
@@ -77,6 +79,7 @@ FULL = Cast(
     rounds=4,
     quorum=3,
     steps_per_round=3,
+    phantoms=6,
     refuser="lowmoor",
 )
 """Four hospitals in two regions. At noise 1.5 and rate 0.5 three steps a round cost ε 3.7, 5.0, 6.1, 7.1: a limit of 5.5 ends before round 3."""
@@ -87,6 +90,6 @@ SMALL = Cast(
         replace(_HIGHFELL, weeks=(6, 1), patients=6),
         replace(_SOUTHBAY, region="XA-N", weeks=(5, 1), patients=5, epsilon_total=3.5, whole_plan=False, oddities=("unreadable",)),
     ),
-    shape=(24, 96, 96), rounds=2, quorum=2, steps_per_round=2, refuser="southbay",
+    shape=(24, 96, 96), rounds=2, quorum=2, steps_per_round=2, phantoms=2, refuser="southbay",
 )  # fmt: skip
 """Three hospitals of one region: so few that a second region would hide the first by subtraction. Two steps a round cost ε 2.9, 4.2: a limit of 3.5 ends before round 2."""

@@ -1,5 +1,6 @@
 """`python -m strategies.flower.supernode`: the stock SuperNode under its own options, with waits no longer than they have to be."""
 
+import signal
 import time
 from collections.abc import Callable
 from typing import Any
@@ -32,9 +33,26 @@ def run_supernode() -> None:
     the SuperLink could not send to its end (`let_go`).
     """
     ask_sooner(supernode_loop, pull_objects)
+    supernode_loop.register_signal_handlers = end_once(supernode_loop.register_signal_handlers)  # type: ignore[attr-defined]
     supernode_loop._pull_and_store_message = let_go(supernode_loop._pull_and_store_message)  # noqa: SLF001 - the adapter's business
     supernode_loop.time = _Waits()  # type: ignore[assignment, attr-defined] # of `time`, the module calls `sleep` alone
     flower_supernode()
+
+
+def end_once(register: Callable[..., None]) -> Callable[..., None]:
+    """Return Flower's function that registers its handlers of signals, so that a second signal does not cut its farewell off.
+
+    At the first one a SuperNode tells the SuperLink that it goes. Without that the SuperLink refuses it under its old key until its
+    heartbeat has lapsed, most of a minute later. At a terminal, and where a whole process group is asked to end, two signals are usual,
+    and Flower gives the second one to whoever handled signals before it.
+    """
+
+    def registered(**options: Any) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        register(**options)
+
+    return registered
 
 
 def let_go(pull: Callable[..., int | None]) -> Callable[..., int | None]:

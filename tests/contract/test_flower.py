@@ -6,8 +6,10 @@ suite, so that it cannot drift from the original.
 
 import ast
 import inspect
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -41,6 +43,7 @@ from flwr.supernode.nodestate.in_memory_nodestate import InMemoryNodeState
 from flwr.supernode.runtime import run_clientapp
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
+from client.gate.supernode import QUIET
 from protocol.codes import Code
 from server.authority import certificate_pem, make_authority
 from server.fleet import _PATH, HOLD_SECONDS, PULL, PUSHES
@@ -206,6 +209,35 @@ def test_our_supernode_is_the_stock_one() -> None:
     command = [sys.executable, "-m", "strategies.flower.supernode", "--version"]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
     assert said == f"Flower version: {version('flwr')}\n"
+
+
+LEAVES_TWICE = """
+import time
+from flwr.supernode import start_client_internal as loop
+from flwr.supercore.telemetry import EventType
+from strategies.flower.supernode import end_once
+
+end_once(loop.register_signal_handlers)(event_type=EventType.RUN_SUPERNODE_LEAVE)
+print("at work", flush=True)
+try:
+    time.sleep(60)
+finally:
+    time.sleep(1)
+    print("farewell", flush=True)
+"""
+
+
+def test_our_supernode_takes_its_leave_however_often_it_is_asked_to_end() -> None:
+    """Flower's own handler gives the second signal to the default one, which ends the process in the midst of its farewell."""
+    command = [sys.executable, "-c", LEAVES_TWICE]
+    with subprocess.Popen(command, cwd=ROOT, env={**os.environ, **QUIET}, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "at work\n"
+        for _ in range(2):
+            child.terminate()
+            time.sleep(0.3)
+        assert child.stdout.read() == "farewell\n"
+    assert child.returncode == 0
 
 
 def test_a_runners_three_calls_are_as_they_were() -> None:

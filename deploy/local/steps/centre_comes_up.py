@@ -26,6 +26,7 @@ def play(scene: Scene) -> None:
     centre.centre("init", "--base-port", str(centre.base_port))
     for name in ("centre.toml", "registry.toml"):
         set_key(centre.home / name, "witness", "directory", "witness")
+    set_key(centre.home / "centre.toml", "evaluation", "phantoms", scene.cast.phantoms)
     network.start("centre", [program_path("acinus-centre"), "--home", centre.home, "run"])
     ports = [centre.base_port + offset for offset in (_HTTP, _LINK, _FLEET, _SUPERLINK)]
     network.until(lambda: all(listens(port) for port in ports), what="the centre listens on its four ports", seconds=90)

@@ -18,7 +18,7 @@ from tests.fakes.federation import ROOT
 from tests.fakes.toy_site import NAME
 from tests.integration.federation.conftest import NORTH, SOUTH, WEST, Network
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 @dataclass

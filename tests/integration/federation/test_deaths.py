@@ -19,7 +19,7 @@ from tests.fakes.federation import until
 from tests.fakes.toy_site import STEP
 from tests.integration.federation.conftest import NORTH, SOUTH, WEST, Network, kill, running
 
-pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 class Training:

@@ -7,7 +7,7 @@ import pytest
 from server.runtime import open_catalogue
 from tests.integration.federation.conftest import WEST, Network
 
-pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 def test_what_the_hospitals_say_of_a_candidate_stands_in_its_release_and_refuses_it(network: Network) -> None:

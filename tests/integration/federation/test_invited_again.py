@@ -12,7 +12,7 @@ from tests.fakes.federation import until
 from tests.fakes.toy_site import enrol_toy
 from tests.integration.federation.conftest import SITES, WEST, Network
 
-pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 def supernode_files(home: Path) -> set[bytes]:

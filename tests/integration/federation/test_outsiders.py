@@ -30,7 +30,7 @@ from tests.fakes.centre_home import supernode_key
 from tests.fakes.federation import until
 from tests.integration.federation.conftest import NORTH, SITES, Network
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 def paths_of(client: type) -> list[str]:

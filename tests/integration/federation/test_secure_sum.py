@@ -13,7 +13,7 @@ from strategies.securesum.grid import grid_of
 from tests.fakes.toy_site import toy_summand
 from tests.integration.federation.conftest import SITES, WEST, Network
 
-pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 SECURE = """
 [secure_sum]

@@ -7,7 +7,7 @@ import pytest
 from tests.integration.federation.conftest import Network, running
 from tests.integration.federation.test_deaths import command_of
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 def test_ctrl_c_ends_everything_that_the_centre_started(network: Network) -> None:

@@ -34,7 +34,6 @@ def can_mount() -> bool:
     return subprocess.run(trial, capture_output=True, check=False).returncode == 0
 
 
-pytestmark = pytest.mark.slow
 needs_mount = pytest.mark.skipif(not can_mount(), reason="no mount namespaces here: a full disk cannot be made")
 
 
@@ -76,6 +75,7 @@ def home(tmp_path: Path) -> Home:
     return home
 
 
+@pytest.mark.slow
 @needs_mount
 def test_results_on_a_full_disk_are_written_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     chest_series().write(tmp_path / "in")
@@ -178,6 +178,7 @@ def test_an_unreadable_file_is_one_sentence_without_what_it_holds(
     assert "CANARY" not in logs
 
 
+@pytest.mark.slow
 def test_a_node_at_work_leaves_nobody_in_its_logs_and_its_database(home: Home) -> None:
     """Receiver and worker as programs of their own; good, odd and damaged instances, all with names in them."""
     folder = home.settings.home

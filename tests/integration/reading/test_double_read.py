@@ -74,6 +74,7 @@ class Person:
         return "\n".join(seen)
 
 
+@pytest.mark.slow
 def test_two_people_read_the_same_case_blind_of_each_other(
     network: Network, browsers: Callable[..., webdriver.Chrome]
 ) -> None:

@@ -132,6 +132,7 @@ def a_post(number: int) -> ReadPost:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_of_two_that_build_one_has_the_turn_and_both_serve_what_it_built(network: Network) -> None:
     first, second = network.programs
     with network.database.writing() as session:

@@ -32,8 +32,6 @@ from tests.integration.relay.conftest import (
     Village,
 )
 
-pytestmark = pytest.mark.slow
-
 OWN = f"localhost:{PORT} 127.0.0.1:{GATEWAY_PORT}"
 STAYED_OPEN = "the tunnel stayed open"
 

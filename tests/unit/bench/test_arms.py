@@ -13,6 +13,8 @@ from models.weights import STARTING, load_arrays
 from protocol.plan import RunPlan
 from strategies.securesum.terms import terms_of
 
+pytestmark = pytest.mark.slow
+
 ROUNDS, SITES, PATIENTS = 3, 4, 60
 
 

@@ -44,11 +44,10 @@ def lost(world: World, calm: float, rule: str, attack: str) -> float:
     return calm - hostile._dice(world, train(world, in_small(rule), attack))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "rule",
     [
-        "trimmed_mean",
+        pytest.param("trimmed_mean", marks=pytest.mark.slow),
         *(
             pytest.param(name, marks=pytest.mark.nightly)
             for name in ("multi_krum", "median", "clipped_mean", "screened_mean")
@@ -62,7 +61,6 @@ def test_a_robust_rule_loses_little_to_a_site_that_turns_round_ten_times_its_upd
     assert lost(world, calm, rule, "scaling") <= 0.4 * lost_by_the_plain_mean
 
 
-@pytest.mark.slow
 @pytest.mark.nightly
 def test_two_hostile_sites_of_ten_cost_no_more_than_the_goal() -> None:
     """The goal itself, n = 10 and f = 2, for one rule and one attack in four rounds; `bench.hostile` measures all of them over twelve."""

@@ -50,6 +50,7 @@ def test_phantoms_alone_make_weights(tmp_path, quiet):
         assert network.command == "python -m models.pretrain --quick --seed 3"
 
 
+@pytest.mark.slow
 def test_every_scan_is_measured_by_networks_that_never_saw_it(tmp_path, quiet, monkeypatch):
     """And the weights that lie there stay, with their record."""
     write(tmp_path, "a.nii.gz")

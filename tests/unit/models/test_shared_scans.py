@@ -22,7 +22,7 @@ from protocol.errors import InvalidInputError
 from tests.shared import SHARED, needs_shared
 from tests.unit.models.grids import starting_net
 
-pytestmark = [needs_shared, pytest.mark.slow]
+pytestmark = needs_shared
 CT = SHARED / "data" / "ct_nifti"
 INSERTED = SHARED / "data" / "inserted"
 
@@ -49,7 +49,15 @@ def test_inserted_disease_within_the_goal(case):
             assert 100 * found == pytest.approx(100 * truth["opacity_fraction"], abs=10), part
 
 
-@pytest.mark.parametrize("name", ["imlab1", "imlab2", "cip_ct64", "lungdx_A0001", "covidctmd_normal002"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "imlab1",
+        "imlab2",
+        "cip_ct64",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("lungdx_A0001", "covidctmd_normal002")),
+    ],
+)
 def test_scans_without_disease_stay_nearly_free(name):
     assert measured(CT / f"{name}.nii.gz").numbers.whole.opacity_fraction <= 0.02
 
@@ -61,6 +69,7 @@ def test_lungs_agree_with_the_experts(name):
     assert 2 * np.count_nonzero(truth & found) / (truth.sum() + found.sum()) > 0.95
 
 
+@pytest.mark.slow
 def test_covid_is_seen_and_mostly_on_the_left():
     found = measured(CT / "covidctmd_P002.nii.gz")
     numbers = found.numbers

@@ -280,6 +280,7 @@ def test_a_taken_port_is_named_before_anything_starts(home: Path, part: str) -> 
     assert not (home / "superlink" / "state.db").exists()
 
 
+@pytest.mark.slow
 def test_a_registry_that_cannot_start_ends_the_centre_with_its_own_sentence(home: Path) -> None:
     """A real start: the parts come up, the registry says what it lacks, everything ends and nobody is left."""
     (home / "pki" / "registry.key").unlink()

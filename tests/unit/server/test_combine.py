@@ -89,7 +89,6 @@ PLANS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(PLANS))
 def test_memory_does_not_grow_with_the_sites(tmp_path: Path, name: str) -> None:
     few, many = (peak_mb(PLANS[name], sites, tmp_path / "spool") for sites in (5, 20))

@@ -502,7 +502,6 @@ def test_a_plan_that_cannot_be_read_is_said_so(tmp_path: Path, what: str, code: 
     assert code_of(lambda: read_plan(path)) is code
 
 
-@pytest.mark.slow
 def test_the_shipped_weights_can_be_measured_on_the_public_phantoms() -> None:
     from models.weights import STARTING
 

@@ -33,6 +33,36 @@ def home(tmp_path: Path) -> Iterator[Path]:
     thread.join(10)
 
 
+LEAVES = """
+import pathlib, signal, sys, time
+
+name, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+
+def leave(*_):
+    time.sleep(0.5 if name == "supernode" else 0)
+    (folder / name).touch()
+    sys.exit(0)
+
+signal.signal(signal.SIGTERM, leave)
+(folder / f"{name}.up").touch()
+time.sleep(60)
+"""
+
+
+def test_the_supernode_ends_first_for_it_takes_its_leave_through_another_part(tmp_path: Path) -> None:
+    """Each part writes when it was asked to end; the SuperNode's farewell takes a while."""
+    stop = threading.Event()
+    command = [sys.executable, "-S", "-c", LEAVES]
+    supervisor = Supervisor(tmp_path, lambda name: [*command, name, str(tmp_path)], lambda: True, lambda _: None, PARTS)
+    thread = threading.Thread(target=supervisor.run, args=(stop,))
+    thread.start()
+    until(lambda: all((tmp_path / f"{name}.up").exists() for name in PARTS))
+    stop.set()
+    thread.join(10)
+    left = {name: (tmp_path / name).stat().st_mtime_ns for name in PARTS}
+    assert min(left, key=lambda name: left[name]) == "supernode"
+
+
 def parts(home: Path) -> dict[str, PartState]:
     return read_parts(home, PARTS)
 

@@ -71,7 +71,6 @@ def test_each_kind_is_refused_by_its_name() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(CHECKER is None, reason="dicom3tools is not installed")
 def test_no_copy_has_an_error_that_its_source_had_not(tmp_path: Path) -> None:
     copies = [(case, copy) for case in cases() if (copy := ours(case.content)) is not None]

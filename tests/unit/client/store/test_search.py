@@ -115,7 +115,6 @@ def test_a_filter_is_no_statement(many: tuple[Search, list[dict[str, object]]]) 
     assert search.studies(StudyQuery()).total == len(made)
 
 
-@pytest.mark.slow
 def test_ten_thousand_studies_are_sorted_within_a_second(tmp_path: Path) -> None:
     fill(tmp_path / "node.db", 10_000)
     search = Search(connect(tmp_path / "node.db", SCHEMA))

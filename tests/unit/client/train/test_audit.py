@@ -87,6 +87,10 @@ MECHANISMS = {
     "a summand of everybody": Mechanism(3.75, secure=True),
     "a summand of half of the patients": Mechanism(2.5, sample_rate=0.5, secure=True),
 }
+EACH = [
+    pytest.param(mechanism, id=name, marks=pytest.mark.slow if mechanism.sample_rate == 1 else ())
+    for name, mechanism in MECHANISMS.items()
+]
 
 
 class Canary:
@@ -186,7 +190,7 @@ def _canaries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(private, "_patient_gradient", canary_gradient)
 
 
-@pytest.mark.parametrize("mechanism", MECHANISMS.values(), ids=MECHANISMS)
+@pytest.mark.parametrize("mechanism", EACH)
 def test_the_real_mechanism_is_honest(mechanism: Mechanism) -> None:
     reading = audit(mechanism, Randomness(CountedBytes(3)))
     assert 0.9 < reading.claimed < 1.8
@@ -215,7 +219,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
-@pytest.mark.parametrize("mechanism", MECHANISMS.values(), ids=MECHANISMS)
+@pytest.mark.parametrize("mechanism", EACH)
 def test_a_broken_mechanism_is_found_out(
     monkeypatch: pytest.MonkeyPatch, mechanism: Mechanism, broken: Callable[[pytest.MonkeyPatch], Randomness]
 ) -> None:
@@ -230,6 +234,7 @@ def test_a_sample_that_is_the_whole_cohort_is_found_out(secure: bool) -> None:
     assert not reading.honest(), reading
 
 
+@pytest.mark.slow
 def test_the_one_run_bound_alone_sees_missing_noise() -> None:
     mechanism = MECHANISMS["four steps over everybody"]
     assert audit(mechanism, Scaled(0.0)).epsilon > mechanism.claimed

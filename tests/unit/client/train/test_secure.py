@@ -141,7 +141,6 @@ def play(network: Network, asked: RoundOrder | None = None) -> Any:
     return play_secure_round(asked or order(), BASE, network, lasting={})
 
 
-@pytest.mark.slow
 def test_three_sites_train_one_step_together(network: Network) -> None:
     """With real training: the step is finite, about as large as its noise, and every site was charged once."""
     tally, made = play(network)

@@ -90,6 +90,7 @@ def test_what_is_json_is_not_said_to_be_text(registry: Registry) -> None:
     assert any(kind == "application/fhir+json" for kind, _ in kinds)
 
 
+@pytest.mark.slow
 def test_no_route_breaks_or_answers_what_the_document_does_not_say(operations: list[Any], headers) -> None:
     for operation in operations:
         put_to_the_test(operation, headers(operation.path), examples=3)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
+import pytest
+
 from protocol.codes import Code
 from protocol.errors import FederationError
 from protocol.reading import ReadPost
@@ -44,6 +46,7 @@ def test_of_many_claims_at_once_exactly_one_wins(
             story.releases(winners[0][1], winners[0][0])
 
 
+@pytest.mark.slow
 def test_of_a_thousand_racing_claims_exactly_one_wins(
     story: Story, post: Callable[..., ReadPost], add_reader: Callable[..., str]
 ) -> None:
