@@ -86,7 +86,7 @@ def measure(quick: bool) -> Table:
 def _match(table: Table, size: Size, *, rounds: int) -> None:
     batch = invent(size)
     case = f"{size.requests:,} requests, {size.readers:,} readers"
-    best_matching([(0, 0, 1.0)], rows=1, columns=1)  # loads SciPy, which the running registry has loaded
+    best_matching([0], [0], [1.0], shape=(1, 1))  # loads SciPy, which the running registry has loaded
     spent, made = [], []
     for _ in range(rounds):
         began = time.perf_counter()

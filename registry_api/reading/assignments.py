@@ -81,18 +81,22 @@ def _with_assigned(readers: list[ReaderProfile], everything: list[Wanted], now: 
     """Count what is set aside for a reader as held: there is so much less room."""
     held: Counter[OpaqueId] = Counter()
     held_stat: Counter[OpaqueId] = Counter()
-    for one in everything:
+    for one in (one for one in everything if one.assigned):
         readers_of_it = assigned_at(one, now) - one.earlier_readers
         held.update(readers_of_it)
         held_stat.update(readers_of_it if one.priority is Priority.STAT else ())
     return [
         replace(one, held=one.held + held[one.reader_id], held_stat=one.held_stat + held_stat[one.reader_id])
+        if one.reader_id in held
+        else one
         for one in readers
     ]
 
 
 def _without_assigned(wanted: Wanted, now: datetime) -> Wanted:
     """Keep the second slot of a request from those for whom the first one is set aside."""
+    if not wanted.assigned:
+        return wanted
     return replace(wanted, earlier_readers=wanted.earlier_readers | assigned_at(wanted, now), assigned=())
 
 

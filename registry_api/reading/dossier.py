@@ -109,7 +109,9 @@ def dossiers(session: Session, reader_id: OpaqueId | None) -> defaultdict[Opaque
     """Return what is on file of one reader, or with None of everybody; of whom nothing is on file has an empty one."""
     found: defaultdict[OpaqueId, Dossier] = defaultdict(Dossier)
     values = {} if reader_id is None else {"reader_id": reader_id}
-    for fact in ask(session, _facts(reader_id is not None), **values):
+    for fact in ask(
+        session, _facts(reader_id is not None), **values
+    ).all():  # at once: one by one costs a call for each
         _ADD[fact.kind](found[fact.reader_id], fact)
     return found
 

@@ -7,9 +7,9 @@ of a reader's places, as many as the reader may hold of them.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from protocol.reading import Priority
 from protocol.shape import OpaqueId
@@ -18,13 +18,13 @@ from registry_api.reading.order import in_order
 from registry_api.reading.worth import WEIGHTS, Able, Batch, Kind, Place, Table, Weights, kind_of
 
 Solve = Callable[..., dict[int, int]]
-"""`solver.best_matching`: (edges, rows=, columns=) -> column by row."""
+"""`solver.best_matching`: (rows and columns that may go together, what each pair is worth, how many of each there are) -> column by row."""
 
 EXACT = 1500
 """Requests, and places, up to which one matching covers all of them."""
 
 CANDIDATES = 16
-"""How many readers of a wave one request is held against; all of them where one matching covers everything."""
+"""How many places of a wave one request is held against; all of them where one matching covers everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,58 +102,78 @@ def _wave(left: Sequence[Wanted], rooms: _Rooms, table: Table, solve: Solve) -> 
     places = rooms.places(each=None if exact else 1)
     tries = [(left, False)] if exact else [(left[: max(EXACT, 2 * len(places))], True), (left, True), (left, False)]
     for some, pruned in tries:
-        edges = _edges(some, places, table, pruned=pruned)
-        if edges:
-            found = solve(edges, rows=len(some), columns=len(places))
+        pairs = _pairs(some, places, table, pruned=pruned)
+        if pairs.values:
+            found = solve(pairs.rows, pairs.columns, pairs.values, shape=(len(some), len(places)))
             return [(some[row], places[column][0]) for row, column in sorted(found.items())]
     return []
 
 
-def _edges(
-    some: Sequence[Wanted], places: Sequence[tuple[Place, bool]], table: Table, *, pruned: bool
-) -> list[tuple[int, int, float]]:
+@dataclass(slots=True)
+class _Pairs:
+    """Requests (rows) and places (columns) that may go together, and what each pair is worth."""
+
+    rows: list[int] = field(default_factory=list)
+    columns: list[int] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+
+
+def _pairs(some: Sequence[Wanted], places: Sequence[tuple[Place, bool]], table: Table, *, pruned: bool) -> _Pairs:
     """Return the pairs to choose from. Pruned, requests alike share their readers out, so that every reader stands somewhere."""
-    columns: defaultdict[OpaqueId, list[tuple[int, Place, bool]]] = defaultdict(list)
-    for column, (place, takes_stat) in enumerate(places):
-        columns[place.reader_id].append((column, place, takes_stat))
-    hands = _Hands(table, columns)
-    edges: list[tuple[int, int, float]] = []
+    hands, pairs = _Hands(table, places), _Pairs()
     for row, one in enumerate(some):
         # What `Table.value` says of each pair, with what is the same for the whole row looked up once: there are 200,000 pairs.
-        stat, due, weight, late = one.priority is Priority.STAT, one.due_at, table.weight(one), table.lateness
-        edges += [
-            (row, column, weight - place.cost - (late if place.after_shift or place.done > due else 0.0))
-            for who in (hands.deal(one) if pruned else hands.able(one))
-            if table.fits(one, who)
-            for column, place, takes_stat in columns[who[0]]
-            if takes_stat or not stat
+        due, earlier, weight, late = one.due_at, one.earlier_readers, table.weight(one), table.lateness
+        seats = [
+            seat
+            for seat, who in (hands.deal(one) if pruned else hands.able(one))
+            if (due < who[1] and who[0] not in earlier) or table.fits(one, who)
         ]
-    return edges
+        pairs.rows += [row] * len(seats)
+        pairs.columns += [column for column, _, _ in seats]
+        pairs.values += [weight - cost - (late if done > due else 0.0) for _, cost, done in seats]
+    return pairs
+
+
+_Seat = tuple[int, float, datetime]
+"""A place: its column, its cost, and when its read would be done. `_NEVER` if that is after the shift: it is late for whatever is due."""
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 class _Hands:
-    """The readers who may read a request and have a place in this wave."""
+    """The places in this wave of the readers who may read a request."""
 
-    def __init__(self, table: Table, among: Container[OpaqueId]) -> None:
+    def __init__(self, table: Table, places: Sequence[tuple[Place, bool]]) -> None:
         self._table = table
-        self._among = among
-        self._able: dict[Kind, list[Able]] = {}
+        self._seats: dict[bool, defaultdict[OpaqueId, list[_Seat]]] = {
+            True: defaultdict(list),
+            False: defaultdict(list),
+        }
+        for column, (place, takes_stat) in enumerate(places):
+            seat = (column, place.cost, _NEVER if place.after_shift else place.done)
+            for stat in (True, False) if takes_stat else (False,):
+                self._seats[stat][place.reader_id].append(seat)
+        self._able: dict[Kind, list[tuple[_Seat, Able]]] = {}
         self._dealt: defaultdict[Kind, int] = defaultdict(int)
 
-    def able(self, wanted: Wanted) -> list[Able]:
-        """Return all of them, the cheapest first."""
+    def able(self, wanted: Wanted) -> list[tuple[_Seat, Able]]:
+        """Return all of them, the cheapest reader's first."""
         kind = kind_of(wanted)
         if kind not in self._able:
-            self._able[kind] = [who for who in self._table.able(wanted) if who[0] in self._among]
+            seats = self._seats[wanted.priority is Priority.STAT]
+            self._able[kind] = [
+                (seat, who) for who in self._table.able(wanted) if who[0] in seats for seat in seats[who[0]]
+            ]
         return self._able[kind]
 
-    def deal(self, wanted: Wanted) -> list[Able]:
-        """Return the next `CANDIDATES` of them; requests of one kind go round all of their readers."""
-        readers = self.able(wanted)
-        if len(readers) <= CANDIDATES:
-            return readers
+    def deal(self, wanted: Wanted) -> list[tuple[_Seat, Able]]:
+        """Return the next `CANDIDATES` of them; requests of one kind go round all of them."""
+        seats = self.able(wanted)
+        if len(seats) <= CANDIDATES:
+            return seats
         kind = kind_of(wanted)
-        start = self._dealt[kind] % len(readers)
+        start = self._dealt[kind] % len(seats)
         self._dealt[kind] += CANDIDATES
-        dealt = readers[start : start + CANDIDATES]
-        return dealt + readers[: CANDIDATES - len(dealt)]
+        dealt = seats[start : start + CANDIDATES]
+        return dealt + seats[: CANDIDATES - len(dealt)]

@@ -161,18 +161,18 @@ def beside_licence(reader: ReaderProfile, wanted: Wanted, *, now: datetime) -> t
     checks = (
         (wanted.language not in reader.languages, Obstacle.LANGUAGE),
         (not trained(reader, wanted.subspecialty, now), Obstacle.SUBSPECIALTY),
-        *_agreement_checks(reader, wanted, now),
-        *_privilege_checks(reader, wanted, now),
+        *_hospital_checks(reader, wanted, now),
         *_presence_checks(reader, now),
         (_at_capacity(reader, wanted.priority, now), Obstacle.AT_CAPACITY),
-        (wanted.site == reader.home_site, Obstacle.SAME_HOSPITAL),
-        (wanted.site in reader.conflicts, Obstacle.CONFLICT),
         (reader.reader_id in wanted.earlier_readers, Obstacle.EARLIER_READER),
         (_set_aside(reader, wanted, now), Obstacle.ASSIGNED),
-        (bool(reader.organisations & wanted.excluded), Obstacle.SAME_ORGANISATION),
-        (wanted.site in reader.pools and not wanted.widened, Obstacle.NOT_WIDENED),
     )
     return tuple(obstacle for holds, obstacle in checks if holds)
+
+
+def admitted(reader: ReaderProfile, wanted: Wanted, *, now: datetime) -> bool:
+    """Say whether nothing between the reader and the hospital is in the way; the same for all of its requests of one kind."""
+    return not any(holds for holds, _ in _hospital_checks(reader, wanted, now))
 
 
 def assigned_at(wanted: Wanted, moment: datetime) -> frozenset[OpaqueId]:
@@ -229,6 +229,17 @@ def _licence_checks(reader: ReaderProfile, wanted: Wanted, now: datetime) -> tup
         (not now_valid and not claimed, Obstacle.NO_LICENCE),
         (not now_valid and claimed, Obstacle.LICENCE_UNVERIFIED),
         (now_valid and not later_valid, Obstacle.LICENCE_ENDS),
+    )
+
+
+def _hospital_checks(reader: ReaderProfile, wanted: Wanted, now: datetime) -> tuple[tuple[bool, Obstacle], ...]:
+    return (
+        *_agreement_checks(reader, wanted, now),
+        *_privilege_checks(reader, wanted, now),
+        (wanted.site == reader.home_site, Obstacle.SAME_HOSPITAL),
+        (wanted.site in reader.conflicts, Obstacle.CONFLICT),
+        (not reader.organisations.isdisjoint(wanted.excluded), Obstacle.SAME_ORGANISATION),
+        (wanted.site in reader.pools and not wanted.widened, Obstacle.NOT_WIDENED),
     )
 
 

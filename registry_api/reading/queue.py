@@ -53,7 +53,7 @@ class _Slot:
 def waiting(session: Session, *, sites: Collection[SiteId] | None = None) -> list[Wanted]:
     """Return every request (of these hospitals) with an open slot as its first open slot waits, in no order of their own."""
     values = {} if sites is None else {"sites": list(sites)}
-    rows = ask(session, _open_slots(sites is not None), **values)
+    rows = ask(session, _open_slots(sites is not None), **values).all()
     requests = [list(of_one) for _, of_one in groupby(rows, key=attrgetter("request_id"))]
     deciding = [_earlier(one) for one in requests if one[0].purpose != Purpose.READ.value]
     members = _members(session, frozenset().union(*deciding))

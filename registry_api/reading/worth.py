@@ -14,13 +14,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from protocol.reading import Priority, Subspecialty
+from protocol.reading import Language, Priority, Subspecialty
 from protocol.shape import OpaqueId, RegionCode, SiteId
 from registry_api.reading.matching import (
-    Obstacle,
     ReaderProfile,
     Wanted,
-    beside_licence,
+    admitted,
     capacity_at,
     may_go_on,
     trained,
@@ -60,9 +59,6 @@ class Weights:
 
 
 WEIGHTS = Weights()
-
-_OF_THE_KIND = frozenset({Obstacle.LANGUAGE, Obstacle.SUBSPECIALTY, Obstacle.AT_CAPACITY})
-"""What may differ between requests of one hospital and jurisdiction. Readers who have no room at all are not looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +110,9 @@ class Table:
         self.readers = {one.profile.reader_id: one for one in _present(batch, now, weights)}
         self._worth = _worths(batch, now, weights)
         self._able: dict[Kind, list[Able]] = {}
-        self._admissible: dict[tuple[object, ...], list[tuple[_Reader, Able]]] = {}
+        self._admitted: dict[tuple[object, ...], list[Able]] = {}
         self._licences: dict[RegionCode, dict[OpaqueId, datetime]] = {}
-        self._trained: dict[Subspecialty | None, frozenset[OpaqueId]] = {}
+        self._skilled: dict[tuple[Language, Subspecialty | None, bool], frozenset[OpaqueId]] = {}
         self._by_site: defaultdict[SiteId, list[_Reader]] = defaultdict(list)
         for reader in sorted(self.readers.values(), key=lambda one: (one.cost, one.profile.reader_id)):
             for site in reader.profile.privileges & reader.profile.agreements:
@@ -126,12 +122,8 @@ class Table:
         """Return who may read requests of this kind, the cheapest first; `fits` looks at the rest of the request."""
         kind = kind_of(wanted)
         if kind not in self._able:
-            stat, language, skilled = wanted.priority is Priority.STAT, wanted.language, self._skilled(wanted)
-            self._able[kind] = [
-                who
-                for reader, who in self._admitted(wanted)
-                if language in reader.profile.languages and who[0] in skilled and (reader.room_stat > 0 or not stat)
-            ]
+            skilled = self._skilled_for(wanted)
+            self._able[kind] = [who for who in self._admitted_to(wanted) if who[0] in skilled]
         return self._able[kind]
 
     def fits(self, wanted: Wanted, who: Able) -> bool:
@@ -166,19 +158,18 @@ class Table:
         """Return what the request is worth before anything is taken off for the reader."""
         return self._worth[wanted.request_id]
 
-    def _admitted(self, wanted: Wanted) -> list[tuple[_Reader, Able]]:
+    def _admitted_to(self, wanted: Wanted) -> list[Able]:
         """Return whom nothing but language, subspecialty and stat reads could keep from requests of this hospital and law."""
         where = (wanted.site, wanted.jurisdiction, wanted.excluded, wanted.widened, wanted.kinds)
-        if where not in self._admissible:
-            alike = replace(wanted, due_at=self._now, earlier_readers=frozenset(), assigned=())
+        if where not in self._admitted:
+            alike = replace(wanted, due_at=self._now)
             licences = self._licensed(wanted.jurisdiction)
-            self._admissible[where] = [
-                (reader, (one, min((licences[one], *_ends(reader.profile, wanted.site)))))
+            self._admitted[where] = [
+                (one, min((licences[one], *_ends(reader.profile, wanted.site))))
                 for reader in self._by_site[wanted.site]
-                if (one := reader.profile.reader_id) in licences
-                and _OF_THE_KIND.issuperset(beside_licence(reader.profile, alike, now=self._now))
+                if (one := reader.profile.reader_id) in licences and admitted(reader.profile, alike, now=self._now)
             ]
-        return self._admissible[where]
+        return self._admitted[where]
 
     def _licensed(self, jurisdiction: RegionCode) -> dict[OpaqueId, datetime]:
         """Return who is licensed under a law now, and until when the licence runs that runs longest."""
@@ -194,14 +185,19 @@ class Table:
                     found[one] = max(running)
         return self._licences[jurisdiction]
 
-    def _skilled(self, wanted: Wanted) -> frozenset[OpaqueId]:
-        """Return who has the subspecialty that is asked for."""
-        asked = wanted.subspecialty
-        if asked not in self._trained:
-            self._trained[asked] = frozenset(
-                one for one, reader in self.readers.items() if trained(reader.profile, asked, self._now)
+    def _skilled_for(self, wanted: Wanted) -> frozenset[OpaqueId]:
+        """Return who reports in the language, has the subspecialty, and may take a stat read if this is one."""
+        asked = (wanted.language, wanted.subspecialty, wanted.priority is Priority.STAT)
+        if asked not in self._skilled:
+            language, subspecialty, stat = asked
+            self._skilled[asked] = frozenset(
+                one
+                for one, reader in self.readers.items()
+                if language in reader.profile.languages
+                and trained(reader.profile, subspecialty, self._now)
+                and (reader.room_stat > 0 or not stat)
             )
-        return self._trained[asked]
+        return self._skilled[asked]
 
 
 def _ends(reader: ReaderProfile, site: SiteId) -> list[datetime]:

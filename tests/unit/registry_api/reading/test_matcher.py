@@ -35,16 +35,16 @@ WANTED = Wanted(
 
 
 def test_the_solver_finds_the_greatest_sum() -> None:
-    edges = [(0, 0, 5.0), (0, 1, 4.0), (1, 0, 4.5)]
-    assert best_matching(edges, rows=2, columns=2) == {0: 1, 1: 0}
-    assert best_matching(edges, rows=3, columns=2) == {0: 1, 1: 0}
-    assert best_matching([(2, 0, 1.0)], rows=3, columns=9) == {2: 0}
+    pairs = [0, 0, 1], [0, 1, 0], [5.0, 4.0, 4.5]
+    assert best_matching(*pairs, shape=(2, 2)) == {0: 1, 1: 0}
+    assert best_matching(*pairs, shape=(3, 2)) == {0: 1, 1: 0}
+    assert best_matching([2], [0], [1.0], shape=(3, 9)) == {2: 0}
 
 
 def test_the_solver_leaves_alone_what_is_worth_nothing() -> None:
-    assert best_matching([(0, 0, 0.0), (1, 0, -3.0)], rows=2, columns=1) == {}
-    assert best_matching([], rows=0, columns=0) == {}
-    assert best_matching([(0, 0, 2.0), (0, 1, -1.0)], rows=1, columns=2) == {0: 0}
+    assert best_matching([0, 1], [0, 0], [0.0, -3.0], shape=(2, 1)) == {}
+    assert best_matching([], [], [], shape=(0, 0)) == {}
+    assert best_matching([0, 0], [0, 1], [2.0, -1.0], shape=(1, 2)) == {0: 0}
 
 
 @st.composite
