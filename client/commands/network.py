@@ -263,6 +263,10 @@ def _tell_status(document: dict[str, Any]) -> None:
         f"context   {_context_line(document['context'])}",
         f"outbox    {document['outbox']} waiting, {len(document['parked'])} parked by the centre",
         f"link      {'connected' if link['connected'] else 'not connected'}, last heard {link['heard'] or 'never'}",
+        *(
+            f"notice    {one['kind']} of {one['received']} cannot be taken, {one['attempts']} tries; see the log of link"
+            for one in document["stuck"]
+        ),
         *_certificate_lines(document["certificate"]),
         *_release_lines(document["release"]),
         *_pacs_lines(document["pacs"]),

@@ -8,16 +8,19 @@ from datetime import timedelta
 from typing import Any
 
 from client.gate.inbox import DONE, Arrived, Inbox
-from protocol.codes import Code
 from protocol.errors import FederationError, UnavailableError
 from protocol.parcel import parse_notice
 
 Receiver = Callable[[Any], None]
-"""Takes one parsed notice. May get the same one twice. `UnavailableError` means: try again later; another error is final."""
+"""Takes one parsed notice. May get the same one twice. Another error of the families than `UnavailableError` is final."""
 
 _IDLE_SECONDS = 0.5
-_MOST_ATTEMPTS = 12
-_MOST_WAIT_SECONDS = 300
+_LONGEST_WAIT_SECONDS = 300
+_DOUBLINGS = 9
+"""After so many the wait is the longest one."""
+
+_PATIENCE = 12
+"""Tries after which a notice that belongs to no read lets later ones of its kind pass: some 18 minutes."""
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +46,8 @@ class Dispatcher:
         """Offer every due notice to its receiver and return how many were answered for good.
 
         Within a lane nothing overtakes: the end of a claim must not come before its beginning. Lanes do not wait for each other: the
-        end of one claim, or of a grant, must be heard at once, whatever keeps another claim's report or a release waiting.
+        end of one claim, or of a grant, must be heard at once, whatever keeps another claim's report or a release waiting. What cannot
+        be taken is tried for ever; a release that cannot be had keeps the next one waiting only so long.
 
         Raises:
             UnavailableError: `disk-full` if an outcome cannot be stored.
@@ -55,17 +59,17 @@ class Dispatcher:
                 continue
             if notice.due and self._offer(notice):
                 answered += 1
-            else:
+            elif lane != notice.kind or notice.attempts < _PATIENCE:
                 held.add(lane)
         return answered
 
     def _offer(self, notice: Arrived) -> bool:
         outcome = self._outcome(notice)
-        if outcome is None and notice.attempts + 1 < _MOST_ATTEMPTS:
-            self._inbox.postpone(notice.envelope_id, timedelta(seconds=min(2.0**notice.attempts, _MOST_WAIT_SECONDS)))
+        if outcome is None:
+            self._inbox.postpone(notice.envelope_id, _wait(notice.attempts))
             return False
-        self._inbox.settle(notice.envelope_id, outcome or Code.NODE_FAULT.value)
-        log.info("notice.settled", extra={"notice": notice.kind, "outcome": outcome or Code.NODE_FAULT.value})
+        self._inbox.settle(notice.envelope_id, outcome)
+        log.info("notice.settled", extra={"notice": notice.kind, "outcome": outcome})
         return True
 
     def _outcome(self, notice: Arrived) -> str | None:
@@ -82,6 +86,11 @@ class Dispatcher:
             log.error("notice.fault", extra={"notice": notice.kind, "fault": type(error).__name__})  # noqa: TRY400
             return None
         return DONE
+
+
+def _wait(attempts: int) -> timedelta:
+    """Return how long a notice waits after its next failure: a second, twice as long each time, five minutes at most."""
+    return timedelta(seconds=min(2 ** min(attempts, _DOUBLINGS), _LONGEST_WAIT_SECONDS))
 
 
 def _lane(notice: Arrived) -> str:

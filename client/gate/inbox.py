@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from client.store.database import transaction
 
@@ -34,6 +34,15 @@ class Arrived:
     body: bytes
     attempts: int
     due: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """A notice that its receiver could not take yet, however often it was offered."""
+
+    kind: str
+    attempts: int
+    received: datetime
 
 
 class Inbox:
@@ -67,6 +76,14 @@ class Inbox:
             Arrived(row["envelope_id"], row["kind"], row["body"], row["attempts"], row["due_s"] <= now_s)
             for row in rows
         ]
+
+    def stuck(self, *, most: int = 50) -> list[Stuck]:
+        """Return what was offered in vain and is offered again, oldest first."""
+        rows = self._connection.execute(
+            "SELECT kind, attempts, received_s FROM inbox WHERE outcome IS NULL AND attempts > 0 ORDER BY seq LIMIT ?",
+            (most,),
+        )
+        return [Stuck(row["kind"], row["attempts"], datetime.fromtimestamp(row["received_s"], UTC)) for row in rows]
 
     def settle(self, envelope_id: str, outcome: str) -> None:
         """Note how the receiver answered: `done` or a code."""

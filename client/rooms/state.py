@@ -10,7 +10,7 @@ from client.gate.policy import SitePolicy
 from client.gate.policy_file import load_policy
 from client.gate.trust import CERTIFICATE, is_enrolled, load_centre
 from client.parts import is_running, parts_of, read_parts
-from client.rooms.border import open_contact, open_gate, open_renewals, utc_now
+from client.rooms.border import open_contact, open_gate, open_inbox, open_renewals, utc_now
 from client.rooms.imaging import open_context, open_shelf, open_store
 from client.rooms.pacs import open_outgoing, open_pulled, open_report_queue, report_channels
 from client.rooms.training import open_monitor_book, releases_of
@@ -37,6 +37,10 @@ def status_of(settings: NodeSettings) -> dict[str, Any]:
         "outbox": outbox.counts()["waiting"],
         "parked": [
             {"kind": parked.kind, "code": parked.code, "meaning": meaning_of(parked.code)} for parked in outbox.parked()
+        ],
+        "stuck": [
+            {"kind": one.kind, "attempts": one.attempts, "received": _stamp(one.received)}
+            for one in open_inbox(settings).stuck()
         ],
         "link": {
             "connected": link.connected and running,

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from client.commands import imaging, network
+from client.rooms.border import open_inbox
 from tests.fakes.ct_series import plain_series
 from tests.fakes.node_home import Home
 from tests.fakes.scans import chest_series
@@ -61,6 +63,15 @@ def test_a_person_gets_one_line_for_each_study_and_only_if_asked(home: Home) -> 
     assert any(line.endswith("localizer") for line in lines)
     assert any(line.endswith("% ground glass by ggo@0") for line in lines)
     assert not any(key in run(home, "status") for key in keys)
+
+
+def test_a_word_of_the_centre_that_cannot_be_taken_has_a_line(home: Home) -> None:
+    inbox = open_inbox(home.settings)
+    inbox.store("1" * 32, "report-signed", b"{}")
+    inbox.postpone("1" * 32, timedelta(seconds=1))
+    (stuck,) = json.loads(run(home, "status", "--json"))["stuck"]
+    assert (stuck["kind"], stuck["attempts"]) == ("report-signed", 1)
+    assert f"notice    report-signed of {stuck['received']} cannot be taken, 1 tries" in run(home, "status")
 
 
 def test_a_look_at_the_status_loads_nothing_that_reads_scans(home: Home) -> None:

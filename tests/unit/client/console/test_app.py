@@ -1,11 +1,13 @@
 """The staff page: who gets in, what it shows, what a form may do; of a patient nothing."""
 
 import re
+from datetime import timedelta
 
 import pytest
 
+from client.gate.inbox import DONE
 from client.gate.outbox import envelope_id
-from client.rooms.border import open_gate
+from client.rooms.border import open_gate, open_inbox
 from protocol.codes import MEANINGS, Code
 from tests.fakes.gateway import REQUEST
 from tests.unit.client.console.conftest import BASE, TOKEN, Staff
@@ -234,6 +236,17 @@ def test_what_the_centre_refused_is_said_with_what_it_means(staff: Staff) -> Non
     text = staff.get("/network").text
     assert MEANINGS[Code.CASE_CORADS_PCR][1] in text
     assert "<code>of-a-newer-centre</code></li>" in text
+
+
+def test_a_word_of_the_centre_that_cannot_be_taken_is_said_and_is_gone_once_it_is(staff: Staff) -> None:
+    inbox = open_inbox(staff.home.settings)
+    inbox.store("1" * 32, "report-signed", b"{}")
+    assert "cannot be taken yet" not in staff.get("/").text, "it has only come"
+    inbox.postpone("1" * 32, timedelta(seconds=1))
+    assert "A word of the centre, such as a signature, cannot be taken yet" in staff.get("/").text
+    assert re.search(r"report-signed of 20\d\d-\d\d-\d\dT[\d:]{8}Z, 1 tries", staff.get("/network").text)
+    inbox.settle("1" * 32, DONE)
+    assert "cannot be taken yet" not in staff.get("/").text + staff.get("/network").text
 
 
 def test_a_ledger_that_was_tampered_with_is_said(staff: Staff) -> None:

@@ -1,6 +1,5 @@
 """Outbox, inbox, contact and dispatcher: nothing lost, nothing doubled, nothing overtaken."""
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -184,16 +183,49 @@ def test_a_refusal_is_final(border: Border, fault: Exception) -> None:
     assert outcomes(border) == [fault.code.value]  # type: ignore[attr-defined]
 
 
-def test_an_unexpected_fault_is_tried_again_and_given_up_in_the_end(border: Border) -> None:
+@pytest.mark.parametrize("fault", [UnavailableError(Code.DISK_FULL), ValueError("DOE^JANE")])
+def test_what_cannot_be_taken_is_tried_until_it_can_and_nothing_of_its_read_overtakes(
+    border: Border, fault: Exception
+) -> None:
     ears = Ears()
-    ears.faults = {"claim-made": [ValueError("DOE^JANE")] * 100}
+    ears.faults = {"claim-made": [fault] * 30}
     arrive(border, a_claim(), an_end())
     dispatcher = Dispatcher(border.inbox, ears.receivers(*KINDS))
+    for _ in range(30):
+        assert dispatcher.step() == 0
+        border.wait(seconds=300)
+    assert [(one.kind, one.attempts) for one in border.inbox.stuck()] == [("claim-made", 30)]
+    assert dispatcher.step() == 2
+    assert ears.heard == ["claim-made", "claim-ended"]
+    assert border.inbox.stuck() == []
+
+
+def test_a_wait_grows_to_five_minutes_and_stays(border: Border) -> None:
+    ears = Ears()
+    ears.faults = {"claim-made": [UnavailableError(Code.DISK_FULL)] * 30}
+    arrive(border, a_claim())
+    border.connection.execute("UPDATE inbox SET attempts = 20000")  # two months of them
+    dispatcher = Dispatcher(border.inbox, ears.receivers(*KINDS))
+    dispatcher.step()
+    border.wait(seconds=299)
+    dispatcher.step()
+    assert border.inbox.stuck()[0].attempts == 20_001
+    border.wait(seconds=1)
+    dispatcher.step()
+    assert border.inbox.stuck()[0].attempts == 20_002
+
+
+def test_a_release_that_cannot_be_had_lets_the_next_one_pass_in_the_end(border: Border) -> None:
+    ears = Ears()
+    ears.faults = {"release-announced": [UnavailableError(Code.PEER_UNREACHABLE)] * 13}
+    arrive(border, a_release(), a_release())
+    dispatcher = Dispatcher(border.inbox, ears.receivers(*KINDS))
     for _ in range(12):
-        dispatcher.step()
-        border.wait(seconds=timedelta(minutes=10).total_seconds())
-    assert outcomes(border) == ["node-fault", "done"]
-    assert ears.heard == ["claim-ended"]
+        assert dispatcher.step() == 0
+        border.wait(seconds=300)
+    assert [one.attempts for one in border.inbox.pending()] == [12, 0]
+    assert dispatcher.step() == 1
+    assert outcomes(border) == [None, "done"]
 
 
 def test_what_is_no_notice_is_settled_as_such(border: Border) -> None:
