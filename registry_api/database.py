@@ -36,8 +36,8 @@ _GOING = "57P"
 """PostgreSQL was told to stop, or is only just starting: the connection leads nowhere any more."""
 _BROKEN = "23"
 """Something else speaks against a row: another row, or one that it names and that is not there."""
-_NOT_TEXT = "22021"
-"""PostgreSQL keeps no NUL in a text, SQLite does."""
+_UNKEPT = frozenset({"22021", "22003"})
+"""PostgreSQL keeps no NUL in a text, and no number that is larger than its column; SQLite keeps both."""
 _FULL = frozenset({"53100", sqlite3.SQLITE_FULL})
 """How PostgreSQL and SQLite say that there is no room."""
 
@@ -102,7 +102,7 @@ class Database:
 
         Raises:
             UnavailableError: `database-unreachable` if the database does not answer.
-            InvalidInputError: `bad-request` for a text that it does not keep.
+            InvalidInputError: `bad-request` for a text or a number that it does not keep.
         """
         with told_apart(), Session(self.engine, expire_on_commit=False) as session:
             yield session
@@ -113,7 +113,7 @@ class Database:
 
         Raises:
             UnavailableError: `database-unreachable` if the database cannot take it now, `disk-full` if it has no room.
-            InvalidInputError: `bad-request` for a text that it does not keep.
+            InvalidInputError: `bad-request` for a text or a number that it does not keep.
         """
         with told_apart(), Session(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
@@ -132,7 +132,7 @@ def told_apart() -> Iterator[None]:
 
     Raises:
         UnavailableError: `database-unreachable` or `disk-full`.
-        InvalidInputError: `bad-request` for a text that the database does not keep.
+        InvalidInputError: `bad-request` for a text or a number that the database does not keep.
     """
     try:
         yield
@@ -140,8 +140,8 @@ def told_apart() -> Iterator[None]:
         raise _unreachable() from error
     except DBAPIError as error:
         state = _sqlstate(error.orig)
-        if state == _NOT_TEXT:
-            raise InvalidInputError(Code.BAD_REQUEST, "A text holds a character that cannot be stored.") from error
+        if state in _UNKEPT:
+            raise InvalidInputError(Code.BAD_REQUEST, "A text or a number is none that can be stored.") from error
         if not isinstance(error, OperationalError | InterfaceError) and state[:2] not in _PASSING:
             raise
         if _FULL & {state, getattr(error.orig, "sqlite_errorcode", None)}:

@@ -44,8 +44,8 @@ async def _carrying(app: FastAPI) -> AsyncIterator[None]:
 
 router = APIRouter(prefix="/v1", lifespan=_carrying)
 
-_LAST_EVENT = 2**63 - 1
-"""No database numbers an event higher."""
+_LAST_EVENT = 2**31 - 1
+"""No database numbers an event higher: PostgreSQL keeps the number in 32 bits."""
 
 Follower = Annotated[Caller, require(Role.READER, Role.HOSPITAL, Role.COORDINATOR)]
 

@@ -187,9 +187,12 @@ def test_a_site_that_takes_nothing_keeps_no_other_waiting(database: Database) ->
     assert Counter(row.site for row in found) == {"north-a": AT_ONCE, "north-b": 1}
 
 
-def test_a_text_that_it_cannot_keep_is_a_bad_request(database: Database) -> None:
+def test_a_text_or_a_number_that_it_cannot_keep_is_a_bad_request(database: Database) -> None:
     with pytest.raises(InvalidInputError) as raised, database.writing() as session:
         add_person(session, "n\0", role=Role.AUDITOR, region=None, now=NOW)
+    assert raised.value.code is Code.BAD_REQUEST
+    with pytest.raises(InvalidInputError) as raised, database.reading() as session:
+        session.exec(select(CaseRow).where(CaseRow.version == 2**40)).all()
     assert raised.value.code is Code.BAD_REQUEST
 
 
