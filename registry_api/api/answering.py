@@ -16,7 +16,7 @@ from registry_api.releases.archive import Entry
 from registry_api.releases.query import Question, spelt
 from registry_api.runtime import Runtime
 
-FORM = "1"
+FORM = "2"
 """Counted up when the same release is written otherwise than before, so that no caller keeps the old bytes."""
 
 _FRESH_SECONDS = 300

@@ -112,7 +112,7 @@ def read_counts(asked: AskedOfNewest, paging: PagingDep) -> Response:
         return {
             **precision(document),
             **paging.members(table, asked),
-            "reporting": [as_reporting(*one) for one in reporting_of(document, found)],
+            "reporting": [as_reporting(one) for one in reporting_of(document, found)],
             "cells": Written(cells_as_json(found)),
         }
 

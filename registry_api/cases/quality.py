@@ -1,6 +1,6 @@
-"""How well a site's records come: what was expected against what came, how soon, how full. Shown to the site itself only."""
+"""How well a site's records come: what was expected against what came, how soon, how full. In numbers of one site for that site only."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -42,6 +42,47 @@ class Quality:
     weeks: list[WeekQuality]
 
 
+@dataclass(frozen=True, slots=True)
+class SiteWeek:
+    """What one site sent of one week, in whole records that are not withdrawn."""
+
+    site: str
+    studies: int
+    in_time: int
+    further: int
+    """Studies of a patient of whom the site had sent another one of the week."""
+    filled: Mapping[str, int]
+    """By field: in how many records it is known."""
+
+
+def site_weeks(session: Session, week: str) -> list[SiteWeek]:
+    """Return what each site sent of a week, by its name; a site without a record is not there."""
+    rows = session.exec(
+        select(
+            CaseRow.site,
+            func.count(),
+            _count(col(CaseRow.late).is_(False)),
+            _count(col(CaseRow.first_in_week).is_(False)),
+            *_FILLED,
+        )
+        .where(CaseRow.week == week, col(CaseRow.withdrawn).is_(False))
+        .group_by(CaseRow.site)
+        .order_by(CaseRow.site)
+    )
+    found: Iterable[Sequence[Any]] = rows
+    return [
+        SiteWeek(site, studies, int(in_time), int(further), dict(zip(FIELDS, map(int, filled), strict=True)))
+        for site, studies, in_time, further, *filled in found
+    ]
+
+
+def senders_after(session: Session, week: str) -> set[str]:
+    """Return the sites that sent a record of a later week."""
+    return set(
+        session.exec(select(CaseRow.site).where(CaseRow.week > week, col(CaseRow.withdrawn).is_(False)).distinct())
+    )
+
+
 def site_quality(session: Session, site: str, *, weeks: Sequence[str], now: datetime) -> Quality:
     """Return the quality of what `site` sent for each of `weeks`, in their order; a week without a record is there too.
 
@@ -55,7 +96,7 @@ def site_quality(session: Session, site: str, *, weeks: Sequence[str], now: date
             _count(col(CaseRow.withdrawn).is_(False)),
             _count(col(CaseRow.withdrawn).is_(True)),
             _count(col(CaseRow.withdrawn).is_(False), col(CaseRow.late).is_(False)),
-            *(_count(col(getattr(CaseRow, name)) != _UNKNOWN_OF.get(name, _UNKNOWN)) for name in FIELDS),
+            *_FILLED,
         )
         .where(CaseRow.site == site, col(CaseRow.week).in_(list(weeks)))
         .group_by(CaseRow.week)
@@ -77,6 +118,13 @@ def _count(*conditions: ColumnElement[bool]) -> ColumnElement[int]:
     """Return how many rows of the group fulfil all conditions; one that compares with an absent value is not fulfilled."""
     whole = conditions[0] if len(conditions) == 1 else conditions[0] & conditions[1]
     return func.coalesce(func.sum(case((whole, 1), else_=0)), 0)
+
+
+_FILLED = [
+    _count(col(CaseRow.withdrawn).is_(False), col(getattr(CaseRow, name)) != _UNKNOWN_OF.get(name, _UNKNOWN))
+    for name in FIELDS
+]
+"""By field: in how many records of the group it is known. A withdrawn one says nothing."""
 
 
 def _week(week: str, counts: Sequence[int], expected: int | None) -> WeekQuality:

@@ -21,15 +21,18 @@ from registry_api.pages.wording import (
     between_text,
     change_text,
     dimension_title,
+    quality_title,
     show,
     value_title,
 )
 from registry_api.releases import parquet
 from registry_api.releases.archive import Entry
 from registry_api.releases.comparison import Comparison, compare
-from registry_api.releases.cube import DIMENSIONS, is_country
+from registry_api.releases.cube import DIMENSIONS, PATIENTS, UNIT, is_country
+from registry_api.releases.difference import revisions
 from registry_api.releases.document import Document
 from registry_api.releases.query import COUNTRY, REGION, Question, may_see
+from registry_api.releases.reporting import QUALITY
 from registry_api.releases.series import last_weeks
 from registry_api.runtime import Runtime
 
@@ -99,7 +102,8 @@ def read_page(
         return page("registry_empty.html", caller=caller)
     dimension = by if by in DIMENSIONS else "severity"
     note_reading(runtime, caller, what="page", release=entry.number, question=f"{view.place} {dimension}")
-    return _page(caller, entry, view, dimension)
+    before = _document(runtime, session, entry.number - 1) if entry.number > 1 else None
+    return _page(caller, entry, view, before, dimension)
 
 
 @router.get("/registry/releases/{number}/{name}.svg")
@@ -131,7 +135,7 @@ def _document(runtime: Runtime, session: Session, number: int) -> Document:
     return runtime.archive.open(session, runtime.archive.entry(session, number))
 
 
-def _page(caller: Caller, entry: Entry, view: View, dimension: str) -> HTMLResponse:
+def _page(caller: Caller, entry: Entry, view: View, before: Document | None, dimension: str) -> HTMLResponse:
     document, rule = view.document, view.document.rule
     level = COUNTRY if is_country(view.place) else REGION
     made = (build(view) for build in FIGURES.values())
@@ -150,6 +154,8 @@ def _page(caller: Caller, entry: Entry, view: View, dimension: str) -> HTMLRespo
         titles={name: dimension_title(name) for name in TITLES if name in document.dimensions},
         values=[value_title(dimension, value) for value in DIMENSIONS[dimension]],
         rows=_rows(view, dimension),
+        quality=_quality(view),
+        changes=None if before is None else _changes(before, view, dimension),
         question=urlencode({"by": f"week,{level},{dimension}", level: view.place}),
         everything=urlencode({"by": f"week,{level},{dimension}"}),
         parquet=parquet.available(),
@@ -161,6 +167,7 @@ class Glance:
     """The week in a few numbers, each as words."""
 
     studies: Shown
+    patients: Shown | None
     per_100k: float | None
     change: str
     between: str
@@ -170,20 +177,66 @@ class Glance:
 
 def _glance(view: View) -> Glance:
     """Return the newest week of the chosen place against those before it."""
-    regional = not is_country(view.place)
-    question = Question(regional, (), {REGION if regional else COUNTRY: frozenset({view.place})})
-    _, found = compare(view.document, question, weeks=_MEAN_WEEKS, week=view.week, region=None)
+    _, found = compare(view.document, _question(view.place), weeks=_MEAN_WEEKS, week=view.week, region=None)
     one: Comparison = found[0]
     cell = one.cell if one.cell is not None else view.document.weeks[view.week].cell(view.place, ())
     persons = view.document.persons(view.place, view.week)
     return Glance(
         studies=show(cell, view.document.rule),
+        patients=_patients(view),
         per_100k=round(cell.count * 100_000 / persons, 1) if cell.count is not None and persons else None,
         change=change_text(one.change) if one.before is not None else "",
         between=between_text(one.change) if one.change else "",
         against_mean=one.percent_of_mean,
         sites=view.document.weeks[view.week].reporting.get(view.place),
     )
+
+
+def _question(place: str, *dimensions: str) -> Question:
+    """Return the question for one place."""
+    regional = not is_country(place)
+    return Question(regional, dimensions, {REGION if regional else COUNTRY: frozenset({place})})
+
+
+def _patients(view: View) -> Shown | None:
+    """Return the patients behind the studies; None of a release that does not count them."""
+    cell = view.cell(*PATIENTS) if UNIT in view.document.dimensions else None
+    return None if cell is None else show(cell, view.document.rule)
+
+
+def _quality(view: View) -> list[tuple[str, int, int]]:
+    """Return what is said of the hospitals of the place in the week, and of how many of how many it holds."""
+    known = view.document.weeks[view.week].quality.get(view.place, {})
+    return [(quality_title(name), *known[name]) for name in QUALITY if name in known]
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRow:
+    """A number of an older week that this release shows otherwise than the one before."""
+
+    week: str
+    versions: tuple[int, int]
+    what: str
+    before: Shown
+    after: Shown
+
+
+def _changes(before: Document, view: View, dimension: str) -> list[ChangeRow]:
+    """Return what is shown otherwise of the place, in all and by the dimension; a dimension that the release before lacks changed nowhere."""
+    questions = [_question(view.place)]
+    if dimension in before.dimensions:
+        questions.append(_question(view.place, dimension))
+    found = [one for question in questions for one in revisions(before, view.document, question, region=None)]
+    return [
+        ChangeRow(
+            one.after.week,
+            (one.version_before, one.after.version),
+            ", ".join(value_title(*category) for category in one.after.categories),
+            show(one.before, before.rule),
+            show(one.after.cell, view.document.rule),
+        )
+        for one in sorted(found, key=lambda one: one.after.week, reverse=True)
+    ]
 
 
 def _rows(view: View, dimension: str) -> list[TableRow]:

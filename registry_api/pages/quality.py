@@ -6,22 +6,12 @@ from fastapi.responses import HTMLResponse
 from registry_api.api.access import RuntimeDep, SessionDep
 from registry_api.api.quality import DAYS_SHOWN, WEEKS_SHOWN, Hospital, Offset, own_quality, readings_seen
 from registry_api.cases.quality import FIELDS
-from registry_api.pages.language import gettext as _
 from registry_api.pages.render import page
+from registry_api.pages.wording import FIELD_TITLES
 
 router = APIRouter()
 
 _READINGS_SHOWN = 40
-
-FIELD_TITLES = {
-    "age_band": lambda: _("Age"),
-    "sex": lambda: _("Sex"),
-    "pcr": lambda: _("PCR"),
-    "care_setting": lambda: _("Care setting"),
-    "rsna_class": lambda: _("RSNA class"),
-    "corads": lambda: _("CO-RADS"),
-}
-"""Asked for when a page is made, in the language of its reader."""
 
 
 @router.get("/quality", response_class=HTMLResponse)

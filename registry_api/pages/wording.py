@@ -6,6 +6,7 @@ from registry_api.pages.charts.drawing import Bar
 from registry_api.pages.language import gettext as _
 from registry_api.releases.comparison import Change
 from registry_api.releases.disclosure import Cell, Rule, Status
+from registry_api.releases.reporting import HEARD
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,23 @@ def between_text(change: Change) -> str:
     return _("the true change lies between %(least)s and %(most)s") % bounds
 
 
+def quality_title(name: str) -> str:
+    """Return what is said of hospitals by a word of a week's quality."""
+    if name in FIELD_TITLES:
+        return _("%(field)s known in nearly all records") % {"field": FIELD_TITLES[name]()}
+    return _("heard from in that week or since") if name == HEARD else _("nearly all records in time")
+
+
+FIELD_TITLES = {
+    "age_band": lambda: _("Age"),
+    "sex": lambda: _("Sex"),
+    "pcr": lambda: _("PCR"),
+    "care_setting": lambda: _("Care setting"),
+    "rsna_class": lambda: _("RSNA class"),
+    "corads": lambda: _("CO-RADS"),
+}
+"""By field that a record may leave unknown; asked for when a page is made, in the language of its reader."""
+
 TITLES = {
     "severity": lambda: _("Severity (zone score)"),
     "age": lambda: _("Age"),
@@ -75,6 +93,7 @@ TITLES = {
     "pcr": lambda: _("PCR"),
     "rsna": lambda: _("RSNA class"),
     "ggo": lambda: _("Ground glass (% of the lungs)"),
+    "unit": lambda: _("What is counted"),
 }
 """By dimension of the cube; asked for when a page is made, in the language of its reader."""
 
@@ -93,4 +112,5 @@ _VALUES = {
     "indeterminate": lambda: _("indeterminate"),
     "atypical": lambda: _("atypical"),
     "unread": lambda: _("not read"),
+    "patients": lambda: _("patients"),
 }

@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import cache
@@ -16,13 +16,15 @@ from sqlmodel import Session, col, func, select
 
 from protocol.codes import Code
 from protocol.errors import ConflictError
+from registry_api.cases.quality import SiteWeek, senders_after, site_weeks
 from registry_api.cases.tables import CaseRow
 from registry_api.database import Database
 from registry_api.enrolment.tables import SiteRow
-from registry_api.releases.cube import GGO_BANDS, UNREAD, Group, lines, tally
-from registry_api.releases.disclosure import Cell, Key, Rule, protect
+from registry_api.releases.cube import GGO_BANDS, UNREAD, Group, lines, places_of, tally
+from registry_api.releases.disclosure import Cell, Key, Rule, Status, protect
 from registry_api.releases.document import Document, WeekTable, published_cells, read, renumbered, write
-from registry_api.releases.reporting import reporting
+from registry_api.releases.patients import protect_patients
+from registry_api.releases.reporting import quality, reporting
 from registry_api.releases.tables import CountReleaseRow
 from registry_api.releases.turn import turn
 from registry_api.releases.window import is_closed, open_weeks
@@ -43,7 +45,7 @@ COLUMNS: dict[str, SQLColumnExpression[Any]] = {
     "rsna": func.coalesce(col(CaseRow.rsna_class), literal_column(f"'{UNREAD}'")),
     "ggo": _banded(col(CaseRow.ggo_percent), GGO_BANDS),
 }
-"""Where each dimension of the cube stands in a case record, in the order of `DIMENSIONS`."""
+"""Where each dimension of the cube stands in a case record, in the order of `SPLITS`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,24 +113,58 @@ def _places(session: Session, tree: Tree) -> list[str]:
 def _protected_weeks(
     session: Session, rule: Rule, tree: Tree, weeks: frozenset[str] | None, *, today: date
 ) -> list[WeekTable]:
-    """Return every closed week among `weeks` that has records, protected; versions are set later."""
+    """Return every closed week among `weeks` that has records, protected; versions are set later.
+
+    They are counted from the newest to the oldest: of each it is said which hospitals were heard from since.
+    """
     sites = session.exec(select(SiteRow).where(col(SiteRow.enrolled_at).is_not(None))).all()
     held = session.exec(select(CaseRow.week).distinct()) if weeks is None else weeks
-    closed = sorted(week for week in held if is_closed(week, today))
-    tables = (_protected_week(session, rule, tree, week, sites) for week in closed)
-    return [table for table in tables if table is not None]
+    closed = sorted((week for week in held if is_closed(week, today)), reverse=True)
+    heard = senders_after(session, closed[0]) if closed else set()
+    tables = []
+    for week in closed:
+        sent = {one.site: one for one in site_weeks(session, week)}
+        heard |= sent.keys()
+        if sent:
+            tables.append(_protected_week(session, rule, tree, week, Came(sites, sent, heard)))
+    return tables
 
 
-def _protected_week(session: Session, rule: Rule, tree: Tree, week: str, sites: Sequence[SiteRow]) -> WeekTable | None:
-    """Return one week, or None if nobody has records of it. Each country is protected by itself; its groups are all that is in memory."""
+@dataclass(frozen=True, slots=True)
+class Came:
+    """From which hospitals records of a week came, of all that ever enrolled, and which were heard from in that week or since."""
+
+    sites: Sequence[SiteRow]
+    sent: Mapping[str, SiteWeek]
+    heard: Collection[str]
+
+
+def _protected_week(session: Session, rule: Rule, tree: Tree, week: str, came: Came) -> WeekTable:
+    """Return one week. Each country is protected by itself; its groups are all that is in memory."""
     cells: dict[Key, Cell] = {}
-    reported: set[str] = set()
+    further = _further(came, tree)
     for _, found in groupby(_groups(session, tree, week), key=lambda group: country_of(group.region)):
-        groups = list(found)
-        tallies = tally(groups)
-        cells.update(published_cells(protect(tallies, lines(tallies), rule)))
-        reported.update(group.site for group in groups)
-    return WeekTable(week, 1, cells, reporting(week, reported, sites, tree)) if reported else None
+        tallies = tally(found)
+        studies = protect(tallies, lines(tallies), rule)
+        cells.update(published_cells({**studies, **protect_patients(studies, tallies, further, rule)}))
+    shown = {place for place, categories in cells if not categories and cells[place, ()].status is Status.PUBLISHED}
+    return WeekTable(
+        week,
+        1,
+        cells,
+        reporting(week, came.sent.keys(), came.sites, tree),
+        quality(week, came.sent, came.heard, shown, came.sites, tree),
+    )
+
+
+def _further(came: Came, tree: Tree) -> dict[str, dict[str, int]]:
+    """Return, by place, how many studies each hospital calls a further one of a patient."""
+    found: dict[str, dict[str, int]] = {}
+    for site in came.sites:
+        if site.site in came.sent:
+            for place in places_of(tree.place_of(site.region)):
+                found.setdefault(place, {})[site.site] = came.sent[site.site].further
+    return found
 
 
 def _groups(session: Session, tree: Tree, week: str) -> Iterable[Group]:

@@ -17,7 +17,7 @@ UNREAD = "unread"
 GGO_BANDS: dict[str, int] = {"0": 0, "1-4": 4, "5-25": 25, "26-50": 50, "51-75": 75, "76-100": 100}
 """Ground glass in whole percent of the lungs, each band with its greatest value: the edges of the CT severity score (Pan et al. 2020)."""
 
-DIMENSIONS: dict[str, tuple[str, ...]] = {
+SPLITS: dict[str, tuple[str, ...]] = {
     "severity": tuple(SeverityBand),
     "age": tuple(AgeBand),
     "sex": tuple(Sex),
@@ -25,17 +25,25 @@ DIMENSIONS: dict[str, tuple[str, ...]] = {
     "rsna": (*RsnaClass, UNREAD),
     "ggo": tuple(GGO_BANDS),
 }
-"""Every dimension beside week and place, with its closed list of values. A new one is one line here and one in `build.COLUMNS`."""
+"""What studies are split by beside week and place, each with its closed list of values. A new one is one line here and one in `build.COLUMNS`."""
+
+UNIT = "unit"
+DIMENSIONS: dict[str, tuple[str, ...]] = {**SPLITS, UNIT: ("patients",)}
+"""All that can be asked for beside week and place. A cell counts studies, unless its unit says patients (`patients.py`)."""
+
+PATIENTS = ((UNIT, "patients"),)
+"""The categories of the cell that counts a place's patients."""
 
 MOST_DIMENSIONS = 2
 
-ALONE = frozenset({"ggo"})
-"""Dimensions that stand beside no other one: ground glass and severity say nearly the same, and a table of both would be mostly masks."""
+ALONE = frozenset({"ggo", UNIT})
+"""Dimensions that stand beside no other one: ground glass and severity say nearly the same, and a table of both would be mostly masks. Patients
+are counted by place only: how many studies are a further one is a small number wherever there is a finer one."""
 
 _COMBINATIONS = tuple(
     names
     for size in range(MOST_DIMENSIONS + 1)
-    for names in combinations(DIMENSIONS, size)
+    for names in combinations(SPLITS, size)
     if size <= 1 or not ALONE & set(names)
 )
 _ELSEWHERE = "-*"
@@ -44,7 +52,7 @@ _ELSEWHERE = "-*"
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Studies of one hospital in one week that agree in every dimension; `values` stand in the order of `DIMENSIONS`."""
+    """Studies of one hospital in one week that agree in every dimension; `values` stand in the order of `SPLITS`."""
 
     site: str
     region: str
@@ -69,6 +77,12 @@ def is_published(place: str) -> bool:
     return not place.endswith(_ELSEWHERE)
 
 
+def places_of(region: str) -> tuple[str, str]:
+    """Return where the studies of a hospital count: in its country, and in its region or the country's hidden rest."""
+    country = country_of(region)
+    return country, region if region != country else country + _ELSEWHERE
+
+
 def tally(groups: Iterable[Group]) -> dict[Key, dict[str, int]]:
     """Count one week's studies into every cell of the cube that has any, by hospital.
 
@@ -76,8 +90,7 @@ def tally(groups: Iterable[Group]) -> dict[Key, dict[str, int]]:
     """
     tallies: dict[Key, dict[str, int]] = {}
     for (site, region), own in groupby(groups, key=attrgetter("site", "region")):
-        country = country_of(region)
-        places = country, region if region != country else country + _ELSEWHERE
+        places = places_of(region)
         for categories, studies in _by_categories(own).items():
             for place in places:
                 cell = tallies.setdefault((place, categories), {})
@@ -88,7 +101,7 @@ def tally(groups: Iterable[Group]) -> dict[Key, dict[str, int]]:
 def _by_categories(groups: Iterable[Group]) -> dict[tuple[tuple[str, str], ...], int]:
     """Count the studies of one hospital into every table of the cube, a column of values at a time: there are millions of studies."""
     studies = list(chain.from_iterable(repeat(group.values, group.studies) for group in groups))
-    columns = dict(zip(DIMENSIONS, zip(*studies, strict=True), strict=True))
+    columns = dict(zip(SPLITS, zip(*studies, strict=True), strict=True))
     counted: dict[tuple[tuple[str, str], ...], int] = {(): len(studies)}
     for names in _COMBINATIONS:
         if names:
@@ -113,6 +126,8 @@ def _lines_over_values(keys: Sequence[Key]) -> list[Line]:
     found = []
     for place, categories in keys:
         for name in beside([name for name, _ in categories]):
+            if name == UNIT:  # patients are no part of the studies
+                continue
             parts = tuple((place, _with(categories, name, value)) for value in DIMENSIONS[name])
             found.append(Line((place, categories), parts))
     return sorted(found, key=lambda line: (line.total, line.parts))

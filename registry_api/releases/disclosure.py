@@ -95,12 +95,20 @@ def protect(tallies: Mapping[Key, Tally], lines: Sequence[Line], rule: Rule) -> 
     """
     counts = {key: sum(tally.values()) for key, tally in tallies.items()}
     statuses = {key: primary(tally, rule) for key, tally in tallies.items()}
+    return keep_company(counts, statuses, lines, rule)
+
+
+def keep_company(
+    counts: Mapping[Key, int], statuses: Mapping[Key, Status], lines: Sequence[Line], rule: Rule
+) -> dict[Key, Cell]:
+    """Return what may be published of cells, of which it is said how each would be shown if it stood alone."""
+    held = dict(statuses)
     live = sorted(
         (_without_zeros(line, counts) for line in lines if counts.get(line.total, 0)),
         key=lambda line: (line.total, line.parts),
     )
-    _Company(counts, statuses, live, rule).find()
-    return {key: _cell(counts[key], status, rule) for key, status in statuses.items()}
+    _Company(counts, held, live, rule).find()
+    return {key: _cell(counts[key], status, rule) for key, status in held.items()}
 
 
 def primary(tally: Tally, rule: Rule) -> Status:

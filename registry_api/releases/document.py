@@ -10,7 +10,10 @@ from registry_api.releases.cube import DIMENSIONS, is_published
 from registry_api.releases.disclosure import Cell, Key, Rule, Status
 from registry_api.units.tree import Unit
 
-SCHEMA = 2
+SCHEMA = 3
+
+Quality = Mapping[str, Mapping[str, tuple[int, int]]]
+"""By place and word of `reporting.QUALITY`: so many hospitals, of so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,8 @@ class WeekTable:
     cells: Mapping[Key, Cell]
     reporting: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """By place: how many hospitals sent a record of this week, of how many that were expected to."""
+    quality: Quality = field(default_factory=dict)
+    """How the records of this week came; releases of before schema 3 say nothing."""
 
     def cell(self, place: str, categories: tuple[tuple[str, str], ...]) -> Cell:
         """Return a cell, zero if nothing was counted there."""
@@ -119,12 +124,17 @@ def _week_content(table: WeekTable) -> dict[str, Any]:
         for (place, categories), cell in sorted(table.cells.items(), key=lambda item: item[0])
     ]
     reporting = {place: list(sites) for place, sites in table.reporting.items()}
-    return {"week": table.week, "version": table.version, "reporting": reporting, "cells": cells}
+    quality = {place: {name: list(sites) for name, sites in words.items()} for place, words in table.quality.items()}
+    return {"week": table.week, "version": table.version, "reporting": reporting, "quality": quality, "cells": cells}
 
 
 def _week_of(content: dict[str, Any]) -> WeekTable:
     reporting = {place: (sites[0], sites[1]) for place, sites in content.get("reporting", {}).items()}
-    return WeekTable(content["week"], content["version"], dict(content["cells"]), reporting)
+    quality = {
+        place: {name: (sites[0], sites[1]) for name, sites in words.items()}
+        for place, words in content.get("quality", {}).items()
+    }
+    return WeekTable(content["week"], content["version"], dict(content["cells"]), reporting, quality)
 
 
 def _cell_of(content: dict[str, Any], known: dict[object, Any]) -> tuple[Key, Cell]:

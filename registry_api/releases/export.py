@@ -5,9 +5,9 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from registry_api.releases.cube import DIMENSIONS
+from registry_api.releases.cube import DIMENSIONS, PATIENTS
 from registry_api.releases.disclosure import Cell
-from registry_api.releases.query import Answer
+from registry_api.releases.query import Answer, Reporting
 
 ABSENT = "absent"
 """The status of a cell of a week that the release does not hold; no release says it."""
@@ -33,9 +33,10 @@ def shown(cell: Cell | None) -> dict[str, Any]:
     return {"count": cell.count, "status": cell.status.value, "bound": cell.bound}
 
 
-def as_reporting(week: str, place: str, sites: int, expected: int) -> dict[str, Any]:
-    """Return how many hospitals of a place sent records of a week."""
-    return {"week": week, "region": place, "sites": sites, "of": expected}
+def as_reporting(one: Reporting) -> dict[str, Any]:
+    """Return how many hospitals of a place sent records of a week, and how these came."""
+    quality = {name: {"sites": have, "of": of} for name, (have, of) in one.quality.items()}
+    return {"week": one.week, "region": one.place, "sites": one.sites, "of": one.expected, "quality": quality}
 
 
 def as_csv(release: int, answers: Sequence[Answer]) -> str:
@@ -65,10 +66,10 @@ def as_dhis2(answers: Sequence[Answer]) -> dict[str, Any]:
     """
     values = [
         {
-            "dataElement": "ACINUS_STUDIES",
+            "dataElement": "ACINUS_PATIENTS" if answer.categories == PATIENTS else "ACINUS_STUDIES",
             "period": f"{answer.week[:4]}W{int(answer.week[6:])}",
             "orgUnit": answer.place,
-            "categoryOptionCombo": combination(answer),
+            "categoryOptionCombo": "all" if answer.categories == PATIENTS else combination(answer),
             "value": str(answer.cell.count),
         }
         for answer in answers

@@ -219,11 +219,24 @@ def rows(document: Document, question: Question, *, region: str | None) -> list[
     return list(product(_places(document, question, region), _grid(question)))
 
 
-def reporting_of(document: Document, found: Iterable[Answer | Run]) -> list[tuple[str, str, int, int]]:
-    """Return (week, place, hospitals that sent, hospitals expected to) for the weeks and places of the answers, as far as it is known."""
+@dataclass(frozen=True, slots=True)
+class Reporting:
+    """How many hospitals of a place sent records of a week, of how many that were expected to, and how these came: `quality` as in the release."""
+
+    week: str
+    place: str
+    sites: int
+    expected: int
+    quality: Mapping[str, tuple[int, int]]
+
+
+def reporting_of(document: Document, found: Iterable[Answer | Run]) -> list[Reporting]:
+    """Return what is known of the hospitals in the weeks and places of the answers."""
     asked = sorted({(one.week, one.place) for one in found})
-    known = ((week, place, document.weeks[week].reporting.get(place)) for week, place in asked)
-    return [(week, place, *sites) for week, place, sites in known if sites is not None]
+    known = ((document.weeks[week], place) for week, place in asked if place in document.weeks[week].reporting)
+    return [
+        Reporting(table.week, place, *table.reporting[place], table.quality.get(place, {})) for table, place in known
+    ]
 
 
 def may_see(place: str, region: str | None) -> bool:

@@ -232,7 +232,11 @@ def test_changes_are_new_weeks_and_revised_cells(counted: Registry, client: Asgi
 
 def test_counts_say_how_many_hospitals_sent(counted: Registry, client: AsgiClient, bearer) -> None:
     reporting = ask(client, bearer(Role.MINISTRY), by="week,region", week="2026-W07").json()["reporting"]
-    assert reporting == [{"week": "2026-W07", "region": "XA-S", "sites": 2, "of": 2}]
+    [one] = reporting
+    quality = one.pop("quality")
+    assert one == {"week": "2026-W07", "region": "XA-S", "sites": 2, "of": 2}
+    assert (quality["heard"], quality["timely"]) == ({"sites": 2, "of": 2}, {"sites": 0, "of": 2})
+    assert quality["sex"] == {"sites": 0, "of": 2}
 
 
 def test_releases_are_listed_and_described(counted: Registry, client: AsgiClient, bearer) -> None:
@@ -248,7 +252,7 @@ def test_releases_are_listed_and_described(counted: Registry, client: AsgiClient
 
 def test_dimensions_say_what_may_be_asked(client: AsgiClient, bearer) -> None:
     body = client.get("/v1/registry/dimensions", headers=bearer(Role.MINISTRY)).json()
-    assert set(body["dimensions"]) == {"severity", "age", "sex", "pcr", "rsna", "ggo"}
+    assert set(body["dimensions"]) == {"severity", "age", "sex", "pcr", "rsna", "ggo", "unit"}
     assert body["rule"]["masked"].startswith("1 to 10: null")
 
 

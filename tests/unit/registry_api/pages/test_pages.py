@@ -94,7 +94,7 @@ def test_the_table_says_what_the_release_says_of_the_chosen_place(
 
 def test_every_figure_has_its_numbers_as_a_table(counted: Registry, client: AsgiClient, bearer) -> None:
     found = outline(client, bearer(Role.MINISTRY))
-    trend, regions, severity, ggo, ages, completeness, _ = found.tables
+    trend, regions, severity, ggo, ages, completeness, quality, _ = found.tables
     assert found.tags.count("svg") == len(FIGURES) == 6
     assert trend[-2:] == [["2026-W07", "15"], ["2026-W08", "60"]]
     assert trend[1] == ["2025-W49", "–"]
@@ -113,6 +113,33 @@ def test_every_figure_has_its_numbers_as_a_table(counted: Registry, client: Asgi
     assert ages[0] == ["Age", "female", "male", "other", "unknown"]
     assert ages[-1] == ["unknown", "0", "0", "0", "60"]
     assert completeness[-1] == ["2026-W08", "4", "4"]
+    assert quality[1:4] == [
+        ["heard from in that week or since", "4", "4"],
+        ["nearly all records in time", "4", "4"],
+        ["Age known in nearly all records", "0", "4"],
+    ]
+
+
+def test_what_a_release_says_otherwise_is_shown_with_both_versions(
+    counted: Registry, client: AsgiClient, bearer
+) -> None:
+    assert "What this release changed" not in client.get("/registry", headers=bearer(Role.MINISTRY)).text
+    counted.cases("north-a", 10, week="2026-W07")
+    counted.cases("north-b", 10, week="2026-W07", severity_band="severe")
+    counted.build()
+    *_, changes, _ = outline(client, bearer(Role.MINISTRY), "?place=XA").tables
+    assert changes == [
+        ["Week", "Version", "Severity (zone score)", "Before", "Now"],
+        ["2026-W07", "v1 → v2", "All", "15", "30"],
+        ["2026-W07", "v1 → v2", "mild", "15", "withheld"],
+        ["2026-W07", "v1 → v2", "severe", "0", "1–10"],
+    ]
+    counted.cases("north-a", 15, week="2026-W09")
+    counted.build()
+    assert (
+        "Nothing of this table that was published before."
+        in client.get("/registry", headers=bearer(Role.MINISTRY)).text
+    )
 
 
 def test_the_glance_compares_with_the_week_before(counted: Registry, client: AsgiClient, bearer) -> None:
@@ -135,7 +162,7 @@ def test_a_region_sees_itself_only_and_no_comparison_of_regions(counted: Registr
     text = client.get("/registry?place=XA-N", headers=headers).text
     assert "XA-N" not in text
     assert "XA-S" in text
-    assert len(Outline(text).tables) == len(FIGURES)
+    assert len(Outline(text).tables) == len(FIGURES) + 1, "none of regions, but one of hospitals and one by week"
 
 
 @pytest.mark.parametrize("dimension", ["severity", "age", "sex", "pcr", "rsna", "ggo"])
@@ -148,7 +175,7 @@ def test_every_dimension_has_its_table(counted: Registry, client: AsgiClient, be
 def test_no_page_shows_a_small_number(counted: Registry, client: AsgiClient, bearer) -> None:
     found = outline(client, bearer(Role.MINISTRY))
     counts = [
-        cell for table in found.tables[:-2] for row in table[1:] for cell in row[1:] if re.fullmatch(r"\d+", cell)
+        cell for table in found.tables[:-3] for row in table[1:] for cell in row[1:] if re.fullmatch(r"\d+", cell)
     ]
     counts += [cell for row in found.tables[-1][1:] for cell in row[1:] if cell.isdecimal()]
     assert counts

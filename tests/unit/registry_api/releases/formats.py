@@ -59,7 +59,9 @@ def from_dhis2(text: str) -> dict[Coordinates, Shown]:
     shown: dict[Coordinates, Shown] = {}
     for value in body["import"]["dataValues"]:
         year, week = value["period"].split("W")
-        key = f"{year}-W{int(week):02d}", value["orgUnit"], value["categoryOptionCombo"]
+        patients = value["dataElement"] == "ACINUS_PATIENTS"
+        code = "unit:patients" if patients else value["categoryOptionCombo"]
+        key = f"{year}-W{int(week):02d}", value["orgUnit"], code
         assert key not in shown
         shown[key] = int(value["value"]), "published"
     for cell in body["left_out"]:

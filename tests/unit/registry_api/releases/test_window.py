@@ -168,7 +168,41 @@ def test_how_many_hospitals_sent_of_how_many_is_in_the_release(two_sites: Regist
     assert week.reporting == {"XA": (2, 3), "XA-N": (2, 2), "XA-S": (0, 1)}
 
 
-STEPS = ("read_tree", "open_weeks", "tally", "protect", "reporting", "write", "_revised", "_row")
+def test_of_how_many_hospitals_records_came_well_is_in_the_release(two_sites: Registry) -> None:
+    two_sites.enrol("north-c")
+    two_sites.enrol("abroad", "XB-S")
+    two_sites.cases("north-a", 20, week=NEWEST, sex="female")
+    two_sites.cases("north-b", 19, week=NEWEST, sex="female")
+    two_sites.cases("north-b", 1, week=NEWEST)
+    two_sites.cases("north-c", 10, week=NEWEST, sex="male")
+    two_sites.cases("north-c", 10, week=NEWEST)
+    two_sites.cases("abroad", 3, week=NEWEST, sex="male")
+    send(two_sites, "2026-W07")
+    found = document(two_sites).weeks
+    north = found[NEWEST].quality["XA-N"]
+    assert (north["heard"], north["timely"], north["sex"], north["pcr"]) == ((3, 3), (3, 3), (2, 3), (0, 3))
+    assert found[NEWEST].quality["XB-S"] == {"heard": (1, 1)}, "nothing is said of three records"
+    early = found["2026-W07"]
+    assert (early.quality["XA"]["heard"], early.quality["XA"]["timely"]) == ((2, 2), (0, 2))
+    assert read(build(two_sites).row.body).weeks == found
+
+
+def test_a_hospital_that_fell_silent_is_not_heard_from_since(two_sites: Registry) -> None:
+    two_sites.clock.now = datetime(2026, 2, 1, tzinfo=UTC)
+    for site in ("north-c", "north-d"):
+        two_sites.enrol(site)
+        two_sites.cases(site, 15, week="2026-W06")
+    two_sites.clock.now = datetime(2026, 3, 4, 12, tzinfo=UTC)
+    send(two_sites, "2026-W07")
+    two_sites.cases("north-c", 1, week="2026-W10")
+    found = document(two_sites).weeks
+    assert found["2026-W06"].quality["XA"]["heard"] == (2, 2)
+    assert found["2026-W07"].quality["XA"]["heard"] == (3, 4), (
+        "one sent in the week that is not closed yet, one fell silent"
+    )
+
+
+STEPS = ("read_tree", "open_weeks", "tally", "protect", "protect_patients", "reporting", "write", "_revised", "_row")
 
 
 @pytest.mark.parametrize("step", STEPS)
