@@ -1,5 +1,6 @@
 """A round of questions: one answer for each site, by the deadline, whatever the sites send."""
 
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -432,7 +433,9 @@ def test_a_supernode_whose_question_was_held_asks_again_at_once(slept: list[floa
 
 
 def test_the_stock_program_runs_on_our_waits(monkeypatch: pytest.MonkeyPatch, slept: list[float]) -> None:
-    loop = SimpleNamespace(time=None, pull_objects=None, _pull_and_store_message=lambda **_: None)
+    loop = SimpleNamespace(
+        time=None, pull_objects=None, _pull_and_store_message=lambda **_: None, register_signal_handlers=signal.signal
+    )
     pulled: list[dict[str, Any]] = []
 
     def pull_objects(_: list[str], **waits: Any) -> None:
@@ -450,6 +453,7 @@ def test_the_stock_program_runs_on_our_waits(monkeypatch: pytest.MonkeyPatch, sl
     (waits,) = pulled
     assert waits["initial_backoff"] < 0.1
     assert waits["backoff_cap"] < 1
+    assert loop.register_signal_handlers.__qualname__.startswith("end_once")
 
 
 def test_a_runner_asks_soon_again_for_a_piece_that_its_supernode_is_still_fetching(
