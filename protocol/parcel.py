@@ -30,6 +30,7 @@ from protocol.reading import (
     ReadPost,
     ReadReposted,
     ReadWithdrawn,
+    ReportNoted,
     ReportReceipt,
     ReportSigned,
     SecondReadAdded,
@@ -46,6 +47,7 @@ Parcel = Annotated[
     | ReportReceipt
     | ReadDelivered
     | ReadAcknowledged
+    | ReportNoted
     | ReadWithdrawn
     | ReadReposted
     | ReaderPrivilege

@@ -159,6 +159,15 @@ class ReadAcknowledged(Shape):
     """Hashes, so that taking note of an amendment is not taken for the same word again. Empty, from a node of before: all of them."""
 
 
+class ReportNoted(Shape):
+    """The hospital has taken note of one final report while others of the request are still to come; nothing closes by it."""
+
+    kind: Literal["report-noted"] = "report-noted"
+    request_id: OpaqueId
+    claim_id: OpaqueId
+    report_sha256: Sha256
+
+
 class ReadWithdrawn(Shape):
     """The hospital no longer needs the read."""
 

@@ -137,6 +137,10 @@ def report(
     acknowledge: Annotated[
         bool, typer.Option("--acknowledge", help="Take note of the final report: the read closes.")
     ] = False,
+    note: Annotated[
+        str | None,
+        typer.Option(metavar="HASH", help="Take note of this final report alone, while another is still to come."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Copy final reports there: DICOM SR, FHIR, HL7 v2. They name the patient."),
@@ -144,11 +148,13 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Show every version of the reports on a read; the text exists nowhere but here."""
-    from client.gateway.requests import acknowledge_read
+    from client.gateway.requests import acknowledge_read, note_report
 
     with answering(as_json=as_json):
         staff = _staff(context)
         request = staff.book.request(request_id)
+        if note is not None:
+            request = note_report(staff.book, staff.gate, staff.reports, request_id, report_sha256=note)
         if acknowledge:
             request = acknowledge_read(staff.book, staff.gate, staff.reports, request_id)
         names = {key.jkt: key.name for key in staff.keys.all()}

@@ -6,13 +6,16 @@ from typing import Any
 
 from client.console.views import local
 from client.console.ward import Read, Ward
-from protocol.reading import StudyKind
+from protocol.reading import AlarmReason, StudyKind
 
 _SAID = ("pcr", "bsti", "distribution", "laterality", "signs", "effusion", "comparison", "alternative", "incidental")
 """What a reader may leave out; shown where it is said."""
 
 KINDS = {StudyKind.CT_CHEST_ADULT: "adults", StudyKind.CT_CHEST_UNDER_20: "patients under 20"}
 """What a privilege may be for, in words."""
+
+_WHOLE = {"delivered", "closed", "withdrawn", "expired"}
+"""Stages in which no report is still to come: the read is taken note of as a whole, or over."""
 
 _TITLES = {"pcr": "PCR", "bsti": "BSTI"}
 _QUALITY = ("cannot be interpreted", "limited", "good")
@@ -53,11 +56,17 @@ def claims_of(seen: Any) -> list[str]:
 def seen_read(seen: Any) -> dict[str, Any]:
     """Return what is shown of one read: its reports claim by claim, the newest version first; what was said; what can be done now."""
     stage = str(seen.request.stage)
+    alarming = AlarmReason.CRITICAL in seen.alarms
+    notable = frozenset() if stage in _WHOLE else seen.finals - (frozenset() if alarming else seen.noted)
     waiting = {one.claim_id: str(one.side) == "reader" for one in seen.messages}
     return {
         **read_rows([seen.request])[0],
         "result": seen.result, "alarms": [words.replace("-", " ") for words in seen.alarms],
-        "reports": [_seen_report(kept, seen.readers) for kept in seen.reports],
+        "reports": [
+            {**_seen_report(kept, seen.readers), "noted": kept.report_sha256 in seen.noted, "can_note": kept.report_sha256 in notable}
+            for kept in seen.reports
+        ],
+        "finals": sorted(seen.finals),
         "messages": [
             {"side": str(one.side), "text": one.text, "claim": one.claim_id, "at": local(one.written_at.timestamp())} for one in seen.messages
         ],

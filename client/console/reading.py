@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse, Response
 from client.console import read_views, rim
 from client.store.search import cut
 from protocol.reading import Priority, StudyKind, Subspecialty
-from protocol.shape import OpaqueId
+from protocol.shape import OpaqueId, Sha256
 
 Number = Annotated[int, Query(ge=1, le=1_000_000)]
 RequestId = Annotated[OpaqueId, Path()]
@@ -70,11 +70,22 @@ async def answer_reader(
     return rim.go_to(f"/reads/{request_id}")
 
 
-@router.post("/reads/{request_id}/acknowledge")
-async def acknowledge(request: Request, request_id: RequestId) -> Response:
-    """Take note of the final report: the read closes."""
+@router.post("/reads/{request_id}/note")
+async def note_report(request: Request, request_id: RequestId, seen: Annotated[Sha256, Form()]) -> Response:
+    """Take note of one final report while others are still to come."""
     ward = rim.ward_of(request)
-    ward.counter.acknowledge(request_id)
+    ward.counter.note(request_id, seen)
+    ward.note("report.noted", rim.visitor_of(request), request_id)
+    return rim.go_to(f"/reads/{request_id}")
+
+
+@router.post("/reads/{request_id}/acknowledge")
+async def acknowledge(
+    request: Request, request_id: RequestId, seen: Annotated[list[Sha256], Form(max_length=10)]
+) -> Response:
+    """Take note of the final reports, of which these were on the page: the read closes."""
+    ward = rim.ward_of(request)
+    ward.counter.acknowledge(request_id, seen)
     ward.note("read.acknowledged", rim.visitor_of(request), request_id)
     return rim.go_to(f"/reads/{request_id}")
 

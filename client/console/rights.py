@@ -48,6 +48,7 @@ MATRIX: dict[tuple[str, str], frozenset[Role]] = {
     ("GET", "/reads/{request_id}"): frozenset({_R, _S}),
     ("POST", "/studies/{study_key}/read"): frozenset({_R, _S}),
     ("POST", "/reads/{request_id}/answer"): _DOCTORS,
+    ("POST", "/reads/{request_id}/note"): _DOCTORS,
     ("POST", "/reads/{request_id}/acknowledge"): _DOCTORS,
     ("POST", "/reads/{request_id}/repost"): frozenset({_R, _S}),
     ("POST", "/reads/{request_id}/withdraw"): frozenset({_R, _S}),

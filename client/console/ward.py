@@ -89,8 +89,11 @@ class Counter(Protocol):
     def answer(self, request_id: str, text: str, claim_id: str | None) -> None:
         """Answer a reader's question."""
 
-    def acknowledge(self, request_id: str) -> None:
-        """Take note of the final report."""
+    def acknowledge(self, request_id: str, seen: Collection[str]) -> None:
+        """Take note of the final reports, of which these were seen."""
+
+    def note(self, request_id: str, report_sha256: str) -> None:
+        """Take note of one final report while others are still to come."""
 
     def repost(self, request_id: str) -> None:
         """Ask anew for what nobody claimed in time."""

@@ -31,7 +31,7 @@ from protocol.reading import (
     ReadPost,
     SecondReadAdded,
 )
-from protocol.shape import OpaqueId
+from protocol.shape import OpaqueId, Sha256
 
 Clock = Callable[[], datetime]
 
@@ -119,11 +119,29 @@ class Book:
                 f"UPDATE read_requests SET {column} = coalesce({column}, ?) WHERE request_id = ?",  # noqa: S608 - a column of the table above
                 (self.now_s(), request_id),
             )
-            if what == "acknowledged":
-                self.connection.execute(
-                    "DELETE FROM read_alarms WHERE request_id = ? AND reason = ?",
-                    (request_id, AlarmReason.DISCREPANCY.value),
-                )
+        if what == "acknowledged":
+            self.quiet(request_id, AlarmReason.DISCREPANCY)
+
+    def note(self, claim_id: OpaqueId, report_sha256: Sha256) -> None:
+        """Note that the hospital has taken note of one final report."""
+        with transaction(self.connection):
+            self.connection.execute(
+                "INSERT OR IGNORE INTO read_notes VALUES (?, ?, ?)", (claim_id, report_sha256, self.now_s())
+            )
+
+    def noted(self, request_id: OpaqueId) -> frozenset[Sha256]:
+        """Return the reports of a request that the hospital took note of one by one."""
+        rows = self.connection.execute(
+            "SELECT report_sha256 FROM read_notes JOIN read_claims USING (claim_id) WHERE request_id = ?", (request_id,)
+        )
+        return frozenset(row["report_sha256"] for row in rows)
+
+    def quiet(self, request_id: OpaqueId, reason: AlarmReason) -> None:
+        """End an alarm; a new one of the same kind is heard again."""
+        with transaction(self.connection):
+            self.connection.execute(
+                "DELETE FROM read_alarms WHERE request_id = ? AND reason = ?", (request_id, reason.value)
+            )
 
     def claim_made(self, notice: ClaimMade) -> None:
         """Note a claim; a request that this node does not know is left alone."""

@@ -1,6 +1,6 @@
 """What the hospital's staff do with reads, and what they see of them: posted, answered, taken note of; preliminary beside final."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from client.gate.policy import SitePolicy
@@ -10,10 +10,10 @@ from client.gateway.messages import Message, Messages
 from client.gateway.priors import choose
 from client.gateway.records import Request, Result
 from client.gateway.reports import Kept, Reports, WayOut
-from client.gateway.requests import acknowledge_read, post_read, repost_read, withdraw_read
+from client.gateway.requests import acknowledge_read, note_report, post_read, repost_read, withdraw_read
 from client.store.studies import StudyStore
 from protocol.reading import Priority, Subspecialty
-from protocol.shape import OpaqueId
+from protocol.shape import OpaqueId, Sha256
 
 Earlier = Callable[[str], Sequence[tuple[str, int]]]
 """The patient's earlier measured studies, each with how many days earlier it is; the latest first."""
@@ -29,6 +29,10 @@ class Seen:
     messages: Sequence[Message]
     alarms: Sequence[str]
     """What is alarming about it now, in a word each."""
+    finals: frozenset[Sha256]
+    """The final report of each claim, by hash."""
+    noted: frozenset[Sha256]
+    """Those that staff took note of one by one."""
     readers: dict[str, str]
     """Names by thumbprint, of the keys that are approved now."""
 
@@ -80,6 +84,8 @@ class Counter:
             result=self.book.result(request_id),
             reports=self.reports.of_request(request_id),
             messages=self.messages.of_request(request_id),
+            finals=frozenset(self.reports.finals(request_id).values()),
+            noted=self.book.noted(request_id),
             readers={key.jkt: key.name for key in self.keys.all()},
         )
 
@@ -96,13 +102,21 @@ class Counter:
         """
         self.messages.answer(request_id, text, claim_id=claim_id)
 
-    def acknowledge(self, request_id: OpaqueId) -> None:
-        """Take note of the final report.
+    def acknowledge(self, request_id: OpaqueId, seen: Collection[Sha256]) -> None:
+        """Take note of the final reports, of which these were seen.
 
         Raises:
-            ConflictError: `illegal-transition` if there is none yet.
+            ConflictError: `illegal-transition` if there is none yet; `stale-report` if others are here than those.
         """
-        acknowledge_read(self.book, self.gate, self.reports, request_id)
+        acknowledge_read(self.book, self.gate, self.reports, request_id, seen=seen)
+
+    def note(self, request_id: OpaqueId, report_sha256: Sha256) -> None:
+        """Take note of one final report while others are still to come.
+
+        Raises:
+            ConflictError: As `note_report`.
+        """
+        note_report(self.book, self.gate, self.reports, request_id, report_sha256=report_sha256)
 
     def repost(self, request_id: OpaqueId) -> None:
         """Ask anew for what nobody claimed in time.

@@ -163,14 +163,14 @@ class Reports:
         amended = row["version"] > row["first_final"]
         return Final(report, row["report_sha256"], row["study_key"], row["submitted_s"], row["final_s"], amended)
 
-    def finals(self, request_id: OpaqueId) -> tuple[Sha256, ...]:
-        """Return the hash of the final report of each claim of a request."""
+    def finals(self, request_id: OpaqueId) -> dict[OpaqueId, Sha256]:
+        """Return the hash of the final report of each claim of a request, by claim."""
         rows = self._book.connection.execute(
-            "SELECT report_sha256, max(version) FROM reports JOIN read_claims USING (claim_id)"
+            "SELECT claim_id, report_sha256, max(version) FROM reports JOIN read_claims USING (claim_id)"
             " WHERE request_id = ? AND final_s IS NOT NULL GROUP BY claim_id ORDER BY claim_id",
             (request_id,),
         )
-        return tuple(row["report_sha256"] for row in rows)
+        return {row["claim_id"]: row["report_sha256"] for row in rows}
 
     def scores(self, claim_id: OpaqueId) -> SignedScores | None:
         """Return what the final report of a claim says of the zones; `None` while none is final, and of a study that cannot be read."""

@@ -3,10 +3,11 @@
 import json
 import math
 import secrets
+from collections.abc import Collection
 
 from client.gate.policy import ReadingPolicy
 from client.gateway.book import Book
-from client.gateway.records import Prior, Request, Stage
+from client.gateway.records import OVER, Prior, Request, Stage
 from client.gateway.reports import Reports, WayOut, send
 from client.gateway.volume import extent
 from client.store.records import Finding
@@ -15,8 +16,17 @@ from client.store.studies import StudyStore
 from protocol.case import AgeBand, CaseRecord, Sex
 from protocol.codes import Code
 from protocol.errors import ConflictError, FederationError, InvalidInputError
-from protocol.reading import Priority, ReadAcknowledged, ReadPost, ReadReposted, ReadWithdrawn, Subspecialty
-from protocol.shape import OpaqueId
+from protocol.reading import (
+    AlarmReason,
+    Priority,
+    ReadAcknowledged,
+    ReadPost,
+    ReadReposted,
+    ReadWithdrawn,
+    ReportNoted,
+    Subspecialty,
+)
+from protocol.shape import OpaqueId, Sha256
 
 _MEGABYTE = 1024 * 1024
 
@@ -132,11 +142,21 @@ def repost_read(book: Book, gate: WayOut, request_id: OpaqueId) -> Request:
     return book.request(request_id)
 
 
-def acknowledge_read(book: Book, gate: WayOut, reports: Reports, request_id: OpaqueId) -> Request:
+def acknowledge_read(
+    book: Book, gate: WayOut, reports: Reports, request_id: OpaqueId, *, seen: Collection[Sha256] | None = None
+) -> Request:
     """Take note of the final reports: the request closes.
 
+    Args:
+        book: The requests.
+        gate: The way out.
+        reports: Of the request, among others.
+        request_id: Of the request.
+        seen: Hashes of the final reports that the person saw; None, for who is shown them in the same breath, are those that are here.
+
     Raises:
-        ConflictError: `illegal-transition` if no final report is here yet.
+        ConflictError: `illegal-transition` if no final report is here yet, or one is still to come; `stale-report` if others are here than
+            those that were seen.
     """
     stage = book.request(request_id).stage
     if stage not in {Stage.DELIVERED, Stage.CLOSED}:
@@ -144,6 +164,39 @@ def acknowledge_read(book: Book, gate: WayOut, reports: Reports, request_id: Opa
             Code.ILLEGAL_TRANSITION,
             f"There is no final report yet: the read is {stage}. Acknowledge it once it is delivered.",
         )
-    send(gate, ReadAcknowledged(request_id=request_id, reports=reports.finals(request_id)))
+    finals = tuple(reports.finals(request_id).values())
+    if seen is not None and set(seen) != set(finals):
+        raise _stale()
+    send(gate, ReadAcknowledged(request_id=request_id, reports=finals))
     book.mark(request_id, what="acknowledged")
     return book.request(request_id)
+
+
+def note_report(book: Book, gate: WayOut, reports: Reports, request_id: OpaqueId, *, report_sha256: Sha256) -> Request:
+    """Take note of one final report while others of the request are still to come: a critical result must not wait for the second reader.
+
+    The read stays open, and is acknowledged as a whole in the end.
+
+    Raises:
+        InvalidInputError: `not-found` if there is no such request.
+        ConflictError: `stale-report` if that is no final report of it (any more); `illegal-transition` if the request is over.
+    """
+    if book.request(request_id).stage in OVER:
+        raise ConflictError(Code.ILLEGAL_TRANSITION, "The read is over; there is nothing to take note of any more.")
+    finals = reports.finals(request_id)
+    claim_id = next((claim for claim, sha256 in finals.items() if sha256 == report_sha256), None)
+    if claim_id is None:
+        raise _stale()
+    send(gate, ReportNoted(request_id=request_id, claim_id=claim_id, report_sha256=report_sha256))
+    book.note(claim_id, report_sha256)
+    left = set(finals.values()) - book.noted(request_id)
+    if not any(one.report_sha256 in left and one.report.content.critical for one in reports.of_request(request_id)):
+        book.quiet(request_id, AlarmReason.CRITICAL)
+    return book.request(request_id)
+
+
+def _stale() -> ConflictError:
+    return ConflictError(
+        Code.STALE_REPORT,
+        "A report has come or was amended since you looked. Read what is here now, then take note of it.",
+    )

@@ -48,6 +48,12 @@ CREATE TABLE IF NOT EXISTS read_alarms (
     raised_s INTEGER NOT NULL,
     PRIMARY KEY (request_id, reason)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS read_notes (
+    claim_id TEXT NOT NULL REFERENCES read_claims,
+    report_sha256 TEXT NOT NULL,
+    noted_s INTEGER NOT NULL,
+    PRIMARY KEY (claim_id, report_sha256)
+) STRICT;
 CREATE TABLE IF NOT EXISTS read_discrepancies (
     claim_id TEXT PRIMARY KEY REFERENCES read_claims,
     score INTEGER NOT NULL,

@@ -33,6 +33,7 @@ RECEIVERS: dict[str, Receiver] = {
     "report-receipt": reading.accept_receipt,
     "read-delivered": reading.accept_delivered,
     "read-acknowledged": reading.accept_acknowledged,
+    "report-noted": reading.accept_noted,
     "read-withdrawn": reading.accept_withdrawn,
     "read-reposted": reading.accept_reposted,
     "reader-privilege": accept_privilege,

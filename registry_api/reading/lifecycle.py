@@ -62,6 +62,7 @@ class Event(StrEnum):
     SIGNED = "signed"
     DELIVERY_FAILED = "delivery-failed"
     DELIVERED = "delivered"
+    NOTED = "noted"
     ACKNOWLEDGED = "acknowledged"
     AMENDED = "amended"
     WITHDRAWN = "withdrawn"
@@ -121,6 +122,7 @@ TABLE: dict[tuple[State, Event], State] = {
     **{(held, Event.REASSIGNED): State.OPEN for held in HELD},
     **{(state, event): state for state in UNSIGNED for event in (Event.WIDENED, Event.WARNED, Event.BREACHED)},
     **{(state, Event.ALARMED): state for state in UNACKNOWLEDGED},
+    (State.DELIVERED, Event.NOTED): State.DELIVERED,
     **{(state, event): state for state in AMENDABLE for event in (Event.REOPENED, Event.ASKED, Event.ANSWERED)},
 }
 """Every step that is allowed; every other pair is refused."""

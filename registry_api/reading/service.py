@@ -14,6 +14,7 @@ from protocol.reading import (
     ReadPost,
     ReadReposted,
     ReadWithdrawn,
+    ReportNoted,
     ReportReceipt,
     SecondReadAdded,
 )
@@ -31,6 +32,7 @@ from registry_api.reading.lifecycle import (
     Event,
     Purpose,
     State,
+    advance,
     expires_at,
 )
 from registry_api.reading.slots import (
@@ -39,6 +41,7 @@ from registry_api.reading.slots import (
     latest_receipt,
     move,
     open_slot,
+    record,
     request_of,
     slot_of,
     slots_of,
@@ -140,6 +143,25 @@ def accept_acknowledged(session: Session, site: SiteId, parcel: ReadAcknowledged
         if slot.purpose in COUNTED and State(slot.state) not in FINAL and _is_named(session, slot, parcel):
             move(session, slot, Event.ACKNOWLEDGED, priority=request.priority, now=now)
     _settle_with_less(session, request, now)
+
+
+def accept_noted(session: Session, site: SiteId, parcel: ReportNoted, now: datetime) -> None:
+    """Let a signed report alarm no more: the hospital has taken note of it.
+
+    Its slot stays as it is. Were it closed, and the other read of the request never came, the hospital would seem to be content with this one.
+
+    Raises:
+        ConflictError: `illegal-transition` if nothing was delivered under this claim.
+    """
+    _, slot = claimed(session, site, parcel.request_id, parcel.claim_id, now)
+    receipt = latest_receipt(session, parcel.claim_id, signed=True)
+    amended = receipt is not None and receipt.report_sha256 != parcel.report_sha256
+    if amended or State(slot.state) is State.CLOSED:  # an amendment asks to be taken note of itself
+        return
+    advance(State(slot.state), Event.NOTED)
+    slot.alarm_at = None
+    session.add(slot)
+    record(session, slot, Event.NOTED, now=now)
 
 
 def _settle_with_less(session: Session, request: ReadRequestRow, now: datetime) -> None:

@@ -17,7 +17,7 @@ from client.gateway.tables import SCHEMA
 from client.store import tables
 from client.store.database import connect
 from protocol.errors import FederationError
-from protocol.reading import ClaimMade, ReadExpired, ReportSigned
+from protocol.reading import ClaimMade, ReadExpired, ReportSigned, SecondReadAdded
 from tests.fakes.gateway import CLAIM, READER, STUDY, GatewayUnderTest, write_study
 from tests.unit.client.gateway.test_app import REPORT
 
@@ -90,6 +90,24 @@ def test_a_read_from_post_to_acknowledgement(home: Path) -> None:
     assert (report["impression"], report["severity_score"]) == ("Bilateral ground glass.", 9)
     assert read(home, "report", request_id, "--acknowledge")["state"] == "closed"
     assert outbox(home) == ["read-post", "read-acknowledged"]
+
+
+def test_one_report_of_two_is_taken_note_of_by_its_hash(home: Path) -> None:
+    request_id = read(home, "post", STUDY)["request_id"]
+    gateway = GatewayUnderTest.__new__(GatewayUnderTest)
+    gateway.stand_on(home)
+    gateway.book.second_read_added(SecondReadAdded(request_id=request_id))
+    gateway.book.claim_made(ClaimMade(request_id=request_id, claim_id=CLAIM, reader_id=READER, fence=1))
+    gateway.keys.approve(gateway.reader.jkt, name="Dr Elsewhere")
+    gateway.enter(gateway.grant(request_id=request_id))
+    gateway.ask("GET", f"/vol/{request_id}/ct.nii.gz")
+    sha256 = gateway.ask("POST", f"/reports/{CLAIM}", json=REPORT | {"critical": True}).json()["report_sha256"]
+    early = read(home, "report", request_id, "--note", sha256)
+    assert (early["exit"], early["code"]) == (3, "stale-report"), "nobody has signed it"
+    gateway.reports.sign(ReportSigned(request_id=request_id, claim_id=CLAIM, fence=1, report_sha256=sha256))
+    assert read(home, "report", request_id, "--acknowledge")["code"] == "illegal-transition"
+    assert read(home, "report", request_id, "--note", sha256)["exit"] == 0
+    assert outbox(home) == ["read-post", "report-noted"]
 
 
 def test_a_readers_question_is_answered(home: Path) -> None:

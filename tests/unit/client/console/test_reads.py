@@ -1,16 +1,28 @@
 """Reads on the staff page: asked for, seen preliminary beside final, answered, taken note of, taken back."""
 
 import json
+import re
 from datetime import UTC, datetime
 
 import pytest
 
 from client.gateway.counter import Counter
 from client.gateway.privileges import Privileges
+from client.rooms.border import open_gate
 from client.rooms.pacs import open_report_queue
 from client.staff.roles import Role
 from protocol.codes import Code
-from protocol.reading import ClaimMade, ReadExpired, ReportSigned, StudyKind
+from protocol.parcel import parse_parcel
+from protocol.reading import (
+    AlarmReason,
+    AmendmentOpened,
+    ClaimMade,
+    ReadAlarm,
+    ReadExpired,
+    ReportNoted,
+    ReportSigned,
+    StudyKind,
+)
 from tests.fakes.gateway import CLAIM, READER, GatewayUnderTest, write_study
 from tests.unit.client.commands.test_reading import RECORD
 from tests.unit.client.console.conftest import Staff
@@ -124,7 +136,7 @@ def test_preliminary_stands_beside_final(ward: Ward) -> None:
     assert "Critical result" in page
     assert "Dr Elsewhere" in page
     assert "classic" in page
-    ward.staff.send(f"/reads/{request_id}/acknowledge")
+    ward.staff.send(f"/reads/{request_id}/acknowledge", seen=sha256)
     assert ward.gateway.book.request(request_id).stage == "closed"
     assert "Take note" not in shown(ward, request_id)
 
@@ -142,7 +154,49 @@ def test_nothing_is_acknowledged_before_it_is_final(ward: Ward) -> None:
     request_id = ward.post()
     ward.claim(request_id)
     ward.report(request_id)
-    assert ward.staff.send(f"/reads/{request_id}/acknowledge").status_code == 409
+    assert ward.staff.send(f"/reads/{request_id}/acknowledge", seen="a" * 64).status_code == 409
+
+
+def on_the_form(page: str, act: str) -> list[str]:
+    """The hashes that a form of the page would send."""
+    (form,) = re.findall(rf'<form method="post" action="/reads/[0-9a-f]+/{act}">.*?</form>', page, re.DOTALL)
+    return re.findall(r'name="seen" value="([0-9a-f]{64})"', form)
+
+
+def test_who_takes_note_has_seen_the_version_that_is_here(ward: Ward) -> None:
+    request_id = ward.post()
+    ward.claim(request_id)
+    ward.sign(request_id, ward.report(request_id, impression="No embolism."))
+    page = shown(ward, request_id)
+    ward.gateway.book.reopened(AmendmentOpened(request_id=request_id, claim_id=CLAIM, fence=1))
+    ward.sign(request_id, ward.report(request_id, impression="Embolism."))
+    stale = ward.staff.send(f"/reads/{request_id}/acknowledge", seen=on_the_form(page, "acknowledge"))
+    assert (stale.status_code, "stale-report" in stale.text) == (409, True)
+    assert ward.gateway.book.request(request_id).stage == "delivered"
+    answer = ward.staff.send(
+        f"/reads/{request_id}/acknowledge", seen=on_the_form(shown(ward, request_id), "acknowledge")
+    )
+    assert answer.status_code == 303
+    assert ward.gateway.book.request(request_id).stage == "closed"
+
+
+def test_the_critical_first_report_of_a_double_read_need_not_wait_for_the_second(ward: Ward) -> None:
+    request_id = ward.post(reads="2")
+    ward.claim(request_id)
+    sha256 = ward.report(request_id, critical=True)
+    ward.sign(request_id, sha256)
+    ward.gateway.book.alarmed(ReadAlarm(request_id=request_id, reason=AlarmReason.CRITICAL))
+    page = shown(ward, request_id)
+    assert "Alarm: critical unacknowledged" in page
+    assert ward.staff.send(f"/reads/{request_id}/note", seen="a" * 64).status_code == 409
+    assert ward.staff.send(f"/reads/{request_id}/note", seen=on_the_form(page, "note")).status_code == 303
+    page = shown(ward, request_id)
+    assert "Alarm" not in page
+    assert "you have taken note of it" in page
+    assert "Take note of this report now" not in page
+    said = open_gate(ward.staff.home.settings).outbox.waiting(limit=9)[-1].body
+    assert parse_parcel(said) == ReportNoted(request_id=request_id, claim_id=CLAIM, report_sha256=sha256)
+    assert ward.gateway.book.request(request_id).stage not in {"delivered", "closed"}, "the second is still to come"
 
 
 def test_a_question_is_answered_once(ward: Ward) -> None:

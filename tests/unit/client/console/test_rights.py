@@ -36,6 +36,7 @@ ALLOWED = {
     "GET /reads/{request_id}": "radiologist setup",
     "POST /studies/{study_key}/read": "radiologist setup",
     "POST /reads/{request_id}/answer": "radiologist",
+    "POST /reads/{request_id}/note": "radiologist",
     "POST /reads/{request_id}/acknowledge": "radiologist",
     "POST /reads/{request_id}/withdraw": "radiologist setup",
     "POST /reads/{request_id}/repost": "radiologist setup",

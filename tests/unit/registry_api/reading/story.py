@@ -16,6 +16,7 @@ from protocol.reading import (
     ReadAcknowledged,
     ReadDelivered,
     ReadOpened,
+    ReportNoted,
     ReportReceipt,
     ReportStatus,
 )
@@ -39,6 +40,7 @@ ACCEPT = {
     "report-receipt": service.accept_receipt,
     "read-delivered": service.accept_delivered,
     "read-acknowledged": service.accept_acknowledged,
+    "report-noted": service.accept_noted,
     "read-withdrawn": service.accept_withdrawn,
     "read-reposted": service.accept_reposted,
     "reader-privilege": accept_privilege,
@@ -146,6 +148,10 @@ def receipt(claim: Claim, **changes: object) -> ReportReceipt:
 
 def delivered(claim: Claim, *, sha256: str = HASH) -> ReadDelivered:
     return ReadDelivered(request_id=claim.request_id, claim_id=claim.claim_id, report_sha256=sha256)
+
+
+def noted(claim: Claim, *, sha256: str = HASH) -> ReportNoted:
+    return ReportNoted(request_id=claim.request_id, claim_id=claim.claim_id, report_sha256=sha256)
 
 
 def acknowledged(claim: Claim, *sha256s: str) -> ReadAcknowledged:

@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 from protocol.case import RsnaClass
-from protocol.reading import CodedResult, ReadDelivered, ReadPost
+from protocol.reading import CodedResult, ReadDelivered, ReadPost, ReportNoted
 from registry_api.main import create_app
 from registry_api.reading import claims
 from registry_api.reading.escalation import escalate
@@ -102,11 +102,12 @@ def lead(scene: Scene) -> None:
 
 
 def delivers_and_alarms(scene: Scene) -> None:
-    """The hospital has the first report, which is critical, and nobody takes note of it for an hour."""
+    """The hospital has the first report, which is critical, and takes note of it alone, after an hour."""
     arrives(scene, ReadDelivered(request_id=REQUEST, claim_id=scene.held[0], report_sha256=FIRST_HASH))
     scene.registry.clock.pass_(hours=1)
     with scene.registry.runtime.database.writing() as session:
         assert escalate(session, now=scene.registry.clock()) == 1
+    arrives(scene, ReportNoted(request_id=REQUEST, claim_id=scene.held[0], report_sha256=FIRST_HASH))
 
 
 def addresses(app: FastAPI, ids: list[str]) -> Iterator[tuple[str, str, dict[str, str]]]:

@@ -23,6 +23,7 @@ from tests.unit.registry_api.reading.story import (
     answered,
     asked,
     delivered,
+    noted,
     opened,
     receipt,
 )
@@ -151,6 +152,28 @@ def test_an_acknowledged_critical_result_is_quiet(story: Story, post: Post, add_
     story.wait(hours=2)
     assert story.escalates() == 0
     assert alarms(story) == []
+
+
+def test_a_critical_first_report_of_a_double_read_is_quiet_once_it_is_noted_and_its_slot_waits_on(
+    story: Story, post: Post, add_reader: AddReader
+) -> None:
+    first = add_reader("Dr First")
+    story.arrives(post(reads_required=2))
+    claim = story.claims(first, REQUEST)
+    for parcel in (opened(claim), receipt(claim, coded=CRITICAL)):
+        story.arrives(parcel)
+    with pytest.raises(ConflictError) as early:
+        story.arrives(noted(claim))
+    assert early.value.code is Code.ILLEGAL_TRANSITION
+    story.signs(claim, first)
+    story.arrives(delivered(claim))
+    story.arrives(noted(claim, sha256="cd" * 32))
+    assert "noted" not in story.events(REQUEST), "that is another version"
+    story.arrives(noted(claim))
+    story.wait(hours=2)
+    story.escalates()
+    assert AlarmReason.CRITICAL not in alarms(story)
+    assert story.state(REQUEST) is State.DELIVERED, "the hospital has given up nothing by it"
 
 
 def test_what_is_not_critical_never_alarms(story: Story, post: Post, add_reader: AddReader) -> None:
