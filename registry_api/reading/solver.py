@@ -1,4 +1,4 @@
-"""The one place that knows SciPy: which rows go with which columns so that the sum of the values is greatest. Loaded when it is first asked."""
+"""The one place that knows SciPy and its arrays: which rows go with which columns so that the sum of the values is greatest. Loaded when it is first asked."""
 
 from collections.abc import Sequence
 
