@@ -1,6 +1,7 @@
 """Routes of counts: what a ministry may ask, computed from release bytes only."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -64,7 +65,10 @@ def read_releases(runtime: RuntimeDep, session: SessionDep, _: Asker) -> list[di
 
 @router.get("/releases/{number}")
 def read_release(number: ReleaseNumber, runtime: RuntimeDep, session: SessionDep, caller: Asker) -> dict[str, Any]:
-    """Return one release's hash, signature, rule, weeks with their versions, and the places the caller may see."""
+    """Return one release's hash, signature, rule, weeks with their versions, and the places the caller may see.
+
+    `rules` are those of weeks that were first published by other thresholds.
+    """
     row = runtime.archive.row(session, number)
     document = runtime.archive.document(row)
     return {
@@ -76,7 +80,12 @@ def read_release(number: ReleaseNumber, runtime: RuntimeDep, session: SessionDep
             for place, unit in document.units.items()
             if may_see(place, caller.region)
         },
-        "rule": rule_content({name: getattr(document.rule, name) for name in document.rule.__slots__}),
+        "rule": rule_content(asdict(document.rule)),
+        "rules": {
+            week: rule_content(asdict(rule))
+            for week in sorted(document.weeks)
+            if (rule := document.rule_of(week)) != document.rule
+        },
     }
 
 

@@ -182,7 +182,7 @@ def _glance(view: View) -> Glance:
     cell = one.cell if one.cell is not None else view.document.weeks[view.week].cell(view.place, ())
     persons = view.document.persons(view.place, view.week)
     return Glance(
-        studies=show(cell, view.document.rule),
+        studies=show(cell),
         patients=_patients(view),
         per_100k=round(cell.count * 100_000 / persons, 1) if cell.count is not None and persons else None,
         change=change_text(one.change) if one.before is not None else "",
@@ -201,7 +201,7 @@ def _question(place: str, *dimensions: str) -> Question:
 def _patients(view: View) -> Shown | None:
     """Return the patients behind the studies; None of a release that does not count them."""
     cell = view.cell(*PATIENTS) if UNIT in view.document.dimensions else None
-    return None if cell is None else show(cell, view.document.rule)
+    return None if cell is None else show(cell)
 
 
 def _quality(view: View) -> list[tuple[str, int, int]]:
@@ -232,8 +232,8 @@ def _changes(before: Document, view: View, dimension: str) -> list[ChangeRow]:
             one.after.week,
             (one.version_before, one.after.version),
             ", ".join(value_title(*category) for category in one.after.categories),
-            show(one.before, before.rule),
-            show(one.after.cell, view.document.rule),
+            show(one.before),
+            show(one.after.cell),
         )
         for one in sorted(found, key=lambda one: one.after.week, reverse=True)
     ]
@@ -246,7 +246,7 @@ def _rows(view: View, dimension: str) -> list[TableRow]:
         TableRow(
             table.week,
             table.version,
-            show(table.cell(view.place, ()), view.document.rule),
+            show(table.cell(view.place, ())),
             _parts(view, table.week, dimension),
         )
         for table in held
@@ -255,4 +255,4 @@ def _rows(view: View, dimension: str) -> list[TableRow]:
 
 def _parts(view: View, week: str, dimension: str) -> tuple[Shown, ...]:
     cells = [view.cell((dimension, value), week=week) for value in DIMENSIONS[dimension]]
-    return tuple(show(cell, view.document.rule) for cell in cells if cell is not None)
+    return tuple(show(cell) for cell in cells if cell is not None)

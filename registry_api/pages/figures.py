@@ -34,7 +34,7 @@ class View:
 
     def bar(self, label: str, cell: Cell | None) -> Bar:
         """Return the bar of a cell."""
-        return bar(label, cell, self.document.rule)
+        return bar(label, cell)
 
     def name(self, place: str) -> str:
         """Return what a place is called, its code where the release names none."""
@@ -121,7 +121,7 @@ def _mix(view: View, dimension: str, title: str) -> Figure:
         for (value, cell), share in zip(found, shares, strict=True)
     ]
     table = [
-        (one.label, word(cell, view.document.rule) if cell else "–", "–" if share is None else f"{share:.0f} %")
+        (one.label, word(cell) if cell else "–", "–" if share is None else f"{share:.0f} %")
         for one, (_value, cell), share in zip(bars, found, shares, strict=True)
     ]
     head = (dimension_title(dimension), _("Studies"), _("of all"))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from registry_api.pages.charts.drawing import Bar
 from registry_api.pages.language import gettext as _
 from registry_api.releases.comparison import Change
-from registry_api.releases.disclosure import Cell, Rule, Status
+from registry_api.releases.disclosure import Cell, Status
 from registry_api.releases.reporting import HEARD
 
 
@@ -18,29 +18,27 @@ class Shown:
     hidden: bool
 
 
-def show(cell: Cell, rule: Rule) -> Shown:
+def show(cell: Cell) -> Shown:
     """Return what a person reads in place of the cell."""
     if cell.count is not None:
         return Shown(str(cell.count), "", hidden=False)
     if cell.status is Status.MASKED:
-        note = _("masked: %(most)s or fewer, but not none") % {"most": rule.minimum}
-        return Shown(word(cell, rule), note, hidden=True)
+        note = _("masked: %(most)s or fewer, but not none") % {"most": (cell.bound or "").rpartition("-")[2]}
+        return Shown(word(cell), note, hidden=True)
     note = _("withheld: it would say too much of one hospital or of a masked number beside it")
-    return Shown(word(cell, rule), note, hidden=True)
+    return Shown(word(cell), note, hidden=True)
 
 
-def word(cell: Cell, rule: Rule) -> str:
+def word(cell: Cell) -> str:
     """Return the cell in one word."""
     if cell.count is not None:
         return str(cell.count)
-    return f"1–{rule.minimum}" if cell.status is Status.MASKED else _("withheld")
+    return (cell.bound or "").replace("-", "–") if cell.status is Status.MASKED else _("withheld")
 
 
-def bar(label: str, cell: Cell | None, rule: Rule) -> Bar:
+def bar(label: str, cell: Cell | None) -> Bar:
     """Return the bar of a cell; None is a week that the release does not hold."""
-    return (
-        Bar(label, None) if cell is None else Bar(label, cell.count, "" if cell.count is not None else word(cell, rule))
-    )
+    return Bar(label, None) if cell is None else Bar(label, cell.count, "" if cell.count is not None else word(cell))
 
 
 def value_title(dimension: str, value: str) -> str:

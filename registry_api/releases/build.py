@@ -2,10 +2,10 @@
 
 import base64
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from functools import cache
+from functools import cache, partial
 from itertools import groupby
 from typing import Any
 
@@ -27,7 +27,7 @@ from registry_api.releases.patients import protect_patients
 from registry_api.releases.reporting import quality, reporting
 from registry_api.releases.tables import CountReleaseRow
 from registry_api.releases.turn import turn
-from registry_api.releases.window import is_closed, open_weeks
+from registry_api.releases.window import is_closed, open_weeks, rule_of
 from registry_api.units.service import read_tree
 from registry_api.units.tree import Tree, country_of
 
@@ -75,8 +75,9 @@ def _build(database: Database, rule: Rule, *, key: Ed25519PrivateKey, now: datet
         last = latest_row(session)
         before = read(last.body) if last else None
         tree = read_tree(session)
-        weeks = open_weeks(session, before, rule=rule, today=now.date(), built_at=last.built_at if last else None)
-        tables = _revised(_protected_weeks(session, rule, tree, weeks, today=now.date()), before, weeks)
+        weeks = open_weeks(session, before, today=now.date(), built_at=last.built_at if last else None)
+        rules = partial(rule_of, before=before, rule=rule)
+        tables = _revised(_protected_weeks(session, rules, tree, weeks, today=now.date()), before, weeks)
         places = _places(session, tree)
     content = write(0, rule, places, tables, tree.units)
     content_sha256 = _sha256(content)
@@ -111,7 +112,7 @@ def _places(session: Session, tree: Tree) -> list[str]:
 
 
 def _protected_weeks(
-    session: Session, rule: Rule, tree: Tree, weeks: frozenset[str] | None, *, today: date
+    session: Session, rules: Callable[[str], Rule], tree: Tree, weeks: frozenset[str] | None, *, today: date
 ) -> list[WeekTable]:
     """Return every closed week among `weeks` that has records, protected; versions are set later.
 
@@ -126,7 +127,7 @@ def _protected_weeks(
         sent = {one.site: one for one in site_weeks(session, week)}
         heard |= sent.keys()
         if sent:
-            tables.append(_protected_week(session, rule, tree, week, Came(sites, sent, heard)))
+            tables.append(_protected_week(session, rules(week), tree, week, Came(sites, sent, heard)))
     return tables
 
 
@@ -154,6 +155,7 @@ def _protected_week(session: Session, rule: Rule, tree: Tree, week: str, came: C
         cells,
         reporting(week, came.sent.keys(), came.sites, tree),
         quality(week, came.sent, came.heard, shown, came.sites, tree),
+        rule,
     )
 
 
@@ -188,9 +190,14 @@ def _revised(tables: Iterable[WeekTable], before: Document | None, weeks: frozen
     current = {table.week: table for table in tables}
     kept = {week: table for week, table in known.items() if weeks is not None and week not in weeks}
     return [
-        kept[week] if week in kept else _revised_week(current.get(week, WeekTable(week, 1, {})), known.get(week))
+        kept[week] if week in kept else _revised_week(current.get(week) or _emptied(known[week]), known.get(week))
         for week in sorted(current.keys() | known.keys())
     ]
+
+
+def _emptied(table: WeekTable) -> WeekTable:
+    """Return a week of which nobody has records any more."""
+    return WeekTable(table.week, 1, {}, rule=table.rule)
 
 
 def _revised_week(table: WeekTable, before: WeekTable | None) -> WeekTable:

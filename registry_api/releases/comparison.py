@@ -64,17 +64,18 @@ def compare(
     window = last_weeks(document, count=weeks + 1, until=week)
     if not window:
         return window, []
+    rules = document.rule_of(window[-2]), document.rule_of(window[-1])
     return window, [
-        _compared(one.place, one.categories, one.cells, document.rule)
+        _compared(one.place, one.categories, one.cells, rules)
         for one in series(document, question, window, region=region)
     ]
 
 
 def _compared(
-    place: str, categories: tuple[tuple[str, str], ...], cells: Sequence[Cell | None], rule: Rule
+    place: str, categories: tuple[tuple[str, str], ...], cells: Sequence[Cell | None], rules: tuple[Rule, Rule]
 ) -> Comparison:
     *earlier, now = cells
-    return Comparison(place, categories, now, earlier[-1], mean_of(earlier), change_between(earlier[-1], now, rule))
+    return Comparison(place, categories, now, earlier[-1], mean_of(earlier), change_between(earlier[-1], now, rules))
 
 
 def mean_of(cells: Sequence[Cell | None]) -> float | None:
@@ -83,11 +84,11 @@ def mean_of(cells: Sequence[Cell | None]) -> float | None:
     return round(sum(counts) / len(counts), 1) if counts and len(counts) == len(cells) else None
 
 
-def change_between(before: Cell | None, after: Cell | None, rule: Rule) -> Change | None:
-    """Return how a published number changed; None if either is hidden or absent."""
+def change_between(before: Cell | None, after: Cell | None, rules: tuple[Rule, Rule]) -> Change | None:
+    """Return how a published number changed, each having gone through its rule; None if either is hidden or absent."""
     if before is None or after is None or before.count is None or after.count is None:
         return None
     change = after.count - before.count
-    low, high = behind(before.count, rule), behind(after.count, rule)
+    low, high = behind(before.count, rules[0]), behind(after.count, rules[1])
     percent = round(100 * change / before.count, 1) if before.count else None
     return Change(change, percent, high[0] - low[1], high[1] - low[0])

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from protocol.shape import canonical_json
@@ -27,6 +27,8 @@ class WeekTable:
     """By place: how many hospitals sent a record of this week, of how many that were expected to."""
     quality: Quality = field(default_factory=dict)
     """How the records of this week came; releases of before schema 3 say nothing."""
+    rule: Rule | None = None
+    """The thresholds that the week went through; None is those of its release."""
 
     def cell(self, place: str, categories: tuple[tuple[str, str], ...]) -> Cell:
         """Return a cell, zero if nothing was counted there."""
@@ -45,6 +47,11 @@ class Document:
     """The dimensions and values of the cube at the time the release was built."""
     units: Mapping[str, Unit] = field(default_factory=dict)
     """What the release says of its places; releases of before schema 2 say nothing."""
+
+    def rule_of(self, week: str) -> Rule:
+        """Return the thresholds that a week went through; those of the release for one that it does not hold."""
+        table = self.weeks.get(week)
+        return self.rule if table is None or table.rule is None else table.rule
 
     def persons(self, place: str, week: str) -> int | None:
         """Return how many people lived in a place in the ISO year of a week, as far as the release says."""
@@ -68,18 +75,13 @@ def write(
             "place_system": "ISO 3166",
             "unit": "studies",
             "absent_cells": 0,
-            "rule": {
-                "minimum": rule.minimum,
-                "rounding": rule.rounding,
-                "sites": rule.sites,
-                "dominance": rule.dominance,
-            },
+            "rule": asdict(rule),
             "dimensions": {name: list(values) for name, values in DIMENSIONS.items()},
             "places": sorted(places),
             "units": {place: _unit_content(unit) for place, unit in (units or {}).items() if place in places},
         }
     )
-    tables = (canonical_json(_week_content(table)) for table in sorted(weeks, key=lambda table: table.week))
+    tables = (canonical_json(_week_content(table, rule)) for table in sorted(weeks, key=lambda table: table.week))
     return head.removesuffix(b"}") + b',"weeks":[' + b",".join(tables) + b"]}"
 
 
@@ -93,11 +95,12 @@ def read(body: bytes) -> Document:
     """Return the release that `write` wrote. Equal keys and cells become one object: a release repeats them from week to week."""
     known: dict[object, Any] = {}
     content = json.loads(body, object_hook=lambda found: _cell_of(found, known) if "status" in found else found)
+    rule = Rule(**content["rule"])
     return Document(
         number=content["number"],
-        rule=Rule(**content["rule"]),
+        rule=rule,
         places=tuple(content["places"]),
-        weeks={one["week"]: _week_of(one) for one in content["weeks"]},
+        weeks={one["week"]: _week_of(one, rule) for one in content["weeks"]},
         dimensions={name: tuple(values) for name, values in content["dimensions"].items()},
         units={place: _unit_of(place, one) for place, one in content.get("units", {}).items()},
     )
@@ -118,23 +121,33 @@ def _unit_of(place: str, content: dict[str, Any]) -> Unit:
     return Unit(place, content["parent"], content["system"], content["name"], population)
 
 
-def _week_content(table: WeekTable) -> dict[str, Any]:
+def _week_content(table: WeekTable, rule: Rule) -> dict[str, Any]:
+    """Return a week as it is written; its rule only where that is another than its release's."""
     cells = [
         {"place": place, "by": dict(categories), "count": cell.count, "status": cell.status.value, "bound": cell.bound}
         for (place, categories), cell in sorted(table.cells.items(), key=lambda item: item[0])
     ]
     reporting = {place: list(sites) for place, sites in table.reporting.items()}
     quality = {place: {name: list(sites) for name, sites in words.items()} for place, words in table.quality.items()}
-    return {"week": table.week, "version": table.version, "reporting": reporting, "quality": quality, "cells": cells}
+    own = {} if table.rule is None or table.rule == rule else {"rule": asdict(table.rule)}
+    return {
+        "week": table.week,
+        "version": table.version,
+        "reporting": reporting,
+        "quality": quality,
+        "cells": cells,
+        **own,
+    }
 
 
-def _week_of(content: dict[str, Any]) -> WeekTable:
+def _week_of(content: dict[str, Any], rule: Rule) -> WeekTable:
     reporting = {place: (sites[0], sites[1]) for place, sites in content.get("reporting", {}).items()}
     quality = {
         place: {name: (sites[0], sites[1]) for name, sites in words.items()}
         for place, words in content.get("quality", {}).items()
     }
-    return WeekTable(content["week"], content["version"], dict(content["cells"]), reporting, quality)
+    own = Rule(**content["rule"]) if "rule" in content else rule
+    return WeekTable(content["week"], content["version"], dict(content["cells"]), reporting, quality, own)
 
 
 def _cell_of(content: dict[str, Any], known: dict[object, Any]) -> tuple[Key, Cell]:

@@ -27,19 +27,31 @@ def closed_weeks(today: date, *, count: int) -> list[str]:
     return weeks_until(week_of(today - WEEK), count=count)
 
 
+def rule_of(week: str, before: Document | None, rule: Rule) -> Rule:
+    """Return the rule that a week goes through: what was published of it by one rule must not be published by another.
+
+    Whoever holds both, rounded on two grids or masked below two minimums, has where they meet (ADR 0161).
+
+    Args:
+        week: An ISO week.
+        before: The last release.
+        rule: The thresholds of the settings, for weeks that no release holds.
+    """
+    return rule if before is None or week not in before.weeks else before.rule_of(week)
+
+
 def open_weeks(
-    session: Session, before: Document | None, *, rule: Rule, today: date, built_at: datetime | None
+    session: Session, before: Document | None, *, today: date, built_at: datetime | None
 ) -> frozenset[str] | None:
     """Return the weeks to count anew; None is every closed week.
 
     Args:
         session: The records.
-        before: The last release. Without one, or if it was made by another rule or from other dimensions, every week counts anew.
-        rule: The thresholds of the release to be built.
+        before: The last release. Without one, or if it was made from other dimensions, every week counts anew.
         today: In UTC.
         built_at: When the last release was built.
     """
-    if before is None or built_at is None or before.rule != rule or before.dimensions != DIMENSIONS:
+    if before is None or built_at is None or before.dimensions != DIMENSIONS:
         return None
     touched = session.exec(  # not DISTINCT: for that SQLite would walk through every week
         select(CaseRow.week).where(col(CaseRow.withdrawn).is_(True), col(CaseRow.emptied_at) >= built_at - _MARGIN)

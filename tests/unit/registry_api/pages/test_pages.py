@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from registry_api.pages.figures import FIGURES
+from registry_api.pages.render import STATIC
 from registry_api.pages.wording import show
 from registry_api.people.roles import Role
 from registry_api.people.service import add_person
@@ -15,7 +16,6 @@ from registry_api.releases.parquet import available
 from registry_api.runtime import disclosure_rule
 from tests.fakes.asgi_client import AsgiClient
 from tests.unit.registry_api.conftest import Registry
-from tests.unit.registry_api.releases.tables_of_studies import RULE
 
 
 class Outline(HTMLParser):
@@ -90,6 +90,23 @@ def test_the_table_says_what_the_release_says_of_the_chosen_place(
     assert rows == [["2026-W08", "60", "0", "withheld", "0", "1–10"], ["2026-W07", "15", "0", "15", "0", "0"]]
     _, *rows = table_of(client, headers, "?place=XA-N")
     assert rows == [["2026-W08", "30", "0", "withheld", "0", "1–10"], ["2026-W07", "1–10", "0", "1–10", "0", "0"]]
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of `#rgb` or `#rrggbb` (WCAG 2.2)."""
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * one for one in colour[1:])
+    parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    linear = [one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in parts]
+    return sum(weight * one for weight, one in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_what_has_the_focus_stands_out_from_what_is_around_it() -> None:
+    """WCAG 2.2, 1.4.11: three to one."""
+    style = (STATIC / "acinus.css").read_text()
+    [ring] = re.findall(r":focus-visible \{ outline: 3px solid (#\w+)", style)
+    for name in ("paper", "ground", "soft"):
+        [around] = re.findall(rf"--{name}: (#\w+);", style)
+        assert (luminance(around) + 0.05) / (luminance(ring) + 0.05) >= 3
 
 
 def test_every_figure_has_its_numbers_as_a_table(counted: Registry, client: AsgiClient, bearer) -> None:
@@ -271,6 +288,6 @@ def test_a_failed_login_says_so_and_keeps_the_way_back(client: AsgiClient) -> No
     ],
 )
 def test_a_mask_is_a_word(cell: Cell, text: str, *, hidden: bool) -> None:
-    shown = show(cell, RULE)
+    shown = show(cell)
     assert (shown.text, shown.hidden) == (text, hidden)
     assert bool(shown.note) is hidden

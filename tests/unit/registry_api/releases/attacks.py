@@ -12,11 +12,14 @@ from registry_api.releases.cube import is_country, is_published
 from registry_api.releases.disclosure import Cell, Key, Rule, Status, Tally, behind, implied, rounded
 from registry_api.releases.document import Document, WeekTable, published_cells, read, write
 from registry_api.releases.query import answers, ask
+from registry_api.releases.window import rule_of
 from tests.unit.registry_api.releases.formats import Coordinates, Shown, read_all
 from tests.unit.registry_api.releases.tables_of_studies import RULE, Protection, Week, random_studies, week_of
 
 WEEK = "2026-W08"
 REPEATS = 20
+OTHER = Rule(minimum=14, rounding=7, sites=2, dominance=0.85)
+"""Thresholds that the settings are changed to: stricter, on another grid."""
 REVISIONS = 4
 """So often a release may revise a week."""
 Chances = tuple[float, float]
@@ -33,6 +36,8 @@ class World:
     protection: Protection
     rule: Rule = RULE
     """What the attacker takes the published numbers for: rounded, or exact."""
+    again: Callable[[str, Document, Rule], Rule] = field(default=rule_of)
+    """By which rule a published week is published again after the thresholds were changed."""
     formats: Callable[[Document, Sequence], dict[str, dict[Coordinates, Shown]]] = field(default=read_all)
 
     @cached_property
@@ -40,13 +45,23 @@ class World:
         return self.protection(self.after.tallies, self.after.lines, RULE)
 
     @cached_property
+    def shown_again(self) -> tuple[Rule, dict[Key, Cell]]:
+        """The rule that the week goes through after the thresholds were changed, and what it shows then."""
+        rule = self.again(WEEK, self.document, OTHER)
+        return rule, self.shown if rule == RULE else self.protection(self.after.tallies, self.after.lines, rule)
+
+    @cached_property
     def bounds(self) -> Bounds:
         return implied(self.shown, self.after.lines, self.rule)
 
     @cached_property
+    def shown_earlier(self) -> list[dict[Key, Cell]]:
+        return [self.protection(week.tallies, week.lines, RULE) for week in self.earlier]
+
+    @cached_property
     def bounds_earlier(self) -> list[Bounds]:
-        shown = ((week, self.protection(week.tallies, week.lines, RULE)) for week in self.earlier)
-        return [implied(cells, week.lines, self.rule) for week, cells in shown]
+        both = zip(self.earlier, self.shown_earlier, strict=True)
+        return [implied(cells, week.lines, self.rule) for week, cells in both]
 
     @cached_property
     def zeros(self) -> Bounds:
@@ -167,6 +182,41 @@ def single_site(world: World, key: Key) -> Chances:
     return _within(world.bounds[key]), _within(behind(rounded(world.after.count(key), RULE), RULE))
 
 
+def version_differences(world: World, key: Key) -> Chances:
+    """As `release_differences`, of a number that is shown in every version: it crosses an edge of the grid where the study came or went."""
+    low, high = behind(world.shown[key].count or 0, world.rule)
+    for steps, shown in enumerate(world.shown_earlier, start=1):
+        before = shown.get(key)
+        if before is not None and before.count is not None:
+            least, greatest = behind(before.count, world.rule)
+            low, high = max(low, least - steps), min(high, greatest + steps)
+    return _within((low, high)), _rounded(world, key)
+
+
+def averaging_versions(world: World, key: Key) -> Chances:
+    """Take the mean of what all versions of the week show, instead of what one shows: a grid drawn anew for each would average away."""
+    cells = (shown.get(key) for shown in (world.shown, *world.shown_earlier))
+    numbers = [cell.count for cell in cells if cell is not None and cell.count is not None]
+    count = world.after.count(key)
+    return float(round(mean(numbers)) == count), float(rounded(count, RULE) == count)
+
+
+def rerounding(world: World, key: Key) -> Chances:
+    """Wait for other thresholds, and take where the two grids of one number meet."""
+    rule, shown = world.shown_again
+    again = shown[key].count
+    low, high = behind(world.shown[key].count or 0, world.rule)
+    if again is not None:
+        least, greatest = behind(again, world.rule if world.rule.rounding == 1 else rule)
+        low, high = max(low, least), min(high, greatest)
+    return _within((low, high)), _rounded(world, key)
+
+
+def _rounded(world: World, key: Key) -> float:
+    """Return the chance of a guess that knows the rounded number of one release."""
+    return _within(behind(rounded(world.after.count(key), RULE), RULE))
+
+
 def percentages(world: World, key: Key) -> Chances:
     """Turn the share of a cell in its place, which readers form of two shown numbers, back into the count."""
     total = world.shown[key[0], ()].count
@@ -221,6 +271,9 @@ ATTACKS: dict[str, tuple[Callable[[World, Key], Chances], str]] = {
     "release differences": (release_differences, "small"),
     "single-site cells": (single_site, "lonely"),
     "percentages inverted": (percentages, "numbered"),
+    "version differences": (version_differences, "numbered"),
+    "averaging over versions": (averaging_versions, "numbered"),
+    "re-rounding": (rerounding, "numbered"),
     "export mismatch": (export_mismatch, "small"),
 }
 """By name: the attack, and the cells that it is aimed at."""

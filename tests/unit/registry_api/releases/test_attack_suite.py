@@ -1,4 +1,4 @@
-"""Seven kinds of attack on releases. None may do better than a guess by more than two points; a plain threshold must fail them."""
+"""Ten kinds of attack on releases. None may do better than a guess by more than two points; a plain threshold must fail them."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,9 @@ from tests.unit.registry_api.releases.tables_of_studies import EXACT, RULE, Prot
 
 MARGIN = 0.02
 """Two points."""
+ON_THE_EDGE = 0.03
+"""Three points for one attack: who knows that a single study came or went sees it where the number crosses the edge of the grid
+(`docs/explanation/counts.md`, "What remains, openly")."""
 FEW, MANY = 2, 24
 """Worlds in `make test` and at night."""
 
@@ -27,25 +30,40 @@ def score(name: str, protection: Protection, *, worlds: int, tries: int, rule: R
     return play([world(seed, protection, rule) for seed in range(worlds)], name, tries=tries)
 
 
+def margin(name: str) -> float:
+    """Return how much better than a guess an attack may do."""
+    return ON_THE_EDGE if name == "version differences" else MARGIN
+
+
 @pytest.mark.parametrize("name", ATTACKS)
 def test_no_attack_does_better_than_a_guess(name: str) -> None:
     found = score(name, protect, worlds=FEW, tries=400)
-    assert found.gain <= MARGIN, found
+    assert found.gain <= margin(name), found
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", ATTACKS)
 def test_no_attack_does_better_than_a_guess_ten_thousand_times(name: str) -> None:
     found = score(name, protect, worlds=MANY, tries=10_000)
-    assert found.gain <= MARGIN, found
+    assert found.gain <= margin(name), found
 
 
 @pytest.mark.parametrize(
-    "name", ["subtraction", "overlapping bands", "release differences", "single-site cells", "percentages inverted"]
+    "name",
+    [
+        "subtraction",
+        "overlapping bands",
+        "release differences",
+        "single-site cells",
+        "percentages inverted",
+        "version differences",
+        "averaging over versions",
+        "re-rounding",
+    ],
 )
 def test_a_plain_threshold_fails_the_suite(name: str) -> None:
     found = score(name, plain_threshold, worlds=1, tries=200, rule=EXACT)
-    assert found.gain > MARGIN, found
+    assert found.gain > margin(name), found
 
 
 NOISE = random.Random(3)
@@ -60,6 +78,27 @@ def fresh_noise(tallies: Mapping[Key, Tally], _: Sequence[Line], __: Rule) -> di
 def test_fresh_noise_fails_averaging() -> None:
     found = score("averaging", fresh_noise, worlds=1, tries=200)
     assert found.gain > 0.5, found
+
+
+def test_a_grid_drawn_anew_for_each_version_fails_averaging_over_versions() -> None:
+    def fresh_grid(tallies: Mapping[Key, Tally], _: Sequence[Line], rule: Rule) -> dict[Key, Cell]:
+        """Round to a grid of five whose origin is drawn anew for each release."""
+        origin = NOISE.randrange(rule.rounding)
+        counts = {key: sum(one.values()) for key, one in tallies.items()}
+        step = rule.rounding
+        return {
+            key: Cell((count + origin + step // 2) // step * step - origin, Status.PUBLISHED)
+            for key, count in counts.items()
+        }
+
+    found = score("averaging over versions", fresh_grid, worlds=1, tries=400)
+    assert found.gain > 0.2, found
+
+
+def test_publishing_a_week_again_by_other_thresholds_fails_the_rerounding() -> None:
+    careful = world(0, protect)
+    careless = World(careful.earlier, careful.after, protect, again=lambda _week, _before, rule: rule)
+    assert play([careless], "re-rounding", tries=200).gain > 2 * MARGIN
 
 
 def test_a_format_that_shows_what_another_hides_fails_the_mismatch() -> None:

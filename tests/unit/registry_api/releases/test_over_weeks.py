@@ -76,14 +76,14 @@ def test_a_release_without_weeks_compares_nothing() -> None:
 def test_the_true_change_lies_between_the_bounds_and_goes_the_way_the_published_one_does(
     before: int, after: int
 ) -> None:
-    change = change_between(number(rounded(before, RULE)), number(rounded(after, RULE)), RULE)
+    change = change_between(number(rounded(before, RULE)), number(rounded(after, RULE)), (RULE, RULE))
     assert change is not None
     assert change.least <= after - before <= change.most
     assert change.count == 0 or (after > before) == (change.count > 0)
 
 
 def test_a_change_from_nothing_has_no_percentage() -> None:
-    change = change_between(number(0), number(15), RULE)
+    change = change_between(number(0), number(15), (RULE, RULE))
     assert change is not None
     assert (change.percent, change.least, change.most) == (None, 11, 17)
 

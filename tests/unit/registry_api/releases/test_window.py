@@ -129,11 +129,36 @@ def test_a_withdrawal_stored_while_the_last_build_was_reading_is_not_missed(two_
     assert total(document(two_sites), "2025-W10") == 40
 
 
-def test_another_rule_counts_every_week_anew_so_that_one_rule_holds_in_a_release(two_sites: Registry) -> None:
-    send(two_sites, "2025-W10")
+STRICT = Rule(minimum=30, rounding=10, sites=2, dominance=0.85)
+
+
+def test_a_published_week_keeps_its_rule_and_new_ones_take_the_new_one(two_sites: Registry) -> None:
+    for week in ("2025-W10", "2026-W08"):
+        send(two_sites, week)
+    first = document(two_sites)
+    send(two_sites, NEWEST)
+    send(two_sites, "2026-W08", 4)
+    strict = read(build(two_sites, STRICT).row.body)
+    assert (strict.rule, strict.weeks["2025-W10"]) == (STRICT, first.weeks["2025-W10"])
+    assert strict.weeks[NEWEST].cell("XA-N", ()) == Cell(None, Status.MASKED, "1-30")
+    assert (total(strict, "2026-W08"), strict.weeks["2026-W08"].version) == (40, 2), "to the nearest 5, as it was"
+    rules = {week: strict.rule_of(week).rounding for week in strict.weeks}
+    assert rules == {"2025-W10": 5, "2026-W08": 5, NEWEST: 10}
+    lenient = document(two_sites)
+    assert lenient.weeks == strict.weeks, "and the other way round"
+
+
+def test_a_withdrawal_takes_from_a_week_by_the_weeks_own_rule(two_sites: Registry) -> None:
+    records = send(two_sites, "2025-W10", 25)
     build(two_sites)
-    strict = read(build(two_sites, Rule(minimum=30, rounding=10, sites=2, dominance=0.85)).row.body)
-    assert strict.weeks["2025-W10"].cell("XA-N", ()) == Cell(None, Status.MASKED, "1-30")
+    two_sites.clock.pass_(days=2)
+    withdraw(two_sites, records[:3], "north-a")
+    after = read(build(two_sites, STRICT).row.body)
+    assert (total(after, "2025-W10"), after.rule_of("2025-W10").rounding) == (45, 5)
+    withdraw(two_sites, records[3:25], "north-a")
+    withdraw(two_sites, records[25:], "north-b")
+    emptied = read(build(two_sites, STRICT).row.body)
+    assert (total(emptied, "2025-W10"), emptied.rule_of("2025-W10").rounding) == (0, 5)
 
 
 def test_other_dimensions_count_every_week_anew(two_sites: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
