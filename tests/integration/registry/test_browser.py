@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from deploy.local.chromium import find_chromium, open_chromium
@@ -82,6 +84,42 @@ def picture(page: webdriver.Chrome, width: int, folder: Path) -> None:
     assert file.stat().st_size > 20_000
 
 
+WALK = """
+window.walked = [];
+document.addEventListener("focusin", ({target: one}) => {
+  const box = one.getBoundingClientRect(), look = getComputedStyle(one), before = walked.at(-1)?.[0];
+  const drawn = box.width > 0 && box.height > 0 && box.left >= 0;
+  const marked = look.outlineStyle !== "none" && parseFloat(look.outlineWidth) >= 1;
+  const follows = !before || Boolean(before.compareDocumentPosition(one) & Node.DOCUMENT_POSITION_FOLLOWING);
+  walked.push([one, drawn && marked && follows]);
+});
+return [...document.querySelectorAll("a[href], button, input, select, summary, [tabindex='0']")].filter((one) => one.checkVisibility()).length;
+"""
+"""Notes what gets the focus, and whether it is drawn, marked and behind what had it before; says how many stops the page has."""
+
+WALKED = "return walked.map(([one, holds]) => [one.className, Boolean(one.closest('main')), holds])"
+
+
+def walk_by_keyboard(page: webdriver.Chrome) -> None:
+    """Go through the page by the keyboard alone: every stop in the order of the page, past the head by the skip link, a table opened."""
+    page.refresh()
+    stops = page.execute_script(WALK)
+    press(page, Keys.TAB * stops)
+    walked = page.execute_script(WALKED)
+    assert (len(walked), walked[0][0]) == (stops, "skip")
+    assert all(holds for _, _, holds in walked), walked
+    page.refresh()
+    page.execute_script(WALK)
+    press(page, Keys.TAB + Keys.ENTER + Keys.TAB)
+    assert [within for _, within, _ in page.execute_script(WALKED)] == [False, True]
+    page.find_element(By.TAG_NAME, "summary").send_keys(Keys.ENTER)
+    assert page.find_element(By.CSS_SELECTOR, "details table").is_displayed()
+
+
+def press(page: webdriver.Chrome, keys: str) -> None:
+    ActionChains(page, duration=0).send_keys(keys).perform()
+
+
 def test_a_ministry_reads_its_counts(program: Program, browser, tmp_path: Path) -> None:
     key = fill(program)
     for width in (1280, 390):
@@ -99,6 +137,8 @@ def test_a_ministry_reads_its_counts(program: Program, browser, tmp_path: Path) 
         )
         assert page.execute_async_script(PICTURE) == [[True, 720 * 3, 250 * 3]]
         picture(page, width, tmp_path)
+        if width > 1000:
+            walk_by_keyboard(page)
         page.find_element(By.LINK_TEXT, "Français").click()
         WebDriverWait(page, 10).until(lambda one: one.find_element(By.TAG_NAME, "h1").text == "Scanners thoraciques")
         assert page.get_log("browser") == [], "the page asked for something it may not have"
