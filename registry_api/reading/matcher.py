@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from protocol.reading import Priority
 from protocol.shape import OpaqueId
 from registry_api.reading.matching import Wanted
-from registry_api.reading.order import in_order
 from registry_api.reading.worth import WEIGHTS, Able, Batch, Kind, Place, Table, Weights, kind_of
 
 Solve = Callable[..., dict[int, int]]
@@ -50,7 +49,7 @@ def assign(batch: Batch, *, now: datetime, solve: Solve, weights: Weights = WEIG
     """
     table = Table(batch, now, weights)
     rooms = _Rooms(table)
-    left = in_order(batch.waiting, batch.in_hand)
+    left = table.order
     made: list[Assignment] = []
     while found := _wave(left, rooms, table, solve):
         for one, place in found:

@@ -108,7 +108,9 @@ class Table:
         self._weights = weights
         self.lateness = weights.late
         self.readers = {one.profile.reader_id: one for one in _present(batch, now, weights)}
-        self._worth = _worths(batch, now, weights)
+        self.order = in_order(batch.waiting, batch.in_hand)
+        """The requests as they should be read."""
+        self._worth = _worths(self.order, batch, now, weights)
         self._able: dict[Kind, list[Able]] = {}
         self._admitted: dict[tuple[object, ...], list[Able]] = {}
         self._licences: dict[RegionCode, dict[OpaqueId, datetime]] = {}
@@ -238,11 +240,11 @@ def _present(batch: Batch, now: datetime, weights: Weights) -> list[_Reader]:
     return found
 
 
-def _worths(batch: Batch, now: datetime, weights: Weights) -> dict[OpaqueId, float]:
-    """Return the weight of every request."""
+def _worths(order: Sequence[Wanted], batch: Batch, now: datetime, weights: Weights) -> dict[OpaqueId, float]:
+    """Return the weight of every request; whose turn comes later weighs less."""
     turns: defaultdict[tuple[Priority, SiteId], int] = defaultdict(int)
     found = {}
-    for one in in_order(batch.waiting, batch.in_hand):
+    for one in order:
         priority = effective_priority(one)
         turn = min(TURNS_MAX, batch.in_hand.get(one.site, 0) + turns[priority, one.site])
         turns[priority, one.site] += 1
