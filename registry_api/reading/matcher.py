@@ -100,8 +100,9 @@ def _wave(left: Sequence[Wanted], rooms: _Rooms, table: Table, solve: Solve) -> 
     exact = max(rooms.left(), len(left)) <= EXACT
     places = rooms.places(each=None if exact else 1)
     tries = [(left, False)] if exact else [(left[: max(EXACT, 2 * len(places))], True), (left, True), (left, False)]
+    hands = _Hands(table, places)
     for some, pruned in tries:
-        pairs = _pairs(some, places, table, pruned=pruned)
+        pairs = _pairs(some, hands, table, pruned=pruned)
         if pairs.values:
             found = solve(pairs.rows, pairs.columns, pairs.values, shape=(len(some), len(places)))
             return [(some[row], places[column][0]) for row, column in sorted(found.items())]
@@ -117,9 +118,9 @@ class _Pairs:
     values: list[float] = field(default_factory=list)
 
 
-def _pairs(some: Sequence[Wanted], places: Sequence[tuple[Place, bool]], table: Table, *, pruned: bool) -> _Pairs:
+def _pairs(some: Sequence[Wanted], hands: "_Hands", table: Table, *, pruned: bool) -> _Pairs:
     """Return the pairs to choose from. Pruned, requests alike share their readers out, so that every reader stands somewhere."""
-    hands, pairs = _Hands(table, places), _Pairs()
+    pairs = _Pairs()
     for row, one in enumerate(some):
         # What `Table.value` says of each pair, with what is the same for the whole row looked up once: there are 200,000 pairs.
         due, earlier, weight, late = one.due_at, one.earlier_readers, table.weight(one), table.lateness
