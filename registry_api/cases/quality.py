@@ -120,11 +120,8 @@ def _count(*conditions: ColumnElement[bool]) -> ColumnElement[int]:
     return func.coalesce(func.sum(case((whole, 1), else_=0)), 0)
 
 
-_FILLED = [
-    _count(col(CaseRow.withdrawn).is_(False), col(getattr(CaseRow, name)) != _UNKNOWN_OF.get(name, _UNKNOWN))
-    for name in FIELDS
-]
-"""By field: in how many records of the group it is known. A withdrawn one says nothing."""
+_FILLED = [_count(col(getattr(CaseRow, name)) != _UNKNOWN_OF.get(name, _UNKNOWN)) for name in FIELDS]
+"""By field: in how many records of the group it is known; a withdrawn one holds nothing."""
 
 
 def _week(week: str, counts: Sequence[int], expected: int | None) -> WeekQuality:
