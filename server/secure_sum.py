@@ -31,7 +31,7 @@ from protocol.shape import Shape
 from strategies.securesum import shamir
 from strategies.securesum.agreement import KEY_BYTES, circle_sha256, order_sha256, own_pad_key, pad_key, public_half
 from strategies.securesum.graph import neighbours_of
-from strategies.securesum.pads import Words, add, pad
+from strategies.securesum.pads import Words, pad
 from strategies.securesum.terms import Terms, check_plan, terms_of
 
 log = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ class Summation:
             if words is None or not fits or not bound:
                 self._drop(site)
                 continue
-            add(total, words)
+            np.add(total, words, out=total)
             self.notices[site] = notice
         return total
 

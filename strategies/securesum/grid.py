@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from protocol.plan import PrivacyPlan, RunPlan
-from strategies.securesum.cores import on_every_core, pieces_of
 from strategies.securesum.pads import Words
 from strategies.securesum.terms import check_plan, fewest_sites, terms_of
 
@@ -61,23 +60,28 @@ class Grid:
             ValueError: If a value is not finite or noise is out of its bound (the generator is not the one that the bound was proved for).
         """
         words = np.empty(len(data), np.int32)
-        on_every_core(len(data), lambda part: self._fill(words, data, noise, part), piece=_PIECE)
+        rounded, drawn = np.empty(_PIECE), np.empty(_PIECE)
+        for start in range(0, len(data), _PIECE):
+            piece = slice(start, start + _PIECE)
+            words[piece] = self._summand(data[piece], noise[piece], rounded, drawn)
         return words.view(np.uint32)
 
-    def _fill(
-        self, words: NDArray[np.int32], data: NDArray[np.floating], noise: NDArray[np.float64], part: slice
-    ) -> None:
-        """Write a part of the summand. Whole numbers are far below 2^53 and so exact."""
-        rounded, drawn = np.empty(_PIECE), np.empty(_PIECE)
-        for at in pieces_of(part, piece=_PIECE):
-            count = at.stop - at.start
-            low, high = self._rounded(data[at], rounded[:count])
-            if low < -self.data_bound or high > self.data_bound:
-                np.clip(rounded, -self.data_bound, self.data_bound, out=rounded)
-            low, high = self._rounded(noise[at], drawn[:count])
-            if max(-low, high) > self.noise_bound:
-                raise ValueError("noise is out of its bound")
-            words[at] = np.add(rounded[:count], drawn[:count], out=drawn[:count])
+    def _summand(
+        self,
+        data: NDArray[np.floating],
+        noise: NDArray[np.float64],
+        rounded: NDArray[np.float64],
+        drawn: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """Return whole numbers, far below 2^53 and so exact. `rounded` and `drawn` are room to work in, used again for each piece."""
+        rounded, drawn = rounded[: len(data)], drawn[: len(data)]
+        low, high = self._rounded(data, rounded)
+        if low < -self.data_bound or high > self.data_bound:
+            np.clip(rounded, -self.data_bound, self.data_bound, out=rounded)
+        low, high = self._rounded(noise, drawn)
+        if max(-low, high) > self.noise_bound:
+            raise ValueError("noise is out of its bound")
+        return np.add(rounded, drawn, out=drawn)
 
     def _rounded(self, values: NDArray[np.floating], out: NDArray[np.float64]) -> tuple[float, float]:
         """Write values to `out` as multiples of the step; return the least and the greatest."""

@@ -5,15 +5,15 @@ own pads came from a generator with 32 bits of state: with few sites one search 
 """
 
 import hashlib
+import os
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
 from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 from numpy.typing import NDArray
-
-from strategies.securesum.cores import on_every_core, pieces_of
 
 Words = NDArray[np.uint32]
 """Integers modulo 2^32; arithmetic wraps around."""
@@ -22,6 +22,7 @@ _PIECE = 1 << 15
 """Words that are padded with every pad before the next ones: 128 KiB stay in the processor's cache."""
 
 _BLOCK_BYTES, _WORD_BYTES = 16, 4
+_WORKERS = 4
 
 
 def pad(words: Words, *, plus: Iterable[bytes] = (), minus: Iterable[bytes] = ()) -> None:
@@ -34,21 +35,22 @@ def pad(words: Words, *, plus: Iterable[bytes] = (), minus: Iterable[bytes] = ()
     """
     keys: list[tuple[bytes, np.ufunc]] = [(key, np.add) for key in plus]
     keys += [(key, np.subtract) for key in minus]
-    on_every_core(len(words), lambda part: _pad(words, keys, part), piece=_PIECE)
+    pieces = -(-len(words) // _PIECE)
+    workers = max(1, min(len(os.sched_getaffinity(0)), _WORKERS, pieces))
+    size = max(1, -(-pieces // workers)) * _PIECE
+    starts = range(0, len(words), size)
+    with ThreadPoolExecutor(workers) as pool:
+        for done in [pool.submit(_pad, words[start : start + size], keys, start) for start in starts]:
+            done.result()
 
 
-def add(total: Words, words: Words) -> None:
-    """Add `words` to `total`, both of shape (D,), in place, modulo 2^32, on every core there is."""
-    on_every_core(len(total), lambda part: np.add(total[part], words[part], out=total[part]), piece=_PIECE)
-
-
-def _pad(words: Words, keys: list[tuple[bytes, np.ufunc]], part: slice) -> None:
-    """Pad a part, which begins with a block of the key streams."""
-    streams = [(_stream(key, part.start), apply) for key, apply in keys]
+def _pad(words: Words, keys: list[tuple[bytes, np.ufunc]], first: int) -> None:
+    """Pad words that begin at word `first` of the whole, a multiple of a block."""
+    streams = [(_stream(key, first), apply) for key, apply in keys]
     zeros, room = bytes(_PIECE * _WORD_BYTES), bytearray(_PIECE * _WORD_BYTES + _BLOCK_BYTES)
     drawn = np.frombuffer(room, dtype="<u4", count=_PIECE)
-    for at in pieces_of(part, piece=_PIECE):
-        piece = words[at]
+    for start in range(0, len(words), _PIECE):
+        piece = words[start : start + _PIECE]
         nothing = memoryview(zeros)[: piece.nbytes]
         for stream, apply in streams:
             stream.update_into(nothing, room)

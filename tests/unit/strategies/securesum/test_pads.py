@@ -40,7 +40,7 @@ def test_pads_are_the_key_stream_of_aes_added_and_subtracted(
 def test_a_pad_goes_on_where_a_piece_or_a_cores_part_ends(
     count: int, cores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("strategies.securesum.cores.os.sched_getaffinity", lambda _: range(cores))
+    monkeypatch.setattr("strategies.securesum.pads.os.sched_getaffinity", lambda _: range(cores))
     words = np.zeros(count, np.uint32)
     pad(words, plus=[b"k" * 32])
     slow = slow_pad(b"k" * 32, count)
