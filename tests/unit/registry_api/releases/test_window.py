@@ -25,6 +25,7 @@ from registry_api.releases.turn import turn
 from registry_api.releases.weeks import monday_of
 from registry_api.releases.window import REVISED_WEEKS, closed_weeks, is_closed
 from registry_api.runtime import disclosure_rule
+from tests.fakes.databases import sqlite_only
 from tests.unit.registry_api.conftest import Registry
 
 OLD, OLDEST_OPEN, NEWEST = "2026-W04", "2026-W05", "2026-W09"
@@ -260,6 +261,7 @@ def test_two_builds_at_once_are_one_and_a_refusal(two_sites: Registry) -> None:
 HOLD = "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); time.sleep(60)"
 
 
+@sqlite_only
 def test_a_killed_builder_gives_its_turn_back(two_sites: Registry) -> None:
     path = f"{two_sites.runtime.database.engine.url.database}.build"
     with subprocess.Popen([sys.executable, "-S", "-c", HOLD, path], stdout=subprocess.PIPE, text=True) as other:
@@ -272,6 +274,7 @@ def test_a_killed_builder_gives_its_turn_back(two_sites: Registry) -> None:
     assert build(two_sites).new
 
 
+@sqlite_only
 def test_a_build_looks_for_withdrawn_cases_by_their_index(two_sites: Registry) -> None:
     send(two_sites, NEWEST)
     build(two_sites)
