@@ -218,8 +218,8 @@ from flwr.supercore.telemetry import EventType
 from strategies.flower.supernode import end_once
 
 end_once(loop.register_signal_handlers)(event_type=EventType.RUN_SUPERNODE_LEAVE)
-print("at work", flush=True)
 try:
+    print("at work", flush=True)
     time.sleep(60)
 finally:
     time.sleep(1)

@@ -167,6 +167,7 @@ def browse(node: Node) -> Iterator[Callable[..., Browser]]:
         one.chrome.quit()
 
 
+@pytest.mark.slow
 def test_a_technician_retries_and_two_administrators_change_the_policy(
     node: Node, browse: Callable[..., Browser]
 ) -> None:
@@ -216,7 +217,7 @@ def test_a_first_log_in_ends_in_a_password_of_ones_own(node: Node, browse: Calla
     browser.until(lambda: browser.says("Latest studies"))
 
 
-@pytest.mark.parametrize("width", [1300, 390])
+@pytest.mark.parametrize("width", [pytest.param(1300, marks=pytest.mark.slow), 390])
 def test_every_page_fits_a_desk_and_a_phone(node: Node, browse: Callable[..., Browser], width: int) -> None:
     browser = browse(width)
     browser.go("login")

@@ -176,6 +176,7 @@ def what_is_filled_in(browser: webdriver.Chrome) -> dict[str, list[str]]:
     return said
 
 
+@pytest.mark.slow
 def test_the_form_goes_on_from_the_readers_last_version(live: LiveGateway, browser: webdriver.Chrome) -> None:
     jkt = thumbprint_of(browser, live.origin)
     live.beside.keys.approve(jkt, name="Dr Browser")

@@ -105,6 +105,7 @@ def send_until_broken(port: int, series: CtSeries, sent: set[str]) -> None:
         association.release()
 
 
+@pytest.mark.slow
 def test_whatever_the_receiver_acknowledged_is_there(tmp_path: Path) -> None:
     port = free_port()
     home = Home(tmp_path / "home", port=port, allowed_callers=[CALLER])
@@ -167,6 +168,7 @@ def test_a_killed_watch_loses_nothing_and_takes_nothing_twice(tmp_path: Path) ->
     assert [one.code for one in store.quarantined()] == ["unreadable"] * 5, "four notes and one odd file"
 
 
+@pytest.mark.slow
 def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     store = home.store()

@@ -68,6 +68,7 @@ def can_mount() -> bool:
 
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(not can_mount(), reason="no root or no loop devices here: a power cut cannot be made"),
 ]
 

@@ -198,6 +198,7 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 @needs_shared
 def test_real_dicom_lies_where_itk_says(unpacked: Path) -> None:
     compared, refused = [], {}

@@ -26,6 +26,7 @@ LEFT = timedelta(minutes=2)
 """So little is left of the grant when the test looks: more than half of it is over."""
 
 
+@pytest.mark.slow
 def test_a_long_read_keeps_its_lease_and_its_grant(
     network: Network, browsers: Callable[..., webdriver.Chrome], monkeypatch: pytest.MonkeyPatch
 ) -> None:

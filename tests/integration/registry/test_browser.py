@@ -120,6 +120,7 @@ def press(page: webdriver.Chrome, keys: str) -> None:
     ActionChains(page, duration=0).send_keys(keys).perform()
 
 
+@pytest.mark.slow
 def test_a_ministry_reads_its_counts(program: Program, browser, tmp_path: Path) -> None:
     key = fill(program)
     for width in (1280, 390):

@@ -46,6 +46,7 @@ def program(tmp_path: Path) -> Program:
     return Program(home, 0, 0)
 
 
+@pytest.mark.slow
 def test_a_build_that_is_killed_and_run_again_gives_the_same_bytes(program: Program, tmp_path: Path) -> None:
     undisturbed = shutil.copytree(program.home, tmp_path / "undisturbed")
     with closing(sqlite3.connect(program.home / "registry.db", isolation_level=None)) as writer:

@@ -131,6 +131,7 @@ def test_bad_parcels_get_their_code_and_the_stream_goes_on(program: Program) -> 
     assert asyncio.run(talk()) == ["bad-shape", "case-week-unknown", ""]
 
 
+@pytest.mark.slow
 def test_what_was_accepted_survives_a_kill(alone: Program) -> None:
     node = alone.enrol("northport")
     asyncio.run(send_cases(node, *range(20)))
@@ -189,6 +190,7 @@ def test_weights_that_were_never_promoted_are_not_there(program: Program) -> Non
         assert asyncio.run(fetch(sha256)) is grpc.StatusCode.NOT_FOUND
 
 
+@pytest.mark.slow
 def test_it_ends_quietly_on_a_signal_and_has_logged_and_witnessed(alone: Program) -> None:
     node = alone.enrol("northport")
     asyncio.run(send_cases(node, 7))
@@ -223,7 +225,7 @@ def test_a_taken_port_is_one_sentence(tmp_path: Path, taken: str) -> None:
     assert sentence.endswith("[port-taken]")
 
 
-@pytest.mark.parametrize("file", ["registry.pem", "registry.key"])
+@pytest.mark.parametrize("file", [pytest.param("registry.pem", marks=pytest.mark.slow), "registry.key"])
 def test_a_missing_certificate_is_one_sentence(tmp_path: Path, file: str) -> None:
     home = make_centre_home(tmp_path / "home", http_port=free_port(), link_port=free_port())
     (home / "pki" / file).unlink()

@@ -100,6 +100,7 @@ def test_a_browser_logs_in_across_both_and_is_known_to_both(network: Network) ->
         assert at_first.get(f"{back.path}?{back.query}").status_code == 401, "once is enough"
 
 
+@pytest.mark.slow
 def test_of_two_readers_who_claim_at_both_at_once_one_gets_the_read(network: Network) -> None:
     now = datetime.now(UTC)
     with network.database.writing() as session:

@@ -265,6 +265,7 @@ def test_openssh_means_by_its_file_what_we_do(village: Village) -> None:
     } <= set(done.stdout.splitlines())  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_client_that_dies_is_started_again(village: Village) -> None:
     node = village.processes["node"].pid
     [client] = Path(f"/proc/{node}/task/{node}/children").read_text().split()

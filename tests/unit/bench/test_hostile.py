@@ -88,6 +88,7 @@ def test_the_attacks_are_what_they_are_called() -> None:
     assert set(ATTACKS[LABEL_FLIP](update, rng)["w"]) == {0.5}
 
 
+@pytest.mark.slow
 def test_flipped_labels_are_flipped_in_the_lungs_only(world: World) -> None:
     site = world.hostile[0]
     own, odd = (patients[site][0].studies[0].take(range(4)) for patients in (world.honest, world.flipped))

@@ -87,6 +87,7 @@ def test_a_quick_run_has_what_its_ratios_need() -> None:
     assert [arm.name for arm in QUICK] == ["pooled", "federated", "ε = 8, shared noise"]
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_done_again_and_an_arm_that_changed_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

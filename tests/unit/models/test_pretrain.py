@@ -28,6 +28,7 @@ def quiet(monkeypatch):
     monkeypatch.setattr(pretrain, "QUICK", TINY)
 
 
+@pytest.mark.slow
 def test_phantoms_alone_make_weights(tmp_path, quiet):
     """The same seed makes the same networks, also one at a time, each with its record."""
     whole, parts, other = (tmp_path / name / "starting.safetensors" for name in ("whole", "parts", "other"))
@@ -86,6 +87,7 @@ def test_a_bad_manifest_ends_with_its_exit_code(tmp_path, quiet):
     assert not (tmp_path / "w").exists()
 
 
+@pytest.mark.slow
 def test_fitting_lowers_the_loss():
     made = phantom(4, 0.2)
     example = opacity_example(made.volume, made.lungs, made.opacity)

@@ -195,6 +195,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.dictionaries(st.sampled_from(["resourceType", "entry", "subject", "code", "identifier", "encounter"]), JSON, max_size=5), st.sampled_from(["Bundle", "Patient", "Observation", "Encounter", "ServiceRequest"]))  # fmt: skip
 def test_no_resource_crashes_the_reader(resource: dict[str, object], kind: str) -> None:
@@ -204,6 +205,7 @@ def test_no_resource_crashes_the_reader(resource: dict[str, object], kind: str) 
     of_fhir(parse_resources(body), Dialect())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign", [b"|", b"^", b"~", b"&", b"\\", b"\r", b"a"])
 def test_a_field_as_large_as_a_message_may_be_stays_within_bounds(sign: bytes) -> None:
     content = (

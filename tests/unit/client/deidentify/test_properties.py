@@ -146,6 +146,7 @@ def test_nothing_that_was_planted_is_in_the_copy(file: tuple[str, str, bytes], k
     assert copy[:128] == bytes(128)[: len(copy)]
 
 
+@pytest.mark.slow
 @few
 @pytest.mark.filterwarnings("ignore")
 @given(files())
@@ -157,6 +158,7 @@ def test_a_copy_of_a_copy_has_the_same_structure(file: tuple[str, str, bytes]) -
     assert structure(read_part10(once, pixels=True)) == structure(read_part10(twice, pixels=True))
 
 
+@pytest.mark.slow
 @few
 @pytest.mark.filterwarnings("ignore")
 @given(files(), st.dates(date(1901, 1, 1), date(2090, 1, 1)), st.integers(1, 3000))
