@@ -22,6 +22,8 @@ MEMORY, LEAST_FREE = Path("/dev/shm"), 6 << 30
 """Where tests write if that many bytes are free there: thousands of them wait for a disk to say that it has everything, and a seventh of the
 whole time was that. What must survive a power cut is cut off from a file system of its own (`tests/integration/imaging/test_power_cut.py`)."""
 
+DESCRIPTORS, MANY_OPEN = Path("/proc/self/fd"), 512
+
 if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= LEAST_FREE:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
@@ -68,6 +70,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Any:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
     gc.enable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    """Close what tests left open, which garbage collection among a million objects that stay would do late: who waits by `select`, as
+    pynetdicom does, can wait for no descriptor beyond 1,023."""
+    if DESCRIPTORS.is_dir() and len(os.listdir(DESCRIPTORS)) > MANY_OPEN:  # noqa: PTH208 - asked after every test
+        gc.collect()
 
 
 @pytest.hookimpl(trylast=True)

@@ -28,7 +28,7 @@ from tests.fakes.readers import ready_reader
 from tests.integration.registry.conftest import Program
 from tests.integration.registry.test_postgresql import needs_postgresql
 
-pytestmark = needs_postgresql
+pytestmark = [needs_postgresql, pytest.mark.slow]
 
 SECRET = "between registry and provider"
 READS = 12
@@ -100,7 +100,6 @@ def test_a_browser_logs_in_across_both_and_is_known_to_both(network: Network) ->
         assert at_first.get(f"{back.path}?{back.query}").status_code == 401, "once is enough"
 
 
-@pytest.mark.slow
 def test_of_two_readers_who_claim_at_both_at_once_one_gets_the_read(network: Network) -> None:
     now = datetime.now(UTC)
     with network.database.writing() as session:
@@ -133,7 +132,6 @@ def a_post(number: int) -> ReadPost:
     )  # fmt: skip
 
 
-@pytest.mark.slow
 def test_of_two_that_build_one_has_the_turn_and_both_serve_what_it_built(network: Network) -> None:
     first, second = network.programs
     with network.database.writing() as session:

@@ -54,15 +54,14 @@ def test_inserted_disease_within_the_goal(case):
     [
         "imlab1",
         "imlab2",
-        "cip_ct64",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("lungdx_A0001", "covidctmd_normal002")),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("cip_ct64", "lungdx_A0001", "covidctmd_normal002")),
     ],
 )
 def test_scans_without_disease_stay_nearly_free(name):
     assert measured(CT / f"{name}.nii.gz").numbers.whole.opacity_fraction <= 0.02
 
 
-@pytest.mark.parametrize("name", ["imlab1", "imlab2", "cip_ct64"])
+@pytest.mark.parametrize("name", ["imlab1", "imlab2", pytest.param("cip_ct64", marks=pytest.mark.slow)])
 def test_lungs_agree_with_the_experts(name):
     truth = read_nifti(CT / f"{name}_lungmask.nii.gz").hu > 0
     found = measured(CT / f"{name}.nii.gz").lungs > 0
@@ -86,6 +85,7 @@ def test_a_scan_cut_around_the_heart_is_measured_and_flagged():
     assert np.count_nonzero(found.lungs == LEFT) > 0
 
 
+@pytest.mark.slow
 def test_half_a_lung_is_flagged():
     assert QualityFlag.INCOMPLETE_COVERAGE in measured(CT / "pancreasctcb_001_lowerlungs.nii.gz").flags
 
