@@ -90,11 +90,14 @@ class AuditChain:
         """Write one row inside the caller's transaction; `advance_head` is to follow the commit.
 
         Raises:
-            RefusedError: `policy-shape` if a word could hold more than ids and codes.
+            RefusedError: `policy-shape` if a word could hold more than ids and codes, `audit-broken` if the head of an empty chain is damaged.
+            UnavailableError: `disk-full` if the head of an empty chain cannot be written.
         """
         if not all(_PLAIN.fullmatch(word) for word in (event, subject, verdict)):
             raise RefusedError(Code.POLICY_SHAPE, "An audit row holds event names, opaque ids and codes only.")
         last = self.last()
+        if last.number == 0:
+            self._begin_head()
         at = self._clock().strftime("%Y-%m-%dT%H:%M:%SZ")
         row = Row(last.number + 1, at, event, subject, verdict, body, last.hash, "")
         self._connection.execute(
@@ -111,9 +114,9 @@ class AuditChain:
         """Move the head to the end of the chain. A head that the chain does not hold stays: it is the proof of a cut."""
         with self._alone():
             kept = read_head(self._head)
-            if kept is None and self.last().number > 1:
-                return  # it was there before; `verify` says that it is gone
-            if kept is None or self._holds(kept):
+            if kept is None:
+                return  # it was there before the first row; `verify` says that it is gone
+            if self._holds(kept):
                 self._write_head(self.last())
 
     def rows(self) -> Iterator[Row]:
@@ -154,6 +157,14 @@ class AuditChain:
             if witness is not None and places.get(witness.number) != witness.hash:
                 raise _broken(f"because it once had row {witness.number} in another form, or its end was cut off")
         return end
+
+    def _begin_head(self) -> None:
+        """Write the head of an empty chain before its first row is there: later, one that is missing was taken away. The caller's transaction
+        keeps every other process from writing that row meanwhile.
+        """
+        with self._alone():
+            if read_head(self._head) is None:
+                self._write_head(Head(0, GENESIS))
 
     def _holds(self, head: Head) -> bool:
         if head.number == 0:

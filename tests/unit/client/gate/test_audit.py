@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from client.gate.audit import GENESIS, Head, Row, hash_of, read_head
+from client.gate.audit import GENESIS, AuditChain, Head, Row, hash_of, read_head
 from protocol.codes import Code
 from protocol.errors import RefusedError
 from tests.unit.client.gate.conftest import Border
@@ -163,6 +163,19 @@ def test_no_word_of_the_audit_can_hold_a_name(border: Border, word: str, place: 
     with pytest.raises(RefusedError):
         border.chain.append(*words)
     assert list(border.chain.rows()) == []
+
+
+def test_a_death_after_the_first_row_leaves_a_chain_that_verifies(
+    border: Border, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its head was not advanced yet; nor had it been when another process wrote the second row in between."""
+    with monkeypatch.context() as killed:
+        killed.setattr(AuditChain, "advance_head", lambda _: None)
+        fill(border, 1)
+    assert border.chain.verify().number == 1
+    fill(border, 1)
+    assert border.chain.verify().number == 2
+    assert read_head(border.head) == border.chain.last()
 
 
 def append_many(folder: str, name: str) -> None:
