@@ -159,8 +159,9 @@ class AuditChain:
         return end
 
     def _begin_head(self) -> None:
-        """Write the head of an empty chain before its first row is there: later, one that is missing was taken away. The caller's transaction
-        keeps every other process from writing that row meanwhile.
+        """Write the head of an empty chain before its first row is there: one that is missing later was taken away.
+
+        The caller's transaction keeps every other process from writing that row meanwhile.
         """
         with self._alone():
             if read_head(self._head) is None:
