@@ -1,12 +1,14 @@
 """Writes down when the thresholds of the disclosure rule were weakened or tightened, and when weakening was refused.
 
 One line of JSON each in `logs/thresholds.jsonl`, bound to the one before by SHA-256: a line that was changed, removed, put in or moved is found,
-an end that was cut off is not. Hence the hash of the last one is for auditors to keep.
+an end that was cut off is not. Hence the hash of the last one is for auditors to keep. A last line without its end was never written to it, as when the
+power or the disk gave out: it counts for nothing, and the next line takes its place.
 """
 
 import fcntl
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -102,7 +104,12 @@ def read_lines(home: Path) -> list[Line]:
         return []
     except OSError as error:
         raise _unusable(home / _FILE, error) from error
-    return list(_lines(content, home / _FILE))
+    return list(_lines(_whole(content), home / _FILE))
+
+
+def _whole(content: bytes) -> bytes:
+    """Return what was written to its end."""
+    return content[: content.rfind(b"\n") + 1]
 
 
 def _lines(content: bytes, path: Path) -> Iterator[Line]:
@@ -122,11 +129,13 @@ def _lines(content: bytes, path: Path) -> Iterator[Line]:
 def _note(home: Path, event: Event, thresholds: Thresholds, clock: Clock) -> None:
     """Append a line, unless the last one says the same: a program that is started again and again says it once."""
     with _opened(home / _FILE) as file:
-        lines = list(_lines(file.read(), home / _FILE))
+        whole = _whole(file.read())
+        lines = list(_lines(whole, home / _FILE))
         if lines and (lines[-1].event, lines[-1].thresholds) == (event, thresholds):
             return
         line = Line(clock().isoformat(timespec="seconds"), event, thresholds, lines[-1].hash if lines else _GENESIS, "")
         content = {name: value for name, value in asdict(line).items() if name != "hash"}
+        file.truncate(len(whole))
         file.write(canonical_json(content) + b"\n")
         file.flush()
         os.fsync(file.fileno())
@@ -148,9 +157,10 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 def _number(value: object) -> float | None:
     """Return a threshold as a number; None for what is none, which is refused for that."""
     try:
-        return float(str(value))
+        number = float(str(value))
     except ValueError:
         return None
+    return number if math.isfinite(number) else None
 
 
 def _hash(line: bytes) -> str:

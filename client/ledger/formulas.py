@@ -31,10 +31,9 @@ def _accounting_alone() -> Iterator[None]:
         for name in (_OPACUS, f"{_OPACUS}.accountants"):
             sys.modules[name] = package = _without_init(name, path)
             path = list(package.__path__)
-        sys.modules[_OPTIMIZERS] = placeholder = ModuleType(_OPTIMIZERS)
-        placeholder.DPOptimizer = Any  # type: ignore[attr-defined] # any name will do
-        sys.modules[_SIGNAL] = placeholder = ModuleType(_SIGNAL)
-        placeholder.convolve = _convolve  # type: ignore[attr-defined]
+        for name, members in ((_OPTIMIZERS, {"DPOptimizer": Any}), (_SIGNAL, {"convolve": _convolve})):
+            sys.modules[name] = module = ModuleType(name)
+            vars(module).update(members)
         yield
     finally:
         _taken_out()

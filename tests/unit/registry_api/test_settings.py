@@ -124,7 +124,7 @@ def test_thresholds_that_hold_and_that_are_refused_are_written_down(tmp_path: Pa
 def test_weakening_by_the_environment_is_written_down_and_other_mistakes_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for mistake in ("minimum = 30.5", "dominance = 'x'", "rounding = 20"):
+    for mistake in ("minimum = 30.5", "dominance = 'x'", "dominance = inf", "rounding = 20"):
         with pytest.raises(InvalidInputError):
             load(tmp_path, f"[disclosure]\n{mistake}\n")
     assert read_lines(tmp_path) == []
@@ -143,10 +143,22 @@ def test_thresholds_do_not_hold_where_the_log_was_changed(
     for minimum in (20, 30):
         load(tmp_path, f"[disclosure]\nminimum = {minimum}\n")
     path = tmp_path / "logs" / "thresholds.jsonl"
-    path.write_bytes(b"\n".join(damage(path.read_bytes().splitlines())))
+    path.write_bytes(b"".join(line + b"\n" for line in damage(path.read_bytes().splitlines())))
     with pytest.raises(RefusedError) as raised:
         load(tmp_path)
     assert raised.value.code is Code.AUDIT_BROKEN
+
+
+@pytest.mark.parametrize("kept", [1, 40, -1])
+def test_a_line_that_was_never_written_to_its_end_counts_for_nothing(tmp_path: Path, kept: int) -> None:
+    """As after a power cut, or on a full disk: the registry starts, and the line is written anew."""
+    load(tmp_path, "[disclosure]\nminimum = 20\n")
+    path = tmp_path / "logs" / "thresholds.jsonl"
+    first = path.read_bytes()
+    path.write_bytes(first + first[:kept])
+    assert [one.thresholds["minimum"] for one in read_lines(tmp_path)] == [20]
+    load(tmp_path, "[disclosure]\nminimum = 30\n")
+    assert [one.thresholds["minimum"] for one in read_lines(tmp_path)] == [20, 30]
 
 
 def test_thresholds_that_cannot_be_written_down_do_not_hold(tmp_path: Path) -> None:
