@@ -47,7 +47,7 @@ class Cast:
     quorum: int
     steps_per_round: int
     phantoms: int
-    """On how many the centre measures every round."""
+    """On how many the centre measures every round; two would let the noise of one run in forty look like harm, which refuses its release."""
     refuser: str
     """The site whose own policy runs out of ε part-way."""
 
@@ -90,6 +90,6 @@ SMALL = Cast(
         replace(_HIGHFELL, weeks=(6, 1), patients=6),
         replace(_SOUTHBAY, region="XA-N", weeks=(5, 1), patients=5, epsilon_total=3.5, whole_plan=False, oddities=("unreadable",)),
     ),
-    shape=(24, 96, 96), rounds=2, quorum=2, steps_per_round=2, phantoms=2, refuser="southbay",
+    shape=(24, 96, 96), rounds=2, quorum=2, steps_per_round=2, phantoms=3, refuser="southbay",
 )  # fmt: skip
 """Three hospitals of one region: so few that a second region would hide the first by subtraction. Two steps a round cost ε 2.9, 4.2: a limit of 3.5 ends before round 2."""

