@@ -88,6 +88,7 @@ class Code(StrEnum):
     BAD_UPDATE = "bad-update"
     BAD_WEIGHTS = "bad-weights"
     TOO_FEW_SITES = "too-few-sites"
+    PLAN_CHANGED = "plan-changed"
     VIEWS_DIFFER = "views-differ"
     SCREENED_UPDATE = "screened-update"
     WORSE_THAN_BASE = "worse-than-base"
@@ -196,6 +197,7 @@ MEANINGS: dict[Code, tuple[Family, str]] = {
         _REFUSED,
         "Too few sites are left for a secure summation on the plan's terms, or on those of a site.",
     ),
+    Code.PLAN_CHANGED: (_REFUSED, "The order's plan is another one than the site agreed to when the run began."),
     Code.BAD_WEIGHTS: (_REFUSED, "The weights hold values that are not finite, or larger than any training makes."),
     Code.VIEWS_DIFFER: (_REFUSED, "The sites were told different things about one round of secure summation."),
     Code.SCREENED_UPDATE: (_REFUSED, "The update stands too far from those of the other sites to be counted."),

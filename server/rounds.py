@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 LASTING = frozenset(
     {
         Code.BUDGET_SPENT, Code.BUDGET_TOO_SMALL, Code.POLICY_PURPOSE, Code.POLICY_BUNDLE, Code.POLICY_LINEAGE, Code.POLICY_STRATEGY, Code.POLICY_PEERS,
-        Code.POLICY_SECURE_SUM,
+        Code.POLICY_SECURE_SUM, Code.PLAN_CHANGED,
     }
 )  # fmt: skip
 """Refusals that will not change during a run; who gave one is not asked again."""

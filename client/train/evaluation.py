@@ -13,6 +13,7 @@ from client.gate.gate import Gate
 from client.gate.policy import Clearance, Refusal, SitePolicy, judge_evaluation
 from client.ledger.store import BudgetLedger, Charged, Refused
 from client.store.records import HeldOutCase
+from client.train.agreed import AgreedPlans
 from client.train.answers import KeptAnswers
 from client.train.cohort import Cohort
 from client.train.heldout import HeldOutPatient, differences, held_out_patients, noised_sums
@@ -38,6 +39,7 @@ class SiteEvaluator:
         gate: Writes verdicts and answers into the audit.
         ledger: The privacy ledger.
         kept: Answers that have left.
+        agreed: The plans of the runs that the site takes part in.
         cases: Returns the studies with a mask of patients who are held out and never trained on.
         cohort: Prepares them.
         release: Returns the weights of a release on the site's shelf, or raises `policy-lineage`.
@@ -51,6 +53,7 @@ class SiteEvaluator:
     gate: Gate
     ledger: BudgetLedger
     kept: KeptAnswers
+    agreed: AgreedPlans
     cases: Callable[[], list[HeldOutCase]]
     cohort: Cohort
     release: Callable[[str], Arrays]
@@ -66,7 +69,7 @@ class SiteEvaluator:
             candidate: The weights it sent with it.
 
         Raises:
-            RefusedError: `policy-...`, `cohort-too-small`, `signature-invalid` for other weights than the order names,
+            RefusedError: `policy-...`, `cohort-too-small`, `plan-changed`, `signature-invalid` for other weights than the order names,
                 `bad-weights` for such as no training makes, `budget-spent`;
                 `audit-broken` if ledger or audit do not verify.
             ConflictError: `already-exists` if another evaluation of the run was answered before.
@@ -86,11 +89,13 @@ class SiteEvaluator:
         return notice
 
     def _judged(self, order: EvaluationOrder, patients: list[HeldOutPatient], candidate: Arrays) -> Arrays:
-        """Compare the order with policy and weights; the verdict is audited. Return the weights of the present release."""
+        """Compare the order with policy, weights and the plan of before; the verdict is audited. Return the weights of the present release."""
         verdict = judge_evaluation(order, self.policy(), held_out=len(patients), now=self.now())
         present: Arrays = {}
         if isinstance(verdict, Clearance):
             verdict, present = self._weights_judged(order, candidate)
+        if isinstance(verdict, Clearance):
+            verdict = self.agreed.judge(order.run_id, order.plan)
         self.gate.note_order(order.run_id, EVALUATION_ROUND, verdict)
         if isinstance(verdict, Refusal):
             raise RefusedError(verdict.code)

@@ -15,6 +15,7 @@ from client.gate.gate import Gate
 from client.gate.policy import Clearance, Refusal, SitePolicy, Verdict, judge_order, labels_for
 from client.ledger.store import BudgetLedger, Charged, Refused
 from client.store.records import TrainingCase
+from client.train.agreed import AgreedPlans
 from client.train.cohort import Cohort
 from client.train.kept import KeptUpdates
 from client.train.limits import limit_of, spend_of
@@ -43,6 +44,7 @@ class SiteTrainer:
         gate: Writes verdicts and updates into the audit.
         ledger: The privacy ledger.
         kept: Updates that have left.
+        agreed: The plans of the runs that it takes part in.
         cases: Returns the labelled studies that are not held out, by the labels that may be used.
         cohort: Prepares them.
         base: Returns the weights of a release on the site's shelf, or raises `policy-lineage`.
@@ -56,6 +58,7 @@ class SiteTrainer:
     gate: Gate
     ledger: BudgetLedger
     kept: KeptUpdates
+    agreed: AgreedPlans
     cases: Callable[[LabelUse], list[TrainingCase]]
     cohort: Cohort
     base: Callable[[str], Arrays]
@@ -72,7 +75,7 @@ class SiteTrainer:
 
         Raises:
             RefusedError: `signature-invalid` for other weights than the order names, `bad-weights` for such as no training makes;
-                `policy-...`, `cohort-too-small`, `budget-too-small`, `budget-spent`; `audit-broken` if ledger or audit do not verify.
+                `policy-...`, `cohort-too-small`, `budget-too-small`, `plan-changed`, `budget-spent`; `audit-broken` if ledger or audit do not verify.
             ConflictError: `already-exists` if the round was answered before and cannot be answered alike again, or failed before.
             InvalidInputError: `bad-shape` if the weights are of another architecture.
             UnavailableError: `disk-full`, `node-fault`; nothing leaves then.
@@ -108,7 +111,7 @@ class SiteTrainer:
         return self.cohort.patients(self.cases(labels_for(order, self.policy())))
 
     def judge(self, order: RoundOrder, patients: list[Patient], base: Arrays | None) -> None:
-        """Compare the order with the site's policy, with its weights, and before the first round the run with the budget; the verdict is audited.
+        """Compare the order with policy, weights, before the first round the budget, and what was agreed of the run; the verdict is audited.
 
         Args:
             order: What the centre asks.
@@ -123,6 +126,8 @@ class SiteTrainer:
             verdict = self._judge_base(order, base)
         if isinstance(verdict, Clearance):
             verdict = self._judge_run(order)
+        if isinstance(verdict, Clearance):
+            verdict = self.agreed.judge(order.run_id, order.plan)
         self.gate.note_order(order.run_id, order.round, verdict)
         if isinstance(verdict, Refusal):
             raise RefusedError(verdict.code)

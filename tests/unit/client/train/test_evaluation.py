@@ -11,11 +11,12 @@ import pytest
 
 from client.gate import gate as gates
 from client.gate.gate import Gate
-from client.gate.policy import SitePolicy, TrainingPolicy
+from client.gate.policy import Clearance, SitePolicy, TrainingPolicy
 from client.store.database import connect
 from client.store.records import HeldOutCase
-from client.train import answers
+from client.train import agreed, answers
 from client.train import evaluation as evaluation_module
+from client.train.agreed import AgreedPlans
 from client.train.answers import KeptAnswers
 from client.train.cohort import Cohort
 from client.train.evaluation import SiteEvaluator
@@ -69,7 +70,7 @@ class Site:
         self.evaluator = SiteEvaluator(
             site="northport", policy=lambda: self.policy, gate=gate,
             ledger=open_ledger(database, lambda: NOW, price=rough_price),
-            kept=KeptAnswers(connect(database, answers.SCHEMA)), cases=lambda: self.cases,
+            kept=KeptAnswers(connect(database, answers.SCHEMA)), agreed=AgreedPlans(connect(database, agreed.SCHEMA)), cases=lambda: self.cases,
             cohort=Cohort(self.folder / "prepared", None), release=self.shelf, now=lambda: NOW,
         )  # type: ignore[arg-type] # fmt: skip
         return self.evaluator
@@ -110,6 +111,17 @@ def test_an_order_is_judged_charged_answered_and_audited(site: Site) -> None:
     assert site.audit() == [
         ("order.judged", f"{RUN}:0", "clear"), ("budget.charged", f"1:{charge.hash}", "clear"), ("evaluation.released", RUN, "clear"),
     ]  # fmt: skip
+
+
+def test_a_comparison_belongs_to_the_plan_of_its_run(site: Site) -> None:
+    """Less noise than the run was begun with would cost more than was foreseen."""
+    plan = order().plan
+    assert isinstance(site.evaluator.agreed.judge(RUN, plan), Clearance)
+    louder = plan.model_copy(update={"evaluation": EvaluationPlan(noise_multiplier=1.0)})
+    assert site.refused(order(plan=louder)) is Code.PLAN_CHANGED
+    assert site.charges() == []
+    assert site.audit() == [("order.judged", f"{RUN}:0", "plan-changed")]
+    site.evaluator.answer(order(), CANDIDATE)
 
 
 def test_what_left_stands_in_the_audit_word_for_word(site: Site) -> None:

@@ -14,7 +14,8 @@ from client.gate.gate import Gate
 from client.gate.policy import SecureSumUse, SitePolicy, TrainingPolicy
 from client.ledger.store import Kind
 from client.store.database import connect
-from client.train import begun, kept
+from client.train import agreed, begun, kept
+from client.train.agreed import AgreedPlans
 from client.train.begun import BegunRounds
 from client.train.cohort import Cohort
 from client.train.kept import KeptUpdates
@@ -74,7 +75,7 @@ class Site:
             site=self.name, policy=lambda: self.policy,
             gate=Gate(connect(database, gates.SCHEMA), lambda: self.policy, lambda: NOW, self.folder / "audit.head"),
             ledger=open_ledger(database, lambda: NOW, price=rough_price),
-            kept=KeptUpdates(connect(database, kept.SCHEMA), self.folder / "updates"),
+            kept=KeptUpdates(connect(database, kept.SCHEMA), self.folder / "updates"), agreed=AgreedPlans(connect(database, agreed.SCHEMA)),
             cases=lambda _use: self.cases, cohort=Cohort(self.folder / "prepared", no_network), base=lambda _: BASE, now=lambda: NOW,
             randomness=Randomness(),
         )  # fmt: skip
@@ -340,10 +341,34 @@ def plain_at_the_same_price(number: int = 1) -> RoundOrder:
     return order(number, plan=plan.model_copy(update={"secure_sum": None, "privacy": privacy}))
 
 
+def forget_the_plan(site: Site) -> None:
+    """As in a node that was brought up to date in the midst of a run: what is charged must hold without it."""
+    site.secure.trainer.agreed.connection.execute("DELETE FROM agreed_plan")
+
+
+@pytest.mark.usefixtures("summands")
+def test_a_run_of_sums_stays_one(network: Network) -> None:
+    play(network)
+    site = network.sites[SITES[0]]
+    with pytest.raises(FederationError) as refused:
+        site.secure.trainer.answer(plain_at_the_same_price(2), BASE)
+    assert refused.value.code is Code.PLAN_CHANGED
+    plan = order().plan
+    with pytest.raises(FederationError) as refused:
+        site.start().answer(
+            SecureQuestion(order=order(2, plan=plan.model_copy(update={"rounds": plan.rounds + 1}))), {}
+        )
+    assert refused.value.code is Code.PLAN_CHANGED
+    assert [spend.round for spend in site.charges()] == [1]
+    play(network, order(2))
+    assert SITES[0] not in network.refusals
+
+
 @pytest.mark.usefixtures("summands")
 def test_the_same_round_cannot_be_had_with_an_update_too(network: Network) -> None:
     play(network)
     trainer = network.sites[SITES[0]].secure.trainer
+    forget_the_plan(network.sites[SITES[0]])
     with pytest.raises(FederationError) as refused:
         trainer.answer(plain_at_the_same_price(), BASE)
     assert refused.value.code is Code.ALREADY_EXISTS
@@ -353,6 +378,7 @@ def test_the_same_round_cannot_be_had_with_an_update_too(network: Network) -> No
 def test_a_round_that_was_answered_with_an_update_has_no_sum(network: Network, summands: list[Words]) -> None:
     site = network.sites[SITES[0]]
     site.secure.trainer.answer(plain_at_the_same_price(), BASE)
+    forget_the_plan(site)
     play(network)
     assert network.refusals[SITES[0]] is Code.ALREADY_EXISTS
     assert summands == [], "two sites without it are too few"
@@ -366,7 +392,9 @@ def test_an_update_that_is_asked_for_between_keys_and_summand_is_all_that_leaves
 
     def ask_for_an_update(name: str, kind: type[Shape] | None) -> None:
         if (name, kind) == (SITES[0], Boxes):
+            forget_the_plan(site)
             site.secure.trainer.answer(plain_at_the_same_price(), BASE)
+            forget_the_plan(site)
 
     network.before = ask_for_an_update
     play(network)

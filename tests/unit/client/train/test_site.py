@@ -17,7 +17,8 @@ from client.gate.policy import SitePolicy, TrainingPolicy
 from client.ledger.account import epsilon
 from client.ledger.store import Price
 from client.store.database import connect
-from client.train import kept
+from client.train import agreed, kept
+from client.train.agreed import AgreedPlans
 from client.train.cohort import Cohort
 from client.train.kept import KeptUpdates
 from client.train.noise import Randomness
@@ -28,7 +29,17 @@ from models.slabs import PatientSlices
 from models.weights import STARTING, load_arrays
 from protocol.codes import Code
 from protocol.errors import ConflictError, FederationError, InvalidInputError, RefusedError, UnavailableError
-from protocol.plan import EvaluationPlan, PrivacyPlan, Purpose, RoundOrder, RunPlan, SecureSumPlan, UpdateNotice
+from protocol.plan import (
+    EvaluationPlan,
+    PrivacyPlan,
+    Purpose,
+    RoundOrder,
+    RunPlan,
+    SecureSumPlan,
+    StrategyName,
+    UpdateNotice,
+)
+from protocol.shape import canonical_json
 from strategies.arrays import Arrays, arrays_sha256, check_update
 from strategies.norms import norms_of
 from tests.fakes.labelled import labelled_study
@@ -81,7 +92,7 @@ class Site:
         self.trainer = SiteTrainer(
             site="northport", policy=lambda: self.policy, gate=gate,
             ledger=open_ledger(database, lambda: NOW, price=self.price),
-            kept=KeptUpdates(connect(database, kept.SCHEMA), self.folder / "updates"),
+            kept=KeptUpdates(connect(database, kept.SCHEMA), self.folder / "updates"), agreed=AgreedPlans(connect(database, agreed.SCHEMA)),
             cases=lambda _use: self.cases, cohort=Cohort(self.folder / "prepared", no_network), base=self.shelf, now=lambda: NOW,
             randomness=Randomness(),
         )  # fmt: skip
@@ -203,6 +214,65 @@ def test_an_evaluation_belongs_to_the_run_where_the_site_answers_one(
         site.trainer.answer(order(plan=plan), BASE)
     else:
         assert site.refused(order(plan=plan)) is code
+
+
+PRIVACY = order().plan.privacy
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rounds": 10},
+        {"rounds": 8},
+        {"privacy": PRIVACY.model_copy(update={"noise_multiplier": 1.4})},
+        {"privacy": PRIVACY.model_copy(update={"clipping_norm": 0.6})},
+        {"lineage": "ggo-2"},
+        {"learning_rate": 0.03},
+        {"strategy": StrategyName.FEDADAM, "server_learning_rate": 1.0},
+        {"sites": ("northport", "southbay")},
+        {"evaluation": EvaluationPlan()},
+    ],
+)
+def test_a_run_keeps_the_plan_that_it_began_with(site: Site, changes: dict[str, Any]) -> None:
+    """Each of these plans is one that the site's policy and budget allow by themselves."""
+    site.policy = SitePolicy(training=ALLOWED.model_copy(update={"lineages": ("ggo", "ggo-2"), "epsilon_total": 50.0}))
+    site.trainer.answer(order(1), BASE)
+    other = order(2, plan=order().plan.model_copy(update=changes))
+    assert site.refused(other) is Code.PLAN_CHANGED
+    site.start()
+    assert site.refused(other) is Code.PLAN_CHANGED
+    assert site.charges() == [1]
+    assert site.audit()[-1] == ("order.judged", f"{RUN}:2", "plan-changed")
+    site.trainer.answer(order(2), BASE)
+    site.trainer.answer(other.model_copy(update={"run_id": "b" * 32}), BASE)
+
+
+def test_the_same_plan_is_known_again_whatever_became_of_runner_and_program(site: Site) -> None:
+    """A run that is taken up again reads its plan from the disk; a later program may know keys that this one does not."""
+    site.trainer.answer(order(1), BASE)
+    read = RunPlan.model_validate_json(canonical_json(order().plan))
+    site.start().answer(order(2, plan=read), BASE)
+    (row,) = site.trainer.agreed.connection.execute("SELECT plan FROM agreed_plan").fetchall()
+    before = {key: value for key, value in json.loads(row["plan"]).items() if key != "answer_seconds"}
+    site.trainer.agreed.connection.execute("UPDATE agreed_plan SET plan = ?", (json.dumps(before),))
+    site.trainer.answer(order(3), BASE)
+    site.trainer.agreed.connection.execute("UPDATE agreed_plan SET plan = '{\"gone\": 1}'")
+    assert site.refused(order(4)) is Code.PLAN_CHANGED
+
+
+def test_a_run_that_was_refused_was_not_agreed_to(site: Site) -> None:
+    dear = order(plan=order().plan.model_copy(update={"rounds": 90}))
+    assert site.refused(dear) is Code.BUDGET_TOO_SMALL
+    site.trainer.answer(order(), BASE)
+
+
+def test_a_plan_that_cannot_be_written_down_is_not_charged(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise UnavailableError(Code.DISK_FULL)
+
+    monkeypatch.setattr("client.train.agreed.transaction", full)
+    assert site.refused(order()) is Code.DISK_FULL
+    assert site.charges() == []
 
 
 def test_an_edited_policy_holds_from_the_next_round_on(site: Site) -> None:
@@ -376,7 +446,7 @@ def test_the_next_round_begins_from_the_sites_own_norms(site: Site, monkeypatch:
     assert all(np.array_equal(begun[0][name], BASE[name]) for name in BASE if name not in own)
     after = site.trainer.kept.norms("ggo") or {}
     assert any(not np.array_equal(after[name], own[name]) for name in own)
-    site.trainer.answer(order(3), BASE)  # a plan that averages everything begins from what it was sent
+    site.trainer.answer(order(3, run_id="b" * 32), BASE)  # a plan that averages everything begins from what it was sent
     assert all(np.array_equal(begun[1][name], BASE[name]) for name in BASE)
     assert arrays_sha256(site.trainer.kept.norms("ggo") or {}) == arrays_sha256(after)
 
