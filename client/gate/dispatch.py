@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from client.gate.inbox import DONE, Arrived, Inbox
+from protocol.codes import Code
 from protocol.errors import FederationError, UnavailableError
 from protocol.parcel import parse_notice
 
@@ -64,27 +65,32 @@ class Dispatcher:
         return answered
 
     def _offer(self, notice: Arrived) -> bool:
-        outcome = self._outcome(notice)
-        if outcome is None:
-            self._inbox.postpone(notice.envelope_id, _wait(notice.attempts))
+        try:
+            outcome = self._outcome(notice)
+        except UnavailableError as error:
+            self._inbox.postpone(notice.envelope_id, _wait(notice.attempts), code=error.code)
             return False
         self._inbox.settle(notice.envelope_id, outcome)
         log.info("notice.settled", extra={"notice": notice.kind, "outcome": outcome})
         return True
 
-    def _outcome(self, notice: Arrived) -> str | None:
-        """Return `done`, the code of a refusal, or `None` for: try again."""
+    def _outcome(self, notice: Arrived) -> str:
+        """Return `done`, or the code of a refusal.
+
+        Raises:
+            UnavailableError: It is to be tried again; `node-fault` for a fault of ours.
+        """
         try:
             parsed = parse_notice(notice.body)
             self._receivers[parsed.kind](parsed)
         except UnavailableError as error:
             log.warning("notice.postponed", extra={"notice": notice.kind, "code": error.code.value})
-            return None
+            raise
         except FederationError as error:
             return error.code.value
         except Exception as error:  # noqa: BLE001 - the rim of one notice: its fault must not keep others from their receivers
             log.error("notice.fault", extra={"notice": notice.kind, "fault": type(error).__name__})  # noqa: TRY400
-            return None
+            raise UnavailableError(Code.NODE_FAULT) from None  # its text may quote what the notice is about
         return DONE
 
 

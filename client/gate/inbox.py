@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from client.store.database import transaction
+from client.store.database import add_column, transaction
+from protocol.codes import Code
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS inbox (
@@ -16,11 +17,12 @@ CREATE TABLE IF NOT EXISTS inbox (
     received_s INTEGER NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0,
     due_s INTEGER NOT NULL DEFAULT 0,
-    outcome TEXT
+    outcome TEXT,
+    code TEXT
 ) STRICT;
 CREATE INDEX IF NOT EXISTS inbox_by_outcome ON inbox (outcome, seq);
 """
-"""`outcome` is null until a receiver has answered; then it is `done` or the code of its refusal."""
+"""`outcome` is null until a receiver has answered; then it is `done` or the code of its refusal. `code` is why the last try came to nothing."""
 
 DONE = "done"
 
@@ -43,6 +45,8 @@ class Stuck:
     kind: str
     attempts: int
     received: datetime
+    code: str | None
+    """Why the last try failed; nothing where it was made before codes were kept."""
 
 
 class Inbox:
@@ -51,6 +55,7 @@ class Inbox:
     def __init__(self, connection: sqlite3.Connection, clock: Callable[[], datetime]) -> None:
         self._connection = connection
         self._clock = clock
+        add_column(connection, "inbox", "code")
 
     def store(self, envelope_id: str, kind: str, body: bytes) -> bool:
         """Keep a notice durably.
@@ -80,10 +85,13 @@ class Inbox:
     def stuck(self, *, most: int = 50) -> list[Stuck]:
         """Return what was offered in vain and is offered again, oldest first."""
         rows = self._connection.execute(
-            "SELECT kind, attempts, received_s FROM inbox WHERE outcome IS NULL AND attempts > 0 ORDER BY seq LIMIT ?",
+            "SELECT kind, attempts, received_s, code FROM inbox WHERE outcome IS NULL AND attempts > 0 ORDER BY seq LIMIT ?",
             (most,),
         )
-        return [Stuck(row["kind"], row["attempts"], datetime.fromtimestamp(row["received_s"], UTC)) for row in rows]
+        return [
+            Stuck(row["kind"], row["attempts"], datetime.fromtimestamp(row["received_s"], UTC), row["code"])
+            for row in rows
+        ]
 
     def settle(self, envelope_id: str, outcome: str) -> None:
         """Note how the receiver answered: `done` or a code."""
@@ -92,12 +100,12 @@ class Inbox:
                 "UPDATE inbox SET outcome = ?, attempts = attempts + 1 WHERE envelope_id = ?", (outcome, envelope_id)
             )
 
-    def postpone(self, envelope_id: str, wait: timedelta) -> None:
-        """Note a failed attempt; the notice is due again after `wait`."""
+    def postpone(self, envelope_id: str, wait: timedelta, *, code: Code) -> None:
+        """Note a failed attempt and why; the notice is due again after `wait`."""
         with transaction(self._connection):
             self._connection.execute(
-                "UPDATE inbox SET attempts = attempts + 1, due_s = ? WHERE envelope_id = ?",
-                (self._now_s() + int(wait.total_seconds()), envelope_id),
+                "UPDATE inbox SET attempts = attempts + 1, due_s = ?, code = ? WHERE envelope_id = ?",
+                (self._now_s() + int(wait.total_seconds()), code.value, envelope_id),
             )
 
     def _now_s(self) -> int:

@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from client.ledger.account import Event, epsilon
-from client.store.database import transaction
+from client.store.database import add_column, transaction
 from protocol.codes import Code
 from protocol.errors import ConflictError, RefusedError
 
@@ -166,7 +166,7 @@ class BudgetLedger:
         self._clock = clock
         self._witness = witness
         self._price = price
-        _keep_kinds(connection)
+        add_column(connection, "spend", "kind")  # what stood there before has none, and so its hash stays
 
     def charge(self, spend: Spend, *, limit: Limit) -> Charged | Refused:
         """Append `spend` if the limit allows it.
@@ -312,22 +312,6 @@ class BudgetLedger:
                 entry.charged_at, previous, entry.hash,
             ),
         )  # fmt: skip
-
-
-def _keep_kinds(connection: sqlite3.Connection) -> None:
-    """Give a ledger from before kinds were kept their column. What stands there stays as it is, and so does its hash.
-
-    Raises:
-        UnavailableError: `disk-full`.
-    """
-    if not _has_kinds(connection):
-        with transaction(connection):
-            if not _has_kinds(connection):  # another process may have been first
-                connection.execute("ALTER TABLE spend ADD COLUMN kind TEXT")
-
-
-def _has_kinds(connection: sqlite3.Connection) -> bool:
-    return any(column["name"] == "kind" for column in connection.execute("PRAGMA table_info(spend)"))
 
 
 def _broken(number: int) -> RefusedError:

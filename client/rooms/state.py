@@ -39,7 +39,13 @@ def status_of(settings: NodeSettings) -> dict[str, Any]:
             {"kind": parked.kind, "code": parked.code, "meaning": meaning_of(parked.code)} for parked in outbox.parked()
         ],
         "stuck": [
-            {"kind": one.kind, "attempts": one.attempts, "received": _stamp(one.received)}
+            {
+                "kind": one.kind,
+                "attempts": one.attempts,
+                "received": _stamp(one.received),
+                "code": one.code,
+                "meaning": meaning_of(one.code or ""),
+            }
             for one in open_inbox(settings).stuck()
         ],
         "link": {

@@ -64,6 +64,22 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             return
 
 
+def add_column(connection: sqlite3.Connection, table: str, column: str) -> None:
+    """Give a table that is older than one of its columns that column, of text or null.
+
+    Raises:
+        UnavailableError: `disk-full`.
+    """
+    if not _has_column(connection, table, column):
+        with transaction(connection):
+            if not _has_column(connection, table, column):  # another process may have been first
+                connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} TEXT")
+
+
+def _has_column(connection: sqlite3.Connection, table: str, column: str) -> bool:
+    return any(known["name"] == column for known in connection.execute(f"PRAGMA table_info({table})"))
+
+
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     """Run the body in one write transaction: all of it is stored, or nothing.

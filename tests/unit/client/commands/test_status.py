@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from client.commands import imaging, network
 from client.rooms.border import open_inbox
+from protocol.codes import Code, meaning_of
 from tests.fakes.ct_series import plain_series
 from tests.fakes.node_home import Home
 from tests.fakes.scans import chest_series
@@ -68,10 +69,12 @@ def test_a_person_gets_one_line_for_each_study_and_only_if_asked(home: Home) -> 
 def test_a_word_of_the_centre_that_cannot_be_taken_has_a_line(home: Home) -> None:
     inbox = open_inbox(home.settings)
     inbox.store("1" * 32, "report-signed", b"{}")
-    inbox.postpone("1" * 32, timedelta(seconds=1))
+    inbox.postpone("1" * 32, timedelta(seconds=1), code=Code.DISK_FULL)
     (stuck,) = json.loads(run(home, "status", "--json"))["stuck"]
-    assert (stuck["kind"], stuck["attempts"]) == ("report-signed", 1)
-    assert f"notice    report-signed of {stuck['received']} cannot be taken, 1 tries" in run(home, "status")
+    assert (stuck["kind"], stuck["attempts"], stuck["code"]) == ("report-signed", 1, "disk-full")
+    assert stuck["meaning"] == meaning_of("disk-full")
+    line = f"notice    report-signed of {stuck['received']} cannot be taken, 1 tries; the last one: disk-full"
+    assert line in run(home, "status").splitlines()
 
 
 def test_a_look_at_the_status_loads_nothing_that_reads_scans(home: Home) -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from client.gate.backoff import Backoff
 from client.gate.dispatch import Dispatcher, Receiver
+from client.gate.inbox import Inbox
 from client.gate.outbox import envelope_id
 from client.store.database import transaction
 from protocol.codes import Code
@@ -194,10 +195,25 @@ def test_what_cannot_be_taken_is_tried_until_it_can_and_nothing_of_its_read_over
     for _ in range(30):
         assert dispatcher.step() == 0
         border.wait(seconds=300)
-    assert [(one.kind, one.attempts) for one in border.inbox.stuck()] == [("claim-made", 30)]
+    (stuck,) = border.inbox.stuck()
+    assert (stuck.kind, stuck.attempts) == ("claim-made", 30)
+    assert stuck.code == ("disk-full" if isinstance(fault, UnavailableError) else "node-fault")
     assert dispatcher.step() == 2
     assert ears.heard == ["claim-made", "claim-ended"]
     assert border.inbox.stuck() == []
+
+
+def test_why_is_that_of_the_last_try_and_not_yet_known_of_one_before_codes_were_kept(border: Border) -> None:
+    arrive(border, a_claim())
+    border.connection.executescript("UPDATE inbox SET attempts = 3; ALTER TABLE inbox DROP COLUMN code;")
+    inbox = Inbox(border.connection, border.clock)
+    assert [(one.attempts, one.code) for one in inbox.stuck()] == [(3, None)]
+    ears = Ears()
+    ears.faults = {"claim-made": [UnavailableError(Code.DISK_FULL), KeyError("DOE^JANE")]}
+    for code in ("disk-full", "node-fault"):
+        Dispatcher(inbox, ears.receivers(*KINDS)).step()
+        assert [one.code for one in inbox.stuck()] == [code]
+        border.wait(seconds=300)
 
 
 def test_a_wait_grows_to_five_minutes_and_stays(border: Border) -> None:
