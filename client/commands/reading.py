@@ -135,8 +135,12 @@ def report(
     context: typer.Context,
     request_id: RequestId,
     acknowledge: Annotated[
-        bool, typer.Option("--acknowledge", help="Take note of the final report: the read closes.")
-    ] = False,
+        list[str] | None,
+        typer.Option(
+            metavar="HASH",
+            help="Take note of this final report: the read closes. Of two reports name each, by the option again.",
+        ),
+    ] = None,
     note: Annotated[
         str | None,
         typer.Option(metavar="HASH", help="Take note of this final report alone, while another is still to come."),
@@ -156,7 +160,7 @@ def report(
         if note is not None:
             request = note_report(staff.book, staff.gate, staff.reports, request_id, report_sha256=note)
         if acknowledge:
-            request = acknowledge_read(staff.book, staff.gate, staff.reports, request_id)
+            request = acknowledge_read(staff.book, staff.gate, staff.reports, request_id, seen=acknowledge)
         names = {key.jkt: key.name for key in staff.keys.all()}
         kept = [_report(one, names) for one in staff.reports.of_request(request_id)]
         said = [_message(one) for one in staff.messages.of_request(request_id)]

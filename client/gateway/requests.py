@@ -143,7 +143,7 @@ def repost_read(book: Book, gate: WayOut, request_id: OpaqueId) -> Request:
 
 
 def acknowledge_read(
-    book: Book, gate: WayOut, reports: Reports, request_id: OpaqueId, *, seen: Collection[Sha256] | None = None
+    book: Book, gate: WayOut, reports: Reports, request_id: OpaqueId, *, seen: Collection[Sha256]
 ) -> Request:
     """Take note of the final reports: the request closes.
 
@@ -152,7 +152,7 @@ def acknowledge_read(
         gate: The way out.
         reports: Of the request, among others.
         request_id: Of the request.
-        seen: Hashes of the final reports that the person saw; None, for who is shown them in the same breath, are those that are here.
+        seen: Hashes of the final reports that the person saw.
 
     Raises:
         ConflictError: `illegal-transition` if no final report is here yet, or one is still to come; `stale-report` if others are here than
@@ -165,7 +165,7 @@ def acknowledge_read(
             f"There is no final report yet: the read is {stage}. Acknowledge it once it is delivered.",
         )
     finals = tuple(reports.finals(request_id).values())
-    if seen is not None and set(seen) != set(finals):
+    if set(seen) != set(finals):
         raise _stale()
     send(gate, ReadAcknowledged(request_id=request_id, reports=finals))
     book.mark(request_id, what="acknowledged")

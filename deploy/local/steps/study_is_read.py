@@ -193,7 +193,7 @@ def _finish(
     _reach(scene, lambda: reader.state(request_id) == "delivered", "the signature reaches the hospital")
     timeline.mark("delivered", "hospital")
     scene.stage.advance()
-    hospital.command("read", "report", request_id, "--acknowledge")
+    hospital.command("read", "report", request_id, "--acknowledge", report_sha256)
     _reach(scene, lambda: reader.state(request_id) == "closed", "the read closes")
     timeline.mark("closed", "centre")
     scene.note("the read is closed: posted, claimed, opened, submitted, signed, delivered, acknowledged")

@@ -121,9 +121,9 @@ def test_a_program_reads_and_the_request_closes(network: Network, tmp_path: Path
     label = Labelling(network.node.book.connection).of(STUDY)
     assert label is not None
     assert (label.kind, label.source, label.points) == (Kind.ZONE_SCORES, reader_id, ((3, 2), (2, 1), (0, 1)))
-    assert (
-        acknowledge_read(network.node.book, network.node.gate, network.node.reports, request_id).stage is Stage.CLOSED
-    )
+    node = network.node
+    closed = acknowledge_read(node.book, node.gate, node.reports, request_id, seen=[kept.report_sha256])
+    assert closed.stage is Stage.CLOSED
     wait_for(lambda: state(network, request_id) is State.CLOSED)
     refuse_leaks(network, api_key)
     network.node.gate.audit.verify()

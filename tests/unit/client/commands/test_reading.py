@@ -17,7 +17,7 @@ from client.gateway.tables import SCHEMA
 from client.store import tables
 from client.store.database import connect
 from protocol.errors import FederationError
-from protocol.reading import ClaimMade, ReadExpired, ReportSigned, SecondReadAdded
+from protocol.reading import AmendmentOpened, ClaimMade, ReadExpired, ReportSigned, SecondReadAdded
 from tests.fakes.gateway import CLAIM, READER, STUDY, GatewayUnderTest, write_study
 from tests.unit.client.gateway.test_app import REPORT
 
@@ -79,7 +79,7 @@ def test_a_read_from_post_to_acknowledgement(home: Path) -> None:
     assert gateway.enter(token).status_code == 201
     assert gateway.ask("GET", f"/vol/{request_id}/ct.nii.gz").status_code == 200
     sha256 = gateway.ask("POST", f"/reports/{CLAIM}", json=REPORT).json()["report_sha256"]
-    early = read(home, "report", request_id, "--acknowledge")
+    early = read(home, "report", request_id, "--acknowledge", sha256)
     assert (early["exit"], early["code"]) == (3, "illegal-transition")
     gateway.reports.sign(ReportSigned(request_id=request_id, claim_id=CLAIM, fence=1, report_sha256=sha256))
 
@@ -88,8 +88,30 @@ def test_a_read_from_post_to_acknowledgement(home: Path) -> None:
     (report,) = shown["reports"]
     assert (report["status"], report["report_sha256"], report["reader"]) == ("final", sha256, "Dr Elsewhere")
     assert (report["impression"], report["severity_score"]) == ("Bilateral ground glass.", 9)
-    assert read(home, "report", request_id, "--acknowledge")["state"] == "closed"
+    assert read(home, "report", request_id, "--acknowledge", sha256)["state"] == "closed"
     assert outbox(home) == ["read-post", "read-acknowledged"]
+
+
+def test_a_report_that_came_since_the_last_look_is_not_taken_note_of_unseen(home: Path) -> None:
+    request_id = read(home, "post", STUDY)["request_id"]
+    gateway = GatewayUnderTest.__new__(GatewayUnderTest)
+    gateway.stand_on(home)
+    gateway.book.claim_made(ClaimMade(request_id=request_id, claim_id=CLAIM, reader_id=READER, fence=1))
+    gateway.keys.approve(gateway.reader.jkt, name="Dr Elsewhere")
+    signed: list[str] = []
+    for words in ("Bilateral ground glass.", "Bilateral ground glass, and an embolus."):
+        if signed:
+            gateway.book.reopened(AmendmentOpened(request_id=request_id, claim_id=CLAIM, fence=1))
+        gateway.enter(gateway.grant(request_id=request_id))
+        gateway.ask("GET", f"/vol/{request_id}/ct.nii.gz")
+        report = REPORT | {"impression": words}
+        signed.append(gateway.ask("POST", f"/reports/{CLAIM}", json=report).json()["report_sha256"])
+        gateway.reports.sign(ReportSigned(request_id=request_id, claim_id=CLAIM, fence=1, report_sha256=signed[-1]))
+    for seen in (signed[:1], signed, ["0" * 64]):
+        stale = read(home, "report", request_id, *(word for one in seen for word in ("--acknowledge", one)))
+        assert (stale["exit"], stale["code"]) == (3, "stale-report")
+    assert outbox(home) == ["read-post"]
+    assert read(home, "report", request_id, "--acknowledge", signed[1])["state"] == "closed"
 
 
 def test_one_report_of_two_is_taken_note_of_by_its_hash(home: Path) -> None:
@@ -105,7 +127,7 @@ def test_one_report_of_two_is_taken_note_of_by_its_hash(home: Path) -> None:
     early = read(home, "report", request_id, "--note", sha256)
     assert (early["exit"], early["code"]) == (3, "stale-report"), "nobody has signed it"
     gateway.reports.sign(ReportSigned(request_id=request_id, claim_id=CLAIM, fence=1, report_sha256=sha256))
-    assert read(home, "report", request_id, "--acknowledge")["code"] == "illegal-transition"
+    assert read(home, "report", request_id, "--acknowledge", sha256)["code"] == "illegal-transition"
     assert read(home, "report", request_id, "--note", sha256)["exit"] == 0
     assert outbox(home) == ["read-post", "report-noted"]
 

@@ -5,7 +5,6 @@ import pytest
 from client.gateway.notices import receivers
 from client.gateway.records import Stage
 from client.gateway.reports import Kept
-from client.gateway.requests import acknowledge_read
 from protocol.reading import AmendmentOpened, ClaimEnded, ReportStatus
 from tests.fakes.gateway import CLAIM, REQUEST, GatewayUnderTest
 from tests.unit.client.gateway.test_app import REPORT
@@ -18,7 +17,7 @@ REOPENED = AmendmentOpened(request_id=REQUEST, claim_id=CLAIM, fence=1)
 def closed(gateway: GatewayUnderTest) -> GatewayUnderTest:
     """A read whose report was signed and acknowledged."""
     gateway.reports.sign(signature(reported(gateway)))
-    acknowledge_read(gateway.book, gateway.gate, gateway.reports, REQUEST)
+    gateway.take_note()
     gateway.gate.parcels.clear()
     return gateway
 
@@ -53,14 +52,14 @@ def test_the_second_version_is_said_to_be_an_amendment(closed: GatewayUnderTest)
 
 
 def test_the_hospital_takes_note_of_an_amendment_anew(closed: GatewayUnderTest) -> None:
-    first = acknowledge_read(closed.book, closed.gate, closed.reports, REQUEST)
+    first = closed.take_note()
     assert first.stage is Stage.CLOSED
     noted = closed.gate.parcels.pop()
     kept = amended(closed)
     assert stage(closed) is Stage.CLOSED, "until it is signed the first version counts"
     closed.reports.sign(signature(kept))
     assert stage(closed) is Stage.DELIVERED
-    assert acknowledge_read(closed.book, closed.gate, closed.reports, REQUEST).stage is Stage.CLOSED
+    assert closed.take_note().stage is Stage.CLOSED
     assert closed.gate.kinds()[-1] == "read-acknowledged"
     assert closed.gate.parcels[-1] != noted, "the same parcel would be taken for the first word of it, and not be sent"
 

@@ -13,7 +13,7 @@ from client.gateway.notices import receivers
 from client.gateway.records import Result, Stage
 from client.gateway.report import ReportCreate, Zones, sha256_of
 from client.gateway.reports import Kept
-from client.gateway.requests import acknowledge_read, post_read, repost_read, withdraw_read
+from client.gateway.requests import post_read, repost_read, withdraw_read
 from client.gateway.viewer import BUNDLE, find_bundle
 from client.gateway.volume import Extent, extent
 from client.store.database import connect
@@ -81,7 +81,7 @@ def test_the_stages_of_a_read(gateway: GatewayUnderTest) -> None:
     seen.append(stage(gateway))
     gateway.reports.sign(signature(kept))
     seen.append(stage(gateway))
-    acknowledge_read(gateway.book, gateway.gate, gateway.reports, REQUEST)
+    gateway.take_note()
     seen.append(stage(gateway))
     assert seen == [Stage.CLAIMED, Stage.PRELIMINARY, Stage.DELIVERED, Stage.CLOSED]
     assert gateway.gate.kinds() == ["read-opened", "report-receipt", "read-delivered", "read-acknowledged"]
@@ -210,13 +210,13 @@ def test_withdrawing_ends_the_session_and_is_said(gateway: GatewayUnderTest) -> 
 def test_what_is_signed_is_acknowledged_not_withdrawn(gateway: GatewayUnderTest) -> None:
     kept = reported(gateway)
     with pytest.raises(ConflictError) as early:
-        acknowledge_read(gateway.book, gateway.gate, gateway.reports, REQUEST)
+        gateway.take_note()
     assert early.value.code is Code.ILLEGAL_TRANSITION
     gateway.reports.sign(signature(kept))
     with pytest.raises(ConflictError):
         withdraw_read(gateway.book, gateway.gate, REQUEST)
-    acknowledge_read(gateway.book, gateway.gate, gateway.reports, REQUEST)
-    assert acknowledge_read(gateway.book, gateway.gate, gateway.reports, REQUEST).stage is Stage.CLOSED
+    gateway.take_note()
+    assert gateway.take_note().stage is Stage.CLOSED
     assert gateway.gate.parcels[-2:] == [ReadAcknowledged(request_id=REQUEST, reports=(kept.report_sha256,))] * 2
 
 
@@ -241,7 +241,7 @@ def test_taking_a_double_read_back_leaves_the_alarm_of_what_is_signed(gateway: G
     assert not live(gateway, OTHER)
     gateway.book.reopened(AmendmentOpened(request_id=REQUEST, claim_id=CLAIM, fence=1))
     assert live(gateway, CLAIM), "what is signed may be amended"
-    assert acknowledge_read(gateway.book, gateway.gate, gateway.reports, REQUEST).stage is Stage.CLOSED
+    assert gateway.take_note().stage is Stage.CLOSED
     assert gateway.gate.parcels[-1] == ReadAcknowledged(request_id=REQUEST, reports=(kept.report_sha256,))
     assert critical(gateway) == []
 
@@ -257,14 +257,14 @@ def test_a_signature_outlives_a_withdrawal_that_came_too_late(gateway: GatewayUn
     assert critical(gateway) == [AlarmReason.CRITICAL]
     with pytest.raises(ConflictError):
         withdraw_read(gateway.book, gateway.gate, REQUEST)
-    assert acknowledge_read(gateway.book, gateway.gate, gateway.reports, REQUEST).stage is Stage.CLOSED
+    assert gateway.take_note().stage is Stage.CLOSED
 
 
 def test_a_read_that_is_unknown_is_not_found(gateway: GatewayUnderTest) -> None:
     steps: tuple[Callable[[], object], ...] = (
         lambda: withdraw_read(gateway.book, gateway.gate, OTHER),
         lambda: repost_read(gateway.book, gateway.gate, OTHER),
-        lambda: acknowledge_read(gateway.book, gateway.gate, gateway.reports, OTHER),
+        lambda: gateway.take_note(OTHER),
     )
     for step in steps:
         with pytest.raises(InvalidInputError) as absent:
@@ -460,7 +460,7 @@ def test_a_double_read_that_disagrees_waits_for_the_third_report(gateway: Gatewa
         hands["adjudication-opened"](AdjudicationOpened(request_id=REQUEST))
     assert stage(gateway) is Stage.OPEN
     with pytest.raises(ConflictError):
-        acknowledge_read(gateway.book, gateway.gate, gateway.reports, REQUEST)
+        gateway.take_note()
     assert gateway.book.request(REQUEST).reads_required == 3
 
 
@@ -498,7 +498,7 @@ def test_alarms_are_shown_until_they_are_over(gateway: GatewayUnderTest) -> None
     gateway.reports.sign(signature(kept))
     hands["read-alarm"](alarm(AlarmReason.CRITICAL))
     assert shown() == [AlarmReason.CRITICAL]
-    acknowledge_read(gateway.book, gateway.gate, gateway.reports, REQUEST)
+    gateway.take_note()
     assert shown() == []
 
 
@@ -518,7 +518,7 @@ def test_of_a_double_read_of_which_one_half_expired_the_other_is_acknowledged(ga
     request = gateway.book.request(REQUEST)
     assert (request.stage, request.expired) == (Stage.DELIVERED, 1)
     assert gateway.book.alarms(request) == [AlarmReason.EXPIRED]
-    closed = acknowledge_read(gateway.book, gateway.gate, gateway.reports, REQUEST)
+    closed = gateway.take_note()
     assert closed.stage is Stage.CLOSED
     assert gateway.book.alarms(closed) == []
     with pytest.raises(ConflictError):
@@ -541,7 +541,7 @@ def test_the_missing_half_of_a_double_read_is_asked_for_anew(gateway: GatewayUnd
         repost_read(gateway.book, gateway.gate, REQUEST)
     assert twice.value.code is Code.ILLEGAL_TRANSITION
     with pytest.raises(ConflictError):
-        acknowledge_read(gateway.book, gateway.gate, gateway.reports, REQUEST)
+        gateway.take_note()
     expired(gateway, 3)
     assert stage(gateway) is Stage.DELIVERED
 
@@ -562,14 +562,14 @@ def test_a_study_that_nobody_read_in_time_may_be_posted_again(gateway: GatewayUn
 
 def test_a_discrepancy_alarms_until_it_is_acknowledged(gateway: GatewayUnderTest) -> None:
     gateway.reports.sign(signature(reported(gateway)))
-    acknowledge_read(gateway.book, gateway.gate, gateway.reports, REQUEST)
+    gateway.take_note()
     hands = receivers(gateway.book, gateway.sessions, gateway.reports, keeping([]))
     told = DiscrepancyOpened(request_id=REQUEST, claim_id=CLAIM, score=3)
     for _ in range(2):
         hands["discrepancy-opened"](told)
     assert gateway.book.alarms(gateway.book.request(REQUEST)) == [AlarmReason.DISCREPANCY]
     assert gateway.book.discrepancies(REQUEST) == {CLAIM: 3}
-    acknowledge_read(gateway.book, gateway.gate, gateway.reports, REQUEST)
+    gateway.take_note()
     hands["discrepancy-opened"](told)
     assert gateway.book.alarms(gateway.book.request(REQUEST)) == [], "the same word a second time alarms nobody"
     hands["discrepancy-opened"](told.model_copy(update={"claim_id": OTHER}))
