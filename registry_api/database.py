@@ -36,6 +36,9 @@ _GOING = "57P"
 """PostgreSQL was told to stop, or is only just starting: the connection leads nowhere any more."""
 _BROKEN = "23"
 """Something else speaks against a row: another row, or one that it names and that is not there."""
+_MISSING = frozenset({"23503", sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY})
+_TAKEN = frozenset({"23505", sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY})
+"""How PostgreSQL and SQLite say that a row names another one that is not there, and that there is one of the same key."""
 _UNKEPT = frozenset({"22021", "22003"})
 """PostgreSQL keeps no NUL in a text, and no number that is larger than its column; SQLite keeps both."""
 _FULL = frozenset({"53100", sqlite3.SQLITE_FULL})
@@ -149,6 +152,17 @@ def told_apart() -> Iterator[None]:
                 Code.DISK_FULL, "The disk of the registry's database is full. Make room on it; try again."
             ) from error
         raise _unreachable() from error
+
+
+def standing_against(error: IntegrityError) -> Code | None:
+    """Return what keeps a row out: `not-found` if it names a row that is not there, `already-exists` if there is one like it; None for a fault of ours.
+
+    Whoever stores a row looks first and says what is missing in words. This is for what comes or goes in between, and for looks that were forgotten.
+    """
+    state = _sqlstate(error.orig) or getattr(error.orig, "sqlite_errorcode", None)
+    if state in _MISSING:
+        return Code.NOT_FOUND
+    return Code.ALREADY_EXISTS if state in _TAKEN else None
 
 
 def _unreachable() -> UnavailableError:

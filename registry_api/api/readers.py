@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from sqlmodel import Session
 
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
@@ -24,6 +25,7 @@ from registry_api.reading.credentials import (
     train_reader,
 )
 from registry_api.reading.load import loads, month_of
+from registry_api.reading.own_row import require_reader
 from registry_api.reading.shifts import Declaration, Presence, Shift
 
 router = APIRouter(prefix="/v1")
@@ -169,14 +171,14 @@ def read_availability(
     runtime: RuntimeDep, session: SessionDep, caller: ReaderOrCoordinator, reader_id: ReaderId
 ) -> AvailabilityView:
     """Return shifts, what was declared, conflicts, and whether the reader takes reads now."""
-    _refuse_stranger(caller, reader_id)
+    _refuse_stranger(session, caller, reader_id)
     return _availability(availability.availability(session, reader_id, now=runtime.clock()))
 
 
 @router.put("/readers/{reader_id}/shifts", status_code=204)
 def put_shifts(session: SessionDep, caller: ReaderOrCoordinator, reader_id: ReaderId, wish: ShiftsBody) -> None:
     """Replace a reader's shifts."""
-    _refuse_stranger(caller, reader_id)
+    _refuse_stranger(session, caller, reader_id)
     shifts = [
         Shift(one.starts_at, one.ends_at, wish.time_zone, one.rule, one.repeats_until, one.capacity)
         for one in wish.shifts
@@ -189,7 +191,7 @@ def put_declaration(
     runtime: RuntimeDep, session: SessionDep, caller: ReaderOrCoordinator, reader_id: ReaderId, wish: DeclarationBody
 ) -> None:
     """Say that a reader is there although on no shift, or away although on one."""
-    _refuse_stranger(caller, reader_id)
+    _refuse_stranger(session, caller, reader_id)
     if (wish.until is None) != (wish.says == "nothing"):
         raise InvalidInputError(Code.BAD_REQUEST, "Say until when you are available or away, and only then.")
     declared = Declaration(wish.says == "available", wish.until) if wish.until is not None else None
@@ -205,7 +207,7 @@ def put_conflict(
     site: Annotated[SiteId, Path()],
 ) -> None:
     """Declare a conflict of interest with a hospital: none of its reads is offered."""
-    _refuse_stranger(caller, reader_id)
+    _refuse_stranger(session, caller, reader_id)
     availability.set_conflict(session, reader_id, site=site, holds=True, now=runtime.clock())
 
 
@@ -218,13 +220,15 @@ def delete_conflict(
     site: Annotated[SiteId, Path()],
 ) -> None:
     """Take a conflict of interest back."""
-    _refuse_stranger(caller, reader_id)
+    _refuse_stranger(session, caller, reader_id)
     availability.set_conflict(session, reader_id, site=site, holds=False, now=runtime.clock())
 
 
-def _refuse_stranger(caller: Caller, reader_id: OpaqueId) -> None:
-    """Let readers at their own settings only; other readers look absent."""
-    if caller.role is Role.READER and caller.person_id != reader_id:
+def _refuse_stranger(session: Session, caller: Caller, reader_id: OpaqueId) -> None:
+    """Let readers at their own settings only; other readers look absent, and to a coordinator whoever is no reader."""
+    if caller.role is not Role.READER:
+        require_reader(session, reader_id)
+    elif caller.person_id != reader_id:
         raise InvalidInputError(Code.NOT_FOUND, "There is no reader of that id whom you may see.")
 
 

@@ -14,9 +14,8 @@ from protocol.errors import ConflictError, InvalidInputError
 from protocol.reading import Priority
 from protocol.shape import OpaqueId, SiteId
 from registry_api.enrolment.tables import SiteRow
-from registry_api.people.roles import Role
-from registry_api.people.tables import PersonRow
 from registry_api.reading.lifecycle import TIMERS
+from registry_api.reading.own_row import require_reader
 from registry_api.reading.tables import AgreementRow, AgreementTerms, GroupAgreementRow, ReaderRow
 
 Agreement = AgreementRow | GroupAgreementRow
@@ -31,11 +30,7 @@ def agree_with_reader(
         InvalidInputError: `not-found` if there is no such reader or site.
         ConflictError: `already-exists` if the agreement is there.
     """
-    person = session.get(PersonRow, reader_id)
-    if person is None or person.role != Role.READER.value:
-        raise InvalidInputError(
-            Code.NOT_FOUND, "There is no reader of that id. `acinus-registry people list` shows them."
-        )
+    require_reader(session, reader_id)
     _require_new(session, site, with_reader(session, site, reader_id))
     session.add(AgreementRow(site=site, reader_id=reader_id, created_at=now, **_columns(terms)))
 

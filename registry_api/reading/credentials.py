@@ -13,6 +13,7 @@ from protocol.reading import Language, Subspecialty
 from protocol.shape import OpaqueId, RegionCode
 from registry_api.people.roles import Role
 from registry_api.people.tables import CredentialRow, PersonRow
+from registry_api.reading.own_row import require_reader
 from registry_api.reading.tables import CredentialTermRow, TrainingRow
 
 Evidence = Annotated[str, StringConstraints(pattern=r"^(sha256:[0-9a-f]{64}|[A-Za-z0-9][A-Za-z0-9.:/_-]{2,79})$")]
@@ -64,7 +65,7 @@ def license_reader(
     Raises:
         InvalidInputError: `not-found` if there is no such reader; `bad-request` if the verifier may not verify.
     """
-    _require_reader(session, reader_id)
+    require_reader(session, reader_id)
     refuse_verifier(session, term, reader_id=reader_id)
     if language not in {row.language for row in _licences(session, reader_id, jurisdiction)}:
         session.add(CredentialRow(reader_id=reader_id, jurisdiction=jurisdiction, language=language))
@@ -78,7 +79,7 @@ def train_reader(session: Session, reader_id: OpaqueId, *, subspecialty: Subspec
     Raises:
         InvalidInputError: `not-found` if there is no such reader; `bad-request` if the verifier may not verify or the term is empty.
     """
-    _require_reader(session, reader_id)
+    require_reader(session, reader_id)
     refuse_verifier(session, term, reader_id=reader_id)
     refuse_empty(term)
     session.merge(TrainingRow(reader_id=reader_id, subspecialty=subspecialty.value, **_columns(term)))
@@ -129,14 +130,6 @@ def _licences(session: Session, reader_id: OpaqueId, jurisdiction: RegionCode) -
         CredentialRow.reader_id == reader_id, CredentialRow.jurisdiction == jurisdiction
     )
     return list(session.exec(query))
-
-
-def _require_reader(session: Session, reader_id: OpaqueId) -> None:
-    person = session.get(PersonRow, reader_id)
-    if person is None or person.role != Role.READER.value:
-        raise InvalidInputError(
-            Code.NOT_FOUND, "There is no reader of that id. `acinus-registry people list` shows them."
-        )
 
 
 def _columns(term: Term) -> dict[str, Any]:

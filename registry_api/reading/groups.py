@@ -7,9 +7,7 @@ from sqlmodel import Session, col, select
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from protocol.shape import OpaqueId
-from registry_api.people.roles import Role
-from registry_api.people.tables import PersonRow
-from registry_api.reading.own_row import own_row
+from registry_api.reading.own_row import own_row, require_reader
 from registry_api.reading.tables import ReaderRow
 
 _NAME_MAX = 100
@@ -21,11 +19,7 @@ def set_group(session: Session, reader_id: OpaqueId, *, group: str | None, leads
     Raises:
         InvalidInputError: `not-found` if there is no such reader; `bad-request` for an empty or long name, or a lead of no group.
     """
-    person = session.get(PersonRow, reader_id)
-    if person is None or person.role != Role.READER.value:
-        raise InvalidInputError(
-            Code.NOT_FOUND, "There is no reader of that id. `acinus-registry people list` shows them."
-        )
+    require_reader(session, reader_id)
     if group is not None and (not group.strip() or len(group) > _NAME_MAX):
         raise InvalidInputError(Code.BAD_REQUEST, f"Give the group a name of 1 to {_NAME_MAX} characters.")
     if leads and group is None:

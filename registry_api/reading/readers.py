@@ -8,10 +8,11 @@ from sqlalchemy import bindparam
 from sqlmodel import Session, select
 
 from protocol.codes import Code
-from protocol.errors import RefusedError
+from protocol.errors import InvalidInputError, RefusedError
 from protocol.reading import Priority
 from protocol.shape import OpaqueId, SiteId, Thumbprint
 from registry_api.database import ask, row_table
+from registry_api.enrolment.tables import SiteRow
 from registry_api.people.roles import Role
 from registry_api.people.tables import PersonRow
 from registry_api.reading.dossier import Dossier, dossiers
@@ -30,7 +31,13 @@ def set_capacity(
     capacity: int | None = None,
     capacity_stat: int | None = None,
 ) -> ReaderRow:
-    """Say how many reads the reader may hold at once and which hospital is the reader's own. None leaves a value, "" is no hospital."""
+    """Say how many reads the reader may hold at once and which hospital is the reader's own. None leaves a value, "" is no hospital.
+
+    Raises:
+        InvalidInputError: `not-found` if there is no such hospital.
+    """
+    if home_site and session.get(SiteRow, home_site) is None:
+        raise InvalidInputError(Code.NOT_FOUND, f"There is no site {home_site}. `acinus-registry sites` lists them.")
     row = own_row(session, reader_id)
     row.home_site = row.home_site if home_site is None else home_site or None
     row.capacity = row.capacity if capacity is None else capacity

@@ -219,6 +219,18 @@ def test_readers_and_agreements(registry: Registry, home: Path) -> None:
     assert run_json(home, "agreements", "list") == []
 
 
+def test_a_readers_own_hospital_is_one_of_the_network(
+    registry: Registry, home: Path, attempt: Callable[..., Outcome]
+) -> None:
+    reader = registry.add(Role.READER).person_id
+    refused = attempt(home, "readers", "set", reader, "--home-site", "nowhere", "--json")
+    assert (refused.returncode, json.loads(refused.stdout)["code"]) == (2, "not-found")
+    registry.enrol("northport")
+    run(home, "readers", "set", reader, "--home-site", "northport")
+    run(home, "readers", "set", reader, "--home-site", "")
+    assert run_json(home, "readers", "show", reader)["home_site"] is None
+
+
 def test_the_matcher_and_the_months_load(registry: Registry, home: Path) -> None:
     reader = registry.add(Role.READER).person_id
     assert run_json(home, "readers", "match", "--dry-run") == {"assigned": [], "waiting": 0, "readers": 1}

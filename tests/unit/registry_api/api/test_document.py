@@ -22,6 +22,7 @@ CALLERS: tuple[tuple[str, Role], ...] = (
     ("/v1/models", Role.SERVICE),
     ("/v1/sites", Role.COORDINATOR),
     ("/v1/credentials", Role.COORDINATOR),
+    ("/v1/readers", Role.COORDINATOR),
     ("/v1", Role.READER),
 )
 """Who asks, by the beginning of the path: somebody whom the route lets in, so that more than a refusal is tried."""

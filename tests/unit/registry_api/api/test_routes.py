@@ -8,10 +8,12 @@ import logging
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from sqlmodel import Session
 
 from protocol.enrolment import EnrolReply
 from registry_api.api.rim import BODY_MAX, SECURITY_HEADERS
 from registry_api.enrolment.invites import create_invite
+from registry_api.enrolment.tables import SiteRow
 from registry_api.main import create_app
 from registry_api.people.roles import Role
 from registry_api.releases.build import build_release
@@ -298,6 +300,44 @@ def test_a_fault_tells_nothing_of_itself(registry: Registry, client: AsgiClient,
     [record] = [record for record in caplog.records if record.msg == "request.fault"]
     assert (record.fault, record.exc_info) == ("RuntimeError", None)
     assert "secret" not in str(record.__dict__)
+
+
+@pytest.mark.parametrize("path", ["/v1/readers/{}/declaration", "/v1/readers/{}/conflicts/north-a"])
+def test_what_a_request_names_and_nobody_looked_for_is_not_found(
+    registry: Registry, client: AsgiClient, caplog, monkeypatch, path: str
+) -> None:
+    """The database holds the reference, whatever the route forgot."""
+    registry.enrol("north-a")
+    monkeypatch.setattr("registry_api.api.readers.require_reader", lambda *_: None)
+    coordinator = registry.key_of(Role.COORDINATOR)
+    answer = client.request("PUT", path.format("f" * 32), headers=coordinator, json={"says": "nothing"})
+    assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
+    assert "f" * 32 not in answer.text
+    [record] = [record for record in caplog.records if record.msg == "request.overtaken"]
+    assert record.code == "not-found"
+    assert record.where, "our own steps, down to the one that stored it"
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"site": "north-a", "region": "XA-N"}, (409, "already-exists")),
+        ({"site": "north-b", "region": None}, (500, "fault")),
+    ],
+)
+def test_who_comes_second_is_told_so_and_our_own_faults_stay_faults(
+    registry: Registry, client: AsgiClient, monkeypatch, row: dict[str, str], said: tuple[int, str]
+) -> None:
+    registry.enrol("north-a")
+
+    def another(session: Session, **_: object) -> None:
+        session.add(SiteRow(**row))
+        session.flush()
+
+    monkeypatch.setattr("registry_api.api.enrolment.list_sites", another)
+    answer = client.get("/v1/sites", headers={"Authorization": f"Bearer {SERVICE_TOKEN}"})
+    assert (answer.status_code, answer.json()["code"]) == said
+    assert "north" not in answer.text
 
 
 def test_the_access_log_names_routes_and_nothing_that_was_sent(registry: Registry, client: AsgiClient, caplog) -> None:

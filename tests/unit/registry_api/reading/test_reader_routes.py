@@ -105,6 +105,24 @@ def test_another_readers_settings_look_absent(
     assert client.get("/v1/credentials", headers=stranger).json() == []
 
 
+@pytest.mark.parametrize("who", ["nobody", "somebody else"])
+def test_to_a_coordinator_whoever_is_no_reader_looks_absent(
+    client: AsgiClient, registry: Registry, bearer: Callable[..., dict[str, str]], who: str
+) -> None:
+    registry.enrol("northport")
+    coordinator = bearer(Role.COORDINATOR)
+    person = registry.add(Role.AUDITOR).person_id if who == "somebody else" else "a" * 32
+    asked: list[tuple[str, str, dict[str, object]]] = [
+        ("GET", "availability", {}),
+        ("PUT", "shifts", {"json": SHIFTS}),
+        ("PUT", "declaration", {"json": {"says": "nothing"}}),
+        ("PUT", "conflicts/northport", {}),
+        ("DELETE", "conflicts/northport", {}),
+    ]
+    answers = [client.request(m, f"/v1/readers/{person}/{p}", headers=coordinator, **body) for m, p, body in asked]
+    assert [(one.status_code, one.json()["code"]) for one in answers] == [(404, "not-found")] * 5
+
+
 def test_a_conflict_is_declared_and_taken_back(client: AsgiClient, reader: tuple[str, dict[str, str]]) -> None:
     person, headers = reader
     path = f"/v1/readers/{person}/conflicts/northport"
