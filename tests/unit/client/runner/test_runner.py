@@ -1,10 +1,16 @@
 """The runner: a bundle is hashed and judged before anything else, and what goes back is an update or a code, never a word more."""
 
 import hashlib
+import io
+import json
 import logging
+import subprocess
+import sys
 import threading
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +34,7 @@ from tests.fakes.superlink import within_a_task
 BUNDLE = b"the bundle as it came"
 SHA256 = hashlib.sha256(BUNDLE).hexdigest()
 NAME = "MUSTERMANN^ERIKA"
+ROOT = Path(__file__).resolve().parents[4]
 
 
 @pytest.fixture(autouse=True)
@@ -152,6 +159,79 @@ def test_the_whole_bundle_is_hashed_and_every_time() -> None:
         look(site, MemoryTask(bundle=bundle))
     judged = [subject for _, subject, _ in site.rows]
     assert judged == [hashlib.sha256(bundle).hexdigest() for bundle in (b"", b"x" * 100_000, b"x" * 99_999 + b"y")]
+
+
+def hostile_bundles() -> list[bytes]:
+    """Return bundles that are worth something to whoever sends them only if they are opened, unpacked, imported or run."""
+    note = b"open('executed', 'a').write(__name__)\n"
+    code = (
+        "client/__init__.py",
+        "client/app.py",
+        "sitecustomize.py",
+        "torch/__init__.py",
+        "setup.py",
+        "pyproject.toml",
+    )
+    link = zipfile.ZipInfo("client/app.py")
+    link.external_attr = 0o120777 << 16
+    zips: list[list[tuple[str | zipfile.ZipInfo, bytes]]] = [
+        [(name, note) for name in code], [("../../.bashrc", note), ("/etc/cron.d/x", note)], [(link, b"/etc/shadow")],
+        [("bomb", bytes(64 * 1024 * 1024))],
+    ]  # fmt: skip
+    return [_zipped(files) for files in zips] + [
+        note, b"#!/bin/sh\ntouch executed\n", b"\x7fELF" + bytes(1000), b"PK\x05\x06" + b"\xff" * 18,
+        b"cbuiltins\nexec\n(V" + note.strip() + b"\ntR.",
+    ]  # fmt: skip
+
+
+def _zipped(files: list[tuple[str | zipfile.ZipInfo, bytes]]) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files:
+            archive.writestr(name, content)
+    return made.getvalue()
+
+
+_WATCHED = """
+import json, sys, tracemalloc
+import pytest
+from tests.fakes.superlink import within_a_task
+from tests.unit.client.runner.test_runner import MemoryDesk, MemoryTask, Site, hostile_bundles, look
+
+within_a_task(pytest.MonkeyPatch())
+look(Site())
+tasks, site = [MemoryTask(bundle=bundle) for bundle in hostile_bundles()], Site()
+runner, desk = site.runner(), MemoryDesk(list(tasks))
+seen, watching = [], True
+sys.addaudithook(lambda event, _: seen.append(event) if watching else None)
+tracemalloc.start()
+while runner.look(desk):
+    pass
+watching = False
+print(json.dumps({"seen": sorted(set(seen)), "answered": sum(map(len, (t.answers for t in tasks))), "peak": tracemalloc.get_traced_memory()[1]}))
+"""
+
+
+def test_of_a_hostile_bundle_nothing_is_opened_unpacked_or_run() -> None:
+    """Even where the site's list names it: what is listed is a hash, and what runs is the site's own."""
+    done = subprocess.run([sys.executable, "-c", _WATCHED], cwd=ROOT, capture_output=True, text=True, check=True)
+    told = json.loads(done.stdout)
+    touched = (
+        "open",
+        "exec",
+        "compile",
+        "import",
+        "os.",
+        "shutil.",
+        "subprocess.",
+        "pickle.",
+        "marshal.",
+        "ctypes.",
+        "socket.",
+    )
+    assert [event for event in told["seen"] if event.startswith(touched)] == []
+    assert told["answered"] == len(hostile_bundles())
+    assert told["peak"] < 4 * 1024 * 1024, "64 MiB if the bomb goes off"
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ from protocol.plan import (
 )
 from protocol.shape import canonical_json
 from strategies.arrays import Arrays, arrays_sha256, check_update
+from strategies.message import pack_notice
 from strategies.norms import norms_of
 from tests.fakes.labelled import labelled_study
 from tests.fakes.ledgers import open_ledger
@@ -510,6 +511,21 @@ def test_nothing_about_the_number_of_patients_is_in_the_notice(site: Site) -> No
     more, _ = site.trainer.answer(order(2), BASE)
     assert set(few.model_dump()) == {"run_id", "round", "site", "base_sha256", "update_sha256", "epsilon", "delta"}
     assert more.epsilon > few.epsilon
+
+
+def test_one_patient_more_changes_no_number_and_no_size(tmp_path: Path) -> None:
+    few, more = Site(tmp_path / "few"), Site(tmp_path / "more")
+    more.cases = [*more.cases, labelled_study(more.folder / "studies", 3, 3)]
+    said, sizes, charged = [], [], []
+    for site in (few, more):
+        notice, update = site.trainer.answer(order(), BASE)
+        said.append(notice.model_dump(exclude={"update_sha256"}))
+        records = pack_notice(notice, update).config_records
+        sizes.append({name: {key: len(one) for key, one in record.items()} for name, record in records.items()})  # type: ignore[arg-type]
+        charged.append([entry.spend for entry in site.trainer.ledger.history()])
+    assert said[0] == said[1]
+    assert sizes[0] == sizes[1]
+    assert charged[0] == charged[1]
 
 
 def test_training_can_be_repeated_with_the_same_bytes_in_tests_only(site: Site) -> None:

@@ -175,12 +175,17 @@ def test_what_is_not_received_is_brought_again(registry: Registry, site: str, mo
     assert sent(stream) == [notice, notice]
 
 
-def test_a_revoked_site_and_a_replaced_stream_are_cut(registry: Registry, site: str) -> None:
+def test_a_revoked_site_and_a_replaced_stream_are_cut(
+    registry: Registry, site: str, caplog: pytest.LogCaptureFixture
+) -> None:
     courier = Courier(registry.runtime.database, registry.clock)
     serial = registry.enrol(site)
     older = courier.join(site, serial)
     newer = courier.join(site, serial)
     assert sent(older) == ["end"]
+    assert [record.site for record in caplog.records if record.msg == "link.replaced"] == [site], (
+        "or a copied key is at work"
+    )  # type: ignore[attr-defined]
     courier.leave(older)
     with registry.runtime.database.writing() as session:
         revoke_site(session, site, now=registry.clock())
