@@ -39,8 +39,8 @@ _NO_NOISE, _NO_CLIPPING = 1e-9, 1000.0
 class Tuning:
     """What was chosen on other data: learning rates without and with privacy, clipping norm, server momentum, what is seen of a patient."""
 
-    rate: float = 0.3
-    private_rate: float = 1.0
+    rate: float = 0.1
+    private_rate: float = 0.3
     bound: float = 0.3
     momentum: float = 0.5
     scope: Scope = Scope.ALL
