@@ -8,13 +8,11 @@ from fastapi.responses import PlainTextResponse
 from protocol.enrolment import EnrolReply, EnrolRequest, SiteEntry
 from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
 from registry_api.enrolment.relay import pin_for
-from registry_api.enrolment.sites import enrol, list_sites
+from registry_api.enrolment.sites import enrol, list_sites, sites_within
 from registry_api.keyfiles import raw_key
 from registry_api.people.roles import Role
 from registry_api.promoted.lists import newest_root
 from registry_api.promoted.service import greet
-from registry_api.releases.query import may_see
-from registry_api.units.service import read_tree
 
 router = APIRouter(prefix="/v1")
 
@@ -49,9 +47,8 @@ def read_sites(
     runtime: RuntimeDep, session: SessionDep, caller: Annotated[Caller, require(Role.SERVICE, Role.COORDINATOR)]
 ) -> list[SiteEntry]:
     """Return the sites: every one to the federation side of the centre, to a coordinator those of their country or region if they have one."""
-    tree = read_tree(session)
-    found = list_sites(session, now=runtime.clock())
-    return [one for one in found if may_see(tree.place_of(one.region), caller.region)]
+    within = sites_within(session, caller.region)
+    return [one for one in list_sites(session, now=runtime.clock()) if within is None or one.site in within]
 
 
 @router.get("/health")

@@ -67,7 +67,7 @@ async def follow_events(
     """Send the events of reads that the caller may see, from after the cursor on, each with its number as its id."""
     if runtime.followers[caller.person_id] >= FOLLOWERS_MAX:
         raise UnavailableError(Code.RATE_LIMITED, "You follow the events in too many places. Close one and try again.")
-    viewer = Viewer(caller.person_id, caller.role, caller.site)
+    viewer = Viewer(caller.person_id, caller.role, caller.site, caller.region)
     start = cursor if last_event_id is None else last_event_id
     frames = _counted(runtime, viewer, start, follow=follow)
     return EventStream(frames, headers={"Cache-Control": "no-store"})

@@ -9,6 +9,7 @@ from sqlmodel import Session
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
+from registry_api.api.reach import sites_of
 from registry_api.people.roles import Role
 from registry_api.reading import fhir, ups
 from registry_api.reading.offers import ReadView, all_reads, open_reads, own_reads
@@ -105,13 +106,13 @@ def read_workitem(
 
 
 def views_for(runtime: Runtime, session: Session, caller: Caller) -> list[ReadView]:
-    """Return the reads that the caller may see: a reader what is offered and their own, a hospital its own, a coordinator all."""
+    """Return the reads that the caller may see: a reader what is offered and their own, a hospital its own, a coordinator those of their place, or all."""
     if caller.role is Role.READER:
         offered = open_reads(session, caller.person_id, now=runtime.clock(), eligible_only=True)
         own = own_reads(session, caller.person_id)
         mine = {view.request_id for view in own}
         return own + [view for view in offered if view.request_id not in mine]
-    return [view for view in all_reads(session) if caller.site in {None, view.site}]
+    return all_reads(session, sites=sites_of(session, caller))
 
 
 def _workitems(views: list[ReadView]) -> list[tuple[str, dict[str, Any]]]:

@@ -9,12 +9,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Header, Path, Query, Response
 from pydantic import BaseModel, ConfigDict
+from sqlmodel import Session
 
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from protocol.reading import GrantScope
-from protocol.shape import OpaqueId, Sha256, Thumbprint
+from protocol.shape import OpaqueId, Sha256, SiteId, Thumbprint
 from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
+from registry_api.api.reach import sites_of
 from registry_api.loops import keep_on
 from registry_api.people.roles import Role
 from registry_api.reading import claims, turns
@@ -134,7 +136,7 @@ def list_reads(
 ) -> list[ReadView]:
     """List what waits for a reader, in order. `eligible=me` leaves out what this reader may not claim."""
     if caller.role is Role.COORDINATOR:
-        return all_reads(session)
+        return all_reads(session, sites=sites_of(session, caller))
     return open_reads(session, caller.person_id, now=runtime.clock(), eligible_only=eligible is not None)
 
 
@@ -167,8 +169,8 @@ def read_one(
     request_id: Annotated[OpaqueId, Path()],
 ) -> ReadView:
     """Return one request with its slots and what happened to them."""
-    reader_id = None if caller.role is Role.COORDINATOR else caller.person_id
-    return one_read(session, request_id, reader_id, now=runtime.clock())
+    reader_id, sites = _sight(session, caller)
+    return one_read(session, request_id, reader_id, now=runtime.clock(), sites=sites)
 
 
 @router.post("/reads/{request_id}/claims", status_code=201)
@@ -184,16 +186,18 @@ def create_claim(
     return _answer(turns.take(session, request_id, caller.person_id, now=runtime.clock(), reason=reason), response)
 
 
-@router.post("/reads/{request_id}/slots/{number}:reassign", dependencies=[require(Role.COORDINATOR)])
+@router.post("/reads/{request_id}/slots/{number}:reassign")
 def reassign_slot(
     runtime: RuntimeDep,
     session: SessionDep,
+    caller: Annotated[Caller, require(Role.COORDINATOR)],
     request_id: Annotated[OpaqueId, Path()],
     number: Annotated[int, Path(ge=1, le=1000)],
     wish: Reassignment,
 ) -> ReadView:
     """Take a read from its reader, and give it to the one who is named or back to everybody."""
-    reassign(session, request_id, number, reader_id=wish.reader_id, now=runtime.clock())
+    sites = sites_of(session, caller)
+    reassign(session, request_id, number, reader_id=wish.reader_id, now=runtime.clock(), sites=sites)
     return one_read(session, request_id, None, now=runtime.clock())
 
 
@@ -239,8 +243,8 @@ def delete_grant(
     jti: Annotated[OpaqueId, Path()],
 ) -> None:
     """Make a grant void at once; the node is told over the link."""
-    reader_id = None if caller.role is Role.COORDINATOR else caller.person_id
-    revoke_grant(session, jti, reader_id=reader_id, now=runtime.clock())
+    reader_id, sites = _sight(session, caller)
+    revoke_grant(session, jti, reader_id=reader_id, now=runtime.clock(), sites=sites)
 
 
 @router.post("/claims/{claim_id}:release", status_code=204)
@@ -288,6 +292,11 @@ def amend_claim(
     """Open a signed report again: for two hours the claim is good for grants, a new version and its signature."""
     claim = claims.amend(session, claim_id, caller.person_id, fence=fence_of(if_match), now=runtime.clock())
     return _answer(claim, response)
+
+
+def _sight(session: Session, caller: Caller) -> tuple[OpaqueId | None, frozenset[SiteId] | None]:
+    """Return whose reads the caller sees: a reader's own and what may be claimed, a coordinator's by place."""
+    return (None, sites_of(session, caller)) if caller.role is Role.COORDINATOR else (caller.person_id, None)
 
 
 def _answer(claim: Claim, response: Response) -> ClaimAnswer:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from protocol.shape import OpaqueId
 from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
+from registry_api.api.reach import sites_of
 from registry_api.api.reads import ReaderCaller, fence_of
 from registry_api.people.roles import Role
 from registry_api.reading.leads import GroupFigures, group_figures
@@ -57,7 +58,7 @@ def read_statistics(
     caller: Annotated[Caller, require(Role.READER, Role.HOSPITAL, Role.COORDINATOR)],
     days: Annotated[int, Query(ge=1, le=366)] = DAYS,
 ) -> dict[str, Any]:
-    """Return turnaround, agreement and review scores of the last days: a reader's or a hospital's own, or everybody's."""
+    """Return turnaround, agreement and review scores of the last days: a reader's or a hospital's own, those of a coordinator's place, or everybody's."""
     return asdict(caller_statistics(runtime, session, caller, days))
 
 
@@ -81,5 +82,6 @@ def caller_statistics(runtime: Runtime, session: SessionDep, caller: Caller, day
     scope = Scope(
         reader_id=caller.person_id if caller.role is Role.READER else None,
         site=str(caller.site) if caller.role is Role.HOSPITAL else None,
+        sites=sites_of(session, caller) if caller.role is Role.COORDINATOR else None,
     )
     return statistics(session, scope, since=until - timedelta(days=days), until=until)

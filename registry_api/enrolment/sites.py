@@ -11,6 +11,8 @@ from protocol.errors import ConflictError, InvalidInputError
 from registry_api.enrolment.authority import Authority, IssuedCertificate
 from registry_api.enrolment.invites import use_invite
 from registry_api.enrolment.tables import CertificateRow, SiteRow
+from registry_api.releases.query import may_see
+from registry_api.units.service import read_tree
 
 
 def enrol(
@@ -93,6 +95,15 @@ def list_sites(session: Session, *, now: datetime) -> list[SiteEntry]:
         )
         for row in session.exec(select(SiteRow).order_by(SiteRow.site))
     ]
+
+
+def sites_within(session: Session, region: str | None) -> frozenset[str] | None:
+    """Return the names of the sites in a country or region, or below it; None, which is every one, for no place."""
+    if region is None:
+        return None
+    tree = read_tree(session)
+    rows = session.exec(select(SiteRow.site, SiteRow.region))
+    return frozenset(site for site, own in rows if may_see(tree.place_of(own), region))
 
 
 def active_sites(session: Session) -> list[str]:

@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 from protocol.reading import Origin
 from protocol.shape import OpaqueId, Sha256, SiteId, Thumbprint
 from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
+from registry_api.api.reach import sites_of
 from registry_api.enrolment.tables import SiteRow
 from registry_api.pages.render import page
 from registry_api.people.roles import Role
@@ -62,9 +63,9 @@ SCORE_WORDS = {
 def read_worklist(
     runtime: RuntimeDep, session: SessionDep, caller: Annotated[Caller, require(Role.READER, Role.COORDINATOR)]
 ) -> HTMLResponse:
-    """Show the worklist; the coordinator sees every request and its state instead."""
+    """Show the worklist; the coordinator sees every request of their place and its state instead."""
     if caller.role is Role.COORDINATOR:
-        reads, readers = all_reads(session), _readers(session)
+        reads, readers = all_reads(session, sites=sites_of(session, caller)), _readers(session)
         return page(
             "reads.html", caller=caller, reads=reads, readers=readers, names=dict(readers), unsigned=UNSIGNED, held=HELD
         )
@@ -171,16 +172,18 @@ def review_read(
     return _back()
 
 
-@router.post("/reassign", dependencies=[require(Role.COORDINATOR)])
+@router.post("/reassign")
 def reassign_read(
     runtime: RuntimeDep,
     session: SessionDep,
+    caller: Annotated[Caller, require(Role.COORDINATOR)],
     request_id: FormId,
     number: Annotated[int, Form(ge=1, le=1000)],
     reader_id: Annotated[str, Form(pattern=r"^([0-9a-f]{32})?$")] = "",
 ) -> RedirectResponse:
     """Take a read from its reader, and give it to another or back to everybody."""
-    reassign(session, request_id, number, reader_id=reader_id or None, now=runtime.clock())
+    sites = sites_of(session, caller)
+    reassign(session, request_id, number, reader_id=reader_id or None, now=runtime.clock(), sites=sites)
     return _back()
 
 

@@ -10,6 +10,7 @@ from sqlmodel import Session, and_, col, or_, select
 
 from protocol.reading import Priority
 from protocol.shape import OpaqueId, SiteId
+from registry_api.enrolment.sites import sites_within
 from registry_api.people.roles import Role
 from registry_api.reading.lifecycle import Event, Purpose, State
 from registry_api.reading.tables import (
@@ -33,11 +34,12 @@ LATE = (Event.WARNED, Event.BREACHED)
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Who follows the events: a coordinator, a reader, or a person of a hospital."""
+    """Who follows the events: a coordinator, of a place or of the network, a reader, or a person of a hospital."""
 
     person_id: OpaqueId
     role: Role
     site: SiteId | None = None
+    region: str | None = None
 
 
 class ReadEvent(BaseModel):
@@ -97,7 +99,8 @@ def settled(session: Session, cursor: int, *, now: datetime) -> int:
 def _visible(session: Session, viewer: Viewer) -> Sequence[Any]:
     """Return the conditions under which the viewer may see an event."""
     if viewer.role is Role.COORDINATOR:
-        return ()
+        within = sites_within(session, viewer.region)
+        return () if within is None else (col(ReadRequestRow.site).in_(within),)
     if viewer.role is Role.HOSPITAL:
         return (ReadRequestRow.site == viewer.site,)
     own = ClaimRow.reader_id == viewer.person_id

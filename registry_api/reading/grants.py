@@ -4,7 +4,7 @@ The centre signs; it cannot let anybody in by that alone, because the node also 
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -122,7 +122,14 @@ def renew_grant(
     return True
 
 
-def revoke_grant(session: Session, jti: OpaqueId, *, reader_id: OpaqueId | None, now: datetime) -> None:
+def revoke_grant(
+    session: Session,
+    jti: OpaqueId,
+    *,
+    reader_id: OpaqueId | None,
+    now: datetime,
+    sites: Collection[SiteId] | None = None,
+) -> None:
     """Make a grant void, with those that renewed it, and tell the node. Doing it twice changes nothing.
 
     Args:
@@ -130,6 +137,7 @@ def revoke_grant(session: Session, jti: OpaqueId, *, reader_id: OpaqueId | None,
         jti: The grant's id.
         reader_id: Whose grant it must be; None for the coordinator, who may revoke any.
         now: The time.
+        sites: At whose reads it must be; None is any, which a coordinator of a place may not revoke.
 
     Raises:
         InvalidInputError: `not-found` if there is no such grant of this reader.
@@ -138,7 +146,7 @@ def revoke_grant(session: Session, jti: OpaqueId, *, reader_id: OpaqueId | None,
     claim = session.get(ClaimRow, row.claim_id) if row is not None else None
     if row is None or claim is None or reader_id not in {None, claim.reader_id}:
         raise InvalidInputError(Code.NOT_FOUND, "There is no grant with this id.")
-    site = request_of(session, claim.request_id).site
+    site = request_of(session, claim.request_id, sites=sites).site
     for one in (row, *_standing(session, claim.claim_id, now, jkt=row.jkt)):
         if one.revoked_at is None:
             one.revoked_at = now

@@ -1,6 +1,6 @@
 """What a reader or the coordinator sees of the reads: requests with their slots, and the reasons why one is not offered."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -31,6 +31,7 @@ from registry_api.reading.matching import REASONS, Obstacle, Wanted, obstacles
 from registry_api.reading.order import in_order, triaged
 from registry_api.reading.queue import in_hand, slots_of_all, waiting, wanted
 from registry_api.reading.readers import profile
+from registry_api.reading.slots import request_of
 from registry_api.reading.tables import ReadEventRow, ReadRequestRow, ReceiptRow, SlotRow
 
 Judged = tuple[Wanted, tuple[Obstacle, ...]]
@@ -202,22 +203,28 @@ def own_reads(session: Session, reader_id: OpaqueId) -> list[ReadView]:
     return [_view(session, row, found=(), reader_id=reader_id, known=known) for row in rows]
 
 
-def all_reads(session: Session) -> list[ReadView]:
-    """Return every request, the newest first, as the coordinator sees it."""
-    rows = session.exec(select(ReadRequestRow).order_by(col(ReadRequestRow.posted_at).desc())).all()
+def all_reads(session: Session, *, sites: Collection[SiteId] | None = None) -> list[ReadView]:
+    """Return every request, or those of some hospitals, the newest first, as the coordinator sees it."""
+    query = select(ReadRequestRow).order_by(col(ReadRequestRow.posted_at).desc())
+    rows = session.exec(query if sites is None else query.where(col(ReadRequestRow.site).in_(sites))).all()
     known = _look_up(session, [row.request_id for row in rows])
     return [_view(session, row, found=(), reader_id=None, known=known) for row in rows]
 
 
-def one_read(session: Session, request_id: OpaqueId, reader_id: OpaqueId | None, *, now: datetime) -> ReadView:
+def one_read(
+    session: Session,
+    request_id: OpaqueId,
+    reader_id: OpaqueId | None,
+    *,
+    now: datetime,
+    sites: Collection[SiteId] | None = None,
+) -> ReadView:
     """Return one request with its events, as a reader or (with None) the coordinator may see it.
 
     Raises:
-        InvalidInputError: `not-found` if there is none, or the reader neither holds a slot nor may claim one.
+        InvalidInputError: `not-found` if there is none, it is not of these sites, or the reader neither holds a slot nor may claim one.
     """
-    row = session.get(ReadRequestRow, request_id)
-    if row is None:
-        raise InvalidInputError(Code.NOT_FOUND, "There is no read request with this id.")
+    row = request_of(session, request_id, sites=sites)
     found: tuple[Obstacle, ...] = ()
     if reader_id is not None and not _holds(session, request_id, reader_id):
         found = obstacles(profile(session, reader_id), wanted(session, row), now=now)

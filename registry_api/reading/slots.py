@@ -1,5 +1,6 @@
 """Finding slots and moving them along the table of `lifecycle`, each step with its line in the log of events."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -37,14 +38,16 @@ UNANSWERED = "unanswered"
 """How a claim ends that lapsed because the hospital did not answer: no fault of its reader."""
 
 
-def request_of(session: Session, request_id: OpaqueId, *, site: SiteId | None = None) -> ReadRequestRow:
-    """Return the request, if it is `site`'s (when given).
+def request_of(
+    session: Session, request_id: OpaqueId, *, site: SiteId | None = None, sites: Collection[SiteId] | None = None
+) -> ReadRequestRow:
+    """Return the request, if it is `site`'s, or of one of `sites` (when given).
 
     Raises:
         InvalidInputError: `not-found` if there is none, or it is another hospital's: foreign requests look absent.
     """
     row = session.get(ReadRequestRow, request_id)
-    if row is None or site not in {None, row.site}:
+    if row is None or site not in {None, row.site} or (sites is not None and row.site not in sites):
         raise InvalidInputError(Code.NOT_FOUND, "There is no read request with this id.")
     return row
 

@@ -1,5 +1,6 @@
 """Gathers signed reads and peer reviews for the figures, as far as the caller may know them."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -22,10 +23,11 @@ from registry_api.reading.tables import (
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Whose reads are counted: one reader's, one hospital's, or with neither the whole network's."""
+    """Whose reads are counted: one reader's, one hospital's, or with neither those of some hospitals, or the whole network's."""
 
     reader_id: OpaqueId | None = None
     site: SiteId | None = None
+    sites: Collection[SiteId] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,9 @@ def statistics(session: Session, scope: Scope, *, since: datetime, until: dateti
     reads, reviews = signed_reads(session, since=since, until=until), peer_reviews(session, since=since, until=until)
     if scope.reader_id is not None or scope.site is not None:
         return Statistics(since, until, figures_of(reads, reviews, reader_id=scope.reader_id, site=scope.site))
+    if scope.sites is not None:
+        reads = [one for one in reads if one.site in scope.sites]
+        reviews = [one for one in reviews if one.site in scope.sites]
     groups = sorted({one.group for one in reads if one.group})
     sites = sorted({one.site for one in reads})
     return Statistics(

@@ -115,7 +115,7 @@ def enqueue(session: Session, *, now: datetime) -> int:
     )
     written = 0
     for webhook, person in session.exec(query.with_for_update(of=WebhookRow, skip_locked=True)).all():
-        viewer = Viewer(person.id, Role(person.role), person.site)
+        viewer = Viewer(person.id, Role(person.role), person.site, person.region)
         events, webhook.cursor = events_after(session, viewer, webhook.cursor, now=now)
         session.add(webhook)
         for event in events:
