@@ -19,7 +19,7 @@ SiteId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,30}$")]
 """A site's short name as the coordinator wrote it into the invite."""
 
 RegionCode = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$")]
-"""A country (ISO 3166-1) or one of its subdivisions (ISO 3166-2)."""
+"""A country (ISO 3166-1) or a unit of it, of ISO 3166-2 or of the country's own list; both begin with the country's code."""
 
 EpiWeek = Annotated[str, StringConstraints(pattern=r"^20\d\d-W(0[1-9]|[1-4]\d|5[0-3])$")]
 """An ISO 8601 week, such as 2026-W07."""

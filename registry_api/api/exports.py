@@ -59,10 +59,11 @@ def read_parquet(asked: AskedOfNumber) -> Response:
 
 
 class Dhis2Part(StrEnum):
-    """Which part of a DHIS2 export: what DHIS2 takes as it is, the side file of hidden cells, or both in one document."""
+    """Which part of a DHIS2 export: what DHIS2 takes as it is, the side files of hidden cells and of the lists of place codes, or all in one document."""
 
     BOTH = "both"
     IMPORT = "import"
+    ORG_UNITS = "org-units"
     LEFT_OUT = "left-out"
 
 
@@ -71,8 +72,8 @@ def read_dhis2(asked: AskedOfNumber, part: Dhis2Part = Dhis2Part.BOTH) -> Respon
     """Return the cells as DHIS2 data values, and those that DHIS2 cannot hold beside them or as a side file."""
 
     def render(_: Document, found: list[Answer]) -> bytes:
-        both = as_dhis2(found)
-        return json.dumps(both if part is Dhis2Part.BOTH else both[part.replace("-", "_")]).encode()
+        parts = as_dhis2(found)
+        return json.dumps(parts if part is Dhis2Part.BOTH else parts[part.replace("-", "_")]).encode()
 
     name = f"counts-{asked.entry.number}-dhis2{'' if part is Dhis2Part.BOTH else f'-{part}'}.json"
     return _export(asked, render, media_type="application/json", name=name, part=part)

@@ -103,7 +103,7 @@ def _written(form: Format, document: Document) -> bytes:
 
 def _all_cells(document: Document) -> list[Answer]:
     return [
-        Answer(week, table.version, place, categories, cell, document.persons(place, week))
+        Answer(week, table.version, place, categories, cell, document.persons(place, week), document.system(place))
         for week, table in sorted(document.weeks.items())
         for (place, categories), cell in table.cells.items()
     ]

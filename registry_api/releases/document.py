@@ -8,9 +8,9 @@ from typing import Any
 from protocol.shape import canonical_json
 from registry_api.releases.cube import DIMENSIONS, is_published
 from registry_api.releases.disclosure import Cell, Key, Rule, Status
-from registry_api.units.tree import Unit
+from registry_api.units.tree import Unit, iso_system
 
-SCHEMA = 3
+SCHEMA = 4
 
 Quality = Mapping[str, Mapping[str, tuple[int, int]]]
 """By place and word of `reporting.QUALITY`: so many hospitals, of so many."""
@@ -53,6 +53,11 @@ class Document:
         table = self.weeks.get(week)
         return self.rule if table is None or table.rule is None else table.rule
 
+    def system(self, place: str) -> str:
+        """Return the list that the code of a place comes from; what releases of before schema 2 hold is of ISO 3166."""
+        unit = self.units.get(place)
+        return unit.system if unit else iso_system(place)
+
     def persons(self, place: str, week: str) -> int | None:
         """Return how many people lived in a place in the ISO year of a week, as far as the release says."""
         unit = self.units.get(place)
@@ -66,19 +71,20 @@ def write(
 
     They are put together week by week: `weeks` is the last name in the order of canonical JSON.
     """
+    known = units or {}
     head = canonical_json(
         {
             "kind": "count-release",
             "schema": SCHEMA,
             "number": number,
             "week_system": "ISO 8601",
-            "place_system": "ISO 3166",
+            "place_systems": sorted({known[place].system if place in known else iso_system(place) for place in places}),
             "unit": "studies",
             "absent_cells": 0,
             "rule": asdict(rule),
             "dimensions": {name: list(values) for name, values in DIMENSIONS.items()},
             "places": sorted(places),
-            "units": {place: _unit_content(unit) for place, unit in (units or {}).items() if place in places},
+            "units": {place: _unit_content(unit) for place, unit in known.items() if place in places},
         }
     )
     tables = (canonical_json(_week_content(table, rule)) for table in sorted(weeks, key=lambda table: table.week))

@@ -12,7 +12,10 @@ from registry_api.releases.query import Answer, Reporting
 ABSENT = "absent"
 """The status of a cell of a week that the release does not hold; no release says it."""
 
-CSV_COLUMNS = ("release", "week", "version", "place", *DIMENSIONS, "count", "status", "bound", "persons", "per_100k")
+CSV_COLUMNS = (
+    *("release", "week", "version", "place", *DIMENSIONS),
+    *("count", "status", "bound", "persons", "per_100k", "place_system"),
+)
 
 
 def as_json(answer: Answer) -> dict[str, Any]:
@@ -55,14 +58,15 @@ def row_of(release: int, answer: Answer) -> list[int | float | str | None]:
     return [
         *(release, answer.week, answer.version, answer.place),
         *(values.get(name) for name in DIMENSIONS),
-        *(cell.count, cell.status.value, cell.bound, answer.persons, answer.per_100k),
+        *(cell.count, cell.status.value, cell.bound, answer.persons, answer.per_100k, answer.system),
     ]
 
 
 def as_dhis2(answers: Sequence[Answer]) -> dict[str, Any]:
-    """Return a DHIS2 `dataValueSets` body by codes (`import`), and beside it the cells that DHIS2 cannot hold (`left_out`).
+    """Return a DHIS2 `dataValueSets` body by codes (`import`), and beside it what DHIS2 cannot hold.
 
-    DHIS2 has no masked value: a hidden cell is left out of the import, which is not the same as a zero.
+    It has no masked value: a hidden cell is left out of the import, which is not the same as a zero, and listed in `left_out`. Nor
+    does it know from which list the code of an organisation unit comes: `org_units` says so.
     """
     values = [
         {
@@ -78,6 +82,7 @@ def as_dhis2(answers: Sequence[Answer]) -> dict[str, Any]:
     schemes = ("dataSetIdScheme", "dataElementIdScheme", "orgUnitIdScheme", "categoryOptionComboIdScheme")
     return {
         "import": {"dataSet": "ACINUS_WEEKLY", **dict.fromkeys(schemes, "CODE"), "dataValues": values},
+        "org_units": {answer.place: answer.system for answer in answers},
         "left_out": [as_json(answer) for answer in answers if answer.cell.count is None],
     }
 

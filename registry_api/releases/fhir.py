@@ -11,6 +11,7 @@ from registry_api.releases.document import Document
 from registry_api.releases.export import combination
 from registry_api.releases.query import Answer
 from registry_api.releases.weeks import monday_of
+from registry_api.units.tree import system_uri
 
 _CODE_SYSTEM = "urn:acinus:registry"
 _POPULATION = "http://terminology.hl7.org/CodeSystem/measure-population"
@@ -61,7 +62,7 @@ def _report(
         "type": "summary",
         "measure": f"{_CODE_SYSTEM}:measure:chest-ct-studies",
         "identifier": [{"system": f"{_CODE_SYSTEM}:release", "value": f"{document.number}/{week}/{place}"}],
-        "subject": {"identifier": {"system": "urn:iso:std:iso:3166", "value": place}},
+        "subject": {"identifier": {"system": system_uri(document.system(place)), "value": place}},
         "period": {"start": monday.isoformat(), "end": (monday + timedelta(days=6)).isoformat()},
         "group": [_group(answer, version) for answer in answers],
     }

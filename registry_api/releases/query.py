@@ -48,6 +48,8 @@ class Answer:
     cell: Cell
     persons: int | None = None
     """How many people live in the place, if the release says."""
+    system: str | None = None
+    """The list that the place's code comes from."""
 
     @property
     def per_100k(self) -> float | None:
@@ -163,7 +165,8 @@ class Table(Sequence[Answer]):
     def _run(self, week: str, place: str, grid: Sequence[Categories]) -> "Run":
         table = self._document.weeks[week]
         cells = [table.cell(place, categories) for categories in grid]
-        return Run(week, table.version, place, self._document.persons(place, week), grid, cells)
+        document = self._document
+        return Run(week, table.version, place, document.persons(place, week), document.system(place), grid, cells)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,13 +177,14 @@ class Run:
     version: int
     place: str
     persons: int | None
+    system: str
     grid: Sequence[Categories]
     cells: Sequence[Cell]
 
     def answers(self) -> list[Answer]:
         """Return them one by one."""
         return [
-            Answer(self.week, self.version, self.place, categories, cell, self.persons)
+            Answer(self.week, self.version, self.place, categories, cell, self.persons, self.system)
             for categories, cell in zip(self.grid, self.cells, strict=True)
         ]
 

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 ISO_COUNTRIES = "iso-3166-1"
 ISO_REGIONS = "iso-3166-2"
+_URIS = {ISO_COUNTRIES: "urn:iso:std:iso:3166", ISO_REGIONS: "urn:iso:std:iso:3166:-2"}
 PUBLISHED_LEVELS = 2
 """Counts are published of countries and their regions. What lies below is counted in its region (ADR 0100)."""
 
@@ -47,6 +48,20 @@ class Tree:
     def place_of(self, code: str) -> str:
         """Return the country or region whose counts the unit's studies belong to: the unit itself, or the region above it."""
         return self.path(code)[-PUBLISHED_LEVELS:][0]
+
+
+def iso_system(code: str) -> str:
+    """Return the list of ISO 3166 in which a unit stands of which nothing else is said."""
+    return ISO_COUNTRIES if code == country_of(code) else ISO_REGIONS
+
+
+def system_uri(system: str) -> str:
+    """Return the list of codes as FHIR names it; of a country's own list the name becomes one of ours, unless it is a URI itself.
+
+    >>> system_uri("iso-3166-2"), system_uri("urn:oid:1.2.3"), system_uri("nuts")
+    ('urn:iso:std:iso:3166:-2', 'urn:oid:1.2.3', 'urn:acinus:registry:units:nuts')
+    """
+    return _URIS.get(system) or (system if ":" in system else f"urn:acinus:registry:units:{system}")
 
 
 @lru_cache(maxsize=10_000)

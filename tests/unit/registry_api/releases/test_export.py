@@ -122,6 +122,39 @@ def test_a_bundle_keeps_the_rules_of_its_version(shown, version: FhirVersion) ->
     assert complaints(as_measure_report(document, found, version), version) == []
 
 
+OWN = {
+    "XA": Unit("XA", None, "iso-3166-1", "Aland"),
+    "XA-0": Unit("XA-0", "XA", "urn:oid:1.2.3", "North"),
+    "XA-1": Unit("XA-1", "XA", "nuts", "South"),
+}
+
+
+def test_every_format_names_the_list_that_a_places_code_comes_from() -> None:
+    written = document_of(4)
+    body = write(1, RULE, written.places, list(written.weeks.values()), OWN)
+    assert json.loads(body)["place_systems"] == ["iso-3166-1", "iso-3166-2", "nuts", "urn:oid:1.2.3"]
+    document = read(body)
+    found = [one for by in ("country", "region") for one in answers(document, ask(["week", by], {}), region="XA")]
+    systems = {"XA": "iso-3166-1", "XA-0": "urn:oid:1.2.3", "XA-1": "nuts", "XA-2": "iso-3166-2"}
+    assert {row["place"]: row["place_system"] for row in csv.DictReader(io.StringIO(as_csv(1, found)))} == systems
+    assert as_dhis2(found)["org_units"] == systems
+    for version in FhirVersion:
+        reports = [entry["resource"] for entry in as_measure_report(document, found, version)["entry"]]
+        subjects = [report["subject"]["identifier"] for report in reports]
+        assert {one["value"]: one["system"] for one in subjects} == {
+            "XA": "urn:iso:std:iso:3166",
+            "XA-0": "urn:oid:1.2.3",
+            "XA-1": "urn:acinus:registry:units:nuts",
+            "XA-2": "urn:iso:std:iso:3166:-2",
+        }
+
+
+def test_a_release_from_before_units_has_places_of_iso_3166() -> None:
+    document = document_of(4)
+    assert document.units == {}
+    assert {document.system(place) for place in ("XA", "XA-1")} == {"iso-3166-1", "iso-3166-2"}
+
+
 def _without(name: str):
     return lambda report: report.pop(name)
 
