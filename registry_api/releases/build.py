@@ -25,6 +25,7 @@ from registry_api.releases.disclosure import Cell, Key, Rule, Status, protect
 from registry_api.releases.document import Document, WeekTable, published_cells, read, renumbered, write
 from registry_api.releases.patients import protect_patients
 from registry_api.releases.reporting import quality, reporting
+from registry_api.releases.steady import steady
 from registry_api.releases.tables import CountReleaseRow
 from registry_api.releases.turn import turn
 from registry_api.releases.window import is_closed, open_weeks, rule_of
@@ -201,8 +202,11 @@ def _emptied(table: WeekTable) -> WeekTable:
 
 
 def _revised_week(table: WeekTable, before: WeekTable | None) -> WeekTable:
+    """Return a week as its next version, or as it was if nothing that is shown has changed."""
     if before is None:
         return table
+    if table.rule is not None:
+        table = replace(table, cells=steady(table.cells, before.cells, table.rule))
     changed = replace(table, version=before.version) != before
     return replace(table, version=before.version + 1 if changed else before.version)
 

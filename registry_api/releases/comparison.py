@@ -13,7 +13,8 @@ from registry_api.releases.series import last_weeks, series
 class Change:
     """A published number minus an earlier one. None of it is known where either is hidden or absent.
 
-    `least` and `most` bound what the change of the true counts can be, given the grid: anybody can work them out.
+    `least` and `most` bound what the change of the true counts can be, given the grid, and that a number may have been kept
+    since an earlier release: anybody can work them out.
     """
 
     count: int
@@ -89,6 +90,6 @@ def change_between(before: Cell | None, after: Cell | None, rules: tuple[Rule, R
     if before is None or after is None or before.count is None or after.count is None:
         return None
     change = after.count - before.count
-    low, high = behind(before.count, rules[0]), behind(after.count, rules[1])
+    low, high = behind(before.count, rules[0], kept=True), behind(after.count, rules[1], kept=True)
     percent = round(100 * change / before.count, 1) if before.count else None
     return Change(change, percent, high[0] - low[1], high[1] - low[0])

@@ -13,7 +13,8 @@ held for every line, on the published bytes, with cells withheld until they hold
     candidates  a masked cell keeps at least three possible values, whatever the bounds of all lines together imply
                 (interval propagation), unless the zeros alone leave fewer: those are public by the first line.
 
-Rounding and the ban on exact totals: `docs/explanation/counts.md`; what other bodies do: the same page.
+Rounding and the ban on exact totals: `docs/explanation/counts.md`; what other bodies do: the same page. What a week that is
+published again shows of numbers that hardly changed: `steady.py`.
 """
 
 from collections import deque
@@ -66,6 +67,8 @@ class Cell:
     count: int | None
     status: Status
     bound: str | None = None
+    earlier: int | None = None
+    """The number that an earlier version of the week showed last, where this one shows none (`steady.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,8 @@ class Line:
 Tally = Mapping[str, int]
 """True counts by hospital."""
 
-_Bounds = tuple[int, int]
+Bounds = tuple[int, int]
+"""The least and the greatest count that is possible."""
 
 
 def protect(tallies: Mapping[Key, Tally], lines: Sequence[Line], rule: Rule) -> dict[Key, Cell]:
@@ -130,22 +134,29 @@ def rounded(count: int, rule: Rule) -> int:
     return max(nearest, rule.smallest)
 
 
-def behind(shown: int, rule: Rule) -> _Bounds:
-    """Return the least and the greatest true count that is published as `shown`."""
+def behind(shown: int, rule: Rule, *, kept: bool = False) -> Bounds:
+    """Return the least and the greatest true count that is published as `shown`; `kept` if a version before showed that number too."""
     if shown == 0:
         return 0, 0
+    if kept:
+        lower, higher = max(shown - rule.rounding, rule.smallest), shown + rule.rounding
+        return behind(lower, rule)[0], behind(higher, rule)[1]
     least = -((rule.rounding - 2 * shown) // 2)
     greatest = -((-2 * shown - rule.rounding) // 2) - 1
     return (rule.minimum + 1 if shown == rule.smallest else least), greatest
 
 
-def implied(cells: Mapping[Key, Cell], lines: Sequence[Line], rule: Rule) -> dict[Key, _Bounds]:
+def implied(cells: Mapping[Key, Cell], lines: Sequence[Line], rule: Rule) -> dict[Key, Bounds]:
     """Return what anybody can work out of the true counts from the published table: bounds narrowed along all lines together."""
-    bounds = {key: _own_bounds(cell.status, cell.count, rule) for key, cell in cells.items()}
+    return narrowed({key: _own_bounds(cell.status, cell.count, rule) for key, cell in cells.items()}, lines)
+
+
+def narrowed(bounds: Mapping[Key, Bounds], lines: Sequence[Line]) -> dict[Key, Bounds]:
+    """Return the bounds of all counts that the lines leave; a part without bounds is zero."""
     present = [
         Line(line.total, tuple(part for part in line.parts if part in bounds)) for line in lines if line.total in bounds
     ]
-    return _narrowed(bounds, present)
+    return _narrowed(dict(bounds), present)
 
 
 def _cell(count: int, status: Status, rule: Rule) -> Cell:
@@ -159,7 +170,7 @@ def _without_zeros(line: Line, counts: Mapping[Key, int]) -> Line:
     return Line(line.total, tuple(part for part in line.parts if counts.get(part, 0)))
 
 
-def _own_bounds(status: Status, shown: int | None, rule: Rule) -> _Bounds:
+def _own_bounds(status: Status, shown: int | None, rule: Rule) -> Bounds:
     """Return what the cell says of itself."""
     if status is Status.MASKED:
         return 1, rule.minimum
@@ -168,7 +179,7 @@ def _own_bounds(status: Status, shown: int | None, rule: Rule) -> _Bounds:
     return behind(shown, rule)
 
 
-def _narrowed(bounds: dict[Key, _Bounds], lines: Sequence[Line]) -> dict[Key, _Bounds]:
+def _narrowed(bounds: dict[Key, Bounds], lines: Sequence[Line]) -> dict[Key, Bounds]:
     """Narrow every bound along every line until nothing moves (interval propagation; `bounds` is changed).
 
     A line is looked at again only when a bound of one of its members has moved (AC-3, Mackworth 1977).
@@ -191,7 +202,7 @@ def _narrowed(bounds: dict[Key, _Bounds], lines: Sequence[Line]) -> dict[Key, _B
     return bounds
 
 
-def _narrow_line(bounds: dict[Key, _Bounds], line: Line) -> list[Key]:
+def _narrow_line(bounds: dict[Key, Bounds], line: Line) -> list[Key]:
     """Apply total = sum of parts in both directions; return the members whose bounds moved."""
     own = [bounds[part] for part in line.parts]
     least, greatest = sum(low for low, _ in own), sum(high for _, high in own)
@@ -204,7 +215,7 @@ def _narrow_line(bounds: dict[Key, _Bounds], line: Line) -> list[Key]:
     return moved
 
 
-def _tighten(bounds: dict[Key, _Bounds], key: Key, low: int, high: int) -> bool:
+def _tighten(bounds: dict[Key, Bounds], key: Key, low: int, high: int) -> bool:
     before = bounds[key]
     after = max(before[0], low), min(before[1], high)
     bounds[key] = after
@@ -271,7 +282,7 @@ class _Company:
             self._hidden[number] += 1
         return self._lines_of[key]
 
-    def _bounds(self, *, all_hidden: bool) -> dict[Key, _Bounds]:
+    def _bounds(self, *, all_hidden: bool) -> dict[Key, Bounds]:
         """What the table implies now, or would imply if every count but zero were hidden."""
         bounds = {}
         for key in self._live:

@@ -130,7 +130,14 @@ def _unit_of(place: str, content: dict[str, Any]) -> Unit:
 def _week_content(table: WeekTable, rule: Rule) -> dict[str, Any]:
     """Return a week as it is written; its rule only where that is another than its release's."""
     cells = [
-        {"place": place, "by": dict(categories), "count": cell.count, "status": cell.status.value, "bound": cell.bound}
+        {
+            "place": place,
+            "by": dict(categories),
+            "count": cell.count,
+            "status": cell.status.value,
+            "bound": cell.bound,
+            **({} if cell.earlier is None else {"earlier": cell.earlier}),
+        }
         for (place, categories), cell in sorted(table.cells.items(), key=lambda item: item[0])
     ]
     reporting = {place: list(sites) for place, sites in table.reporting.items()}
@@ -160,5 +167,5 @@ def _cell_of(content: dict[str, Any], known: dict[object, Any]) -> tuple[Key, Ce
     """Return a cell with its key, each the object of before if there was an equal one."""
     by = content["by"]
     key = content["place"], tuple((name, by[name]) for name in DIMENSIONS if name in by)
-    cell = Cell(content["count"], Status(content["status"]), content["bound"])
+    cell = Cell(content["count"], Status(content["status"]), content["bound"], content.get("earlier"))
     return known.setdefault(key, key), known.setdefault(cell, cell)

@@ -34,7 +34,7 @@ def test_a_comparison_says_what_changed_and_what_rounding_leaves_open(client: As
     [cell] = body["cells"]
     assert (body["week"], body["against"]) == ("2026-W08", ["2026-W07"])
     assert (cell["count"], cell["before"]["count"], cell["mean"], cell["percent_of_mean"]) == (80, 60, 60.0, 133.3)
-    assert cell["change"] == {"count": 20, "percent": 33.3, "least": 16, "most": 24}
+    assert cell["change"] == {"count": 20, "percent": 33.3, "least": 6, "most": 34}
     earlier = client.get(f"{V1}/comparison?by=country&week=2026-W07", headers=ministry).json()
     assert (earlier["week"], earlier["cells"][0]["change"], earlier["cells"][0]["mean"]) == ("2026-W07", None, None)
 

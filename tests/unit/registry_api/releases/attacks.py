@@ -6,15 +6,18 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from statistics import mean
 
 from registry_api.releases.cube import is_country, is_published
-from registry_api.releases.disclosure import Cell, Key, Rule, Status, Tally, behind, implied, rounded
+from registry_api.releases.disclosure import Bounds, Cell, Key, Rule, Status, Tally, behind, implied, narrowed, rounded
 from registry_api.releases.document import Document, WeekTable, published_cells, read, write
 from registry_api.releases.query import answers, ask
+from registry_api.releases.steady import steady
 from registry_api.releases.window import rule_of
+from registry_api.units.tree import country_of
 from tests.unit.registry_api.releases.formats import Coordinates, Shown, read_all
-from tests.unit.registry_api.releases.tables_of_studies import RULE, Protection, Week, random_studies, week_of
+from tests.unit.registry_api.releases.tables_of_studies import RULE, Protection, Studies, Week, random_studies, week_of
 
 WEEK = "2026-W08"
 REPEATS = 20
@@ -23,7 +26,31 @@ OTHER = Rule(minimum=14, rounding=7, sites=2, dominance=0.85)
 REVISIONS = 4
 """So often a release may revise a week."""
 Chances = tuple[float, float]
-Bounds = Mapping[Key, tuple[int, int]]
+Keeping = Callable[[Mapping[Key, Cell], Mapping[Key, Cell], Rule], dict[Key, Cell]]
+"""What a version of a week shows, of its cells by themselves and those of the version before."""
+UNBOUNDED = 10**6
+
+
+def anew(cells: Mapping[Key, Cell], _before: Mapping[Key, Cell], _rule: Rule) -> dict[Key, Cell]:
+    """Publish every version as if it were the first."""
+    return dict(cells)
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a week as it was published, and what its cells say of themselves to who knows the versions before."""
+
+    week: Week
+    cells: dict[Key, Cell]
+    own: dict[Key, Bounds]
+
+    @cached_property
+    def bounds(self) -> dict[Key, Bounds]:
+        return narrowed(self.own, self.week.lines)
+
+    @cached_property
+    def zeros(self) -> dict[Key, Bounds]:
+        return implied(without_numbers(self.week), self.week.lines, RULE)
 
 
 @dataclass(frozen=True)
@@ -36,13 +63,38 @@ class World:
     protection: Protection
     rule: Rule = RULE
     """What the attacker takes the published numbers for: rounded, or exact."""
+    keep: Keeping = steady
+    """How a version takes the numbers of the one before into account."""
     again: Callable[[str, Document, Rule], Rule] = field(default=rule_of)
     """By which rule a published week is published again after the thresholds were changed."""
     formats: Callable[[Document, Sequence], dict[str, dict[Coordinates, Shown]]] = field(default=read_all)
 
     @cached_property
+    def versions(self) -> list[Version]:
+        """The oldest first."""
+        found, last = [], {}
+        for week in (*reversed(self.earlier), self.after):
+            before = found[-1].cells if found else {}
+            cells = self.keep(self.protection(week.tallies, week.lines, RULE), before, RULE)
+            own = {key: self._own(cell, kept=last.get(key) == cell.count) for key, cell in cells.items()}
+            last |= {key: cell.count for key, cell in cells.items() if cell.count is not None}
+            found.append(Version(week, cells, own))
+        return found
+
+    def _own(self, cell: Cell, *, kept: bool) -> Bounds:
+        if cell.status is Status.MASKED:
+            return 1, RULE.minimum
+        if cell.count is None:
+            return RULE.minimum + 1, UNBOUNDED
+        return behind(cell.count, self.rule, kept=kept and self.keep is steady)
+
+    @property
     def shown(self) -> dict[Key, Cell]:
-        return self.protection(self.after.tallies, self.after.lines, RULE)
+        return self.versions[-1].cells
+
+    def behind(self, key: Key) -> Bounds:
+        """Return what the last version says of a cell that it shows."""
+        return self.versions[-1].own[key]
 
     @cached_property
     def shown_again(self) -> tuple[Rule, dict[Key, Cell]]:
@@ -50,26 +102,22 @@ class World:
         rule = self.again(WEEK, self.document, OTHER)
         return rule, self.shown if rule == RULE else self.protection(self.after.tallies, self.after.lines, rule)
 
-    @cached_property
-    def bounds(self) -> Bounds:
-        return implied(self.shown, self.after.lines, self.rule)
+    @property
+    def bounds(self) -> dict[Key, Bounds]:
+        return self.versions[-1].bounds
+
+    @property
+    def zeros(self) -> dict[Key, Bounds]:
+        return self.versions[-1].zeros
 
     @cached_property
-    def shown_earlier(self) -> list[dict[Key, Cell]]:
-        return [self.protection(week.tallies, week.lines, RULE) for week in self.earlier]
+    def of_all_versions(self) -> dict[Key, Bounds]:
+        """What is left of the last version's counts to who knows all of them, and that a study came or went between any two."""
+        return narrowed(_together([version.bounds for version in self.versions]), self.after.lines)
 
     @cached_property
-    def bounds_earlier(self) -> list[Bounds]:
-        both = zip(self.earlier, self.shown_earlier, strict=True)
-        return [implied(cells, week.lines, self.rule) for week, cells in both]
-
-    @cached_property
-    def zeros(self) -> Bounds:
-        return implied(without_numbers(self.after), self.after.lines, RULE)
-
-    @cached_property
-    def zeros_earlier(self) -> list[Bounds]:
-        return [implied(without_numbers(week), week.lines, RULE) for week in self.earlier]
+    def zeros_of_all_versions(self) -> dict[Key, Bounds]:
+        return narrowed(_together([version.zeros for version in self.versions]), self.after.lines)
 
     @cached_property
     def document(self) -> Document:
@@ -121,16 +169,34 @@ class World:
         return [key for key in sorted(self.after.tallies) if is_published(key[0]) and wanted(key)]
 
 
-def world_of(seed: int, protection: Protection, *, rule: Rule = RULE) -> World:
-    """Return five hospitals in three regions (so one of them is alone in its own), and their week in five versions."""
+def world_of(seed: int, protection: Protection, *, rule: Rule = RULE, keep: Keeping = steady, most: int = 1) -> World:
+    """Return five hospitals in three regions (so one of them is alone in its own), and their week in five versions.
+
+    Args:
+        seed: Of the studies and of what comes and goes.
+        protection: The rule.
+        rule: What the attacker takes the published numbers for.
+        keep: What a version does with the numbers of the one before.
+        most: So many studies, of one hospital, come or go at most between two versions.
+    """
     source = random.Random(seed)
     versions = [random_studies(seed, per_site=(60, 50, 45, 40, 30))]
     for _ in range(REVISIONS):
         after = versions[-1].copy()
-        after[source.choice(sorted(after))] += source.choice((-1, 1))
+        change(after, source, most=most)
         versions.append(+after)
     *earlier, last = (week_of(studies, regions=3) for studies in versions)
-    return World(tuple(reversed(earlier)), last, protection, rule)
+    return World(tuple(reversed(earlier)), last, protection, rule, keep)
+
+
+def change(studies: Studies, source: random.Random, *, most: int) -> None:
+    """Let studies of one hospital come or go."""
+    first = source.choice(sorted(studies))
+    sign = source.choice((-1, 1))
+    studies[first] += sign
+    for _ in range(source.randint(1, most) - 1 if most > 1 else 0):
+        if there := sorted(one for one in studies if one[0] == first[0] and studies[one] > 0):
+            studies[source.choice(there)] += sign
 
 
 def without_numbers(week: Week) -> dict[Key, Cell]:
@@ -170,11 +236,8 @@ def overlapping(world: World, key: Key) -> Chances:
 
 
 def release_differences(world: World, key: Key) -> Chances:
-    """Know that one study came or went between releases: what holds of either narrows the others."""
-    return (
-        _within(_all_releases(key, world.bounds, world.bounds_earlier)),
-        _within(_all_releases(key, world.zeros, world.zeros_earlier)),
-    )
+    """Know that one study came or went between releases: what holds of either narrows the others, and all lines then narrow the rest."""
+    return _within(world.of_all_versions[key]), _within(world.zeros_of_all_versions[key])
 
 
 def single_site(world: World, key: Key) -> Chances:
@@ -183,19 +246,43 @@ def single_site(world: World, key: Key) -> Chances:
 
 
 def version_differences(world: World, key: Key) -> Chances:
-    """As `release_differences`, of a number that is shown in every version: it crosses an edge of the grid where the study came or went."""
-    low, high = behind(world.shown[key].count or 0, world.rule)
-    for steps, shown in enumerate(world.shown_earlier, start=1):
-        before = shown.get(key)
-        if before is not None and before.count is not None:
-            least, greatest = behind(before.count, world.rule)
-            low, high = max(low, least - steps), min(high, greatest + steps)
-    return _within((low, high)), _rounded(world, key)
+    """Know that one study came or went between releases, and with what chance it is one of the cell: a number that moves says where the count stands."""
+    number, whole = world.shown[key].count or 0, world.shown[country_of(key[0]), ()].count
+    chance = min(number / whole, 1.0) if whole else 0.5
+    steps = {-1: chance / 2, 0: 1 - chance, 1: chance / 2}
+    return _best(world, key, [steps] * REVISIONS), _rounded(world, key)
+
+
+def known_changes(world: World, key: Key) -> Chances:
+    """Know of every study that came or went whether it is one of the cell, as the hospital that sent it may."""
+    counts = [sum(version.week.tallies.get(key, {}).values()) for version in world.versions]
+    return _best(world, key, [{after - before: 1.0} for before, after in pairwise(counts)]), _rounded(world, key)
+
+
+def _best(world: World, key: Key, steps: Sequence[Mapping[int, float]]) -> float:
+    """Return with what chance the likeliest count of the last version is the true one.
+
+    Args:
+        world: The releases; all counts behind the first number of a cell are equally likely.
+        key: The cell.
+        steps: How likely the count changes by how many from each version to the next.
+    """
+    bounds = [version.own.get(key, (0, 0)) for version in world.versions]
+    start = next(number for number, (_, most) in enumerate(bounds) if most < UNBOUNDED)
+    weights = dict.fromkeys(range(bounds[start][0], bounds[start][1] + 1), 1.0)
+    for (least, most), step in zip(bounds[start + 1 :], steps[start:], strict=True):
+        moved: dict[int, float] = {}
+        for count, weight in weights.items():
+            for by, chance in step.items():
+                if least <= count + by <= most:
+                    moved[count + by] = moved.get(count + by, 0.0) + weight * chance
+        weights = moved
+    return max(weights.values()) / sum(weights.values())
 
 
 def averaging_versions(world: World, key: Key) -> Chances:
     """Take the mean of what all versions of the week show, instead of what one shows: a grid drawn anew for each would average away."""
-    cells = (shown.get(key) for shown in (world.shown, *world.shown_earlier))
+    cells = (version.cells.get(key) for version in world.versions)
     numbers = [cell.count for cell in cells if cell is not None and cell.count is not None]
     count = world.after.count(key)
     return float(round(mean(numbers)) == count), float(rounded(count, RULE) == count)
@@ -205,8 +292,8 @@ def rerounding(world: World, key: Key) -> Chances:
     """Wait for other thresholds, and take where the two grids of one number meet."""
     rule, shown = world.shown_again
     again = shown[key].count
-    low, high = behind(world.shown[key].count or 0, world.rule)
-    if again is not None:
+    low, high = world.behind(key)
+    if again is not None and rule != RULE:
         least, greatest = behind(again, world.rule if world.rule.rounding == 1 else rule)
         low, high = max(low, least), min(high, greatest)
     return _within((low, high)), _rounded(world, key)
@@ -224,8 +311,8 @@ def percentages(world: World, key: Key) -> Chances:
     part = world.shown[key].count
     if part is None or not total:
         return yardstick, yardstick
-    low, high = behind(round(part / total * total), world.rule)
-    return 1 / (high - low + 1), yardstick
+    assert round(part / total * total) == part
+    return _within(world.behind(key)), yardstick
 
 
 def parts_of_true_share(part: int, total: int, *, share: float, rule: Rule, digits: int) -> list[int]:
@@ -255,13 +342,15 @@ def _within(bounds: tuple[int, int]) -> float:
     return 1 / (bounds[1] - bounds[0] + 1)
 
 
-def _all_releases(key: Key, now: Bounds, earlier: Sequence[Bounds]) -> tuple[int, int]:
-    """Return the bounds of a cell that differs from what it was by as many studies at most as there were releases in between."""
-    low, high = now[key]
-    for steps, bounds in enumerate(earlier, start=1):
-        before = bounds.get(key, (0, 0))
-        low, high = max(low, before[0] - steps), min(high, before[1] + steps)
-    return low, high
+def _together(versions: Sequence[Mapping[Key, Bounds]]) -> dict[Key, Bounds]:
+    """Return the bounds of cells that differ from what they were by as many studies at most as there were versions in between."""
+    *earlier, now = versions
+    found = dict(now)
+    for steps, bounds in enumerate(reversed(earlier), start=1):
+        for key, (low, high) in found.items():
+            least, most = bounds.get(key, (0, 0))
+            found[key] = max(low, least - steps), min(high, most + steps)
+    return found
 
 
 ATTACKS: dict[str, tuple[Callable[[World, Key], Chances], str]] = {
@@ -272,6 +361,7 @@ ATTACKS: dict[str, tuple[Callable[[World, Key], Chances], str]] = {
     "single-site cells": (single_site, "lonely"),
     "percentages inverted": (percentages, "numbered"),
     "version differences": (version_differences, "numbered"),
+    "known changes": (known_changes, "numbered"),
     "averaging over versions": (averaging_versions, "numbered"),
     "re-rounding": (rerounding, "numbered"),
     "export mismatch": (export_mismatch, "small"),

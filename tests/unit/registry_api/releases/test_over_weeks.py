@@ -14,10 +14,12 @@ from registry_api.releases.disclosure import rounded
 from registry_api.releases.distribution import distributions, share_of
 from registry_api.releases.query import QuestionError, Table, answers, ask
 from registry_api.releases.series import last_weeks, series
+from registry_api.releases.steady import steady
 from registry_api.releases.weeks import monday_of, week_of, weeks_until
 from tests.unit.registry_api.releases.published import DOCUMENT, MASKED, WITHHELD, number
 from tests.unit.registry_api.releases.tables_of_studies import RULE
 
+ALL = ("XA", ())
 BY_REGION, BY_COUNTRY = ask(["region"], {}), ask(["country"], {})
 
 
@@ -72,20 +74,26 @@ def test_a_release_without_weeks_compares_nothing() -> None:
     assert compare(replace(DOCUMENT, weeks={}), BY_REGION, weeks=4, week=None, region=None) == ([], [])
 
 
-@given(st.integers(11, 5000), st.integers(11, 5000))
-def test_the_true_change_lies_between_the_bounds_and_goes_the_way_the_published_one_does(
-    before: int, after: int
+@given(st.integers(11, 5000), st.integers(11, 5000), st.integers(-4, 5))
+def test_the_true_change_lies_between_the_bounds_whether_or_not_the_later_number_was_kept(
+    before: int, after: int, more: int
 ) -> None:
-    change = change_between(number(rounded(before, RULE)), number(rounded(after, RULE)), (RULE, RULE))
+    first, last = (number(rounded(count, RULE)) for count in (before, after))
+    change = change_between(first, last, (RULE, RULE))
     assert change is not None
     assert change.least <= after - before <= change.most
     assert change.count == 0 or (after > before) == (change.count > 0)
+    now = max(after + more, RULE.minimum + 1)
+    [kept] = steady({ALL: number(rounded(now, RULE))}, {ALL: last}, RULE).values()
+    change = change_between(first, kept, (RULE, RULE))
+    assert change is not None
+    assert change.least <= now - before <= change.most
 
 
 def test_a_change_from_nothing_has_no_percentage() -> None:
     change = change_between(number(0), number(15), (RULE, RULE))
     assert change is not None
-    assert (change.percent, change.least, change.most) == (None, 11, 17)
+    assert (change.percent, change.least, change.most) == (None, 11, 22)
 
 
 def test_studies_spread_over_the_bands_of_ground_glass() -> None:

@@ -153,10 +153,10 @@ def test_a_withdrawal_takes_from_a_week_by_the_weeks_own_rule(two_sites: Registr
     records = send(two_sites, "2025-W10", 25)
     build(two_sites)
     two_sites.clock.pass_(days=2)
-    withdraw(two_sites, records[:3], "north-a")
+    withdraw(two_sites, records[:8], "north-a")
     after = read(build(two_sites, STRICT).row.body)
-    assert (total(after, "2025-W10"), after.rule_of("2025-W10").rounding) == (45, 5)
-    withdraw(two_sites, records[3:25], "north-a")
+    assert (total(after, "2025-W10"), after.rule_of("2025-W10").rounding) == (40, 5)
+    withdraw(two_sites, records[8:25], "north-a")
     withdraw(two_sites, records[25:], "north-b")
     emptied = read(build(two_sites, STRICT).row.body)
     assert (total(emptied, "2025-W10"), emptied.rule_of("2025-W10").rounding) == (0, 5)
@@ -226,6 +226,27 @@ def test_a_hospital_that_fell_silent_is_not_heard_from_since(two_sites: Registry
     assert found["2026-W07"].quality["XA"]["heard"] == (3, 4), (
         "one sent in the week that is not closed yet, one fell silent"
     )
+
+
+def test_a_number_stays_until_more_than_a_step_of_studies_came(two_sites: Registry) -> None:
+    send(two_sites, NEWEST)
+    first = document(two_sites)
+    two_sites.cases("north-a", 5, week=NEWEST)
+    assert not build(two_sites).new
+    assert total(document(two_sites), NEWEST) == total(first, NEWEST) == 30
+    two_sites.cases("north-b", 3, week=NEWEST)
+    assert total(document(two_sites), NEWEST) == 40
+
+
+def test_a_number_that_was_hidden_in_between_is_the_one_of_before(two_sites: Registry) -> None:
+    """Else a hospital's withdrawal, taken back, would show on which side of the edge the count stands."""
+    records = two_sites.cases("north-a", 12, week=NEWEST) + two_sites.cases("north-b", 10, week=NEWEST)
+    assert total(document(two_sites), NEWEST) == 20
+    withdraw(two_sites, records[12:], "north-b")
+    hidden = document(two_sites).weeks[NEWEST].cell("XA-N", ())
+    assert hidden == Cell(None, Status.WITHHELD, earlier=20)
+    two_sites.cases("north-b", 11, week=NEWEST)
+    assert total(document(two_sites), NEWEST) == 20
 
 
 STEPS = ("read_tree", "open_weeks", "tally", "protect", "protect_patients", "reporting", "write", "_revised", "_row")
