@@ -3,7 +3,7 @@
 Scans without opacity: how much is found that is not there (goal: at most 2 %, or the flag `dense-lungs` says why not; healthy lungs at most 1 %).
 Disease of known extent, as it comes with the labelled cases and put anew into every scan without opacity that was not learnt from: error of the
 opacity share (goals: 1.5 points of lung in the mean, 4 at worst), how often the measurement's own interval holds it (goal: nine of ten, and of phantoms),
-and how well the network's probabilities are calibrated there. Single slices: measured,
+and how well the network's probabilities are calibrated there. Lungs that are more than half ill: told apart, without a goal. Single slices: measured,
 and flagged. What is no chest CT: refused with the right code. Without
 truth of their own, COVID-19 scans are shown as they are measured; for one of them a radiologist said which slices are infected, and the
 opacity per slice should tell them apart (AUC ≥ 0.9). Expert masks exist on 8-bit slices only, brought to invented HU: Dice and the share of lung, never an

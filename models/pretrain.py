@@ -1,10 +1,11 @@
 """`python -m models.pretrain`: train the shipped weights and write down what they learnt from.
 
     python -m models.pretrain [--anatomy DIR] [--quick] [--seed N] [--out FILE] [--folds N] [--only lungs|opacity|folds]
+    python -m models.pretrain --go-on FILE [--steps N] [--rate R] [--variants N] [--anatomy DIR] [--quick] [--seed N] [--out FILE]
 
 Without `--anatomy` only phantoms are learnt from (that is what CI does, with `--quick`). With it, DIR holds freely licensed CT and
 a manifest (`models.anatomy`). The lung network is written beside FILE as `lungs.safetensors`, the record as `training.json`;
-`python -m models.card` then writes the model card.
+`python -m models.card` then writes the model card. With `--go-on` the opacity network starts from FILE instead of anew.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,11 +28,12 @@ from models.looks import Example
 from models.lungs import find_lungs
 from models.net import LUNG_WIDTHS, GgoNet
 from models.quantify import quantify
-from models.record import RECORD, LeftOut, NetworkRecord, TrainingRecord, sha256_of
+from models.record import RECORD, LeftOut, NetworkRecord, TrainingRecord, read_record, sha256_of
 from models.slabs import lung_grid
 from models.volume import Mask
-from models.weights import LUNGS, STARTING, save_arrays, to_arrays
-from protocol.errors import FederationError
+from models.weights import LUNGS, STARTING, Arrays, from_arrays, load_arrays, save_arrays, to_arrays
+from protocol.codes import Code
+from protocol.errors import FederationError, InvalidInputError
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,15 @@ PARTS = LUNG_PART, OPACITY_PART = "lungs", "opacity"
 
 FOLDS_ALONE = "folds"
 """Neither: the weights that lie there stay, only the networks of the folds are trained, measured and thrown away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What the opacity network goes on from: its parameters and the run that made them, with the peak of the rate from here."""
+
+    arrays: Arrays
+    made: NetworkRecord
+    rate: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +63,15 @@ class Effort:
     opacity_steps: int
     fold_share: float
     checks: int
+    start: Start | None = None
+    """Where the opacity network goes on from; without it, it begins anew."""
 
 
 FULL = Effort(per_anatomy=18, phantoms=60, lung_steps=3000, opacity_steps=4500, fold_share=0.35, checks=3)
 QUICK = Effort(per_anatomy=1, phantoms=6, lung_steps=30, opacity_steps=30, fold_share=1.0, checks=1)
+
+GO_ON_STEPS, GO_ON_RATE = 1500, 4e-4
+"""Shorter and gentler than from nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +130,9 @@ def train(
     )
     schedule = Schedule(steps=int(effort.opacity_steps * share))
     first, second = GgoNet(LUNG_WIDTHS), GgoNet()  # drawn in any case, so that each starts from the same place
+    if effort.start is not None:
+        second = from_arrays(effort.start.arrays)
+        schedule = replace(schedule, rate=effort.start.rate)
     return Nets(
         fit(first, lung_set, lung_schedule, seed=seed + 1) if LUNG_PART in parts else first,
         fit(second, opacity_set, schedule, seed=seed + 2) if OPACITY_PART in parts else second,
@@ -161,7 +180,7 @@ def _opacity_share(anatomy: Anatomy, nets: Nets) -> tuple[float, Mask]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    options = _options().parse_args(argv)
+    options = _parsed(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     try:
         _run(options)
@@ -173,6 +192,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     effort = QUICK if options.quick else FULL
+    if options.go_on is not None:
+        effort = effort if options.quick else replace(
+            effort, opacity_steps=options.steps, per_anatomy=options.variants, phantoms=2 * options.variants
+        )  # fmt: skip
+        effort = replace(effort, start=_start(options.go_on, options.rate))
     manifest = read_manifest(options.anatomy) if options.anatomy else Manifest(volumes=())
     anatomies = list(load_anatomy(options.anatomy, manifest)) if options.anatomy else []
     wanted = PARTS if options.only is None else tuple(part for part in PARTS if part == options.only)
@@ -187,11 +211,28 @@ def _run(options: argparse.Namespace) -> None:
     _write_record(options, manifest, wanted, left_out, effort)
 
 
+def _start(weights: Path, rate: float) -> Start:
+    """Read weights to go on from, with the record that says what they learnt.
+
+    Raises:
+        InvalidInputError: `bad-setting` if no record stands beside them, or one of other weights.
+    """
+    arrays = load_arrays(weights)
+    from_arrays(arrays)  # refuses another architecture before anything is made
+    record = read_record(weights, weights.with_name(LUNGS.name))
+    if record is None or record.opacity is None:
+        raise InvalidInputError(
+            Code.BAD_SETTING,
+            f"No {RECORD} beside {weights} says what these weights learnt from; put it and {LUNGS.name} there.",
+        )
+    return Start(arrays, record.opacity, rate)
+
+
 def _write_record(
     options: argparse.Namespace, manifest: Manifest, wanted: Sequence[str], left_out: Sequence[LeftOut], effort: Effort
 ) -> None:
     """Write down what made the networks of this run and its folds; what it did not make keeps its record."""
-    path = options.out.with_name(RECORD)
+    path, start = options.out.with_name(RECORD), effort.start
     before = (
         TrainingRecord.model_validate_json(path.read_bytes()) if options.only and path.is_file() else TrainingRecord()
     )
@@ -199,6 +240,9 @@ def _write_record(
         "python -m models.pretrain",
         "--anatomy DIR" if manifest.volumes else "",
         "--quick" if options.quick else "",
+        f"--go-on FILE --steps {effort.opacity_steps} --rate {start.rate:g} --variants {effort.per_anatomy}"
+        if start
+        else "",
     ]
     tail = f"--seed {options.seed}" + (f" --folds {options.folds}" if options.folds else "")
     files = {LUNG_PART: options.out.with_name(LUNGS.name), OPACITY_PART: options.out}
@@ -208,7 +252,7 @@ def _write_record(
             sha256=sha256_of(files[part]), command=" ".join(word for word in [*words, tail] if word), revision=_revision(),
             seed=options.seed, versions={name: version(name) for name in ("torch", "monai", "numpy", "scipy")},
             threads=torch.get_num_threads(), steps=steps[part], phantoms=effort.phantoms, variants=effort.per_anatomy,
-            anatomies=manifest.volumes,
+            anatomies=manifest.volumes, rate=None if start is None else start.rate, before=None if start is None else start.made,
         )
         for part in wanted
     }  # fmt: skip
@@ -231,6 +275,25 @@ def _revision() -> str:
     return done.stdout.strip()
 
 
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line; whoever goes on trains the opacity network and nothing else."""
+    parser = _options()
+    options = parser.parse_args(argv)
+    if options.go_on is None:
+        if (options.steps, options.rate, options.variants) != (None, None, None):
+            parser.error("--steps, --rate and --variants belong to --go-on; a training from nothing has its own.")
+        return options
+    if options.folds or options.only not in (None, OPACITY_PART):
+        parser.error("--go-on trains the opacity network alone; scans left out were learnt from before.")
+    options.only = OPACITY_PART
+    options.steps = GO_ON_STEPS if options.steps is None else options.steps
+    options.rate = GO_ON_RATE if options.rate is None else options.rate
+    options.variants = FULL.per_anatomy if options.variants is None else options.variants
+    if min(options.steps, options.variants) < 1 or not 0.0 < options.rate < 1.0:
+        parser.error("--steps and --variants must be at least 1 and --rate between 0 and 1.")
+    return options
+
+
 def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m models.pretrain", description="Train the shipped weights.")
     parser.add_argument("--anatomy", type=Path, metavar="DIR", help="freely licensed CT with a manifest.json")
@@ -245,6 +308,17 @@ def _options() -> argparse.ArgumentParser:
         choices=(*PARTS, FOLDS_ALONE),
         help="train one network alone; the same file as a full run gives. Or the networks of the folds alone",
     )
+    parser.add_argument(
+        "--go-on",
+        type=Path,
+        metavar="FILE",
+        help="start the opacity network from these weights, whose record lies beside them; the lungs stay as they are",
+    )
+    parser.add_argument("--steps", type=int, help=f"with --go-on: how many, {GO_ON_STEPS} by default")
+    parser.add_argument(
+        "--rate", type=float, help=f"with --go-on: peak of the learning rate, {GO_ON_RATE:g} by default"
+    )
+    parser.add_argument("--variants", type=int, help="with --go-on: how many of each scan; twice as many phantoms")
     return parser
 
 

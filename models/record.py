@@ -44,6 +44,15 @@ class NetworkRecord(BaseModel):
     variants: int
     """Of each scan."""
     anatomies: tuple[Entry, ...]
+    rate: float | None = None
+    """Peak of the learning rate, where it was not the usual one."""
+    before: "NetworkRecord | None" = None
+    """The run that this one went on from, if it did not begin anew."""
+
+    @property
+    def runs(self) -> tuple["NetworkRecord", ...]:
+        """Every run that made this network, the last one first."""
+        return (self, *(() if self.before is None else self.before.runs))
 
 
 class TrainingRecord(BaseModel):
@@ -58,8 +67,8 @@ class TrainingRecord(BaseModel):
     @property
     def anatomies(self) -> tuple[Entry, ...]:
         """Every scan that either network learnt from, once."""
-        networks = (self.lungs, self.opacity)
-        return tuple(dict.fromkeys(entry for network in networks if network is not None for entry in network.anatomies))
+        runs = [run for network in (self.lungs, self.opacity) if network is not None for run in network.runs]
+        return tuple({entry.sha256: entry for run in runs for entry in run.anatomies}.values())
 
 
 def read_record(weights: Path, lungs: Path) -> TrainingRecord | None:

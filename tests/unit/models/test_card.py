@@ -60,6 +60,16 @@ def test_sources_licences_and_scores_are_on_the_card():
     assert "No record was kept" not in text
 
 
+def test_a_run_that_went_on_names_the_one_before_and_its_sources():
+    other = Entry(file="y.nii.gz", sha256="cd" * 32, licence="CC0", source="Another collection")
+    before = network(sha256="33" * 32, anatomies=(other,))
+    text = card.model_card(
+        record(opacity=network(sha256="22" * 32, steps=700, rate=0.0003, before=before)), HASHES, SCORES
+    )
+    for word in ("700 steps, learning rate up to 0.0003", "went on from", "1,500 steps", "Another collection", "CC0"):
+        assert word in text
+
+
 def test_weights_without_a_record_say_so():
     text = card.model_card(None, HASHES, SCORES)
     for word in ("No record was kept", "do not rely on the licences", "22" * 32, "11" * 32, "Dice of opacity 0.876"):

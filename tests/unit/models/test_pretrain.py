@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from models.looks import Example, look_at
 from models.loss import patient_loss
 from models.net import GgoNet
 from models.record import read_record
-from models.weights import load_net
+from models.weights import STARTING, load_arrays, load_net, to_arrays
 from protocol.errors import InvalidInputError
 from tests.unit.models.grids import phantom
 from tests.unit.models.test_anatomy import write
@@ -80,6 +81,56 @@ def test_every_scan_is_measured_by_networks_that_never_saw_it(tmp_path, quiet, m
     assert (
         record.model_copy(update={"left_out": ()}).model_dump_json(indent=1) + "\n" == before["training.json"].decode()
     )
+
+
+@pytest.mark.slow
+def test_training_goes_on_from_weights_and_the_record_says_from_which(tmp_path, quiet, monkeypatch):
+    """The lungs stay as they are, and the card names both runs."""
+    out = tmp_path / "starting.safetensors"
+    lungs = out.with_name("lungs.safetensors")
+    assert pretrain.main(["--quick", "--seed", "3", "--out", str(out)]) == 0
+    first, kept, begun = read_record(out, lungs), lungs.read_bytes(), load_arrays(out)
+    seen = []
+
+    def watched(net, examples, schedule, *, seed):
+        seen.append((schedule.steps, schedule.rate))
+        assert all(np.array_equal(begun[name], array) for name, array in to_arrays(net).items())
+        return fit(net, examples, schedule, seed=seed)
+
+    monkeypatch.setattr(pretrain, "fit", watched)
+    assert pretrain.main(["--quick", "--seed", "4", "--out", str(out), "--go-on", str(out), "--rate", "1e-4"]) == 0
+    assert seen == [(TINY.opacity_steps, 1e-4)]
+    assert lungs.read_bytes() == kept
+    record = read_record(out, lungs)
+    assert (record.lungs, record.opacity.before, record.opacity.rate) == (first.lungs, first.opacity, 1e-4)
+    assert (
+        record.opacity.command
+        == "python -m models.pretrain --quick --go-on FILE --steps 2 --rate 0.0001 --variants 1 --seed 4"
+    )
+    moved = max(float(np.abs(begun[name] - array).max()) for name, array in load_arrays(out).items())
+    assert 0 < moved < 1e-3
+
+
+def test_weights_without_a_record_are_not_gone_on_from(tmp_path, quiet, caplog):
+    weights = tmp_path / "starting.safetensors"
+    shutil.copy(STARTING, weights)
+    assert pretrain.main(["--quick", "--go-on", str(weights), "--out", str(tmp_path / "new.safetensors")]) == 2
+    assert "No training.json beside" in caplog.text
+    assert not (tmp_path / "new.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--rate", "1e-4"], ["--steps", "9"], ["--go-on", "x", "--folds", "2"], ["--go-on", "x", "--only", "lungs"],
+        ["--go-on", "x", "--rate", "0"], ["--go-on", "x", "--steps", "0"], ["--variants", "3"],
+    ],
+)  # fmt: skip
+def test_going_on_has_options_of_its_own(words, capsys):
+    with pytest.raises(SystemExit) as caught:
+        pretrain.main(words)
+    assert caught.value.code == 2
+    assert "error: --" in capsys.readouterr().err
 
 
 def test_a_bad_manifest_ends_with_its_exit_code(tmp_path, quiet):
