@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset, FileDataset
+from pydicom.dataset import FileDataset
 from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import JPEGExtended12Bit, RLELossless
 
 from client.infer.codestream import claimed_size
-from client.infer.slices import Slice
+from client.infer.slices import Plain, Slice, padding_of
 from client.infer.stack import Stack
-from client.store.part10 import Content, coded, read_part10
+from client.store.part10 import Content, coded, read_part10, read_place
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 
@@ -30,6 +30,7 @@ _RLE_SLACK, _MOST_RLE_BYTES = 4096, 12 << 20
 """RLE grows by one byte in 128 at worst (PS3.5 annex G.3); two bytes become 128 at most, and decoders unpack all of it before they count."""
 
 _TISSUE_HU = (-1100, 3071)
+_WORDS = np.iinfo(np.int16)
 
 Plane = NDArray[np.int16]
 
@@ -43,6 +44,9 @@ def fill(stack: Stack) -> NDArray[np.int16]:
     out = np.empty(stack.shape, np.int16)
     content, dataset = None, None
     for one, slot in zip(stack.slices, stack.slots, strict=True):
+        if one.plain is not None:
+            out[slot] = _plain_hu(one, one.plain)
+            continue
         if dataset is None or one.content is not content:  # the frames of one object share it
             content, dataset = one.content, read_part10(one.content, pixels=True)
         out[slot] = plane_hu(dataset, one)
@@ -62,7 +66,17 @@ def plane_hu(dataset: FileDataset, one: Slice) -> Plane:
         stored = _decoded(dataset, one)
         if stored.shape != (one.rows, one.columns):
             raise InvalidInputError(Code.UNREADABLE, "The pixel data does not fill the image. Export the series again.")
-        return to_hu(stored, slope=one.slope, intercept=one.intercept, padding=_padding(dataset))
+        return to_hu(stored, slope=one.slope, intercept=one.intercept, padding=padding_of(dataset))
+
+
+def _plain_hu(one: Slice, plain: Plain) -> Plane:
+    """Return one slice in HU whose pixels lie in its file as they are: as `plane_hu`, without reading the header again."""
+    words = np.frombuffer(read_place(one.content, plain.place), "<i2" if plain.signed else "<u2")
+    if unused := _WORDS.bits - plain.bits:  # whatever a scanner left in them (PS3.5 8.1.1)
+        words = (words << unused) >> unused
+    stored = words.reshape(one.rows, one.columns)
+    with coded("The pixel data"):
+        return to_hu(stored, slope=one.slope, intercept=one.intercept, padding=plain.padding)
 
 
 def to_hu(stored: NDArray[Any], *, slope: float, intercept: float, padding: tuple[int, int] | None) -> Plane:
@@ -75,7 +89,7 @@ def to_hu(stored: NDArray[Any], *, slope: float, intercept: float, padding: tupl
         padding: Least and greatest stored value that means "no pixel", if the header names any.
     """
     if slope == 1.0 and intercept.is_integer():
-        hu = stored.astype(np.int32) + np.int32(intercept)
+        hu = _shifted(stored, int(intercept))
     else:
         hu = np.rint(stored.astype(np.float64) * slope + intercept).astype(np.int32)
     outside = hu < _PADDING_BELOW_HU
@@ -84,8 +98,19 @@ def to_hu(stored: NDArray[Any], *, slope: float, intercept: float, padding: tupl
         if ends[0] < _TISSUE_HU[0] or ends[1] > _TISSUE_HU[1]:  # padding that looks like air or bone is left as it is
             outside |= (stored >= padding[0]) & (stored <= padding[1])
     np.clip(hu, AIR_HU, _MOST_HU, out=hu)
-    hu[outside] = PADDING_HU
-    return hu.astype(np.int16)
+    if outside.any():
+        hu[outside] = PADDING_HU
+    return hu.astype(np.int16, copy=False)
+
+
+def _shifted(stored: NDArray[Any], by: int) -> NDArray[Any]:
+    """Return `stored` + `by`, in 16 bits where every sum has room in them: half the memory to walk."""
+    sums = (int(end) + by for end in (stored.min(), stored.max()))
+    if stored.dtype.itemsize == _WORDS.bits // 8 and all(_WORDS.min <= one <= _WORDS.max for one in (by, *sums)):
+        narrow = stored.astype(np.int16)  # what does not fit wraps, and wraps back below
+        narrow += np.int16(by)
+        return narrow
+    return stored.astype(np.int32) + np.int32(by)
 
 
 def pixel_sha256(content: Content) -> str:
@@ -153,16 +178,6 @@ def _require_decoder(dataset: FileDataset) -> None:
 def _is_extended_12_bit(dataset: FileDataset) -> bool:
     """No decoder under a permissive licence reads JPEG Extended with 12 bits; GDCM returns rubbish without an error."""
     return dataset.file_meta.TransferSyntaxUID == JPEGExtended12Bit and int(dataset.get("BitsStored", 12)) > 8  # noqa: PLR2004
-
-
-def _padding(dataset: Dataset) -> tuple[int, int] | None:
-    """Return the stored values that mean "no pixel": (0028,0120) and, for a range, (0028,0121)."""
-    value = dataset.get("PixelPaddingValue")
-    if value is None or value == "":
-        return None
-    limit = dataset.get("PixelPaddingRangeLimit")
-    ends = sorted((int(value), int(limit if limit not in {None, ""} else value)))
-    return ends[0], ends[1]
 
 
 def _bridge(volume: NDArray[np.int16], slots: tuple[int, ...]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
 
-from client.store.part10 import Content, coded, read_part10
+from client.store.part10 import Content, Place, coded, read_header, read_part10
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 
@@ -23,7 +23,8 @@ TAGS = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "ImageType", "FrameType",
     "InstanceNumber", "SeriesNumber", "AcquisitionNumber", "BodyPartExamined", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
     "SliceThickness", "SpacingBetweenSlices", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel",
-    "PhotometricInterpretation", "BitsAllocated", "BitsStored", "RescaleSlope", "RescaleIntercept", "RescaleType",
+    "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue",
+    "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "RescaleType",
     "Manufacturer", "ConvolutionKernel", "ContrastBolusAgent", "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 ]  # fmt: skip
@@ -33,8 +34,21 @@ _MULTI_FRAME = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 _HOUNSFIELD = re.compile(r"(HU|US|HOUND?SFIELD.*)?")
 """Rescale Type (0028,1054): for CT an absent or unspecified type is HU (PS3.3 C.8.2.1); some makers write the word, misspelt."""
 
-_LEAST_BITS = 9
+_LEAST_BITS, _WORD_BITS = 9, 16
 _UNIT_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """How to take the pixels of a slice from its file as they lie there: words of 16 bits, little endian, of which `bits` count.
+
+    `padding` holds the least and the greatest stored value that mean "no pixel".
+    """
+
+    place: Place
+    signed: bool
+    bits: int
+    padding: tuple[int, int] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +78,8 @@ class Slice:
     kernel: str
     contrast: bool
     body_part: str
+    plain: Plain | None = None
+    """Without it a decoder has to read the object."""
 
 
 def read_slices(content: Content) -> list[Slice]:
@@ -72,13 +88,47 @@ def read_slices(content: Content) -> list[Slice]:
     Raises:
         InvalidInputError: `unreadable`, `not-ct`, `localizer`, `not-hu`.
     """
-    header = read_part10(content, pixels=False, tags=TAGS)
+    header, place = read_header(content, TAGS)
     with coded():
         _require_ct(header, content)
         _require_cross_section(header)
         _require_hounsfield(header)
         _require_bounds(header)
-        return [_slice(content, header, groups, frame) for frame, groups in _frames(header)]
+        plain = _plain(header, place)
+        return [_slice(content, header, groups, frame, plain) for frame, groups in _frames(header)]
+
+
+def padding_of(header: Dataset) -> tuple[int, int] | None:
+    """Return the stored values that mean "no pixel": (0028,0120) and, for a range, (0028,0121)."""
+    value = header.get("PixelPaddingValue")
+    if value is None or value == "":
+        return None
+    limit = header.get("PixelPaddingRangeLimit")
+    ends = sorted((int(value), int(limit if limit not in {None, ""} else value)))
+    return ends[0], ends[1]
+
+
+def _plain(header: Dataset, place: Place | None) -> Plain | None:
+    """Say how the pixels of a single cross-section can be taken as they are; `None` for all that is out of the ordinary."""
+    if place is None or header.get("SOPClassUID") in _MULTI_FRAME or "NumberOfFrames" in header:
+        return None
+    try:
+        with coded():
+            return _usual(header, place)
+    except InvalidInputError:  # the decoder looks at it again, and says what is wrong
+        return None
+
+
+def _usual(header: Dataset, place: Place) -> Plain | None:
+    allocated, bits, high, signed, samples = (
+        header.get(word)
+        for word in ("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "SamplesPerPixel")
+    )
+    words = allocated == _WORD_BITS and bits in range(_LEAST_BITS, _WORD_BITS + 1) and high == bits - 1
+    size = int(header.Rows) * int(header.Columns) * _WORD_BITS // 8
+    if not words or samples != 1 or signed not in {0, 1} or place.length != size:
+        return None
+    return Plain(place, bool(signed), int(bits), padding_of(header))
 
 
 def _require_ct(header: Dataset, content: Content) -> None:
@@ -136,7 +186,7 @@ def _opened(groups: Dataset) -> list[Dataset]:
     return [element.value[0] for element in groups if element.VR == "SQ" and len(element.value)]
 
 
-def _slice(content: Content, header: Dataset, places: list[Dataset], frame: int | None) -> Slice:
+def _slice(content: Content, header: Dataset, places: list[Dataset], frame: int | None, plain: Plain | None) -> Slice:
     def find(keyword: str) -> object:
         return next((value for place in places if (value := place.get(keyword)) is not None), None)
 
@@ -159,7 +209,7 @@ def _slice(content: Content, header: Dataset, places: list[Dataset], frame: int 
         intercept=0.0 if intercept in {None, ""} else float(str(intercept)),
         image_type=tuple(_words(header, "ImageType")), manufacturer=str(header.get("Manufacturer") or ""),
         kernel=str(_first(find("ConvolutionKernel"))), contrast=bool(str(header.get("ContrastBolusAgent") or "").strip()),
-        body_part=str(header.get("BodyPartExamined") or "").strip().upper(),
+        body_part=str(header.get("BodyPartExamined") or "").strip().upper(), plain=plain,
     )  # fmt: skip
 
 

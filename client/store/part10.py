@@ -4,12 +4,14 @@ Ten kinds of exception escape pydicom on damaged files; this is the one place th
 deflated data set is inflated only so far, and lengths are checked before anything is allocated.
 """
 
+import functools
 import hashlib
 import logging
 import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -19,7 +21,7 @@ import pydicom.config
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.filereader import dcmread, read_dataset
 from pydicom.filewriter import write_file_meta_info
-from pydicom.tag import BaseTag
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -39,10 +41,22 @@ MOST_FILE_BYTES = 2 << 30
 
 _PREAMBLE, _PREFIX = 128, b"DICM"
 _INFLATED_FLOOR, _INFLATED_RATIO, _INFLATED_MOST = 64 << 20, 50, 1 << 30
+_PLAIN = {ImplicitVRLittleEndian: 4, ExplicitVRLittleEndian: 8}
+"""Where the length of the pixel data stands in its element, by transfer syntax (PS3.5 7.1.2 and 7.1.3)."""
+
+_PIXEL_DATA, _UNDEFINED = b"\xe0\x7f\x10\x00", 0xFFFFFFFF
 _BARE_STARTS = (b"\x02\x00", b"\x08\x00")
 """A data set without preamble begins with group 0002 or 0008, little endian."""
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where uncompressed little-endian pixel data lie in a file: `length` bytes from `start`. The header claims it; nothing was read."""
+
+    start: int
+    length: int
 
 
 @contextmanager
@@ -85,12 +99,33 @@ def read_part10(content: Content, *, pixels: bool, tags: list[str] | None = None
         InvalidInputError: `unreadable`.
     """
     with coded(), _opened(content) as file:
-        meta = _read_meta(file)
-        packed = meta is not None and meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
-        stream = _inflated(file, meta) if meta is not None and packed else file
-        stream.seek(0)
-        dataset = dcmread(stream, stop_before_pixels=not pixels, force=True, specific_tags=list(tags) if tags else None)
-        return _with_syntax(dataset)
+        return _read(_plain(file), pixels=pixels, tags=tags)
+
+
+def read_header(content: Content, tags: list[str]) -> tuple[FileDataset, Place | None]:
+    """Return what `tags` name of the header in `content`, and where its pixel data lie if they can be read as they are.
+
+    Raises:
+        InvalidInputError: `unreadable`.
+    """
+    with coded(), _opened(content) as file:
+        stream = _plain(file)
+        header = _read(stream, pixels=False, tags=tags)
+        return header, _place(stream, header) if stream is file else None
+
+
+def read_place(content: Content, place: Place) -> bytes:
+    """Return the bytes at `place` in `content`.
+
+    Raises:
+        InvalidInputError: `unreadable` if the file ends before.
+    """
+    with coded(), _opened(content) as file:
+        file.seek(place.start)
+        stored = file.read(place.length)
+    if len(stored) < place.length:
+        raise InvalidInputError(Code.UNREADABLE, "The pixel data is damaged or truncated. Export or send it again.")
+    return stored
 
 
 def dataset_sha256(content: Content) -> str:
@@ -132,6 +167,45 @@ def _opened(content: Content) -> Iterator[BinaryIO]:
         return
     with content.open("rb") as stream:
         yield stream
+
+
+def _plain(file: BinaryIO) -> BinaryIO:
+    """Return `file`, or what it inflates to, at its beginning.
+
+    Raises:
+        InvalidInputError: `unreadable` if this is no DICOM, or would grow beyond what a CT can.
+    """
+    meta = _read_meta(file)
+    packed = meta is not None and meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+    stream = _inflated(file, meta) if meta is not None and packed else file
+    stream.seek(0)
+    return stream
+
+
+def _read(stream: BinaryIO, *, pixels: bool, tags: list[str] | None) -> FileDataset:
+    named = [_tag(word) for word in tags] if tags else None
+    return _with_syntax(dcmread(stream, stop_before_pixels=not pixels, force=True, specific_tags=named))
+
+
+@functools.cache
+def _tag(keyword: str) -> BaseTag:
+    """Return the tag of a keyword: looked up for every file it is a tenth of the time that a header takes."""
+    return Tag(keyword)
+
+
+def _place(stream: BinaryIO, header: FileDataset) -> Place | None:
+    """Return where the pixel data lie; `stream` stands before their element, or at its end without any.
+
+    `None` for all that is not plain: compressed, big endian, of undefined length, encoded otherwise than the header says.
+    """
+    at = _PLAIN.get(header.file_meta.TransferSyntaxUID)
+    element = stream.read(12)
+    if at is None or len(element) < 12 or element[:4] != _PIXEL_DATA:  # noqa: PLR2004 - the longer of both heads
+        return None
+    start = stream.tell() - 12 + at + 4
+    length = int.from_bytes(element[at : at + 4], "little")
+    honest = at == 4 or element[4:6] in {b"OW", b"OB"}  # noqa: PLR2004 - implicit: no VR stands there
+    return Place(start, length) if honest and length != _UNDEFINED else None
 
 
 def _read_meta(stream: BinaryIO) -> Dataset | None:

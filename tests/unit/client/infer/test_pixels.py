@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pydicom import dcmread
-from pydicom.uid import JPEGLSLossless, RLELossless
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless, RLELossless
 
-from client.infer.pixels import AIR_HU, PADDING_HU, fill, pixel_sha256, to_hu
+from client.infer.pixels import AIR_HU, PADDING_HU, fill, pixel_sha256, plane_hu, to_hu
 from client.infer.slices import read_slices
 from client.infer.stack import assemble
+from client.store.part10 import read_part10
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from tests.fakes.ct_series import as_bytes, plain_series
@@ -61,6 +62,56 @@ def test_compressed_decodes_to_the_same(syntax: str) -> None:
         contents.append(as_bytes(dataset))
     stack = assemble([one for content in contents for one in read_slices(content)])
     assert np.array_equal(fill(stack), series.hu)
+
+
+def decoded(content: bytes) -> np.ndarray:
+    """The slow way: the whole object through pydicom's decoder."""
+    dataset, (one,) = read_part10(content, pixels=True), read_slices(content)
+    return plane_hu(dataset, one)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize(("signed", "bits"), [(1, 16), (0, 16), (1, 12), (0, 12)])
+@pytest.mark.parametrize("padding", [None, 3000, 63_536])
+def test_plain_pixels_are_what_the_decoder_makes_of_them(
+    syntax: UID, signed: int, bits: int, padding: int | None
+) -> None:
+    """Any bit in any word: what lies above the stored bits does not count."""
+    dataset = plain_series(1, 16).dataset(0)
+    words = np.random.default_rng(bits).integers(0, 1 << 16, (16, 16)).astype("<u2")
+    dataset.PixelData, dataset.PixelRepresentation = words.tobytes(), signed
+    dataset.BitsStored, dataset.HighBit, dataset.RescaleIntercept = bits, bits - 1, -1024
+    if padding is not None:
+        value = padding - (1 << 16) * (signed and padding > 32_767)
+        dataset.add_new("PixelPaddingValue", "SS" if signed else "US", value)
+    dataset.file_meta.TransferSyntaxUID = syntax
+    content = as_bytes(dataset)
+    (one,) = read_slices(content)
+    assert one.plain is not None
+    assert np.array_equal(fill(assemble([one]))[0], decoded(content))
+
+
+@pytest.mark.parametrize("changes", [{"HighBit": 15, "BitsStored": 12}, {"HighBit": None}, {"NumberOfFrames": 1}])
+def test_what_is_out_of_the_ordinary_is_left_to_the_decoder(changes: dict[str, object]) -> None:
+    assert read_slices(as_bytes(plain_series(1, 16).dataset(0, **changes)))[0].plain is None
+
+
+def test_a_padding_that_is_no_number_is_refused_as_the_decoder_refuses_it() -> None:
+    dataset = plain_series(1, 16).dataset(0)
+    dataset.add_new("PixelPaddingValue", "SS", 5)
+    content = as_bytes(dataset).replace(b"\x28\x00\x20\x01SS\x02\x00\x05\x00", b"\x28\x00\x20\x01DS\x02\x00ab")
+    stack = assemble(read_slices(content))
+    assert stack.slices[0].plain is None
+    assert code_of(lambda: fill(stack)) is Code.UNREADABLE
+
+
+def test_a_file_that_shrinks_after_its_header_was_read_is_unreadable(tmp_path: Path) -> None:
+    path = tmp_path / "slice.dcm"
+    path.write_bytes(as_bytes(plain_series(1, 32).dataset(0)))
+    stack = assemble(read_slices(path))
+    path.write_bytes(path.read_bytes()[:-2])
+    assert stack.slices[0].plain is not None
+    assert code_of(lambda: fill(stack)) is Code.UNREADABLE
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.3, 0.99])
