@@ -10,7 +10,6 @@ import typer
 from client.commands.home import answering, home_of, remark, say_json
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
-from protocol.plan import LabelUse
 
 if TYPE_CHECKING:
     from client.deidentify.pseudonyms import Pseudonyms
@@ -135,6 +134,8 @@ def withdraw(
 ) -> None:
     """Keep a patient out of every later training, with all studies of theirs. What was spent before stays spent (`ledger`)."""
     with answering(as_json=as_json):
+        from protocol.plan import LabelUse
+
         store, _ = _open_home(home_of(context))
         subject = store.labels.withdraw_subject(study)
         _note(home_of(context), "label.withdrawn", study)

@@ -6,10 +6,9 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from nibabel.nifti1 import Nifti1Image
 from numpy.typing import NDArray
 
 from client.infer.orientation import Affine
@@ -18,6 +17,9 @@ from client.infer.slices import MOST_VOXELS
 from client.store.files import write_durably
 from protocol.codes import Code
 from protocol.errors import FederationError, InvalidInputError
+
+if TYPE_CHECKING:  # a measurement of DICOM never needs it, and it takes a third of a second to import
+    from nibabel.nifti1 import Nifti1Image
 
 RAS_TO_LPS: Affine = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -94,6 +96,8 @@ def write_nifti(path: Path, values: NDArray[Any], affine_lps: Affine, *, durable
 
 def nifti_bytes(values: NDArray[Any], affine_lps: Affine) -> bytes:
     """Return an int16 or uint8 array in its own axis order as a NIfTI file, with the affine (4, 4) from index to LPS; not packed yet."""
+    from nibabel.nifti1 import Nifti1Image
+
     image = Nifti1Image(values, RAS_TO_LPS @ affine_lps)  # type: ignore[no-untyped-call] # nibabel
     image.header.set_xyzt_units("mm")  # type: ignore[no-untyped-call] # nibabel
     image.header["descrip"] = b""
@@ -137,12 +141,14 @@ def _coded() -> Iterator[None]:
             ) from error
 
 
-def _opened(path: Path) -> Nifti1Image:
+def _opened(path: Path) -> "Nifti1Image":
     """Open a file and check its claims before any voxel is read.
 
     Raises:
         InvalidInputError: `unreadable`, `mixed-geometry`.
     """
+    from nibabel.nifti1 import Nifti1Image
+
     image = Nifti1Image.from_filename(os.fspath(path))
     shape = image.shape
     if len(shape) < 3 or min(shape) < 1 or int(np.prod(shape[:3], dtype=np.float64)) > MOST_VOXELS:  # noqa: PLR2004
@@ -155,7 +161,7 @@ def _opened(path: Path) -> Nifti1Image:
     return image
 
 
-def _lps(image: Nifti1Image) -> Affine:
+def _lps(image: "Nifti1Image") -> Affine:
     """Return the affine in LPS and mm.
 
     Raises:
