@@ -106,20 +106,26 @@ def labels_to_slabs(labels: Mask, grid: Grid, *, classes: int) -> Tensor:
     return out
 
 
-def from_slabs(values: Tensor, grid: Grid) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+def from_slabs(
+    values: Tensor, grid: Grid, *, only: Tensor | None = None
+) -> Iterator[tuple[slice, NDArray[np.float32]]]:
     """Yield (slices of the volume, values in the box on them), slab by slab: memory stays small on large scans.
 
     Args:
         values: (slabs, C, height, width).
         grid: The working grid.
+        only: True for the slabs that are wanted, (slabs,); all of them if left out.
 
     Yields:
         A range of slices and the values that they share, (C, rows, columns).
     """
     size = (grid.box[1].stop - grid.box[1].start, grid.box[2].stop - grid.box[2].start)
-    for slab, start in zip(values, range(grid.box[0].start, grid.box[0].stop, grid.slices_per_slab), strict=True):
-        stop = min(start + grid.slices_per_slab, grid.box[0].stop)
-        yield slice(start, stop), _resize(slab, size).numpy()
+    wanted = [True] * len(values) if only is None else only.tolist()
+    starts = range(grid.box[0].start, grid.box[0].stop, grid.slices_per_slab)
+    for slab, start, wants in zip(values, starts, wanted, strict=True):
+        if wants:
+            stop = min(start + grid.slices_per_slab, grid.box[0].stop)
+            yield slice(start, stop), _resize(slab, size).numpy()
 
 
 def pad_to(values: Tensor, multiple: int, *, fill: float = 0.0) -> Tensor:

@@ -14,7 +14,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from models.fields import Field
-from models.grid import Box, Grid, coarse_spacing, from_slabs, grid_over, to_slabs, whole
+from models.grid import Box, Grid, box_around, coarse_spacing, from_slabs, grid_over, to_slabs, whole
 from models.infer import probabilities
 from models.morphology import SQUARE, WITHIN_A_SLICE, Region, pick, pieces, sizes_of
 from models.net import GgoNet
@@ -133,16 +133,20 @@ def without_islands(sides: Mask) -> Mask:
     Args:
         sides: 1 right, 2 left, coarse.
     """
-    labels, count = pieces(sides > 0)
+    out = np.zeros_like(sides)
+    box = box_around(sides > 0, (1.0, 1.0, 1.0), margin_mm=0.0)  # what lies around holds no piece, and no hole
+    within = sides[box]
+    labels, count = pieces(within > 0)
     sizes = sizes_of(labels, count)
-    kept = np.where(pick(labels, sizes >= _ISLAND_SHARE * sizes.max(initial=0)), sides, 0).astype(np.uint8)
-    return _filled(_one_side_each(kept))
+    kept = np.where(pick(labels, sizes >= _ISLAND_SHARE * sizes.max(initial=0)), within, 0).astype(np.uint8)
+    out[box] = _filled(_one_side_each(kept))
+    return out
 
 
 def to_native(shares: Tensor, grid: Grid, volume: Volume) -> Mask:
     """Bring coarse shares of right and left lung, (slabs, 2, height, width), to the scan's own voxels with a smooth outline."""
     out = np.zeros(volume.hu.shape, np.uint8)
-    for z, (right, left) in from_slabs(shares, grid):
+    for z, (right, left) in from_slabs(shares, grid, only=shares.flatten(1).amax(dim=1) > 0):
         inside = right + left >= 0.5  # noqa: PLR2004 - more than half a voxel
         out[z, grid.box[1], grid.box[2]] = np.where(left > right, np.uint8(LEFT), np.uint8(RIGHT)) * inside
     return out

@@ -62,7 +62,7 @@ def noise_hu(volume: Volume, lungs: Mask) -> float:
 
     The median of absolute differences leaves edges out; grain longer than a pixel makes this an underestimate.
     """
-    z = int(np.argmax((lungs > 0).sum(axis=(1, 2))))
+    z = int(np.argmax([np.count_nonzero(plane) for plane in lungs]))
     plane = volume.hu[z].astype(np.float32)
     step = plane[:, 2:] - plane[:, :-2]
     tissue = (np.abs(plane[:, 2:] - 40) < 150) & (np.abs(plane[:, :-2] - 40) < 150)  # noqa: PLR2004 - soft tissue

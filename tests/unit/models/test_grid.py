@@ -71,6 +71,9 @@ def test_from_slabs_puts_values_back_where_they_were():
     expected = (volume.hu[1].astype(float) + volume.hu[2]) / 2
     assert np.allclose(back[0][1][0], expected[2:10, 4:14])
     assert np.allclose(back[2][1][0], volume.hu[5, 2:10, 4:14])
+    ((span, values),) = from_slabs(slabs, grid, only=torch.tensor([False, True, False]))
+    assert span == slice(3, 5)
+    assert np.array_equal(values, back[1][1])
 
 
 def test_upsampling_a_disc_keeps_its_area_and_centre():

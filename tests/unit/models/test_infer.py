@@ -32,6 +32,15 @@ def test_opacity_needs_half_and_the_larger_share_names_it(ggo, dense, kind):
     assert not mask[lungs == 0].any()
 
 
+def test_one_pixel_of_opacity_is_enough_to_look_at_a_slab():
+    plain = even(0.1, 0.1)
+    plain[2, :, 5, 5] = torch.tensor([0.5, 0.3, 0.2])
+    grid = grid_over(whole((4, 16, 16)), (5.0, 1.0, 1.0), pixel_mm=2.0)
+    same = grid_over(whole((4, 8, 8)), (5.0, 1.0, 1.0), pixel_mm=1.0)
+    assert np.argwhere(opacity_mask(plain, same, np.ones((4, 8, 8), np.uint8))).tolist() == [[2, 5, 5]]
+    assert not opacity_mask(plain, grid, np.ones((4, 16, 16), np.uint8))[:2].any()
+
+
 def test_probabilities_add_up_and_do_not_depend_on_the_batch():
     torch.manual_seed(0)
     net, inputs = GgoNet().eval(), torch.randn(6, 3, 32, 32)

@@ -96,6 +96,9 @@ def test_islands_go_and_small_patches_take_their_neighbours_side():
     clean = without_islands(sides)
     assert (clean[:, 2:18, 2:12] == 1).all()
     assert clean[0, 0, 15] == 0
+    around = np.pad(sides, 2)
+    assert np.array_equal(without_islands(around), np.pad(clean, 2))
+    assert not without_islands(np.zeros_like(sides)).any()
 
 
 @pytest.mark.parametrize(
