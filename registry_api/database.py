@@ -1,9 +1,11 @@
 """One database for the whole registry: SQLite by default, PostgreSQL in use. A commit is on the disk before it returns."""
 
 import sqlite3
+from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, cast
 
 from sqlalchemy import (
@@ -64,7 +66,9 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None]:
-        """Return what `process_result_value` does, in one call for each value: the queue holds four times a row."""
+        """Return what `process_result_value` does, in one call for each value: the queue holds three times a row."""
+        if dialect.name == "sqlite":
+            return lambda text: None if text is None else datetime.fromisoformat(f"{text}+00:00")
         read = self.impl_instance.result_processor(dialect, coltype) or (lambda value: value)
 
         def read_with_zone(value: Any) -> datetime | None:
@@ -83,6 +87,19 @@ def ask(session: Session, statement: Executable, **values: Any) -> CursorResult[
     """Run a statement that is made of tables, after what the session still holds back."""
     session.flush()
     return session.connection().execute(statement, values)
+
+
+def lines(session: Session, statement: Executable, **values: Any) -> list[Any]:
+    """Return what `ask` finds as named tuples: a column of SQLAlchemy's own rows costs ten times as much by its name."""
+    found = ask(session, statement, **values)
+    return list(map(_line_of(tuple(found.keys())), found.all()))  # all at once: one by one costs a call for each
+
+
+@cache
+def _line_of(names: tuple[str, ...]) -> Callable[[Iterable[Any]], Any]:
+    named: Any = namedtuple  # noqa: PYI024 - mypy wants the names written out; they are the statement's
+    make: Callable[[Iterable[Any]], Any] = named("Line", names)._make
+    return make
 
 
 def among(column: ColumnElement[str], values: Iterable[str]) -> ColumnElement[bool]:

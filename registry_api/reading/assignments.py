@@ -63,7 +63,7 @@ def _uncollected() -> Iterator[None]:
 
 def _match(session: Session, now: datetime, *, keep: bool) -> Matched:
     everything = waiting(session)
-    free = [one for one in everything if len(assigned_at(one, now) - one.earlier_readers) < one.open_slots]
+    free = [one for one in everything if not one.assigned or len(_set_aside_for(one, now)) < one.open_slots]
     readers = _with_assigned(profiles(session), everything, now)
     batch = Batch(
         waiting=[_without_assigned(one, now) for one in free],
@@ -77,12 +77,17 @@ def _match(session: Session, now: datetime, *, keep: bool) -> Matched:
     return Matched(tuple(made), len(free) - len(made), len(readers))
 
 
+def _set_aside_for(wanted: Wanted, now: datetime) -> frozenset[OpaqueId]:
+    """Return for whom open slots of the request are set aside."""
+    return assigned_at(wanted, now) - wanted.earlier_readers
+
+
 def _with_assigned(readers: list[ReaderProfile], everything: list[Wanted], now: datetime) -> list[ReaderProfile]:
     """Count what is set aside for a reader as held: there is so much less room."""
     held: Counter[OpaqueId] = Counter()
     held_stat: Counter[OpaqueId] = Counter()
     for one in (one for one in everything if one.assigned):
-        readers_of_it = assigned_at(one, now) - one.earlier_readers
+        readers_of_it = _set_aside_for(one, now)
         held.update(readers_of_it)
         held_stat.update(readers_of_it if one.priority is Priority.STAT else ())
     return [
@@ -121,7 +126,9 @@ def _keep(session: Session, made: list[Assignment], wanted: dict[OpaqueId, Wante
         }
         for one in made
     ]
-    if (
-        rows
-    ):  # thousands at once: by one statement, past the session's bookkeeping, which took a fifth of the whole match
-        session.connection().execute(insert(row_table(AssignmentRow)), rows)
+    if rows:  # thousands: past the session's bookkeeping, which took a fifth of the whole match
+        connection, statement = session.connection(), insert(row_table(AssignmentRow))
+        # What comes back is not looked at: asked for it, SQLAlchemy sends PostgreSQL many rows in one statement instead of one each.
+        if connection.dialect.name == "postgresql":
+            statement = statement.returning(col(AssignmentRow.request_id))
+        connection.execute(statement, rows)

@@ -12,7 +12,7 @@ from sqlmodel import Session
 
 from protocol.reading import Language, Priority, StudyKind, Subspecialty
 from protocol.shape import OpaqueId, RegionCode, SiteId
-from registry_api.database import among, ask, row_table
+from registry_api.database import among, lines, row_table
 from registry_api.people.tables import CredentialRow
 from registry_api.reading.lifecycle import HELD
 from registry_api.reading.matching import Licence, Training
@@ -77,20 +77,22 @@ class Dossier:
         self.trainings.append(Training(Subspecialty(fact.first), fact.begins, fact.ends))
 
     def add_agreement(self, fact: Any) -> None:
-        """Note an agreement of the reader's own."""
-        self.own_agreements[fact.first] = Agreed(fact.ends, bool(fact.number))
+        """Note agreements of the reader's own, alike in their terms."""
+        self.own_agreements |= dict.fromkeys(_sites(fact), Agreed(fact.ends, bool(fact.number)))
 
     def add_group_agreement(self, fact: Any) -> None:
-        """Note one of the reader's group."""
-        self.group_agreements[fact.first] = Agreed(fact.ends, bool(fact.number))
+        """Note agreements of the reader's group, alike in their terms."""
+        self.group_agreements |= dict.fromkeys(_sites(fact), Agreed(fact.ends, bool(fact.number)))
 
     def add_privilege(self, fact: Any) -> None:
-        """Note a hospital's privilege."""
-        self.privileges.add(fact.first)
+        """Note hospitals' privileges, alike in their terms."""
+        sites = _sites(fact)
+        self.privileges.update(sites)
         if fact.ends is not None:
-            self.privilege_ends[fact.first] = fact.ends
+            self.privilege_ends |= dict.fromkeys(sites, fact.ends)
         if fact.second:
-            self.privilege_studies[fact.first] = frozenset(StudyKind(one) for one in fact.second.split(","))
+            studies = frozenset(StudyKind(one) for one in fact.second.split(","))
+            self.privilege_studies |= dict.fromkeys(sites, studies)
 
     def add_conflict(self, fact: Any) -> None:
         """Note a conflict of interest."""
@@ -101,24 +103,30 @@ class Dossier:
         self.held[Priority(fact.first)] = fact.number
 
 
+def _sites(fact: Any) -> list[SiteId]:
+    return fact.first.split(",")  # type: ignore[no-any-return] # a text
+
+
 _ADD = {name.removeprefix("add_"): add for name, add in vars(Dossier).items() if name.startswith("add_")}
-"""What puts a fact of each kind where it belongs; looked up here, since of a whole network there are a hundred thousand."""
+"""What puts a fact of each kind where it belongs; looked up here, since of a whole network there are tens of thousands."""
 
 
 def dossiers(session: Session, reader_id: OpaqueId | None) -> defaultdict[OpaqueId, Dossier]:
     """Return what is on file of one reader, or with None of everybody; of whom nothing is on file has an empty one."""
     found: defaultdict[OpaqueId, Dossier] = defaultdict(Dossier)
     values = {} if reader_id is None else {"reader_id": reader_id}
-    for fact in ask(
-        session, _facts(reader_id is not None), **values
-    ).all():  # at once: one by one costs a call for each
+    for fact in lines(session, _facts(reader_id is not None), **values):
         _ADD[fact.kind](found[fact.reader_id], fact)
     return found
 
 
 @cache
 def _facts(one: bool) -> Any:
-    """Return the statement. It is made once: that costs as much as running it."""
+    """Return the statement. It is made once: that costs as much as running it.
+
+    Of everybody the hospitals are put together in the database, one row for all of a reader's whose terms are the same: a reader
+    has many, and nearly always they are alike.
+    """
     shift, licence, term, training = (
         row_table(row).c for row in (ShiftRow, CredentialRow, CredentialTermRow, TrainingRow)
     )
@@ -126,6 +134,13 @@ def _facts(one: bool) -> Any:
         row_table(row).c for row in (AgreementRow, PrivilegeRow, ConflictRow, SlotRow, ReadRequestRow)
     )
     reader, of_group = (row_table(row).c for row in (ReaderRow, GroupAgreementRow))
+
+    def sites(table: Any) -> Any:
+        return table.site if one else sa.func.aggregate_strings(table.site, ",")
+
+    def alike(*terms: Any) -> tuple[Any, ...]:
+        return () if one else terms
+
     parts = {
         # The first one gives the columns their types: it leaves none empty.
         shift.reader_id: _fact(
@@ -139,14 +154,15 @@ def _facts(one: bool) -> Any:
             "training", training, first=training.subspecialty, begins=training.valid_from, ends=training.valid_until
         ),
         agreement.reader_id: _fact(
-            "agreement", agreement, first=agreement.site, number=sa.cast(agreement.pool, sa.Integer), ends=agreement.expires_at
-        ),
+            "agreement", agreement, first=sites(agreement), number=sa.cast(agreement.pool, sa.Integer), ends=agreement.expires_at
+        ).group_by(*alike(agreement.reader_id, agreement.pool, agreement.expires_at)),
         reader.reader_id: _fact(
-            "group_agreement", reader, first=of_group.site, number=sa.cast(of_group.pool, sa.Integer), ends=of_group.expires_at
-        ).join(row_table(GroupAgreementRow), of_group.reading_group == reader.reading_group),
+            "group_agreement", reader, first=sites(of_group), number=sa.cast(of_group.pool, sa.Integer), ends=of_group.expires_at
+        ).join(row_table(GroupAgreementRow), of_group.reading_group == reader.reading_group)
+        .group_by(*alike(reader.reader_id, of_group.pool, of_group.expires_at)),
         privilege.reader_id: _fact(
-            "privilege", privilege, first=privilege.site, second=privilege.studies, ends=privilege.valid_until
-        ).where(privilege.granted),
+            "privilege", privilege, first=sites(privilege), second=privilege.studies, ends=privilege.valid_until
+        ).where(privilege.granted).group_by(*alike(privilege.reader_id, privilege.studies, privilege.valid_until)),
         conflict.reader_id: _fact("conflict", conflict, first=conflict.site),
         slot.reader_id: _fact("held", slot, first=request.priority, number=sa.func.count())
         .join(row_table(ReadRequestRow), request.request_id == slot.request_id)

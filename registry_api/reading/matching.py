@@ -175,6 +175,18 @@ def admitted(reader: ReaderProfile, wanted: Wanted, *, now: datetime) -> bool:
     return not any(holds for holds, _ in _hospital_checks(reader, wanted, now))
 
 
+def particular_sites(reader: ReaderProfile) -> frozenset[SiteId]:
+    """Return the hospitals for which more is on file of the reader than an agreement and a privilege.
+
+    Every other one with both admits the reader, but for a read that takes another organisation. What is added to `_hospital_checks` and
+    depends on the hospital belongs here too.
+    """
+    own = () if reader.home_site is None else (reader.home_site,)
+    return reader.conflicts.union(
+        own, reader.pools, reader.agreement_ends, reader.privilege_ends, reader.privilege_studies
+    )
+
+
 def assigned_at(wanted: Wanted, moment: datetime) -> frozenset[OpaqueId]:
     """Return for whom the request is set aside at `moment`."""
     return frozenset(reader_id for reader_id, until in wanted.assigned if moment < until)
@@ -210,7 +222,12 @@ def capacity_at(reader: ReaderProfile, moment: datetime) -> int:
     Who let reads lapse holds one at a time for a while.
     """
     on = current(reader.shifts, moment) if reader.shifts else None
-    usual = reader.capacity if on is None or on[0].capacity is None else on[0].capacity
+    return capacity_on(reader, on[0] if on else None, moment)
+
+
+def capacity_on(reader: ReaderProfile, shift: Shift | None, moment: datetime) -> int:
+    """Return what `capacity_at` does where the shift that is on was looked up already."""
+    usual = reader.capacity if shift is None or shift.capacity is None else shift.capacity
     restricted = reader.restricted_until is not None and moment < reader.restricted_until
     return min(usual, ABANDONED_CAPACITY) if restricted else usual
 

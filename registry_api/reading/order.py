@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from functools import cache
 
 from protocol.reading import Priority
 from protocol.shape import SiteId
@@ -22,8 +23,12 @@ def effective_priority(wanted: Wanted) -> Priority:
     return triaged(wanted.priority, ggo_percent=wanted.ggo_percent, uncertainty_percent=wanted.uncertainty_percent)
 
 
+@cache
 def triaged(priority: Priority, *, ggo_percent: int, uncertainty_percent: int) -> Priority:
-    """Return `priority`, or the higher one to which so much ground glass or doubt raises it; never a lower one."""
+    """Return `priority`, or the higher one to which so much ground glass or doubt raises it; never a lower one.
+
+    Remembered, for it is asked three times of all that waits; percents are few.
+    """
     raised = [one for one, ggo, doubt in TRIAGE if ggo_percent >= ggo or uncertainty_percent >= doubt]
     return min((priority, *raised), key=RANKS.__getitem__)
 
@@ -46,4 +51,4 @@ def in_order(requests: Iterable[Wanted], in_hand: Mapping[SiteId, int] = _NOTHIN
         turn = in_hand.get(one.site, 0) + rounds[rank, one.site]
         rounds[rank, one.site] += 1
         keyed.append((rank, turn, place, one))
-    return [one for *_, one in sorted(keyed, key=lambda key: key[:3])]
+    return [one for *_, one in sorted(keyed)]  # `place` tells any two apart: requests are not compared

@@ -16,7 +16,7 @@ from sqlmodel import Session, col, delete, select
 from protocol.case import AgeBand
 from protocol.reading import Priority, Subspecialty, kinds_of
 from protocol.shape import OpaqueId, SiteId
-from registry_api.database import among, ask, row_table
+from registry_api.database import among, ask, lines, row_table
 from registry_api.reading.groups import organisations, organisations_of
 from registry_api.reading.lifecycle import HELD, Purpose, State
 from registry_api.reading.matching import Wanted
@@ -53,9 +53,9 @@ class _Slot:
 def waiting(session: Session, *, sites: Collection[SiteId] | None = None) -> list[Wanted]:
     """Return every request (of these hospitals) with an open slot as its first open slot waits, in no order of their own."""
     values = {} if sites is None else {"sites": list(sites)}
-    rows = ask(session, _open_slots(sites is not None), **values).all()
+    rows = lines(session, _open_slots(sites is not None), **values)
     requests = [list(of_one) for _, of_one in groupby(rows, key=attrgetter("request_id"))]
-    deciding = [_earlier(one) for one in requests if one[0].purpose != Purpose.READ.value]
+    deciding = [_earlier(one) for one in requests if one[0].purpose != _READ]
     members = _members(session, frozenset().union(*deciding))
     return [_wanted(one, members) for one in requests]
 
@@ -70,7 +70,7 @@ def _wanted(rows: list[Any], members: Mapping[OpaqueId, frozenset[str]]) -> Want
     first = rows[0]
     alone = len(rows) == 1 and first.earlier is None and first.assigned is None
     earlier = _NOBODY if alone else _earlier(rows)
-    decides = first.purpose != Purpose.READ.value
+    decides = first.purpose != _READ
     return wanted_of(
         first,
         _Slot(_PURPOSES[first.purpose], first.slot_due_at, first.escalation),
@@ -82,6 +82,7 @@ def _wanted(rows: list[Any], members: Mapping[OpaqueId, frozenset[str]]) -> Want
 
 
 _NOBODY: frozenset[str] = frozenset()
+_READ = Purpose.READ.value
 _PURPOSES = {one.value: one for one in Purpose}
 _PRIORITIES = {one.value: one for one in Priority}
 _KINDS = {one.value: kinds_of(one) for one in AgeBand}

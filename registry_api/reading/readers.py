@@ -11,7 +11,7 @@ from protocol.codes import Code
 from protocol.errors import InvalidInputError, RefusedError
 from protocol.reading import Priority
 from protocol.shape import OpaqueId, SiteId, Thumbprint
-from registry_api.database import ask, row_table
+from registry_api.database import lines, row_table
 from registry_api.enrolment.tables import SiteRow
 from registry_api.people.roles import Role
 from registry_api.people.tables import PersonRow
@@ -83,7 +83,7 @@ def profile(session: Session, reader_id: OpaqueId) -> ReaderProfile:
 def profiles(session: Session, reader_id: OpaqueId | None = None) -> list[ReaderProfile]:
     """Return one reader (a list of one, or an empty one), or with None every reader of the network, by id."""
     values = {} if reader_id is None else {"reader_id": reader_id}
-    rows = ask(session, _readers(reader_id is not None), **values)
+    rows = lines(session, _readers(reader_id is not None), **values)
     known = [(row.id, row if row.reader_id is not None else ReaderRow(reader_id=row.id)) for row in rows]
     files = dossiers(session, reader_id) if known else {}
     return [_profile(one, row, files[one]) for one, row in known]

@@ -80,8 +80,9 @@ def checked(shift: Shift) -> Shift:
     Raises:
         InvalidInputError: `bad-request`, saying what does not.
     """
-    zone_of(shift.time_zone)
-    if not timedelta(0) < _length(shift) <= LONGEST or shift.ends_at <= shift.starts_at:
+    zone = zone_of(shift.time_zone)
+    length = _wall(shift.ends_at, zone) - _wall(shift.starts_at, zone)
+    if not timedelta(0) < length <= LONGEST or shift.ends_at <= shift.starts_at:
         raise InvalidInputError(Code.BAD_REQUEST, "A shift ends after it starts, and at most 24 hours after.")
     if shift.rule is not None and _RULE.fullmatch(shift.rule) is None:
         raise InvalidInputError(
@@ -93,12 +94,20 @@ def checked(shift: Shift) -> Shift:
 
 def presence(shifts: Iterable[Shift], declared: Declaration | None, now: datetime) -> Presence:
     """Say whether the reader takes reads at `now`. What was declared goes before the shifts until its time is over."""
+    kept = tuple(shifts)
+    said = declared is not None and now < declared.until
+    return presence_on(None if said else current(kept, now), declared, now, shifts=bool(kept))
+
+
+def presence_on(
+    on: tuple[Shift, datetime] | None, declared: Declaration | None, now: datetime, *, shifts: bool
+) -> Presence:
+    """Say what `presence` does where it was looked up already what is `on` (None: nothing), and whether there are any shifts."""
     if declared is not None and now < declared.until:
         return Presence.AVAILABLE if declared.available else Presence.AWAY
-    kept = tuple(shifts)
-    if not kept:
+    if not shifts:
         return Presence.ANY_TIME
-    return Presence.ON_SHIFT if current(kept, now) is not None else Presence.OFF_SHIFT
+    return Presence.ON_SHIFT if on is not None else Presence.OFF_SHIFT
 
 
 def current(shifts: Iterable[Shift], now: datetime) -> tuple[Shift, datetime] | None:
@@ -114,7 +123,8 @@ def occurrences(shift: Shift, near: datetime) -> list[tuple[datetime, datetime]]
     midnight as it would have been (RFC 5545, 3.3.5).
     """
     zone = ZoneInfo(shift.time_zone)
-    first, length = _wall(shift.starts_at, zone), _length(shift)
+    first = _wall(shift.starts_at, zone)
+    length = _wall(shift.ends_at, zone) - first
     if shift.rule is None:
         starts = [first]
     else:
@@ -123,11 +133,6 @@ def occurrences(shift: Shift, near: datetime) -> list[tuple[datetime, datetime]]
         starts = rule.between(wall - length - _CLOCK_CHANGE, wall + _CLOCK_CHANGE, inc=True)
     spans = [(_instant(start, zone), _last_instant(start + length, zone)) for start in starts]
     return [span for span in spans if shift.repeats_until is None or span[0] < shift.repeats_until]
-
-
-def _length(shift: Shift) -> timedelta:
-    zone = ZoneInfo(shift.time_zone)
-    return _wall(shift.ends_at, zone) - _wall(shift.starts_at, zone)
 
 
 def _wall(moment: datetime, zone: ZoneInfo) -> datetime:

@@ -13,10 +13,11 @@ from protocol.codes import Code
 from protocol.errors import FederationError, InvalidInputError, RefusedError
 from protocol.reading import ReaderPrivilege, ReadPost, StudyKind, Subspecialty
 from registry_api.database import Database
+from registry_api.enrolment.tables import SiteRow
 from registry_api.link.intake import RECEIVERS
 from registry_api.people import service as people
 from registry_api.people.roles import Role
-from registry_api.reading.agreements import agree_with_reader
+from registry_api.reading.agreements import agree_with_group, agree_with_reader
 from registry_api.reading.availability import (
     SHIFTS_MAX,
     add_shift,
@@ -27,6 +28,7 @@ from registry_api.reading.availability import (
     set_shifts,
 )
 from registry_api.reading.credentials import Term, credentials_of, license_reader, train_reader
+from registry_api.reading.groups import set_group
 from registry_api.reading.lifecycle import State
 from registry_api.reading.matching import Obstacle
 from registry_api.reading.offers import open_reads
@@ -285,3 +287,34 @@ def test_many_readers_are_looked_up_in_as_many_queries_as_one(story: Story, add_
     assert by_id[reader] == story.look(lambda session: profile(session, reader))
     assert (by_id[reader].capacity, by_id[reader].capacity_stat) == (9, 2)
     assert a_term(NOW).valid_until == by_id[reader].licences[0].valid_until
+
+
+def test_what_is_on_file_of_everybody_is_what_is_on_file_of_each(story: Story, add_reader: AddReader) -> None:
+    """Of a whole network hospitals come together, of one reader one by one."""
+    sites = [f"hospital-{number}" for number in range(5)]
+    with story.database.writing() as session:
+        session.add_all(SiteRow(site=site, region="XA", enrolled_at=NOW) for site in sites)
+    first, second, third = add_reader("A", sites=sites), add_reader("B", sites=sites[:2]), add_reader("C", sites=())
+    with story.database.writing() as session:
+        set_group(session, second, group="g")
+        set_group(session, third, group="g")
+        for number, site in enumerate(sites[1:]):
+            terms = AgreementTerms(expires_at=NOW + timedelta(days=number // 2 + 1), pool=number % 2 == 0)
+            agree_with_group(session, site=site, group="g", now=NOW, terms=terms)
+            privilege(session, third, site=site, now=NOW)
+        privilege(session, first, site=sites[0], version=2, now=NOW, until=NOW + timedelta(days=3))
+        privilege(session, first, site=sites[1], version=2, now=NOW, until=NOW + timedelta(days=3))
+        privilege(session, first, site=sites[2], version=2, now=NOW, studies=(StudyKind.CT_CHEST_ADULT,))
+        privilege(session, first, site=sites[3], version=2, now=NOW, granted=False)
+    everybody = story.look(profiles)
+    assert everybody == [
+        story.look(lambda session, one=one: profile(session, one)) for one in sorted((first, second, third))
+    ]
+    by_id = {one.reader_id: one for one in everybody}
+    assert by_id[first].agreements == set(sites)
+    assert by_id[first].privileges == set(sites) - {sites[3]}
+    assert by_id[first].privilege_ends == dict.fromkeys(sites[:2], NOW + timedelta(days=3))
+    assert by_id[first].privilege_studies == {sites[2]: {StudyKind.CT_CHEST_ADULT}}
+    assert by_id[third].agreement_ends.keys() == by_id[third].agreements == set(sites[1:])
+    assert by_id[third].pools == {sites[1], sites[3]}
+    assert by_id[second].agreement_ends.keys() == set(sites[2:])  # an own agreement goes before the group's

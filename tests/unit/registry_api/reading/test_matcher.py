@@ -3,83 +3,21 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from functools import cache
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from bench.reading_world import NOW as WORLD_NOW
 from bench.reading_world import Size, invent
-from protocol.reading import Priority, StudyKind
+from protocol.reading import Priority
 from registry_api.reading import matcher
 from registry_api.reading.matcher import Assignment, assign, total_value
-from registry_api.reading.matching import Licence, ReaderProfile, Wanted, obstacles
-from registry_api.reading.shifts import Declaration, Shift
+from registry_api.reading.matching import ReaderProfile, Wanted, obstacles
+from registry_api.reading.shifts import Declaration
 from registry_api.reading.solver import best_matching
 from registry_api.reading.worth import WEIGHTS, Batch, Table, hours_to_day
-
-NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
-HOUR, YEAR = timedelta(hours=1), timedelta(days=365)
-SITES = ("northport", "southbay")
-ADULT, YOUNG = frozenset({StudyKind.CT_CHEST_ADULT}), frozenset({StudyKind.CT_CHEST_UNDER_20})
-READER = ReaderProfile(
-    reader_id="a" * 32, licences=(Licence("XA", NOW - YEAR, NOW + YEAR),), languages=frozenset({"en"}),
-    agreements=frozenset(SITES), privileges=frozenset(SITES), declared=Declaration(available=True, until=NOW + 9 * HOUR),
-)  # fmt: skip
-WANTED = Wanted(
-    request_id="1" * 32, site="northport", jurisdiction="XA", language="en", priority=Priority.ROUTINE, posted_at=NOW - HOUR,
-    due_at=NOW + 23 * HOUR,
-)  # fmt: skip
-
-
-def test_the_solver_finds_the_greatest_sum() -> None:
-    pairs = [0, 0, 1], [0, 1, 0], [5.0, 4.0, 4.5]
-    assert best_matching(*pairs, shape=(2, 2)) == {0: 1, 1: 0}
-    assert best_matching(*pairs, shape=(3, 2)) == {0: 1, 1: 0}
-    assert best_matching([2], [0], [1.0], shape=(3, 9)) == {2: 0}
-
-
-def test_the_solver_leaves_alone_what_is_worth_nothing() -> None:
-    assert best_matching([0, 1], [0, 0], [0.0, -3.0], shape=(2, 1)) == {}
-    assert best_matching([], [], [], shape=(0, 0)) == {}
-    assert best_matching([0, 0], [0, 1], [2.0, -1.0], shape=(1, 2)) == {0: 0}
-
-
-@st.composite
-def batches(draw: st.DrawFn) -> Batch:
-    """Up to four requests and three readers with room for up to two reads each."""
-    waiting = [
-        replace(
-            WANTED,
-            request_id=f"{number:032x}",
-            site=draw(st.sampled_from(SITES)),
-            priority=draw(st.sampled_from(Priority)),
-            ggo_percent=draw(st.sampled_from((0, 30, 60))),
-            kinds=draw(st.sampled_from((ADULT, YOUNG))),
-            due_at=NOW + draw(st.integers(-30, 300)) * timedelta(minutes=1),
-            earlier_readers=frozenset(draw(st.sets(st.sampled_from(["0" * 32, f"{1:032x}"]), max_size=1))),
-        )
-        for number in range(draw(st.integers(0, 4)))
-    ]
-    readers = [
-        replace(
-            READER,
-            reader_id=f"{number:032x}",
-            privileges=frozenset(draw(st.sets(st.sampled_from(SITES), min_size=1))),
-            privilege_ends={"northport": NOW + draw(st.integers(-10, 200)) * timedelta(minutes=1)},
-            privilege_studies={"southbay": draw(st.sampled_from((ADULT, ADULT | YOUNG)))},
-            held=draw(st.integers(0, 1)),
-            held_stat=draw(st.integers(0, 2)),
-            capacity=draw(st.integers(1, 2)),
-            time_zone=draw(st.sampled_from(["UTC", "Asia/Tokyo", "America/New_York"])),
-            declared=None,
-            shifts=(Shift(NOW - HOUR, NOW + draw(st.integers(0, 90)) * timedelta(minutes=1) + HOUR / 60),),
-        )
-        for number in range(draw(st.integers(0, 3)))
-    ]
-    return Batch(waiting, readers, {"northport": draw(st.integers(0, 3))}, {"0" * 32: draw(st.integers(0, 9))})
+from tests.unit.registry_api.reading.batches import HOUR, NOW, READER, WANTED, batches
 
 
 def every_assignment(waiting: Sequence[Wanted], readers: Sequence[ReaderProfile]) -> Iterator[list[Assignment]]:
