@@ -62,6 +62,7 @@ def main() -> None:
         began = time.process_time()
         code = act(Path(line.rstrip("\n")))
         spent = time.process_time() - began
+        signal.alarm(0)  # the parent may be slow to name the next file
         sys.stdout.write(json.dumps({"code": code, "seconds": spent, "mib": peak_mib() - before}) + "\n")
         sys.stdout.flush()
 
