@@ -5,6 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, select
 
 from protocol.codes import Code
@@ -48,9 +49,15 @@ def set_capacity(
 
 
 def remember_key(session: Session, reader_id: OpaqueId, *, site: SiteId, jkt: Thumbprint) -> None:
-    """Keep which key the reader uses at `site`, so that the worklist need not ask for it again."""
-    session.merge(ReaderKeyRow(reader_id=reader_id, site=site, jkt=jkt))
-    session.flush()
+    """Keep which key the reader uses at `site`, so that the worklist need not ask for it again.
+
+    One statement, since two reads of a reader at one hospital may renew their first grants at the same moment.
+    """
+    session.flush()  # the reader may be new too
+    connection = session.connection()
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(ReaderKeyRow).values(reader_id=reader_id, site=site, jkt=jkt)
+    connection.execute(statement.on_conflict_do_update(index_elements=["reader_id", "site"], set_={"jkt": jkt}))
 
 
 def keys_of(session: Session, reader_id: OpaqueId) -> dict[SiteId, Thumbprint]:

@@ -40,6 +40,7 @@ from registry_api.people.roles import Role
 from registry_api.people.service import add_person, person_by_key
 from registry_api.people.tables import PersonRow
 from registry_api.public.service import draw
+from registry_api.reading.readers import keys_of, remember_key
 from registry_api.releases.archive import Archive
 from registry_api.releases.build import build_release
 from registry_api.releases.disclosure import Cell, Rule, Status
@@ -224,6 +225,26 @@ def test_an_alert_that_comes_while_its_rule_is_removed_goes_with_it(database: Da
         removing.result(30)
     with database.reading() as session:
         assert session.exec(select(AlertRow)).all() == []
+
+
+def test_two_first_uses_of_a_readers_key_at_once_are_both_kept(database: Database) -> None:
+    """Two reads of one reader at one hospital renew their grants at the same moment: the later word stands, and neither fails."""
+    with database.writing() as session:
+        reader_id = add_person(session, "r", role=Role.READER, region=None, now=NOW).person_id
+
+    def remember(jkt: str) -> None:
+        with database.writing() as session:
+            remember_key(session, reader_id, site="north-a", jkt=jkt)
+
+    with ThreadPoolExecutor(1) as pool, database.writing() as session:
+        remember_key(session, reader_id, site="north-a", jkt="a" * 43)
+        second = pool.submit(remember, "b" * 43)
+        with pytest.raises(TimeoutError):
+            second.result(timeout=0.3)
+        session.commit()
+        second.result(30)
+    with database.reading() as session:
+        assert keys_of(session, reader_id) == {"north-a": "b" * 43}
 
 
 def test_people_and_times(database: Database) -> None:
