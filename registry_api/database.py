@@ -30,6 +30,9 @@ from protocol.codes import Code
 from protocol.errors import InvalidInputError, UnavailableError
 from registry_api.driver import quicken, read_times
 
+_CONNECTIONS = 15
+"""Kept open to PostgreSQL by a process: one opened beyond those would be closed after its request, and opening one costs more than most requests."""
+
 _BUSY_SECONDS = 30
 _WRITES = "acinus_writes"
 _PASSING = frozenset({"08", "40", "53", "55", "57", "58"})
@@ -199,7 +202,7 @@ def open_engine(url: str) -> Engine:
     """Return an engine for `url`, set up so that an acknowledged commit survives a power cut."""
     if not url.startswith("sqlite"):
         quicken()
-        engine = create_engine(url, pool_pre_ping=True)
+        engine = create_engine(url, pool_pre_ping=True, pool_size=_CONNECTIONS, max_overflow=0)
         event.listen(engine, "connect", read_times)
         event.listen(engine, "handle_error", _understand, retval=True)
         return engine
