@@ -136,10 +136,7 @@ def report(
     request_id: RequestId,
     acknowledge: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="HASH",
-            help="Take note of this final report: the read closes. Of two reports name each, by the option again.",
-        ),
+        typer.Option(metavar="HASH", help="Take note of this final report and close the read; of two, name each."),
     ] = None,
     note: Annotated[
         str | None,
