@@ -5,22 +5,23 @@ shipped weights with a falling rate, so that all arms have learnt what they can.
 rule and not the noise. Everything goes through
 `client.train.private.train_privately`, `server.rounds.run_rounds` and a run's folder on the disk. Every arm draws the same slices.
 
-Attacks, by two of the ten sites in every round, each made of the update that the site would have sent:
+Attacks, by two of the ten sites in every round; the first four are made of the update that the site would have sent:
 
 * `sign flip`: the update turned round;
 * `scaling`: turned round and ten times as long;
 * `noise`: Gaussian noise of twenty times its length;
-* `label flip`: an honest training on labels that call healthy lung ill and ill lung healthy.
+* `label flip`: an honest training on labels that call healthy lung ill and ill lung healthy;
+* `a little is enough`, `min-max`, `min-sum`: made of what the honest sites send in this round, to lie where nothing looks odd (`bench.attacks`).
 
 Loss: Dice of the plain mean without any attack, less Dice of the strategy under attack; of opacity in the true lungs, mean over held-out
-phantoms. So a rule that learns badly pays for it also where nobody attacks. `worst_loss_<strategy>` is the largest over the four attacks.
+phantoms. So a rule that learns badly pays for it also where nobody attacks. `worst_loss_<strategy>` is the largest over the seven attacks.
 Goal: ≤ 0.03 for every rule that compares updates; `worst_loss_fedavg` ≥ 0.1 shows that the attacks are attacks.
 """
 
 import itertools
 import random
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,12 +31,13 @@ import numpy as np
 import torch
 
 from bench.arms import dice_of
+from bench.attacks import ATTACKS, LABEL_FLIP
 from bench.patients import SITES, Case, Pieces, Site, phantoms
 from bench.table import Goal, Table, main
 from client.train.noise import Randomness
 from client.train.private import Patient, train_privately
 from models.slabs import PreparedSlabs
-from models.weights import STARTING, Arrays, load_arrays
+from models.weights import STARTING, load_arrays
 from protocol.plan import PrivacyPlan, RoundOrder, RunPlan, UpdateNotice
 from server.rounds import Ask, run_rounds
 from server.run import RunFolder
@@ -44,7 +46,7 @@ from strategies.arrays import Arrays as Named
 from strategies.arrays import arrays_sha256
 
 SEED = 3_000_000
-NO_ATTACK, LABEL_FLIP = "none", "label flip"
+NO_ATTACK = "none"
 
 RULES: dict[str, dict[str, Any]] = {
     "fedavg": {},
@@ -63,28 +65,6 @@ RULES: dict[str, dict[str, Any]] = {
 ROBUST = tuple(name for name in RULES if name not in {"fedavg", "fedprox", "fedadam"})
 
 GOALS = {f"worst_loss_{name}": Goal(0.03) for name in ROBUST} | {"worst_loss_fedavg": Goal(0.1, at_most=False)}
-
-Attack = Callable[[Named, np.random.Generator], Arrays]
-"""From the update that a site would have sent to the one that it sends."""
-
-
-def _times(factor: float) -> Attack:
-    return lambda update, _: {name: np.float32(factor) * array for name, array in update.items()}
-
-
-def _noise(update: Named, rng: np.random.Generator) -> Arrays:
-    length = np.sqrt(sum(float(np.square(array, dtype=np.float64).sum()) for array in update.values()))
-    values = sum(array.size for array in update.values())
-    spread = 20.0 * length / np.sqrt(values)
-    return {name: rng.normal(0.0, spread, array.shape).astype(np.float32) for name, array in update.items()}
-
-
-ATTACKS: dict[str, Attack] = {
-    "sign flip": _times(-1.0),
-    "scaling": _times(-10.0),
-    "noise": _noise,
-    LABEL_FLIP: _times(1.0),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,20 +154,27 @@ def plan_of(world: World, keys: Mapping[str, Any]) -> RunPlan:
 
 
 def way_to(world: World, attack: str) -> Ask:
-    """Return the way to the sites: each trains by its own code, and the hostile ones change what they send."""
+    """Return the way to the sites: each trains by its own code, and the hostile ones change what they send, knowing what the others do."""
 
     def ask(order: RoundOrder, base: Named, asked: tuple[str, ...]) -> Iterator[tuple[str, Said]]:
-        for site in asked:
-            hostile = site in world.hostile and attack != NO_ATTACK
-            patients = (world.flipped if hostile and attack == LABEL_FLIP else world.honest)[site]
-            # Repeatable on purpose, so that arms differ by their rule alone; sites draw from the operating system.
-            draws = random.Random(f"{site} {order.round}")  # noqa: S311
-            update: Named = train_privately(base, patients, order, randomness=Randomness(draws.randbytes))
-            if hostile:
-                update = ATTACKS[attack](update, np.random.default_rng([order.round, len(site), ord(site[-1])]))
-            yield site, (_notice(order, site, update), update)
+        updates = {site: _trained(world, attack, site, order, base) for site in asked}
+        honest = [updates[site] for site in asked if site not in world.hostile]
+        for site, update in updates.items():
+            sent = update
+            if site in world.hostile and attack != NO_ATTACK:
+                sent = ATTACKS[attack](update, honest, np.random.default_rng([order.round, len(site), ord(site[-1])]))
+            yield site, (_notice(order, site, sent), sent)
 
     return ask
+
+
+def _trained(world: World, attack: str, site: str, order: RoundOrder, base: Named) -> Named:
+    """Return what a site would send by its own code; a hostile one may train on flipped labels."""
+    flipped = site in world.hostile and attack == LABEL_FLIP
+    # Repeatable on purpose, so that arms differ by their rule alone; sites draw from the operating system.
+    draws = random.Random(f"{site} {order.round}")  # noqa: S311
+    patients = (world.flipped if flipped else world.honest)[site]
+    return train_privately(base, patients, order, randomness=Randomness(draws.randbytes))
 
 
 def _notice(order: RoundOrder, site: str, update: Named) -> UpdateNotice:

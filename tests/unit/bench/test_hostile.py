@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from bench import hostile
-from bench.hostile import ATTACKS, GOALS, LABEL_FLIP, NO_ATTACK, RULES, World, draw_world, plan_of, train
+from bench.attacks import SPREADS
+from bench.hostile import GOALS, NO_ATTACK, RULES, World, draw_world, plan_of, train, way_to
 from models.weights import STARTING, load_arrays
+from protocol.plan import RoundOrder
 
 SMALL = {"trim": 1, "krum_byzantine": 1}
 SHORT: dict[str, object] = {"learning_rate": 0.03, "schedule": "constant"}
@@ -78,14 +80,23 @@ def test_the_plain_mean_loses_most_of_what_there_was(lost_by_the_plain_mean: flo
     assert lost_by_the_plain_mean > 0.2
 
 
-def test_the_attacks_are_what_they_are_called() -> None:
-    rng, update = np.random.default_rng(0), {"w": np.full(10_000, 0.5, np.float32)}
-    assert set(ATTACKS["sign flip"](update, rng)["w"]) == {-0.5}
-    assert set(ATTACKS["scaling"](update, rng)["w"]) == {-5.0}
-    assert np.linalg.norm(ATTACKS["noise"](update, rng)["w"]) == pytest.approx(
-        20 * np.linalg.norm(update["w"]), rel=0.05
+def a_world_of(sites: int, *, hostile: int) -> World:
+    """A world without images."""
+    names = [f"site-{number:02}" for number in range(sites)]
+    return World({name: [None] for name in names}, {}, tuple(names[:hostile]), (), 8)  # type: ignore[list-item]
+
+
+def test_hostile_sites_send_what_they_forge_of_the_others_and_honest_ones_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hostile, "_trained", lambda *_: {"w": np.full(3, float(next(numbers)), np.float32)})
+    numbers, five = iter(range(5)), a_world_of(5, hostile=1)
+    order = RoundOrder(run_id="a" * 32, round=1, base_sha256="b" * 64, plan=plan_of(five, SHORT))
+    sent = dict(way_to(five, "a little is enough")(order, {}, tuple(five.honest)))
+    honest = np.arange(1.0, 5.0)
+    assert [float(said[1]["w"][0]) for said in sent.values()] == pytest.approx(
+        [honest.mean() - SPREADS * honest.std(), *honest]
     )
-    assert set(ATTACKS[LABEL_FLIP](update, rng)["w"]) == {0.5}
 
 
 @pytest.mark.slow
@@ -97,6 +108,5 @@ def test_flipped_labels_are_flipped_in_the_lungs_only(world: World) -> None:
 
 
 @pytest.mark.parametrize("rule", sorted(RULES))
-def test_every_rule_is_a_plan_for_ten_sites_of_which_two_are_hostile(world: World, rule: str) -> None:
-    ten = World({f"site-{number:02}": [] for number in range(10)} | {"site-00": [None]}, {}, ("aa", "bb"), (), 8)  # type: ignore[list-item, dict-item]
-    assert plan_of(ten, RULES[rule]).quorum == 7
+def test_every_rule_is_a_plan_for_ten_sites_of_which_two_are_hostile(rule: str) -> None:
+    assert plan_of(a_world_of(10, hostile=2), RULES[rule]).quorum == 7
