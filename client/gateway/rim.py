@@ -29,9 +29,9 @@ _BODY_OF_MASKS = "/masks/"
 STATUS = {Code.UNAUTHENTICATED: 401, Code.NOT_FOUND: 404}
 """Where HTTP has a closer status than the family's own."""
 
-# NiiVue needs less than it might: no worker, no WebAssembly, no blob. Its letters (R, L, A, P) are a picture in a data URL.
+# NiiVue needs less than it might: no WebAssembly, no blob. Its letters (R, L, A, P) are a picture in a data URL. The worker is our own file.
 CONTENT_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 HEADERS = {

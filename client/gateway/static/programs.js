@@ -1,13 +1,10 @@
-// NiiVue compiles 47 programs before it shows anything. Planes with an overlay need ten of them; the others become one that draws nothing.
+// NiiVue compiles 47 programs before it shows anything. Of these we need a few; the others become one that draws nothing.
 //
-// Without a graphics card each program costs the page's thread a tenth of a second, and the three-dimensional rendering that NiiVue
-// prepares with each volume costs two passes over all of its voxels. The patterns fit the pinned bundle (`client/gateway/viewer.py`).
+// Without a graphics card each program costs the page's thread a tenth of a second. The patterns fit the pinned bundle (`client/gateway/viewer.py`).
 
 const NEEDED = [
-  [/axCorSag/, /sampler3D volume(?![^]*xyzFlip)/], // a plane of the volume
-  [/canvasWidthHeight/, /lineColor|circleColor|fontTexture|bmpTexture/], // lines and letters on it
+  [/canvasWidthHeight/, /lineColor|circleColor|fontTexture|bmpTexture/], // lines and letters on a plane
   [/mvpMtx/, /surfaceColor/], // the cross-hairs
-  [/./, /[ui]sampler3D intensityVol[^]*isAlphaThreshold/], // Hounsfield units and labels become colours
 ];
 const NOTHING = [
   "#version 300 es\nvoid main() { gl_Position = vec4(2.0, 2.0, 2.0, 1.0); }",
@@ -44,13 +41,10 @@ export async function withFewPrograms(gl, attach) {
   };
   gl.getProgramParameter = (program, what) => empty.has(program) || OWN.getProgramParameter.call(gl, program, what);
   gl.getUniformLocation = (program, name) => (empty.has(program) ? null : OWN.getUniformLocation.call(gl, program, name));
-  gl.checkFramebufferStatus = () => gl.FRAMEBUFFER_COMPLETE; // asked twice for each slice, and each time the page would wait for the card
-  // Textures for three-dimensional rendering are filled with zeros, four bytes for each voxel, and never looked at.
-  gl.texSubImage3D = (...call) => (call[8] === gl.RGBA ? undefined : OWN.texSubImage3D.apply(gl, call));
   gl.useProgram = (program) => OWN.useProgram.call(gl, empty.has(program) ? nothing : program);
   try {
     await attach();
   } finally {
-    for (const name of DURING) delete gl[name]; // the last three stay: they are called whenever a volume is shown
+    for (const name of DURING) delete gl[name]; // the last one stays: it is called whenever a volume is shown
   }
 }

@@ -1,8 +1,8 @@
 // One canvas with a study on it: radiological convention, layouts, windows, overlay; a finer copy takes the place of a coarse one.
 
+import { Card, nextFrame } from "./card.js";
 import { withFewPrograms } from "./programs.js";
-import { refreshSlowly } from "./slowly.js";
-import { ctImage, maskImage, unpacked } from "./volumes.js";
+import { ctImage, maskImage } from "./volumes.js";
 
 const { AXIAL, CORONAL, SAGITTAL } = niivue.SLICE_TYPE;
 const LAYOUTS = {
@@ -21,7 +21,6 @@ export class Stage {
     this.window = [-1350, 150];
     this.opacity = 0.45;
     this.overlayHidden = false;
-    this.busy = false;
     this.onPlace = () => {};
     this.viewer = new niivue.Niivue({
       isRadiologicalConvention: true,
@@ -46,7 +45,10 @@ export class Stage {
   async attach() {
     const antialias = navigator.hardwareConcurrency > 6; // as NiiVue decides
     const gl = this.canvas.getContext("webgl2", { alpha: true, antialias }); // the one that NiiVue then gets
+    await nextFrame(); // each of these three takes its time where there is no card
     await withFewPrograms(gl, () => this.viewer.attachToCanvas(this.canvas));
+    await nextFrame();
+    this.card = new Card(this.viewer);
     this.viewer.onLocationChange = ({ vox, values }) => this.onPlace(vox, values);
   }
 
@@ -54,35 +56,29 @@ export class Stage {
   async load(folder, { coarse, onShare }) {
     const suffix = coarse ? "-coarse" : "";
     const [ct, mask] = await Promise.all([
-      unpacked(`${folder}/ct${suffix}.nii.gz`, onShare),
-      unpacked(`${folder}/mask${suffix}.nii.gz`),
+      this.card.take(`${folder}/ct${suffix}.nii.gz`, onShare),
+      this.card.take(`${folder}/mask${suffix}.nii.gz`),
     ]);
     performance.mark(coarse ? "coarse arrived" : "full arrived");
-    const images = [await ctImage(ct, this.window), await maskImage(mask)];
-    if (this.viewer.volumes.length) await this.replace(...images);
-    else this.begin(...images);
-    this.viewer.moveCrosshairInVox(0, 0, 0); // draws, and says where we are
-    return mask;
+    const images = [await ctImage(ct.bytes), await maskImage(mask.bytes)];
+    await Promise.all([ct.stack.whole, mask.stack.whole]);
+    this.show(images, [ct.stack, mask.stack]);
+    return mask.bytes;
   }
 
-  begin(ct, mask) {
-    this.hold(ct, mask);
+  show(images, stacks) {
+    const { viewer, place } = this;
+    this.hold(...images);
+    if (place) viewer.scene.crosshairPos = viewer.mm2frac(place);
+    this.card.show(...stacks);
+    if (!place) this.begin();
+    viewer.moveCrosshairInVox(0, 0, 0); // draws, and says where we are
+  }
+
+  begin() {
+    this.card.setWindow(this.window);
     this.viewer.overlayAlphaShader = this.opacity;
-    this.viewer.updateGLVolume();
     this.setLayout(this.layout);
-  }
-
-  async replace(ct, mask) {
-    const { viewer } = this;
-    const place = this.place;
-    [ct.cal_min, ct.cal_max] = this.window;
-    this.hold(ct, mask);
-    viewer.scene.crosshairPos = viewer.mm2frac(place);
-    this.busy = true;
-    await refreshSlowly(viewer, ct, 0);
-    await refreshSlowly(viewer, mask, 1);
-    this.busy = false;
-    if (ct.cal_min !== this.window[0] || ct.cal_max !== this.window[1]) this.setWindow(this.window); // chosen meanwhile
   }
 
   hold(ct, mask) {
@@ -100,10 +96,8 @@ export class Stage {
 
   setWindow(bounds) {
     this.window = bounds;
-    const [ct] = this.viewer.volumes;
-    if (!ct || this.busy) return; // it takes effect with the volume that is on its way
-    [ct.cal_min, ct.cal_max] = bounds;
-    this.viewer.refreshLayers(ct, 0); // the overlay does not change with the window
+    if (this.viewer.volumes.length === 0) return; // it takes effect with the first volume
+    this.card.setWindow(bounds);
     this.viewer.drawScene();
   }
 

@@ -3,7 +3,7 @@
 import { Brush } from "./brush.js";
 import { correctWith } from "./correct.js";
 import { Prior } from "./prior.js";
-import { nextFrame } from "./slowly.js";
+import { nextFrame } from "./card.js";
 import { Stage } from "./stage.js";
 
 const desk = document.getElementById("desk");

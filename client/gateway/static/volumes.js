@@ -1,7 +1,4 @@
-// Fetches volumes of the study and unpacks them beside the page's thread, so that the page goes on answering.
-
-const HEADER_BYTES = 352;
-const BYTES = { 2: 1, 4: 2 }; // NIfTI datatypes that the hospital sends: labels and Hounsfield units
+// Fetches volumes of the study; they are unpacked beside the page's thread, slab by slab, while the rest is on its way.
 
 // Our windows are fixed in Hounsfield units; looking for the darkest and brightest of 80 million voxels would only hold up the page.
 niivue.NVImage.prototype.calMinMax = function calMinMax() {
@@ -10,51 +7,50 @@ niivue.NVImage.prototype.calMinMax = function calMinMax() {
   return [low, high, low, high];
 };
 
-/** Return how many bytes a volume has, by its header. */
-function sizeOf(head) {
-  const view = new DataView(head.buffer, head.byteOffset, HEADER_BYTES);
-  const dims = [42, 44, 46].map((offset) => view.getInt16(offset, true));
-  return HEADER_BYTES + dims.reduce((product, n) => product * n, BYTES[view.getInt16(70, true)]);
-}
+const worker = new Worker("/static/unpack.js");
+const asked = new Map(); // by id, who hears what the worker says
+let last = 0;
 
-/** Count what comes over the line. */
-function counting(answer, onShare) {
-  const expected = Number(answer.headers.get("Content-Length"));
-  let have = 0;
-  return new TransformStream({
-    transform(chunk, out) {
-      have += chunk.length;
-      onShare(Math.min(1, have / expected));
-      out.enqueue(chunk);
-    },
-  });
-}
+worker.onmessage = ({ data }) => asked.get(data.id)?.(data);
+worker.onerror = () => {
+  for (const hear of asked.values()) hear({ error: "This browser cannot unpack it." });
+};
 
-/** Fetch a packed volume and return it unpacked, an ArrayBuffer of exactly the size that its header states. */
-export async function unpacked(address, onShare = () => {}) {
+async function send(address, id, onShare) {
   const answer = await fetch(address);
   if (!answer.ok) throw new Error((await answer.json()).detail);
-  const stream = answer.body.pipeThrough(counting(answer, onShare)).pipeThrough(new DecompressionStream("gzip"));
-  let [begun, whole, have] = [new Uint8Array(0), null, 0];
-  for (const reader = stream.getReader(); ; ) {
+  const expected = Number(answer.headers.get("Content-Length"));
+  let have = 0;
+  for (const reader = answer.body.getReader(); ; ) {
     const { done, value } = await reader.read();
     if (done) break;
-    if (whole === null) {
-      const joined = new Uint8Array(begun.length + value.length);
-      joined.set(begun);
-      joined.set(value, begun.length);
-      begun = joined;
-      if (begun.length < HEADER_BYTES) continue;
-      whole = new Uint8Array(sizeOf(begun));
-      whole.set(begun);
-      have = begun.length;
-    } else {
-      whole.set(value, have);
-      have += value.length;
-    }
+    have += value.length;
+    onShare(Math.min(1, have / expected));
+    worker.postMessage({ id, chunk: value }, [value.buffer]);
   }
-  if (whole === null || have !== whole.length) throw new Error("The volume did not arrive whole.");
-  return whole.buffer;
+  worker.postMessage({ id, end: true });
+}
+
+/** Fetch a packed volume and return it unpacked, an ArrayBuffer of exactly the size that its header states; `onHead` and `onSlab` hear of it before. */
+export async function unpacked(address, { onShare = () => {}, onHead, onSlab }) {
+  const id = (last += 1);
+  try {
+    return await new Promise((resolve, reject) => {
+      asked.set(id, ({ head, texels, from, count, whole, error }) => {
+        try {
+          if (error) throw new Error(error);
+          if (head) onHead(head);
+          else if (texels) onSlab(from, count, texels);
+          else resolve(whole);
+        } catch (fault) {
+          reject(fault);
+        }
+      });
+      send(address, id, onShare).catch(reject);
+    });
+  } finally {
+    asked.delete(id);
+  }
 }
 
 export const LABELS = {
@@ -63,14 +59,12 @@ export const LABELS = {
   labels: ["", "ground glass", "consolidation"],
 };
 
-/** Return an image of Hounsfield units in a window. */
-export function ctImage(buffer, [low, high]) {
-  return niivue.NVImage.loadFromUrl({ url: buffer, name: "ct.nii", colormap: "gray", cal_min: low, cal_max: high });
+/** Return an image of Hounsfield units. */
+export function ctImage(buffer) {
+  return niivue.NVImage.loadFromUrl({ url: buffer, name: "ct.nii", colormap: "gray", cal_min: -1024, cal_max: 3071 });
 }
 
-/** Return an image of labels, laid over the other. */
-export async function maskImage(buffer) {
-  const image = await niivue.NVImage.loadFromUrl({ url: buffer, name: "mask.nii", cal_min: 0, cal_max: 2 });
-  image.setColormapLabel(LABELS);
-  return image;
+/** Return an image of labels. */
+export function maskImage(buffer) {
+  return niivue.NVImage.loadFromUrl({ url: buffer, name: "mask.nii", cal_min: 0, cal_max: 2 });
 }
