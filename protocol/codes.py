@@ -199,7 +199,7 @@ MEANINGS: dict[Code, tuple[Family, str]] = {
     ),
     Code.PLAN_CHANGED: (_REFUSED, "The order's plan is another one than the site agreed to when the run began."),
     Code.BAD_WEIGHTS: (_REFUSED, "The weights hold values that are not finite, or larger than any training makes."),
-    Code.VIEWS_DIFFER: (_REFUSED, "The sites were told different things about one round of secure summation."),
+    Code.VIEWS_DIFFER: (_REFUSED, "The sites were told different things about one round of training."),
     Code.SCREENED_UPDATE: (_REFUSED, "The update stands too far from those of the other sites to be counted."),
     Code.WORSE_THAN_BASE: (_REFUSED, "The release does worse than the weights that its training started from."),
     Code.WORSE_THAN_PRESENT: (

@@ -43,11 +43,22 @@ class Provenance(Shape):
         plan: As it was frozen when the run began, with the number of its sites in the place of their names.
         bundles: The app bundles, in order: more than one where the run was taken up again by another version.
         software: What ran at the centre when the release was signed.
+        weights: What each round began from, the first to the last that was played, by `arrays_sha256`. Sites compare it with what they were
+            shown (`client.train.shown`). Empty in a manifest of before it was kept.
     """
 
     plan: PlanText
     bundles: tuple[Sha256, ...] = Field(max_length=100)
     software: tuple[Software, ...] = Field(max_length=20)
+    weights: tuple[Sha256, ...] = Field(default=(), max_length=1000)
+
+    @model_serializer(mode="wrap")
+    def _without_what_was_not_kept(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what there was none of, as `Manifest` does."""
+        content: dict[str, Any] = write(self)
+        if not self.weights:
+            content.pop("weights", None)
+        return content
 
 
 class Manifest(Shape):

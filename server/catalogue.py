@@ -303,7 +303,12 @@ def described(signed: SignedManifest, *, promoted: bool) -> dict[str, Any]:
 
 def _made_of(provenance: Provenance) -> dict[str, Any]:
     software = {one.name: one.version for one in provenance.software}
-    return {"plan": json.loads(provenance.plan), "bundles": list(provenance.bundles), "software": software}
+    return {
+        "plan": json.loads(provenance.plan),
+        "bundles": list(provenance.bundles),
+        "software": software,
+        "weights": list(provenance.weights),
+    }
 
 
 def _place(name: str) -> tuple[str, int]:

@@ -5,8 +5,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 from protocol.plan import RunPlan
 from protocol.release import PlanText, Provenance, Software
-from protocol.shape import canonical_json
+from protocol.shape import Sha256, canonical_json
 from server.run import RunFolder
+from strategies.arrays import arrays_sha256
 
 _NAMED = ("acinus", "flwr", "numpy", "safetensors", "torch")
 """What the numbers of a run pass through at the centre."""
@@ -18,7 +19,15 @@ def provenance_of(folder: RunFolder) -> Provenance:
     Raises:
         InvalidInputError: `bad-shape` if a file of the run is damaged.
     """
-    return Provenance(plan=plan_text(folder.plan()), bundles=folder.bundles(), software=installed())
+    return Provenance(
+        plan=plan_text(folder.plan()), bundles=folder.bundles(), software=installed(), weights=weights_of_rounds(folder),
+    )  # fmt: skip
+
+
+def weights_of_rounds(folder: RunFolder) -> tuple[Sha256, ...]:
+    """Return what each round began from: the first from the base release, each other one from what the round before it left."""
+    after = [record.weights_sha256 for record in folder.records()]
+    return (arrays_sha256(folder.weights(0)), *after)[: len(after)]
 
 
 def plan_text(plan: RunPlan) -> PlanText:

@@ -61,7 +61,7 @@ def _network_size() -> int:
 def open_trainer(settings: NodeSettings, gate_: Gate) -> "SiteTrainer":
     """Return what answers orders to train."""
     from client.infer.quantify import torch_device
-    from client.train import agreed, kept
+    from client.train import agreed, kept, shown
     from client.train.cohort import Cohort
     from client.train.site import SiteTrainer
     from models.weights import load_arrays
@@ -74,6 +74,7 @@ def open_trainer(settings: NodeSettings, gate_: Gate) -> "SiteTrainer":
         ledger=open_ledger(settings),
         kept=kept.KeptUpdates(connect(settings.database, kept.SCHEMA), settings.updates),
         agreed=agreed.AgreedPlans(connect(settings.database, agreed.SCHEMA)),
+        shown=shown.ShownWeights(connect(settings.database, shown.SCHEMA)),
         cases=open_store(settings).labels.training_cases,
         cohort=Cohort(settings.prepared, lru_cache(maxsize=2)(shelf.net), device),
         base=lambda name: load_arrays(shelf.weights(name)),

@@ -22,6 +22,7 @@ from client.train.limits import limit_of, spend_of
 from client.train.noise import Randomness
 from client.train.private import Patient, train_privately
 from client.train.prospect import judge_prospect, prospect_of
+from client.train.shown import ShownWeights
 from protocol.codes import Code
 from protocol.errors import RefusedError
 from protocol.plan import LabelUse, RoundOrder, UpdateNotice
@@ -45,6 +46,7 @@ class SiteTrainer:
         ledger: The privacy ledger.
         kept: Updates that have left.
         agreed: The plans of the runs that it takes part in.
+        shown: The weights that it was shown in them.
         cases: Returns the labelled studies that are not held out, by the labels that may be used.
         cohort: Prepares them.
         base: Returns the weights of a release on the site's shelf, or raises `policy-lineage`.
@@ -59,6 +61,7 @@ class SiteTrainer:
     ledger: BudgetLedger
     kept: KeptUpdates
     agreed: AgreedPlans
+    shown: ShownWeights
     cases: Callable[[LabelUse], list[TrainingCase]]
     cohort: Cohort
     base: Callable[[str], Arrays]
@@ -160,11 +163,12 @@ class SiteTrainer:
         return verdict
 
     def charge(self, order: RoundOrder, base: Arrays) -> Charged:
-        """Charge the round before anything is computed from a patient.
+        """Charge the round before anything is computed from a patient, and before that write down from which weights it is.
 
         Raises:
             RefusedError: `budget-spent`; nothing is charged then.
         """
+        self.shown.note(order)
         spend = spend_of(order, values=values_of(base))
         outcome = self.ledger.charge(spend, limit=limit_of(self.policy().training))
         if isinstance(outcome, Refused):

@@ -9,6 +9,7 @@ from client.rooms.imaging import open_shelf, open_store
 from client.rooms.pacs import open_report_queue, report_channels
 from client.rooms.reading import open_reads
 from client.settings import NodeSettings
+from client.store.database import connect
 from protocol.release import ReleaseAnnounced
 
 if TYPE_CHECKING:
@@ -72,17 +73,24 @@ def sender_on(settings: NodeSettings, reports: "Reports", documents: "Documents"
 
 
 def _release_receiver(settings: NodeSettings) -> Callable[[ReleaseAnnounced], None]:
-    shelf = open_shelf(settings)
-    centre = load_centre(settings.trust)
+    from client.train import shown
+
+    shelf, centre = open_shelf(settings), load_centre(settings.trust)
+    weights_shown = shown.ShownWeights(connect(settings.database, shown.SCHEMA))
 
     def take(notice: ReleaseAnnounced) -> None:
-        """Fetch lists and weights by the pinned link, and use the release if it is on the list; twice changes nothing."""
+        """Fetch lists and weights by the pinned link, and use the release if it is on the list; twice changes nothing.
+
+        Raises:
+            RefusedError: `views-differ` if its run showed this site something else; what `ReleaseShelf.accept` refuses with.
+        """
         from client.gate.fetch import fetch_weights
         from client.gate.listing import fetch_lists
 
         manifest = notice.signed.manifest
         if shelf.usable()[0] == manifest.name:
             return
+        weights_shown.require_same(manifest)
         identity = load_identity(settings.trust, settings.keys)
         fetch_lists(settings.trust, centre.link_address, identity)
         weights = fetch_weights(

@@ -161,6 +161,20 @@ def test_files_that_pages_name_are_there() -> None:
     assert not [f"{path.relative_to(ROOT)} names {name}" for path, name in found if not (ROOT / name).exists()]
 
 
+def test_every_threat_names_tests_that_are_there_or_says_that_it_is_open() -> None:
+    table, _, left_open = page("explanation/threats.md").partition("## Left open")
+    rows = [line for line in table.splitlines() if line.startswith("| ") and not line.startswith("| Tries")]
+    assert len(rows) > 40
+    named = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
+    assert [row for row in rows if not named.search(row)] == []
+    gone = []
+    for path, name in {*named.findall(table), *named.findall(left_open)}:
+        source = (ROOT / path).read_text(encoding="utf-8") if (ROOT / path).exists() else ""
+        if not re.search(rf"^ *(async )?def {name}\(", source, re.MULTILINE):
+            gone.append(f"{path}::{name}")
+    assert gone == []
+
+
 def test_every_decision_is_in_the_index() -> None:
     index = page("adr/README.md")
     assert not [path.name for path in (DOCS / "adr").glob("0*.md") if f"({path.name})" not in index]

@@ -19,14 +19,19 @@ from client.settings import NodeSettings, load_settings
 from client.train.peers import fingerprint
 from client.train.secure import SecureTrainer
 from client.wiring import centre as wiring
+from client.wiring.notices import notice_receivers
 from protocol.codes import Code
-from protocol.errors import FederationError, RefusedError
+from protocol.errors import FederationError, RefusedError, UnavailableError
+from protocol.release import ReleaseAnnounced
 from protocol.secure_sum import RoundKeys, SignedKeys
 from protocol.shape import canonical_json
 from registry_api.enrolment.authority import Authority
 from server.authority import certificate_pem, make_authority, private_pem
 from strategies.securesum.agreement import public_half
 from tests.fakes.circle import certificate
+from tests.fakes.outcomes import code_of
+from tests.fakes.releases import a_release
+from tests.fakes.rounds import an_order
 
 SITE = "northport"
 
@@ -103,3 +108,20 @@ def test_the_link_sends_what_was_said_of_a_reader_and_not_sent(home: NodeSetting
     for _ in range(2):
         wiring._catch_up(home)
     assert [queued.kind for queued in open_gate(home).outbox.waiting()] == ["reader-privilege"]
+
+
+def test_a_release_whose_run_showed_this_site_other_weights_is_not_even_fetched(
+    home: NodeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise UnavailableError(Code.PEER_UNREACHABLE)
+
+    monkeypatch.setattr("client.gate.listing.fetch_lists", unreachable)
+    order = an_order()
+    open_trainer(home, open_gate(home)).shown.note(order)
+    announced = a_release()
+    take = notice_receivers(home)["release-announced"]
+    for run, outcome in ((None, Code.PEER_UNREACHABLE), (order.run_id, Code.VIEWS_DIFFER)):
+        manifest = announced.manifest.model_copy(update={"run_id": run})
+        notice = ReleaseAnnounced(signed=announced.model_copy(update={"manifest": manifest}))
+        assert code_of(lambda notice=notice: take(notice)) is outcome  # type: ignore[misc]

@@ -18,11 +18,12 @@ from protocol.plan import RoundOrder, SecureSumPlan
 from protocol.release import Scores
 from server.bundle import Bundle
 from server.catalogue import Catalogue
+from server.provenance import weights_of_rounds
 from server.rounds import run_rounds
 from server.run import RunFolder
 from server.tally import Said
 from server.training import PATIENCE_SECONDS, Trainer, check_plan, phantom_measure, read_plan, summary
-from strategies.arrays import Arrays
+from strategies.arrays import Arrays, arrays_sha256
 from strategies.flower.fleet import ConnectedNode, RunState
 from tests.fakes.evaluations import an_evaluated_plan
 from tests.fakes.outcomes import code_of
@@ -145,6 +146,18 @@ def test_a_release_says_how_it_came_about(desk: Desk) -> None:
     assert plan == run.plan().model_dump(mode="json") | {"sites": 3}
     assert made.bundles == (BUNDLE.sha256,)
     assert {one.name: one.version for one in made.software}["flwr"] == version("flwr")
+
+
+def test_a_release_says_what_each_round_began_from(desk: Desk) -> None:
+    """Also a round that was skipped, which leaves the weights as they were."""
+    run, name = desk.train()
+    made = desk.catalogue.signed(name).manifest.provenance
+    assert made is not None
+    assert made.weights == tuple(arrays_sha256(weights(step)) for step in (0, 1, 2))
+    skipped = replace(run.records()[0], round=4, weights_sha256=arrays_sha256(weights(3)), skipped=True)
+    run.checkpoint(skipped, weights(3))
+    run.checkpoint(replace(skipped, round=5), weights(3))
+    assert weights_of_rounds(run)[3:] == (arrays_sha256(weights(3)),) * 2
 
 
 def test_a_run_that_another_version_took_up_names_both_bundles(desk: Desk) -> None:

@@ -14,7 +14,7 @@ from client.gate.gate import Gate
 from client.gate.policy import SecureSumUse, SitePolicy, TrainingPolicy
 from client.ledger.store import Kind
 from client.store.database import connect
-from client.train import agreed, begun, kept
+from client.train import agreed, begun, kept, shown
 from client.train.agreed import AgreedPlans
 from client.train.begun import BegunRounds
 from client.train.cohort import Cohort
@@ -22,6 +22,7 @@ from client.train.kept import KeptUpdates
 from client.train.noise import Randomness
 from client.train.private import Patient
 from client.train.secure import SecureTrainer
+from client.train.shown import ShownWeights
 from client.train.site import SiteTrainer
 from models.weights import STARTING, load_arrays
 from protocol.codes import Code
@@ -76,6 +77,7 @@ class Site:
             gate=Gate(connect(database, gates.SCHEMA), lambda: self.policy, lambda: NOW, self.folder / "audit.head"),
             ledger=open_ledger(database, lambda: NOW, price=rough_price),
             kept=KeptUpdates(connect(database, kept.SCHEMA), self.folder / "updates"), agreed=AgreedPlans(connect(database, agreed.SCHEMA)),
+            shown=ShownWeights(connect(database, shown.SCHEMA)),
             cases=lambda _use: self.cases, cohort=Cohort(self.folder / "prepared", no_network), base=lambda _: BASE, now=lambda: NOW,
             randomness=Randomness(),
         )  # fmt: skip
@@ -164,6 +166,8 @@ def test_the_order_of_things_at_a_site(network: Network, summands: list[Words]) 
             ("order.judged", "clear"), ("order.judged", "clear"), ("budget.charged", "clear"), ("summand.released", "clear"),
             ("sum.opened", "clear"),
         ]  # fmt: skip
+        rows = site.secure.trainer.shown.connection.execute("SELECT * FROM shown_weights").fetchall()
+        assert [tuple(row) for row in rows] == [(order().run_id, 1, order().base_sha256)]
 
 
 @pytest.mark.usefixtures("summands")

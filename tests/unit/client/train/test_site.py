@@ -17,12 +17,13 @@ from client.gate.policy import SitePolicy, TrainingPolicy
 from client.ledger.account import epsilon
 from client.ledger.store import Price
 from client.store.database import connect
-from client.train import agreed, kept
+from client.train import agreed, kept, shown
 from client.train.agreed import AgreedPlans
 from client.train.cohort import Cohort
 from client.train.kept import KeptUpdates
 from client.train.noise import Randomness
 from client.train.private import Patient, train_privately
+from client.train.shown import ShownWeights
 from client.train.site import SiteTrainer
 from models.net import GgoNet
 from models.slabs import PatientSlices
@@ -94,6 +95,7 @@ class Site:
             site="northport", policy=lambda: self.policy, gate=gate,
             ledger=open_ledger(database, lambda: NOW, price=self.price),
             kept=KeptUpdates(connect(database, kept.SCHEMA), self.folder / "updates"), agreed=AgreedPlans(connect(database, agreed.SCHEMA)),
+            shown=ShownWeights(connect(database, shown.SCHEMA)),
             cases=lambda _use: self.cases, cohort=Cohort(self.folder / "prepared", no_network), base=self.shelf, now=lambda: NOW,
             randomness=Randomness(),
         )  # fmt: skip
@@ -111,6 +113,10 @@ class Site:
 
     def charges(self) -> list[int]:
         return [entry.spend.round for entry in self.trainer.ledger.history()]
+
+    def shown(self) -> list[tuple[int, str]]:
+        rows = self.trainer.shown.connection.execute("SELECT round, weights_sha256 FROM shown_weights").fetchall()
+        return [tuple(row) for row in rows]
 
     def audit(self) -> list[tuple[str, str, str]]:
         return [(row.event, row.subject, row.verdict) for row in self.trainer.gate.audit.rows()]
@@ -259,6 +265,24 @@ def test_the_same_plan_is_known_again_whatever_became_of_runner_and_program(site
     site.trainer.answer(order(3), BASE)
     site.trainer.agreed.connection.execute("UPDATE agreed_plan SET plan = '{\"gone\": 1}'")
     assert site.refused(order(4)) is Code.PLAN_CHANGED
+
+
+def test_what_each_charged_round_began_from_is_written_down_once(site: Site) -> None:
+    other = {name: array + np.float32(0.5) for name, array in BASE.items()}
+    site.trainer.answer(order(1), BASE)
+    site.trainer.answer(order(1), BASE)
+    site.start().answer(order(2, other), other)
+    assert site.refused(order(3, other, run_id="b" * 32), BASE) is Code.SIGNATURE_INVALID
+    assert site.shown() == [(1, arrays_sha256(BASE)), (2, arrays_sha256(other))]
+
+
+def test_weights_that_cannot_be_written_down_are_not_paid_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise UnavailableError(Code.DISK_FULL)
+
+    monkeypatch.setattr("client.train.shown.transaction", full)
+    assert site.refused(order()) is Code.DISK_FULL
+    assert site.charges() == []
 
 
 def test_a_run_that_was_refused_was_not_agreed_to(site: Site) -> None:
