@@ -264,7 +264,7 @@ def _tell_status(document: dict[str, Any]) -> None:
         f"outbox    {document['outbox']} waiting, {len(document['parked'])} parked by the centre",
         f"link      {'connected' if link['connected'] else 'not connected'}, last heard {link['heard'] or 'never'}",
         *(
-            f"notice    {one['kind']} of {one['received']} cannot be taken, {one['attempts']} tries; "
+            f"notice    {one['kind']} of {one['received']} cannot be taken, {one['attempts']} {'try' if one['attempts'] == 1 else 'tries'}; "
             f"the last one: {one['code'] or 'see the log of link'}"
             for one in document["stuck"]
         ),

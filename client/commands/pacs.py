@@ -92,6 +92,7 @@ def send(
             open_report_sender,
             open_sender,
             report_channels,
+            retry_sending,
         )
 
         settings = _settings_of(context)
@@ -101,7 +102,7 @@ def send(
                 Code.BAD_SETTING, "Sending is off. Set [pacs] send to c-store or stow in node.toml, or [reports] host."
             )
         outgoing, reports = open_outgoing(settings), open_report_queue(settings)
-        retried = outgoing.retry_parked() + reports.retry() if retry else 0
+        retried = retry_sending(settings) if retry else 0
         settled = _send_findings(open_sender(settings), study_key or ()) if findings else 0
         settled += open_report_sender(settings).step()
         document: dict[str, Any] = {

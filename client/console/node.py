@@ -4,7 +4,7 @@ from itertools import islice
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, Response
 
 from client.console import rim, views
 from client.console.rights import may
@@ -45,9 +45,20 @@ async def show_ledger(request: Request, page: Number = 1) -> HTMLResponse:
 
 
 @router.get("/network")
-async def show_network(request: Request, page: Number = 1) -> HTMLResponse:
+async def show_network(
+    request: Request, page: Number = 1, again: Annotated[int | None, Query(ge=0, le=1_000_000_000)] = None
+) -> HTMLResponse:
     """Show who is connected, what waits to leave, and the audit, the newest rows first."""
     ward = rim.ward_of(request)
     start = (page - 1) * SIZE
     rows = Page(list(islice(ward.audit.newest(), start, start + SIZE)), page, ward.audit.last().number)
-    return rim.show(request, "network.html", here="network", status_of=ward.status(), rows=rows)
+    return rim.show(request, "network.html", here="network", status_of=ward.status(), rows=rows, again=again)
+
+
+@router.post("/network/send")
+async def send_again(request: Request) -> Response:
+    """Let findings and final reports that the PACS or the hospital's own system has not taken be tried now."""
+    ward = rim.ward_of(request)
+    again = ward.send_again()
+    ward.note("network.sent-again", rim.visitor_of(request))
+    return rim.go_to(f"/network?again={again}")

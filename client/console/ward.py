@@ -172,6 +172,8 @@ class Ward:
     counter: Counter
     privileges: ReaderPrivileges
     sent_on: SentOn
+    send_again: Callable[[], int]
+    """Lets findings and final reports that a system of the hospital has not taken be tried now; returns how many."""
     spent: Callable[[], Spent]
     policy: Callable[[], SitePolicy]
     status: Callable[[], dict[str, Any]]

@@ -50,6 +50,11 @@ def open_report_sender(settings: NodeSettings) -> "ReportSender":
     return ReportSender(open_report_queue(settings), {name: ways[name] for name in report_channels(settings)})
 
 
+def retry_sending(settings: NodeSettings) -> int:
+    """Let findings and final reports that are parked or wait for their next try be tried now; return how many objects."""
+    return open_outgoing(settings).retry_parked() + open_report_queue(settings).retry()
+
+
 def open_pulled(settings: NodeSettings) -> "Pulled":
     """Return what was fetched from the PACS."""
     from client.pacs.pulled import SCHEMA, Pulled

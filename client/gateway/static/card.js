@@ -114,7 +114,7 @@ export class Card {
     [this.window, ...this.stored] = ["window", "storedVolume", "storedOverlay"].map((name) => viewer.gl.getUniformLocation(program, name));
   }
 
-  /** Fetch a volume; return its bytes, and the stack on the card that `whole` waits for. */
+  /** Fetch a volume; return its bytes, and its stack, whose `whole` waits until the card has it. */
   async take(address, onShare) {
     const stack = new Stack(this.viewer.gl);
     const bytes = await unpacked(address, { onShare, onHead: (head) => stack.begin(head), onSlab: (...slab) => stack.give(...slab) });

@@ -73,7 +73,7 @@ def test_a_word_of_the_centre_that_cannot_be_taken_has_a_line(home: Home) -> Non
     (stuck,) = json.loads(run(home, "status", "--json"))["stuck"]
     assert (stuck["kind"], stuck["attempts"], stuck["code"]) == ("report-signed", 1, "disk-full")
     assert stuck["meaning"] == meaning_of("disk-full")
-    line = f"notice    report-signed of {stuck['received']} cannot be taken, 1 tries; the last one: disk-full"
+    line = f"notice    report-signed of {stuck['received']} cannot be taken, 1 try; the last one: disk-full"
     assert line in run(home, "status").splitlines()
 
 

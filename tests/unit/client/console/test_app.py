@@ -245,9 +245,7 @@ def test_a_word_of_the_centre_that_cannot_be_taken_is_said_and_is_gone_once_it_i
     inbox.postpone("1" * 32, timedelta(seconds=1), code=Code.NODE_FAULT)
     assert "A word of the centre, such as a signature, cannot be taken yet" in staff.get("/").text
     said = staff.get("/network").text
-    assert re.search(
-        r"report-signed of 20\d\d-\d\d-\d\dT[\d:]{8}Z, 1 tries, the last one <code>node-fault</code>", said
-    )
+    assert re.search(r"report-signed of 20\d\d-\d\d-\d\dT[\d:]{8}Z, 1 try, the last one <code>node-fault</code>", said)
     assert MEANINGS[Code.NODE_FAULT][1] in said
     inbox.settle("1" * 32, DONE)
     assert "cannot be taken yet" not in staff.get("/").text + staff.get("/network").text

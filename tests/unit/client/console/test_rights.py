@@ -46,6 +46,7 @@ ALLOWED = {
     "POST /readers": "radiologist setup",
     "POST /readers/revoke": "radiologist setup",
     "GET /network": "administrator setup",
+    "POST /network/send": "administrator setup",
     "GET /policy": "radiologist administrator setup",
     "GET /policy/edit": "administrator",
     "POST /policy": "administrator",
