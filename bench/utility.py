@@ -6,7 +6,8 @@ Disease is fainter and more ragged than what the starting weights learnt from, s
 `local`, every site adds the whole noise; `shared`, every site adds its part of it, in a secure summation that stands one dropout and one
 colluder among the four, as docs/how-to/coordinate.md advises: so two of them bear all of it, and a full sum has √2 of what it needs.
 
-`pooled` is the same training as if all patients were at one site. Held out: other phantoms of the four sites, phantoms of two
+`pooled` is the same training as if all patients were at one site. Training without privacy bounds a patient's gradient too, three times as
+widely, as is usual against outliers. Held out: other phantoms of the four sites, phantoms of two
 scanners that no site has, and disease of the sites' kind inserted into real scans where they lie beside the checkout, none of which the
 shipped weights learnt from. Dice of opacity in the true lungs, mean over the groups of cases; intervals are Student's t over seeds, 95 %.
 ε is of a patient's whole run at δ = 1e-5, as the site's ledger charges it. Rate and clipping norm were chosen with `--tune`: another seed,
