@@ -21,14 +21,13 @@ from sqlalchemy import (
     or_,
 )
 from sqlalchemy.engine import Connection, ExceptionContext
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Session, SQLModel
 
 from protocol.codes import Code
 from protocol.errors import InvalidInputError, UnavailableError
-from registry_api.driver import quicken, read_times
 
 _CONNECTIONS = 15
 """Kept open to PostgreSQL by a process: one opened beyond those would be closed after its request, and opening one costs more than most requests."""
@@ -201,15 +200,24 @@ def _sqlstate(error: BaseException | None) -> str:
 def open_engine(url: str) -> Engine:
     """Return an engine for `url`, set up so that an acknowledged commit survives a power cut."""
     if not url.startswith("sqlite"):
-        quicken()
-        engine = create_engine(url, pool_pre_ping=True, pool_size=_CONNECTIONS, max_overflow=0)
-        event.listen(engine, "connect", read_times)
+        from registry_api import driver
+
+        driver.quicken()
+        engine = create_engine(url, pool_size=_CONNECTIONS, max_overflow=0)
+        event.listen(engine, "do_connect", driver.connect)
+        event.listen(engine, "checkout", _refuse_gone)
         event.listen(engine, "handle_error", _understand, retval=True)
         return engine
     engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _refuse_gone(connection: Any, _record: object, _proxy: object) -> None:
+    """Let the pool open another connection instead of one that the server has closed; to ask the server would cost every request a question."""
+    if connection.is_gone():
+        raise DisconnectionError
 
 
 def _understand(context: ExceptionContext) -> IntegrityError | None:

@@ -20,6 +20,7 @@ from registry_api.api import (
     reads,
     reviews,
 )
+from registry_api.api.errand import threads
 from registry_api.api.gate import Gate
 from registry_api.api.quick import Quick
 from registry_api.api.rim import Rim
@@ -31,6 +32,8 @@ from registry_api.pages.render import STATIC
 from registry_api.runtime import Runtime
 
 _AREAS = (
+    reviews,  # before the reads: no request is called `statistics`
+    reads,  # among the first: routes are tried in this order, and readers' programs ask all day
     enrolment,
     models,
     counts,
@@ -38,8 +41,6 @@ _AREAS = (
     public,
     alerts,
     quality,
-    reviews,  # before the reads: no request is called `statistics`
-    reads,
     readers,
     events,
     facade,
@@ -66,6 +67,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     )
     app.state.runtime = runtime
     app.state.gate = Gate(single_writer=runtime.database.single_writer)
+    app.state.threads = threads()
     problems.install(app)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(Rim, runtime=runtime)

@@ -1,7 +1,7 @@
 """Who is calling, what they may do, and the transaction their request runs in."""
 
 import hmac
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ from sqlmodel import Session
 from protocol.codes import Code
 from protocol.errors import RefusedError, UnavailableError
 from registry_api.api.gate import Gate
-from registry_api.people.keys import caller_by_key
+from registry_api.people.keys import Holder, caller_by_key
 from registry_api.people.roles import Role, Scope
 from registry_api.people.service import person_by_cookie, secret_sha256
 from registry_api.people.tables import PersonRow
@@ -81,6 +81,10 @@ def address_of(request: Request) -> str:
 
 
 def _identify(request: Request, session: SessionDep) -> Caller | None:
+    return identify(request, session)
+
+
+def identify(request: Request, session: Session) -> Caller | None:
     """Return who is calling, by API key or by the pages' cookie; None if they show neither.
 
     Raises:
@@ -104,7 +108,7 @@ def _caller_by_key(request: Request, session: Session, scheme: str, key: str) ->
     if found is None:
         count_failure(request, f"key {address_of(request)}", limit=_KEY_FAILURES_MAX)
         raise RefusedError(Code.UNAUTHENTICATED, "The API key is not valid. Ask the coordinator for a new one.")
-    return _paced(request, _caller(found[0], scopes=found[1]))
+    return _paced(request, _caller(found, scopes=found.scopes))
 
 
 def _paced(request: Request, caller: Caller) -> Caller:
@@ -122,7 +126,7 @@ def _paced(request: Request, caller: Caller) -> Caller:
     return caller
 
 
-def _caller(person: PersonRow, *, csrf: str = "", scopes: frozenset[Scope] | None = None) -> Caller:
+def _caller(person: PersonRow | Holder, *, csrf: str = "", scopes: frozenset[Scope] | None = None) -> Caller:
     return Caller(
         person_id=person.id,
         role=Role(person.role),
@@ -158,16 +162,21 @@ def refuse_after(request: Request, key: str, *, limit: int) -> None:
 
 
 async def _guarded(request: Request, caller: Annotated[Caller | None, Depends(_identify)]) -> Caller | None:
+    if caller is not None and caller.csrf and request.method not in SAFE_METHODS:
+        refuse_forged(request, caller, await form_token(request))
+    return caller
+
+
+def refuse_forged(request: Request, caller: Caller, token: bytes) -> None:
     """Let a changing request that rests on the cookie alone pass only if it comes from one of our own forms.
 
     Raises:
         RefusedError: `forbidden` if it may come from a foreign page.
     """
-    if caller is not None and caller.csrf and request.method not in SAFE_METHODS:
+    if caller.csrf and request.method not in SAFE_METHODS:
         refuse_foreign_origin(request)
-        if not hmac.compare_digest(await _form_token(request), caller.csrf.encode()):
+        if not hmac.compare_digest(token, caller.csrf.encode()):
             raise RefusedError(Code.FORBIDDEN, "The form is out of date. Load the page again and repeat.")
-    return caller
 
 
 def refuse_foreign_origin(request: Request) -> None:
@@ -181,7 +190,7 @@ def refuse_foreign_origin(request: Request) -> None:
         raise RefusedError(Code.FORBIDDEN, "The request comes from a page of another site.")
 
 
-async def _form_token(request: Request) -> bytes:
+async def form_token(request: Request) -> bytes:
     """Return the form token from the header (scripts) or the form (pages)."""
     sent: object = request.headers.get(CSRF_HEADER)
     if sent is None and request.headers.get("Content-Type", "").startswith(_FORM):
@@ -201,12 +210,21 @@ def require(*roles: Role, scope: Scope | None = None) -> Any:
     """
 
     async def allowed(caller: CallerOrNobody) -> Caller:
-        if caller is None:
-            raise RefusedError(Code.UNAUTHENTICATED, "Log in, or send an API key as `Authorization: Bearer …`.")
-        if caller.role not in roles:
-            raise RefusedError(Code.FORBIDDEN, f"This is for: {', '.join(roles)}. Your role is {caller.role}.")
-        if caller.scopes is not None and scope not in caller.scopes:
-            raise RefusedError(Code.FORBIDDEN, f"This key is only for: {', '.join(sorted(caller.scopes))}.")
-        return caller
+        return admitted(caller, roles, scope)
 
     return Depends(allowed)
+
+
+def admitted(caller: Caller | None, roles: Collection[Role], scope: Scope | None = None) -> Caller:
+    """Return a caller who is of one of these roles, with a key that is for this.
+
+    Raises:
+        RefusedError: `unauthenticated` or `forbidden`.
+    """
+    if caller is None:
+        raise RefusedError(Code.UNAUTHENTICATED, "Log in, or send an API key as `Authorization: Bearer …`.")
+    if caller.role not in roles:
+        raise RefusedError(Code.FORBIDDEN, f"This is for: {', '.join(roles)}. Your role is {caller.role}.")
+    if caller.scopes is not None and scope not in caller.scopes:
+        raise RefusedError(Code.FORBIDDEN, f"This key is only for: {', '.join(sorted(caller.scopes))}.")
+    return caller

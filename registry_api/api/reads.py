@@ -16,6 +16,7 @@ from protocol.errors import InvalidInputError
 from protocol.reading import GrantScope
 from protocol.shape import OpaqueId, Sha256, SiteId, Thumbprint
 from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
+from registry_api.api.errand import Errand, ErrandRoute, errand
 from registry_api.api.reach import sites_of
 from registry_api.loops import keep_on
 from registry_api.people.roles import Role
@@ -23,6 +24,7 @@ from registry_api.reading import claims, turns
 from registry_api.reading.claims import Claim
 from registry_api.reading.escalation import escalate
 from registry_api.reading.grants import GrantSigner, make_grant, renew_grant, revoke_grant
+from registry_api.reading.heartbeats import heartbeat
 from registry_api.reading.lifecycle import State
 from registry_api.reading.offers import ReadView, all_reads, offered, one_read, open_reads
 from registry_api.reading.reassignment import reassign
@@ -50,9 +52,10 @@ def _sweep_once(runtime: Runtime) -> None:
         draw(session, percent=runtime.settings.reading.peer_review_percent, now=runtime.clock())
 
 
-router = APIRouter(prefix="/v1", lifespan=_sweeping)
+router = APIRouter(prefix="/v1", lifespan=_sweeping, route_class=ErrandRoute)
 
 ReaderCaller = Annotated[Caller, require(Role.READER)]
+ReaderErrand = Annotated[Errand, errand(Role.READER)]
 ClaimId = Annotated[OpaqueId, Path()]
 
 
@@ -141,12 +144,15 @@ def list_reads(
 
 
 @router.get("/reads/next")
-def read_next(runtime: RuntimeDep, session: SessionDep, caller: ReaderCaller) -> NextAnswer:
+async def read_next(runtime: RuntimeDep, errand: ReaderErrand) -> NextAnswer:
     """Return the reader's next case, if there is one, and how often the reader may still leave one to others."""
-    now = runtime.clock()
-    first = turns.next_case(session, caller.person_id, now=now)
-    read = offered(session, first, caller.person_id) if first is not None else None
-    return NextAnswer(read=read, skips_left=turns.skips_left(session, caller.person_id))
+
+    def look(session: Session, caller: Caller) -> NextAnswer:
+        first = turns.next_case(session, caller.person_id, now=runtime.clock())
+        read = offered(session, first, caller.person_id) if first is not None else None
+        return NextAnswer(read=read, skips_left=turns.skips_left(session, caller.person_id))
+
+    return await errand.run(look)
 
 
 @router.post("/reads/{request_id}:skip", status_code=204)
@@ -174,16 +180,19 @@ def read_one(
 
 
 @router.post("/reads/{request_id}/claims", status_code=201)
-def create_claim(
+async def create_claim(
     runtime: RuntimeDep,
-    session: SessionDep,
-    caller: ReaderCaller,
+    errand: ReaderErrand,
     request_id: Annotated[OpaqueId, Path()],
     response: Response,
     reason: SkipReason = SkipReason.CHOSE_ANOTHER,
 ) -> ClaimAnswer:
     """Claim an open slot; of any number of readers at once, one gets it. `reason` says why it is not the next case, if it is not."""
-    return _answer(turns.take(session, request_id, caller.person_id, now=runtime.clock(), reason=reason), response)
+
+    def take(session: Session, caller: Caller) -> Claim:
+        return turns.take(session, request_id, caller.person_id, now=runtime.clock(), reason=reason)
+
+    return _answer(await errand.run(take), response)
 
 
 @router.post("/reads/{request_id}/slots/{number}:reassign")
@@ -202,14 +211,18 @@ def reassign_slot(
 
 
 @router.put("/claims/{claim_id}/heartbeat")
-def put_heartbeat(
-    runtime: RuntimeDep, session: SessionDep, caller: ReaderCaller, claim_id: ClaimId, response: Response
+async def put_heartbeat(
+    runtime: RuntimeDep, errand: ReaderErrand, claim_id: ClaimId, response: Response
 ) -> ClaimAnswer:
     """Say that the reader is still there; once a minute is right. A grant that is half over is renewed at the hospital."""
-    now = runtime.clock()
-    held = claims.heartbeat(session, claim_id, caller.person_id, now=now)
-    renew_grant(session, claim_id, caller.person_id, signer=GrantSigner(runtime.grant_key), now=now)
-    return _answer(held, response)
+
+    def beat(session: Session, caller: Caller) -> Claim:
+        now = runtime.clock()
+        held = heartbeat(session, claim_id, caller.person_id, now=now)
+        renew_grant(session, claim_id, caller.person_id, signer=GrantSigner(runtime.grant_key), now=now)
+        return held
+
+    return _answer(await errand.run(beat), response)
 
 
 @router.post("/claims/{claim_id}/grants", status_code=201)

@@ -26,8 +26,12 @@ def send_notice(session: Session, site: str, notice: Notice) -> str:
     """
     notice_id = secrets.token_hex(16)
     values = {"id": notice_id, "site": site, "kind": notice.kind, "body": canonical_json(notice)}
-    ask(session, insert(row_table(NoticeRow)), **values)
+    ask(session, _NOTICE, **values)
     return notice_id
+
+
+_NOTICE = insert(row_table(NoticeRow)).inline()
+"""Made once; and nobody asks which place the notice got."""
 
 
 def open_notices(session: Session, sites: Collection[str]) -> list[NoticeRow]:

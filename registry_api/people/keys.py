@@ -4,13 +4,18 @@ import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
 
+import sqlalchemy as sa
+from sqlalchemy import bindparam
 from sqlmodel import Session, col, select
 
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
+from registry_api.database import lines, row_table
 from registry_api.people.roles import Role, Scope
-from registry_api.people.service import KEY_PREFIX, person_by_key, secret_sha256
+from registry_api.people.service import KEY_PREFIX, secret_sha256
 from registry_api.people.tables import ApiKeyRow, PersonRow
 
 PREFIX_LENGTH = len(KEY_PREFIX) + 6
@@ -100,24 +105,41 @@ def revoke_key(session: Session, key_id: str, *, now: datetime) -> None:
     session.add(row)
 
 
-def caller_by_key(session: Session, api_key: str, *, now: datetime) -> tuple[PersonRow, frozenset[Scope] | None] | None:
-    """Return whose key that is and what it opens: None stands for all that the person may, as their own key does.
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Whose key that is, and what it opens: None stands for all that the person may, as their own key does."""
 
-    A key that is revoked or expired, and a key of somebody who was removed, is nobody's.
-    """
-    person = person_by_key(session, api_key)
-    if person is not None:
-        return person, None
-    query = (
-        select(PersonRow, ApiKeyRow)
-        .join(ApiKeyRow, col(ApiKeyRow.person_id) == PersonRow.id)
-        .where(
-            ApiKeyRow.key_sha256 == secret_sha256(api_key),
-            col(ApiKeyRow.revoked_at).is_(None),
-            col(PersonRow.disabled_at).is_(None),
-        )
-    )
-    found = session.exec(query).first()
-    if found is None or (found[1].expires_at is not None and found[1].expires_at <= now):
+    id: str
+    name: str
+    role: str
+    region: str | None
+    site: str | None
+    scopes: frozenset[Scope] | None
+
+
+def caller_by_key(session: Session, api_key: str, *, now: datetime) -> Holder | None:
+    """Return whose key that is. A key that is revoked or expired, and a key of somebody who was removed, is nobody's."""
+    found = next(iter(lines(session, _holder(), sha256=secret_sha256(api_key))), None)
+    if found is None or (found.expires_at is not None and found.expires_at <= now):
         return None
-    return found[0], frozenset(Scope(scope) for scope in found[1].scopes.split(","))
+    scopes = None if found.scopes is None else frozenset(Scope(scope) for scope in found.scopes.split(","))
+    return Holder(found.id, found.name, found.role, found.region, found.site, scopes)
+
+
+@cache
+def _holder() -> Any:
+    """Return the statement that finds the person of a key, their own or one of a program. It is made once: every request of a program asks it."""
+    people, keys = row_table(PersonRow), row_table(ApiKeyRow)
+    person, key = people.c, keys.c
+    sought: Any = bindparam("sha256")
+    whose = person.id, person.name, person.role, person.region, person.site
+    never = person.disabled_at.label("expires_at")  # empty, and of the type that the column needs
+    own = sa.select(*whose, sa.null().label("scopes"), never).where(
+        person.key_sha256 == sought, person.disabled_at.is_(None)
+    )
+    of_program = (
+        sa.select(*whose, key.scopes, key.expires_at)
+        .join_from(people, keys, key.person_id == person.id)
+        .where(key.key_sha256 == sought, key.revoked_at.is_(None), person.disabled_at.is_(None))
+    )
+    return sa.union_all(own, of_program)

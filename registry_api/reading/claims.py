@@ -1,4 +1,4 @@
-"""What readers do with reads: claim, stay, release, sign. A claim is a lease with a fence; a stale fence changes nothing."""
+"""What readers do with reads: claim, release, sign. A claim is a lease with a fence; a stale fence changes nothing."""
 
 import secrets
 from dataclasses import dataclass
@@ -13,15 +13,16 @@ from sqlmodel import Session, col, select
 
 from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError, RefusedError
-from protocol.reading import ClaimMade, Priority, ReadExpired, ReportSigned
+from protocol.reading import ClaimMade, ReadExpired, ReportSigned
 from protocol.shape import OpaqueId, Sha256
 from registry_api.database import UtcDateTime, ask, row_table
+from registry_api.people.tables import PersonRow
 from registry_api.reading.adjudication import settle
 from registry_api.reading.amendments import amending, end_amendment, open_amendment, sweep_amendments
 from registry_api.reading.lifecycle import ACKNOWLEDGE_WITHIN, COUNTED, HELD, Event, State, advance, lease_until
 from registry_api.reading.matching import REASONS, Obstacle, ReaderProfile, Wanted, may_go_on, obstacles
 from registry_api.reading.queue import wanted
-from registry_api.reading.readers import profile, wait_turn
+from registry_api.reading.readers import profile
 from registry_api.reading.slots import (
     Step,
     close_claim,
@@ -59,8 +60,7 @@ def claim(
         RefusedError: `forbidden` if the reader is not eligible; the message gives the reasons.
         ConflictError: `illegal-transition` if no slot is open any more.
     """
-    sweep(session, now=now)
-    wait_turn(session, reader_id)
+    take_turn(session, reader_id, now=now)
     return claim_for(session, request_id, profile(session, reader_id), now=now, number=number)
 
 
@@ -101,26 +101,14 @@ def claim_for(
         "fence": fence,
         "made_at": now,
     }
-    ask(session, insert(row_table(ClaimRow)), **values)
+    ask(session, _CLAIM, **values)
     write_step(session, Step(request_id, taken, Event.CLAIMED, State.CLAIMED, claim_id), now=now)
     tell(session, one.site, ClaimMade(request_id=request_id, claim_id=claim_id, reader_id=reader_id, fence=fence))
     return Claim(claim_id, request_id, taken, fence, State.CLAIMED, lease)
 
 
-def heartbeat(session: Session, claim_id: OpaqueId, reader_id: OpaqueId, *, now: datetime) -> Claim:
-    """Say that the reader is still there. It prolongs *reading*; looking for the first time and signing have their own clocks.
-
-    Raises:
-        ConflictError: `stale-fence` if the claim has ended.
-    """
-    slot, request = held_slot(session, claim_id, reader_id, now=now)
-    row = session.get(ClaimRow, claim_id)
-    if row is not None:
-        row.heartbeat_at = now
-    longer = lease_until(State(slot.state), Priority(request.priority), now)
-    if State(slot.state) is State.READING and longer is not None:  # a clock that was put back takes nothing away
-        slot.lease_until = max(longer, slot.lease_until or longer)
-    return held_claim(slot, now=now)
+_CLAIM = insert(row_table(ClaimRow))
+"""Made once."""
 
 
 def amend(session: Session, claim_id: OpaqueId, reader_id: OpaqueId, *, fence: int, now: datetime) -> Claim:
@@ -199,8 +187,19 @@ def sweep(session: Session, *, now: datetime) -> int:
 
     Every claim sweeps, and nearly always nothing is due: one question says so.
     """
-    if not ask(session, _anything_due(), now=now).scalar():
-        return 0
+    return _sweep(session, now) if ask(session, _look(), now=now).scalar() else 0
+
+
+def take_turn(session: Session, reader_id: OpaqueId, *, now: datetime) -> None:
+    """Make this reader's claims wait for one another, so that two at once cannot pass the capacity together, and sweep.
+
+    PostgreSQL locks the person's row, by the statement that asks what is due; on SQLite a writing transaction is alone anyway.
+    """
+    if ask(session, _turn(), reader_id=reader_id, now=now).scalar():
+        _sweep(session, now)
+
+
+def _sweep(session: Session, now: datetime) -> int:
     leases = select(SlotRow, ReadRequestRow).join(ReadRequestRow, col(ReadRequestRow.request_id) == SlotRow.request_id)
     lapsed = leases.where(col(SlotRow.state).in_([s.value for s in HELD]), col(SlotRow.lease_until) <= now)
     moved = sweep_amendments(session, now=now)
@@ -218,15 +217,26 @@ def sweep(session: Session, *, now: datetime) -> int:
 
 
 @cache
-def _anything_due() -> Any:
-    """Return the statement that says whether an amendment, a lease or a wait is over. It is made once."""
-    now, slot = bindparam("now", type_=UtcDateTime), row_table(SlotRow).c
-    return sa.select(
-        sa.or_(
-            sa.exists().where(slot.amend_until <= now),
-            *(sa.exists().where(slot.state == state, slot.lease_until <= now) for state in sorted(HELD)),
-            sa.exists().where(slot.state == State.OPEN.value, slot.expires_at <= now),
-        )
+def _look() -> Any:
+    """Return the statement that says whether anything is due. It is made once."""
+    return sa.select(anything_due())
+
+
+@cache
+def _turn() -> Any:
+    """Return the statement that locks a reader and says whether anything is due. SQLite, where a writing transaction is alone, locks nothing."""
+    people = row_table(PersonRow)
+    query = sa.select(anything_due()).select_from(people).where(people.c.id == bindparam("reader_id"))
+    return query.with_for_update(of=people, key_share=True)
+
+
+def anything_due() -> Any:
+    """Return, as part of a statement, whether an amendment, a lease or a wait is over at `:now`."""
+    now, slot = bindparam("now", type_=UtcDateTime), row_table(SlotRow).alias("due").c
+    return sa.or_(
+        sa.exists().where(slot.amend_until <= now),
+        *(sa.exists().where(slot.state == state, slot.lease_until <= now) for state in sorted(HELD)),
+        sa.exists().where(slot.state == State.OPEN.value, slot.expires_at <= now),
     )
 
 

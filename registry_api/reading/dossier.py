@@ -1,4 +1,4 @@
-"""All that is on file of readers, by one statement with a row for each fact: a claim asks for everything, and statements are what it costs."""
+"""All that is on file of readers, by one statement with a row for each fact: a claim asks for everything, and statements are what it costs (ADR 0122)."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from protocol.reading import Language, Priority, StudyKind, Subspecialty
 from protocol.shape import OpaqueId, RegionCode, SiteId
 from registry_api.database import among, lines, row_table
 from registry_api.people.tables import CredentialRow
-from registry_api.reading.lifecycle import HELD
+from registry_api.reading.lifecycle import HELD, State
 from registry_api.reading.matching import Licence, Training
 from registry_api.reading.shifts import Shift
 from registry_api.reading.tables import (
@@ -26,6 +26,7 @@ from registry_api.reading.tables import (
     ReaderRow,
     ReadRequestRow,
     ShiftRow,
+    SkipRow,
     SlotRow,
     TrainingRow,
 )
@@ -40,7 +41,11 @@ class Agreed(NamedTuple):
 
 @dataclass(slots=True)
 class Dossier:
-    """What is on file of one reader. `held` counts the slots held now by the hospital's priority."""
+    """What is on file of one reader. `held` counts the slots held now by the hospital's priority.
+
+    Only of one reader, and where it is asked for: `skipped` is what still waits of what they left to others, `in_hand` how many reads of each
+    hospital that lets them in anybody holds.
+    """
 
     shifts: list[Shift] = field(default_factory=list)
     licences: list[Licence] = field(default_factory=list)
@@ -54,6 +59,8 @@ class Dossier:
     privilege_studies: dict[SiteId, frozenset[StudyKind]] = field(default_factory=dict)
     conflicts: set[SiteId] = field(default_factory=set)
     held: dict[Priority, int] = field(default_factory=dict)
+    skipped: set[OpaqueId] = field(default_factory=set)
+    in_hand: dict[SiteId, int] = field(default_factory=dict)
 
     @property
     def agreements(self) -> dict[SiteId, Agreed]:
@@ -102,6 +109,18 @@ class Dossier:
         """Note how many reads of a priority are held."""
         self.held[Priority(fact.first)] = fact.number
 
+    def add_skipped(self, fact: Any) -> None:
+        """Note a request that waits and was left to others."""
+        self.skipped.add(fact.first)
+
+    def add_in_hand(self, fact: Any) -> None:
+        """Note how many reads of a hospital are held."""
+        self.in_hand[fact.first] = fact.number
+
+    def add(self, fact: Any) -> None:
+        """Note any fact."""
+        _ADD[fact.kind](self, fact)
+
 
 def _sites(fact: Any) -> list[SiteId]:
     return fact.first.split(",")  # type: ignore[no-any-return] # a text
@@ -111,22 +130,37 @@ _ADD = {name.removeprefix("add_"): add for name, add in vars(Dossier).items() if
 """What puts a fact of each kind where it belongs; looked up here, since of a whole network there are tens of thousands."""
 
 
-def dossiers(session: Session, reader_id: OpaqueId | None) -> defaultdict[OpaqueId, Dossier]:
-    """Return what is on file of one reader, or with None of everybody; of whom nothing is on file has an empty one."""
+def dossiers(session: Session) -> defaultdict[OpaqueId, Dossier]:
+    """Return what is on file of everybody; of whom nothing is on file has an empty one."""
     found: defaultdict[OpaqueId, Dossier] = defaultdict(Dossier)
-    values = {} if reader_id is None else {"reader_id": reader_id}
-    for fact in lines(session, _facts(reader_id is not None), **values):
-        _ADD[fact.kind](found[fact.reader_id], fact)
+    for fact in lines(session, _facts_of_all()):
+        found[fact.reader_id].add(fact)
     return found
 
 
 @cache
-def _facts(one: bool) -> Any:
+def _facts_of_all() -> Any:
     """Return the statement. It is made once: that costs as much as running it.
 
-    Of everybody the hospitals are put together in the database, one row for all of a reader's whose terms are the same: a reader
-    has many, and nearly always they are alike.
+    The hospitals are put together in the database, one row for all of a reader's whose terms are the same: a reader has many, and nearly
+    always they are alike.
     """
+    return sa.union_all(*_parts(one=False).values())
+
+
+def facts_of_one(*, desk: bool) -> Any:
+    """Return what is on file of the reader `:reader_id`, as part of a statement.
+
+    Args:
+        desk: Whether what the reader skipped and what is in hand belongs to it.
+    """
+    mine: Any = bindparam("reader_id")
+    parts = [part.where(whose == mine) for whose, part in _parts(one=True).items()]
+    return sa.union_all(*parts, *(_beside(mine) if desk else ())).subquery("facts")
+
+
+def _parts(*, one: bool) -> dict[Any, Any]:
+    """Return the facts of each kind, by the column that says of whom they are."""
     shift, licence, term, training = (
         row_table(row).c for row in (ShiftRow, CredentialRow, CredentialTermRow, TrainingRow)
     )
@@ -141,7 +175,7 @@ def _facts(one: bool) -> Any:
     def alike(*terms: Any) -> tuple[Any, ...]:
         return () if one else terms
 
-    parts = {
+    return {
         # The first one gives the columns their types: it leaves none empty.
         shift.reader_id: _fact(
             "shift", shift, first=shift.time_zone, second=shift.rule, number=shift.capacity,
@@ -169,19 +203,30 @@ def _facts(one: bool) -> Any:
         .where(among(slot.state, HELD), slot.reader_id.is_not(None))
         .group_by(slot.reader_id, request.priority),
     }  # fmt: skip
-    if not one:
-        return sa.union_all(*parts.values())
-    return sa.union_all(*(part.where(whose == bindparam("reader_id")) for whose, part in parts.items()))
+
+
+def _beside(mine: Any) -> tuple[Any, ...]:
+    """Return the facts that decide which case comes next for a reader."""
+    skip, slot, privilege = (row_table(row).c for row in (SkipRow, SlotRow, PrivilegeRow))
+    lets_in = sa.select(privilege.site).where(privilege.reader_id == mine, privilege.granted)
+    return (
+        _fact("skipped", skip, first=skip.request_id)
+        .join(row_table(SlotRow), slot.request_id == skip.request_id)
+        .where(skip.reader_id == mine, slot.state == State.OPEN.value),
+        _fact("in_hand", slot, first=slot.site, number=sa.func.count(), of=mine)
+        .where(among(slot.state, HELD), slot.site.in_(lets_in))
+        .group_by(slot.site),
+    )
 
 
 _COLUMNS = ("first", "second", "number", "begins", "ends", "last")
 
 
-def _fact(kind: str, table: Any, **values: Any) -> Any:
+def _fact(kind: str, table: Any, *, of: Any = None, **values: Any) -> Any:
     """Return one part of the statement: what kind of fact, of whom, and as many of the columns as this kind has."""
     columns = (values.get(name, sa.null()) for name in _COLUMNS)
     return sa.select(
         sa.literal_column(f"'{kind}'", sa.String).label("kind"),
-        table.reader_id.label("reader_id"),
+        (table.reader_id if of is None else of).label("reader_id"),
         *(value.label(name) for name, value in zip(_COLUMNS, columns, strict=True)),
     ).select_from(table.reader_id.table)

@@ -10,7 +10,7 @@ from registry_api.reading.agreements import Agreement, found, members_of
 from registry_api.reading.amendments import end_amendment
 from registry_api.reading.groups import set_group
 from registry_api.reading.lifecycle import HELD, Event
-from registry_api.reading.readers import profiles
+from registry_api.reading.readers import find_profile
 from registry_api.reading.slots import end_claim
 from registry_api.reading.tables import AgreementRow, ReadRequestRow, SlotRow
 
@@ -44,8 +44,8 @@ def change_group(
 def give_back_unagreed(session: Session, reader_id: OpaqueId, *, now: datetime) -> None:
     """Release what the reader holds of hospitals that have no agreement with them or their group."""
     query = select(SlotRow.site).where(SlotRow.reader_id == reader_id, _in_hand()).distinct()
-    agreed = {site for reader in profiles(session, reader_id) for site in reader.agreements}
-    for site in set(session.exec(query)) - agreed:
+    reader = find_profile(session, reader_id)
+    for site in set(session.exec(query)) - (reader.agreements if reader is not None else frozenset()):
         give_back(session, site, reader_id, now=now)
 
 

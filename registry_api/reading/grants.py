@@ -7,23 +7,28 @@ import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
 
+import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from joserfc import jwt
 from joserfc.jwk import OKPKey
+from sqlalchemy import bindparam
 from sqlmodel import Session, col, select
 
 from protocol.codes import Code
 from protocol.errors import InvalidInputError, RefusedError, UnavailableError
 from protocol.reading import GRANT_SECONDS_MAX, GrantClaims, GrantRenewed, GrantRevoked, GrantScope
-from protocol.shape import OpaqueId, SiteId, Thumbprint
+from protocol.shape import OpaqueId, RegionCode, SiteId, Thumbprint
+from registry_api.database import UtcDateTime, among, ask, lines, row_table
 from registry_api.enrolment.tables import SiteRow
 from registry_api.reading.claims import held_slot
-from registry_api.reading.lifecycle import Purpose
+from registry_api.reading.lifecycle import HELD, Purpose
 from registry_api.reading.matching import may_go_on
 from registry_api.reading.readers import profile, remember_key
 from registry_api.reading.slots import request_of, tell
-from registry_api.reading.tables import ClaimRow, GrantRow
+from registry_api.reading.tables import ClaimRow, GrantRow, ReadRequestRow, SlotRow
 
 ALGORITHM = "Ed25519"
 """RFC 9864's full name of EdDSA on this curve; nothing else is signed with or accepted."""
@@ -74,30 +79,56 @@ def make_grant(  # noqa: PLR0913 - who, under which claim, by which key, how muc
         RefusedError: `forbidden` if licence, agreement or privilege have ended since.
     """
     slot, request = held_slot(session, claim_id, reader_id, now=now)
-    reader = profile(session, reader_id)
-    if not may_go_on(reader, request.site, request.jurisdiction, now):
+    scope = GrantScope.VIEW if slot.purpose == Purpose.REVIEW.value else scope
+    under = _Under(claim_id, reader_id, slot.request_id, slot.fence, request.site, request.jurisdiction)
+    token, expires_at = _issue(session, under, jkt=jkt, scope=scope, signer=signer, now=now)
+    gateway, pin = _gateway(session, request.site)
+    remember_key(session, reader_id, site=request.site, jkt=jkt)
+    return Issued(token, gateway, pin, slot.request_id, expires_at)
+
+
+@dataclass(frozen=True, slots=True)
+class _Under:
+    """What a grant says of the claim under which it is made, and where the patient is."""
+
+    claim_id: OpaqueId
+    reader_id: OpaqueId
+    request_id: OpaqueId
+    fence: int
+    site: SiteId
+    jurisdiction: RegionCode
+
+
+def _issue(
+    session: Session, under: _Under, *, jkt: Thumbprint, scope: GrantScope, signer: GrantSigner, now: datetime
+) -> tuple[str, datetime]:
+    """Make a grant, write it down, and return the token and when it ends.
+
+    Raises:
+        RefusedError: `forbidden` if licence, agreement or privilege have ended.
+    """
+    if not may_go_on(profile(session, under.reader_id), under.site, under.jurisdiction, now):
         raise RefusedError(
             Code.FORBIDDEN, "Your licence there, your agreement with the hospital or its privilege is no longer valid."
         )
     issued_s = int(now.timestamp())
     claims = GrantClaims(
-        aud=request.site,
-        sub=reader_id,
+        aud=under.site,
+        sub=under.reader_id,
         jti=secrets.token_hex(16),
-        claim_id=claim_id,
-        request_id=slot.request_id,
-        fence=slot.fence,
-        scope=GrantScope.VIEW if slot.purpose == Purpose.REVIEW.value else scope,
+        claim_id=under.claim_id,
+        request_id=under.request_id,
+        fence=under.fence,
+        scope=scope,
         cnf_jkt=jkt,
         iat=issued_s,
         nbf=issued_s,
         exp=issued_s + GRANT_SECONDS_MAX,
     )
     expires_at = now + timedelta(seconds=GRANT_SECONDS_MAX)
-    session.add(GrantRow(jti=claims.jti, claim_id=claim_id, jkt=jkt, expires_at=expires_at))
-    remember_key(session, reader_id, site=request.site, jkt=jkt)
-    gateway, pin = _gateway(session, request.site)
-    return Issued(signer.sign(claims), gateway, pin, slot.request_id, expires_at)
+    values = {"jti": claims.jti, "claim_id": under.claim_id, "jkt": jkt, "expires_at": expires_at}
+    ask(session, sa.insert(row_table(GrantRow)), **values)
+    return signer.sign(claims), expires_at
 
 
 def renew_grant(
@@ -106,19 +137,18 @@ def renew_grant(
     """Send the node a fresh grant for a reader who is still there, once the last one is half over; return whether it was time.
 
     It goes over the link, never through the reader. The node lets a session that stands go on by it, and never more than that
-    session may: the scope is the node's to keep.
+    session may: the scope is the node's to keep. Whether the claim still holds is asked of the heartbeat before.
     """
-    last = _last_grant(session, claim_id, now)
+    last = next(iter(lines(session, _last(), claim_id=claim_id, reader_id=reader_id, now=now)), None)
     if last is None or last.expires_at - now > RENEW_BEFORE:
         return False
+    under = _Under(claim_id, reader_id, last.request_id, last.fence, last.site, last.jurisdiction)
+    scope = GrantScope.VIEW if last.purpose == Purpose.REVIEW.value else GrantScope.REPORT
     try:
-        issued = make_grant(session, claim_id, reader_id, jkt=last.jkt, signer=signer, now=now)
-    except (
-        RefusedError,
-        UnavailableError,
-    ):  # licence, agreement or site ended: the last grant runs out, the heartbeat is heard all the same
+        token, _ = _issue(session, under, jkt=last.jkt, scope=scope, signer=signer, now=now)
+    except RefusedError:  # licence or agreement ended: the last grant runs out, the heartbeat is heard all the same
         return False
-    tell(session, request_of(session, issued.request_id).site, GrantRenewed(token=issued.token))
+    tell(session, last.site, GrantRenewed(token=token))
     return True
 
 
@@ -154,9 +184,29 @@ def revoke_grant(
             tell(session, site, GrantRevoked(jti=one.jti))
 
 
-def _last_grant(session: Session, claim_id: OpaqueId, now: datetime) -> GrantRow | None:
-    """Return the grant under a claim that ends last, of those that hold."""
-    return max(_standing(session, claim_id, now), key=lambda row: row.expires_at, default=None)
+@cache
+def _last() -> Any:
+    """Return the statement that finds the grant under a live claim that ends last, of those that hold, and what a renewal says. It is made once."""
+    grants, claims, slots, requests, sites = (
+        row_table(row) for row in (GrantRow, ClaimRow, SlotRow, ReadRequestRow, SiteRow)
+    )
+    grant, slot, site, now = grants.c, slots.c, sites.c, bindparam("now", type_=UtcDateTime)
+    live = among(slot.state, HELD) & (slot.lease_until > now) | (slot.amend_until > now)
+    return (
+        sa.select(
+            grant.jkt, grant.expires_at, slot.request_id, slot.fence, slot.purpose, slot.site, requests.c.jurisdiction,
+        )
+        .select_from(grants)
+        .join(claims, claims.c.claim_id == grant.claim_id)
+        .join(slots, slot.claim_id == grant.claim_id)
+        .join(requests, requests.c.request_id == slot.request_id)
+        .join(sites, site.site == slot.site)
+        .where(grant.claim_id == bindparam("claim_id"), claims.c.reader_id == bindparam("reader_id"))
+        .where(grant.revoked_at.is_(None), grant.expires_at > now, live)
+        .where(site.enrolled_at.is_not(None), site.revoked_at.is_(None), site.gateway_origin.is_not(None))
+        .order_by(grant.expires_at.desc())
+        .limit(1)
+    )  # fmt: skip
 
 
 def _standing(

@@ -20,7 +20,7 @@ from registry_api.database import among, ask, lines, row_table
 from registry_api.reading.groups import organisations, organisations_of
 from registry_api.reading.lifecycle import HELD, Purpose, State
 from registry_api.reading.matching import Wanted
-from registry_api.reading.tables import AssignmentRow, ReaderRow, ReadRequestRow, SlotRow
+from registry_api.reading.tables import AssignmentRow, PrivilegeRow, ReaderRow, ReadRequestRow, SlotRow
 
 _REQUESTS, _SLOTS = row_table(ReadRequestRow).c, row_table(SlotRow).c
 _ASSIGNMENTS = row_table(AssignmentRow)
@@ -50,10 +50,15 @@ class _Slot:
     escalation: int
 
 
-def waiting(session: Session, *, sites: Collection[SiteId] | None = None) -> list[Wanted]:
-    """Return every request (of these hospitals) with an open slot as its first open slot waits, in no order of their own."""
-    values = {} if sites is None else {"sites": list(sites)}
-    rows = lines(session, _open_slots(sites is not None), **values)
+def waiting(session: Session, *, reader_id: OpaqueId | None = None) -> list[Wanted]:
+    """Return every request with an open slot as its first open slot waits, in no order of their own.
+
+    Args:
+        session: The transaction.
+        reader_id: Who asks; then only requests of hospitals that grant this reader a privilege, over or not, are looked up.
+    """
+    values = {} if reader_id is None else {"reader_id": reader_id}
+    rows = lines(session, _open_slots(reader_id is not None), **values)
     requests = [list(of_one) for _, of_one in groupby(rows, key=attrgetter("request_id"))]
     deciding = [_earlier(one) for one in requests if one[0].purpose != _READ]
     members = _members(session, frozenset().union(*deciding))
@@ -94,7 +99,7 @@ def _earlier(rows: Iterable[Any]) -> frozenset[OpaqueId]:
 
 
 @cache
-def _open_slots(some_sites: bool) -> Any:
+def _open_slots(of_reader: bool) -> Any:
     """Return the statement that finds the open slots and what else is known of their requests, in order.
 
     It is made once: that costs as much as running it.
@@ -118,7 +123,11 @@ def _open_slots(some_sites: bool) -> Any:
         .where(_SLOTS.state == State.OPEN.value)
         .order_by(_SLOTS.request_id, _SLOTS.number)
     )
-    return query.where(_SLOTS.site.in_(bindparam("sites", expanding=True))) if some_sites else query
+    if not of_reader:
+        return query
+    privileges = row_table(PrivilegeRow).c
+    lets_in = sa.select(privileges.site).where(privileges.reader_id == bindparam("reader_id"), privileges.granted)
+    return query.where(_SLOTS.site.in_(lets_in))
 
 
 def wanted(session: Session, request: ReadRequestRow, number: int | None = None) -> Wanted:
@@ -151,10 +160,9 @@ def assignments(
     return {one: tuple(pairs) for one, pairs in found.items()}
 
 
-def in_hand(session: Session, *, sites: Collection[SiteId] | None = None) -> dict[SiteId, int]:
-    """Return how many reads of each hospital (or of each of these) readers hold now."""
-    values = {} if sites is None else {"sites": list(sites)}
-    return {row[0]: row[1] for row in ask(session, _held_by_site(sites is not None), **values)}
+def in_hand(session: Session) -> dict[SiteId, int]:
+    """Return how many reads of each hospital readers hold now."""
+    return {row[0]: row[1] for row in ask(session, _held_by_site())}
 
 
 def forget_assignments(session: Session, request_id: OpaqueId) -> None:
@@ -208,6 +216,5 @@ def _members(session: Session, reader_ids: Collection[OpaqueId]) -> dict[OpaqueI
 
 
 @cache
-def _held_by_site(some_sites: bool) -> Any:
-    query = sa.select(_SLOTS.site, sa.func.count()).where(among(_SLOTS.state, HELD)).group_by(_SLOTS.site)
-    return query.where(_SLOTS.site.in_(bindparam("sites", expanding=True))) if some_sites else query
+def _held_by_site() -> Any:
+    return sa.select(_SLOTS.site, sa.func.count()).where(among(_SLOTS.state, HELD)).group_by(_SLOTS.site)

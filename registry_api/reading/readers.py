@@ -1,5 +1,8 @@
 """What matching must know of readers: credentials, agreements, privileges, shifts, and how much each holds. Few queries however many readers."""
 
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -16,7 +19,7 @@ from registry_api.database import lines, row_table
 from registry_api.enrolment.tables import SiteRow
 from registry_api.people.roles import Role
 from registry_api.people.tables import PersonRow
-from registry_api.reading.dossier import Dossier, dossiers
+from registry_api.reading.dossier import Dossier, dossiers, facts_of_one
 from registry_api.reading.groups import organisations
 from registry_api.reading.matching import ReaderProfile
 from registry_api.reading.own_row import own_row
@@ -51,7 +54,7 @@ def set_capacity(
 def remember_key(session: Session, reader_id: OpaqueId, *, site: SiteId, jkt: Thumbprint) -> None:
     """Keep which key the reader uses at `site`, so that the worklist need not ask for it again.
 
-    One statement, since two reads of a reader at one hospital may renew their first grants at the same moment.
+    One statement, since two reads of a reader at one hospital may get their first grants at the same moment.
     """
     session.flush()  # the reader may be new too
     connection = session.connection()
@@ -66,13 +69,16 @@ def keys_of(session: Session, reader_id: OpaqueId) -> dict[SiteId, Thumbprint]:
     return {row.site: row.jkt for row in rows}
 
 
-def wait_turn(session: Session, reader_id: OpaqueId) -> None:
-    """Make this reader's claims wait for one another, so that two at once cannot pass the capacity together.
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """A reader, and what else decides which case comes next for them.
 
-    PostgreSQL locks the row; on SQLite a writing transaction is alone anyway.
+    `skipped` they left to others, and it still waits. `in_hand` counts the reads of each hospital that lets them in which anybody holds.
     """
-    if session.get_bind().dialect.name != "sqlite":
-        session.exec(select(PersonRow.id).where(PersonRow.id == reader_id).with_for_update())
+
+    reader: ReaderProfile
+    skipped: AbstractSet[OpaqueId]
+    in_hand: Mapping[SiteId, int]
 
 
 def profile(session: Session, reader_id: OpaqueId) -> ReaderProfile:
@@ -81,33 +87,82 @@ def profile(session: Session, reader_id: OpaqueId) -> ReaderProfile:
     Raises:
         RefusedError: `forbidden` if the person is no reader.
     """
-    found = profiles(session, reader_id)
-    if not found:
-        raise RefusedError(Code.FORBIDDEN, "You are not a reader of this network. The coordinator adds readers.")
-    return found[0]
+    found = find_profile(session, reader_id)
+    if found is None:
+        raise _no_reader()
+    return found
 
 
-def profiles(session: Session, reader_id: OpaqueId | None = None) -> list[ReaderProfile]:
-    """Return one reader (a list of one, or an empty one), or with None every reader of the network, by id."""
-    values = {} if reader_id is None else {"reader_id": reader_id}
-    rows = lines(session, _readers(reader_id is not None), **values)
-    known = [(row.id, row if row.reader_id is not None else ReaderRow(reader_id=row.id)) for row in rows]
-    files = dossiers(session, reader_id) if known else {}
-    return [_profile(one, row, files[one]) for one, row in known]
+def find_profile(session: Session, reader_id: OpaqueId) -> ReaderProfile | None:
+    """Return the reader as matching needs it, or None if the person is no reader."""
+    found = _look_up(session, reader_id, desk=False)
+    return found[0] if found is not None else None
+
+
+def desk(session: Session, reader_id: OpaqueId) -> Desk:
+    """Return the reader and what else decides which case comes next.
+
+    Raises:
+        RefusedError: `forbidden` if the person is no reader.
+    """
+    found = _look_up(session, reader_id, desk=True)
+    if found is None:
+        raise _no_reader()
+    reader, file = found
+    return Desk(reader, file.skipped, file.in_hand)
+
+
+def profiles(session: Session) -> list[ReaderProfile]:
+    """Return every reader of the network, by id."""
+    rows = lines(session, _readers())
+    files = dossiers(session) if rows else {}
+    return [_profile(row.id, _own(row), files[row.id]) for row in rows]
+
+
+def _look_up(session: Session, reader_id: OpaqueId, *, desk: bool) -> tuple[ReaderProfile, Dossier] | None:
+    rows = lines(session, _reader(desk), reader_id=reader_id)
+    if not rows:
+        return None
+    file = Dossier()
+    for row in rows:
+        if row.kind is not None:
+            file.add(row)
+    return _profile(reader_id, _own(rows[0]), file), file
+
+
+def _no_reader() -> RefusedError:
+    return RefusedError(Code.FORBIDDEN, "You are not a reader of this network. The coordinator adds readers.")
+
+
+def _own(row: Any) -> Any:
+    return row if row.reader_id is not None else ReaderRow(reader_id=row.id)
 
 
 @cache
-def _readers(one: bool) -> Any:
+def _readers() -> Any:
     """Return the statement. It is made once: that costs as much as running it."""
     people, readers = row_table(PersonRow), row_table(ReaderRow)
-    query = (
+    return (
         sa.select(people.c.id, *readers.columns)
         .select_from(people)
         .outerjoin(readers, readers.c.reader_id == people.c.id)
         .where(people.c.role == Role.READER.value, people.c.disabled_at.is_(None))
+        .order_by(people.c.id)
     )
-    query = query.where(people.c.id == bindparam("reader_id")) if one else query
-    return query.order_by(people.c.id)
+
+
+@cache
+def _reader(desk: bool) -> Any:
+    """Return the statement for one reader, who stands in each row beside a fact: one statement more would cost more than that."""
+    people, readers, facts = row_table(PersonRow), row_table(ReaderRow), facts_of_one(desk=desk)
+    return (
+        sa.select(people.c.id, *readers.columns, *(one for one in facts.c if one.name != "reader_id"))
+        .select_from(people)
+        .outerjoin(readers, readers.c.reader_id == people.c.id)
+        .outerjoin(facts, sa.true())  # they are of nobody else
+        .where(people.c.id == bindparam("reader_id"))
+        .where(people.c.role == Role.READER.value, people.c.disabled_at.is_(None))
+    )
 
 
 def _profile(reader_id: OpaqueId, row: Any, file: Dossier) -> ReaderProfile:

@@ -237,7 +237,11 @@ def write_step(session: Session, step: Step, *, now: datetime) -> None:
         "claim_id": step.claim_id,
         "at": now,
     }
-    ask(session, insert(row_table(ReadEventRow)), **values)
+    ask(session, _STEP, **values)
+
+
+_STEP = insert(row_table(ReadEventRow)).inline()
+"""Made once; and nobody asks which number the line got."""
 
 
 def end_claim(session: Session, request: ReadRequestRow, slot: SlotRow, event: Event, *, now: datetime) -> None:

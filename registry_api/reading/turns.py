@@ -3,26 +3,20 @@
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
-from functools import cache
-from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam
 from sqlmodel import Session, col, func, select
 
 from protocol.codes import Code
 from protocol.errors import ConflictError, RefusedError
 from protocol.shape import OpaqueId
-from registry_api.database import ask, row_table
 from registry_api.reading import claims
 from registry_api.reading.claims import Claim
-from registry_api.reading.lifecycle import State
 from registry_api.reading.matching import ReaderProfile, Wanted, assigned_at, obstacles
 from registry_api.reading.order import in_order
-from registry_api.reading.queue import in_hand, waiting
-from registry_api.reading.readers import profile, wait_turn
+from registry_api.reading.queue import waiting
+from registry_api.reading.readers import Desk, desk
 from registry_api.reading.slots import request_of
-from registry_api.reading.tables import ClaimRow, SkipRow, SlotRow
+from registry_api.reading.tables import ClaimRow, SkipRow
 
 SKIPS_MAX = 3
 WINDOW = 10
@@ -51,8 +45,8 @@ SENTENCES: dict[SkipReason, str] = {
 
 def next_case(session: Session, reader_id: OpaqueId, *, now: datetime) -> Wanted | None:
     """Return what this reader is to read next: what was assigned to them, else the first in order; None if nothing waits for them."""
-    reader = profile(session, reader_id)
-    return _first_for(reader, _queue_of(session, reader), session, now)
+    at = desk(session, reader_id)
+    return _first_for(at, _queue_of(session, at.reader), now)
 
 
 def skip(session: Session, request_id: OpaqueId, reader_id: OpaqueId, *, reason: SkipReason, now: datetime) -> None:
@@ -64,7 +58,7 @@ def skip(session: Session, request_id: OpaqueId, reader_id: OpaqueId, *, reason:
         RefusedError: `forbidden` if the skips are used up.
     """
     request_of(session, request_id)
-    wait_turn(session, reader_id)
+    claims.take_turn(session, reader_id, now=now)
     first = next_case(session, reader_id, now=now)
     if first is None or first.request_id != request_id:
         raise ConflictError(Code.ILLEGAL_TRANSITION, "This is not your next case any more. Look at the worklist again.")
@@ -85,13 +79,12 @@ def take(
         InvalidInputError, ConflictError: As `claims.claim`.
         RefusedError: `forbidden` as there, or if it is not the next case and the skips are used up.
     """
-    claims.sweep(session, now=now)
-    wait_turn(session, reader_id)
-    reader = profile(session, reader_id)
-    queue = _queue_of(session, reader)
-    first = _first_for(reader, queue, session, now)
+    claims.take_turn(session, reader_id, now=now)
+    at = desk(session, reader_id)
+    queue = _queue_of(session, at.reader)
+    first = _first_for(at, queue, now)
     known = next((one for one in queue if one.request_id == request_id), None)
-    made = claims.claim_for(session, request_id, reader, now=now, known=known)
+    made = claims.claim_for(session, request_id, at.reader, now=now, known=known)
     if first is not None and first.request_id != request_id:
         _note_skip(session, first, reader_id, reason, now)
     return made
@@ -115,27 +108,15 @@ def skips_left(session: Session, reader_id: OpaqueId) -> int:
 
 def _queue_of(session: Session, reader: ReaderProfile) -> list[Wanted]:
     """Return what waits at the hospitals that let the reader in: the others' requests do not change the order of theirs."""
-    return waiting(session, sites=reader.agreements & reader.privileges)
+    lets_in = reader.agreements & reader.privileges
+    return [one for one in waiting(session, reader_id=reader.reader_id) if one.site in lets_in]
 
 
-def _first_for(reader: ReaderProfile, queue: Sequence[Wanted], session: Session, now: datetime) -> Wanted | None:
+def _first_for(at: Desk, queue: Sequence[Wanted], now: datetime) -> Wanted | None:
     """Return the first request in order that the reader may claim and has not skipped; what was assigned to them goes before."""
-    held = in_hand(session, sites={one.site for one in queue})
-    left_out = set(ask(session, _skipped_and_open(), reader_id=reader.reader_id).scalars())
-    ordered = [one for one in in_order(queue, held) if one.request_id not in left_out]
-    mine = [one for one in ordered if reader.reader_id in assigned_at(one, now)]
-    return next((one for one in (*mine, *ordered) if not obstacles(reader, one, now=now)), None)
-
-
-@cache
-def _skipped_and_open() -> Any:
-    """Return the statement that finds what a reader has left to others and what still waits. It is made once."""
-    skips, slots = row_table(SkipRow), row_table(SlotRow)
-    return (
-        sa.select(skips.c.request_id)
-        .join(slots, slots.c.request_id == skips.c.request_id)
-        .where(skips.c.reader_id == bindparam("reader_id"), slots.c.state == State.OPEN.value)
-    )
+    ordered = [one for one in in_order(queue, at.in_hand) if one.request_id not in at.skipped]
+    mine = [one for one in ordered if at.reader.reader_id in assigned_at(one, now)]
+    return next((one for one in (*mine, *ordered) if not obstacles(at.reader, one, now=now)), None)
 
 
 def _note_skip(session: Session, skipped: Wanted, reader_id: OpaqueId, reason: SkipReason, now: datetime) -> None:

@@ -1,12 +1,9 @@
 """The driver is quicker and says the same."""
 
-from datetime import datetime
-
 import pytest
 from pg8000 import dbapi, legacy
-from pg8000.converters import timestamp_in
 
-from registry_api.driver import quicken, read_times, remembering
+from registry_api.driver import quicken, remembering
 
 QUERIES = [
     "SELECT a FROM t WHERE b = %s AND c IN (%s, %s)",
@@ -44,16 +41,3 @@ def test_the_name_that_is_replaced_is_there(monkeypatch: pytest.MonkeyPatch) -> 
     once = legacy.convert_paramstyle
     quicken()
     assert legacy.convert_paramstyle is once is not dbapi.convert_paramstyle
-
-
-@pytest.mark.parametrize("text", ["2026-11-26 22:24:20", "2026-11-26 22:24:20.5", "2026-11-26 22:24:20.123456"])
-def test_times_are_read_as_the_driver_reads_them(text: str) -> None:
-    adapters = {}
-
-    class Connection:
-        def register_in_adapter(self, number: int, read: object) -> None:
-            adapters[number] = read
-
-    read_times(Connection(), None)
-    assert adapters[1114](text) == timestamp_in(text)  # type: ignore[operator]
-    assert isinstance(adapters[1114](text), datetime)  # type: ignore[operator]

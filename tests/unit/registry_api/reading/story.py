@@ -22,7 +22,7 @@ from protocol.reading import (
 )
 from registry_api.database import Database
 from registry_api.link.tables import NoticeRow
-from registry_api.reading import claims, escalation, questions, reassignment, reviews, service
+from registry_api.reading import claims, escalation, heartbeats, questions, reassignment, reviews, service
 from registry_api.reading.claims import Claim
 from registry_api.reading.lifecycle import State
 from registry_api.reading.privileges import accept_privilege
@@ -86,7 +86,7 @@ class Story:
 
     def heartbeat(self, claim: Claim, reader: str) -> Claim:
         with self.database.writing() as session:
-            return claims.heartbeat(session, claim.claim_id, reader, now=self.now)
+            return heartbeats.heartbeat(session, claim.claim_id, reader, now=self.now)
 
     def releases(self, claim: Claim, reader: str, *, fence: int | None = None) -> None:
         with self.database.writing() as session:
