@@ -95,6 +95,7 @@ def open_evaluator(settings: NodeSettings, trainer: "SiteTrainer") -> "SiteEvalu
         ledger=trainer.ledger,
         kept=answers.KeptAnswers(connect(settings.database, answers.SCHEMA)),
         agreed=trainer.agreed,
+        shown=trainer.shown,
         cases=open_store(settings).labels.held_out_cases,
         cohort=trainer.cohort,
         release=trainer.base,

@@ -19,6 +19,7 @@ from client.train.cohort import Cohort
 from client.train.heldout import HeldOutPatient, differences, held_out_patients, noised_sums
 from client.train.limits import EVALUATION_ROUND, limit_of, spend_of_evaluation
 from client.train.noise import Randomness
+from client.train.shown import ShownWeights
 from models.weights import from_arrays
 from protocol.codes import Code
 from protocol.errors import RefusedError
@@ -40,6 +41,7 @@ class SiteEvaluator:
         ledger: The privacy ledger.
         kept: Answers that have left.
         agreed: The plans of the runs that the site takes part in.
+        shown: The weights that it was shown in them.
         cases: Returns the studies with a mask of patients who are held out and never trained on.
         cohort: Prepares them.
         release: Returns the weights of a release on the site's shelf, or raises `policy-lineage`.
@@ -54,6 +56,7 @@ class SiteEvaluator:
     ledger: BudgetLedger
     kept: KeptAnswers
     agreed: AgreedPlans
+    shown: ShownWeights
     cases: Callable[[], list[HeldOutCase]]
     cohort: Cohort
     release: Callable[[str], Arrays]
@@ -116,11 +119,12 @@ class SiteEvaluator:
         return Clearance(), present
 
     def _charge(self, order: EvaluationOrder) -> Charged:
-        """Charge the comparison before anything is computed from a patient.
+        """Charge the comparison before anything is computed from a patient, and before that write down of which weights it is.
 
         Raises:
             RefusedError: `budget-spent`; nothing is charged then.
         """
+        self.shown.note_candidate(order)
         spend = spend_of_evaluation(order.run_id, order.plan.lineage, planned(order))
         outcome = self.ledger.charge(spend, limit=limit_of(self.policy().training))
         if isinstance(outcome, Refused):

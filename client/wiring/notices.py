@@ -96,6 +96,7 @@ def _release_receiver(settings: NodeSettings) -> Callable[[ReleaseAnnounced], No
         weights = fetch_weights(
             centre.link_address, identity, sha256=manifest.weights_sha256, size=manifest.weights_bytes
         )
+        weights_shown.require_compared(manifest, weights)
         shelf.accept(notice.signed, weights)
 
     return take

@@ -16,11 +16,12 @@ from client.gate.gate import Gate
 from client.gate.policy import SitePolicy, TrainingPolicy
 from client.store.database import connect
 from client.store.records import HeldOutCase
-from client.train import agreed, answers
+from client.train import agreed, answers, shown
 from client.train.agreed import AgreedPlans
 from client.train.answers import KeptAnswers
 from client.train.cohort import Cohort
 from client.train.evaluation import SiteEvaluator
+from client.train.shown import ShownWeights
 from models.weights import STARTING, load_arrays
 from protocol.codes import Code
 from protocol.errors import FederationError, InvalidInputError
@@ -71,7 +72,7 @@ class Hospital:
         self.evaluator = SiteEvaluator(
             site=name, policy=lambda: self.policy, gate=gate, ledger=self.ledger, cases=lambda: cases,
             kept=KeptAnswers(connect(database, answers.SCHEMA)), cohort=Cohort(folder / "prepared", None),
-            release=lambda _: PRESENT, agreed=AgreedPlans(connect(database, agreed.SCHEMA)), now=lambda: NOW,
+            release=lambda _: PRESENT, agreed=AgreedPlans(connect(database, agreed.SCHEMA)), shown=ShownWeights(connect(database, shown.SCHEMA)), now=lambda: NOW,
         )  # type: ignore[arg-type] # fmt: skip
 
     def asked(self, order: EvaluationOrder, candidate: Arrays) -> EvaluationNotice | Code:

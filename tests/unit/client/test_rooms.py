@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from safetensors.numpy import save
 
 from client.gate.trust import CA, CERTIFICATE, NODE_KEY, Centre
 from client.rooms.border import open_gate
@@ -29,9 +30,10 @@ from registry_api.enrolment.authority import Authority
 from server.authority import certificate_pem, make_authority, private_pem
 from strategies.securesum.agreement import public_half
 from tests.fakes.circle import certificate
+from tests.fakes.evaluations import an_evaluation_order
 from tests.fakes.outcomes import code_of
 from tests.fakes.releases import a_release
-from tests.fakes.rounds import an_order
+from tests.fakes.rounds import an_order, weights
 
 SITE = "northport"
 
@@ -122,6 +124,24 @@ def test_a_release_whose_run_showed_this_site_other_weights_is_not_even_fetched(
     announced = a_release()
     take = notice_receivers(home)["release-announced"]
     for run, outcome in ((None, Code.PEER_UNREACHABLE), (order.run_id, Code.VIEWS_DIFFER)):
+        manifest = announced.manifest.model_copy(update={"run_id": run})
+        notice = ReleaseAnnounced(signed=announced.model_copy(update={"manifest": manifest}))
+        assert code_of(lambda notice=notice: take(notice)) is outcome  # type: ignore[misc]
+
+
+def test_a_release_of_other_weights_than_this_site_compared_is_not_kept(
+    home: NodeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = an_evaluation_order()
+    monkeypatch.setattr("client.gate.listing.fetch_lists", lambda *_: None)
+    monkeypatch.setattr("client.gate.fetch.fetch_weights", lambda *_, **__: save(weights(3.5)))
+    open_trainer(home, open_gate(home)).shown.note_candidate(order)
+    announced = a_release()
+    take = notice_receivers(home)["release-announced"]
+    for run, outcome in (
+        (None, Code.SIGNATURE_INVALID),
+        (order.run_id, Code.VIEWS_DIFFER),
+    ):  # on no list, at the latest
         manifest = announced.manifest.model_copy(update={"run_id": run})
         notice = ReleaseAnnounced(signed=announced.model_copy(update={"manifest": manifest}))
         assert code_of(lambda notice=notice: take(notice)) is outcome  # type: ignore[misc]

@@ -14,13 +14,14 @@ from client.gate.gate import Gate
 from client.gate.policy import Clearance, SitePolicy, TrainingPolicy
 from client.store.database import connect
 from client.store.records import HeldOutCase
-from client.train import agreed, answers
+from client.train import agreed, answers, shown
 from client.train import evaluation as evaluation_module
 from client.train.agreed import AgreedPlans
 from client.train.answers import KeptAnswers
 from client.train.cohort import Cohort
 from client.train.evaluation import SiteEvaluator
 from client.train.limits import EVALUATION_ROUND
+from client.train.shown import ShownWeights
 from models.weights import STARTING, load_arrays
 from protocol.codes import Code
 from protocol.errors import FederationError, RefusedError
@@ -70,7 +71,7 @@ class Site:
         self.evaluator = SiteEvaluator(
             site="northport", policy=lambda: self.policy, gate=gate,
             ledger=open_ledger(database, lambda: NOW, price=rough_price),
-            kept=KeptAnswers(connect(database, answers.SCHEMA)), agreed=AgreedPlans(connect(database, agreed.SCHEMA)), cases=lambda: self.cases,
+            kept=KeptAnswers(connect(database, answers.SCHEMA)), agreed=AgreedPlans(connect(database, agreed.SCHEMA)), shown=ShownWeights(connect(database, shown.SCHEMA)), cases=lambda: self.cases,
             cohort=Cohort(self.folder / "prepared", None), release=self.shelf, now=lambda: NOW,
         )  # type: ignore[arg-type] # fmt: skip
         return self.evaluator
@@ -107,6 +108,8 @@ def test_an_order_is_judged_charged_answered_and_audited(site: Site) -> None:
     assert (notice.candidate_sha256, notice.present_sha256) == (arrays_sha256(CANDIDATE), arrays_sha256(PRESENT))
     assert Group.ALL in {one.group for one in notice.sums}
     assert site.charges() == [(EVALUATION_ROUND, 4.0)]
+    shown_to_it = site.evaluator.shown.connection.execute("SELECT * FROM shown_weights").fetchall()
+    assert [tuple(row) for row in shown_to_it] == [(RUN, 0, arrays_sha256(CANDIDATE))]
     (charge,) = site.evaluator.ledger.history()
     assert site.audit() == [
         ("order.judged", f"{RUN}:0", "clear"), ("budget.charged", f"1:{charge.hash}", "clear"), ("evaluation.released", RUN, "clear"),

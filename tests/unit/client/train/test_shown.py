@@ -19,6 +19,7 @@ from server.rounds import run_rounds
 from server.run import RunFolder
 from server.tally import Said
 from strategies.arrays import Arrays, added, arrays_sha256
+from tests.fakes.evaluations import an_evaluation_order
 from tests.fakes.outcomes import code_of
 from tests.fakes.releases import a_release
 from tests.fakes.rounds import RUN, SITES, a_plan, an_order, answer_to, weights
@@ -111,6 +112,19 @@ def test_two_weights_shown_for_one_round_are_one_too_many(network: Network) -> N
     manifest = network.train()
     network.sites[VICTIM].note(an_order(round=2, base_sha256=arrays_sha256(weights(7.0))))
     assert network.refusing(manifest) == {VICTIM: Code.VIEWS_DIFFER}
+
+
+def test_what_a_site_compared_is_what_it_takes_out_of_that_run(network: Network, tmp_path: Path) -> None:
+    manifest = network.train()
+    own, other = save(weights(3.0)), save(weights(3.5))
+    seen = network.sites[VICTIM]
+    seen.require_compared(manifest, other)  # it compared nothing
+    seen.note_candidate(an_evaluation_order())
+    seen.require_compared(manifest, own)
+    seen.require_same(manifest)
+    for odd in (other, own[:-1], b""):
+        assert code_of(partial(seen.require_compared, manifest, odd)) is Code.VIEWS_DIFFER
+    seen.require_compared(a_release().manifest, other)
 
 
 def test_a_manifest_of_before_is_signed_as_it_was() -> None:
