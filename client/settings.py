@@ -82,6 +82,11 @@ class NodeSettings(Section):
         return self.home / "keys"
 
     @property
+    def pieces(self) -> Path:
+        """Weights on their way between SuperNode and runner."""
+        return self.home / "flower" / "pieces"
+
+    @property
     def trust(self) -> Path:
         """What enrolment brought: certificate, network CA, keys of the centre to pin."""
         return self.home / "trust"

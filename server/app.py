@@ -14,7 +14,7 @@ from protocol.codes import Code
 from protocol.evaluation import EvaluationNotice, EvaluationOrder
 from protocol.plan import RoundOrder
 from protocol.secure_sum import SecureQuestion
-from server.bell import ORDERS, REPLIES, Bell
+from server.bell import ORDERS, REPLIES
 from server.evaluation import AskEvaluation
 from server.family import end_with_parent
 from server.rounds import Ask, run_rounds
@@ -23,6 +23,8 @@ from server.secure_round import SecureAsk
 from server.secure_sum import Reply
 from server.tally import Said
 from strategies.arrays import Arrays
+from strategies.bell import Bell
+from strategies.flower.pieces import share, shared_pieces
 from strategies.flower.questions import (
     EVALUATIONS,
     LONGEST_LOOK_SECONDS,
@@ -43,6 +45,7 @@ def main(grid: Grid, context: Context) -> None:
     """Carry the run on to its end. Every round is on the disk, so this process may end at any moment, and does so with its parent."""
     end_with_parent()
     folder = RunFolder(Path(run_setting(context, "run-dir")))
+    share(grid._runtime_client, shared_pieces())  # type: ignore[attr-defined] # noqa: SLF001 - HttpGrid's
     with folder.held(context.run_id):
         waiting, nodes = by_bells(folder.path.parent), folder.nodes()
         run_rounds(

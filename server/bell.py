@@ -1,62 +1,11 @@
-"""Bells between the centre's processes: the ServerApp rings when it has orders, the fleet gateway when a reply has come.
-
-A bell is a small file beside the runs that grows with each ring. Whoever waits looks at its size, which costs next to nothing, where a
-question to the SuperLink costs it ten milliseconds and more. A bell that is never heard costs time only: everybody who waits for one also
-asks from time to time without it.
-"""
+"""The two bells between the centre's processes: the ServerApp rings when it has orders, the fleet gateway when a reply has come."""
 
 import asyncio
-import logging
-import time
-from dataclasses import dataclass, field
-from pathlib import Path
 
-log = logging.getLogger(__name__)
+from strategies.bell import TICK_SECONDS, Bell
 
 ORDERS, REPLIES = ".orders.bell", ".replies.bell"
 """Names of the two bells in the folder of runs."""
-
-TICK_SECONDS = 0.02
-_REST_SECONDS = 0.05
-"""The least between two looks of the ServerApp: a reply comes in some pieces, each with a ring of its own."""
-
-_SIZE_MAX = 1024 * 1024
-
-
-@dataclass(slots=True)
-class Bell:
-    """One bell, as one process rings or hears it."""
-
-    path: Path
-    _seen: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._seen = self.count()
-
-    def ring(self) -> None:
-        """Let everybody hear who waits. What cannot be written is not heard, and found a little later."""
-        try:
-            with self.path.open("ab") as file:
-                file.write(b".")
-                if file.tell() > _SIZE_MAX:
-                    file.truncate(0)  # another size than before, as after every ring
-        except OSError as error:
-            log.warning("bell.mute", extra={"why": error.strerror})
-
-    def count(self) -> int:
-        """Return a number that is another after each ring."""
-        try:
-            return self.path.stat().st_size
-        except OSError:
-            return 0
-
-    def rest(self, seconds: float) -> None:
-        """Wait until the bell rings, or did since the last time, and no longer than `seconds`."""
-        deadline = time.monotonic() + seconds
-        time.sleep(min(_REST_SECONDS, seconds))
-        while self.count() == self._seen and time.monotonic() < deadline:
-            time.sleep(TICK_SECONDS)
-        self._seen = self.count()
 
 
 class Watch:

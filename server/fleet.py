@@ -17,16 +17,20 @@ from typing import Any
 
 import httpx
 
-from server.bell import Bell, Watch
+from protocol.errors import UnavailableError
+from server.bell import Watch
 from server.peer import PEER_SERIAL, Receive, Scope, Send
 from server.roster import Roster
 from server.witness import Witness
+from strategies.bell import Bell
+from strategies.flower.pieces import SMALL_BYTES, Pieces, with_content, with_ticket
 
 log = logging.getLogger(__name__)
 
 PREFIX = "/v1/fleet/"
 PULL = PREFIX + "pull-messages"
-PUSHES = frozenset({PREFIX + "push-messages", PREFIX + "push-object"})
+PUSH_OBJECT, PULL_OBJECT = PREFIX + "push-object", PREFIX + "pull-object"
+PUSHES = frozenset({PREFIX + "push-messages", PUSH_OBJECT})
 
 HOLD_SECONDS = 20.0
 """How long a question for work waits for its answer; a SuperNode's own patience with any request is 30 s."""
@@ -72,6 +76,7 @@ class FleetGateway:
         limit_bytes: The largest request let through; Flower cuts weights into pieces of 5 MiB.
         witness: Sees every request, also those that are refused.
         bells: Without them every question is answered at once, and nobody hears of replies.
+        pieces: The folder that the SuperLink was started with, if with one: then it is sent tickets for large objects, and sends them.
     """
 
     def __init__(
@@ -82,12 +87,14 @@ class FleetGateway:
         limit_bytes: int,
         witness: Witness | None = None,
         bells: Bells | None = None,
+        pieces: Pieces | None = None,
     ) -> None:
         self._roster = roster
         self._superlink = superlink
         self._limit = limit_bytes
         self._witness = witness
         self._bells = bells
+        self._pieces = pieces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. Of a request that may not pass, the body is not even read, unless a witness wants it."""
@@ -121,14 +128,23 @@ class FleetGateway:
         try:
             if scope["path"] == PULL and self._bells is not None:
                 answer = await self._work(scope, body, receive, self._bells.orders)
+            elif scope["path"] == PUSH_OBJECT and self._pieces is not None and len(body) > SMALL_BYTES:
+                answer = await self._deposit(scope, body, self._pieces)
             else:
                 answer = await self._ask(scope, body)
-        except httpx.HTTPError as error:
+            content = answer.content
+            if scope["path"] == PULL_OBJECT and self._pieces is not None and answer.is_success:
+                content = await asyncio.to_thread(with_content, content, self._pieces)
+        except UnavailableError as error:
+            log.warning("fleet.no-room", extra={"code": error.code.value, "why": str(error)})
+            await _reply(send, 503)
+            return
+        except (httpx.HTTPError, FileNotFoundError) as error:
             log.warning("fleet.superlink-silent", extra={"fault": type(error).__name__})
             await _reply(send, 503)
             return
         if scope["path"] in PUSHES and self._bells is not None and answer.is_success:
-            self._bells.replies.ring()
+            self._bells.replies.ring()  # at every object: a site sends two at a time, and any may be the last
         kept = [
             (name, value)
             for name, value in answer.headers.raw
@@ -136,7 +152,16 @@ class FleetGateway:
         ]
         if not self._roster.is_present(scope.get(PEER_SERIAL)):
             kept.append(_CLOSE)
-        await _reply(send, answer.status_code, headers=kept, body=answer.content)
+        await _reply(send, answer.status_code, headers=kept, body=content)
+
+    async def _deposit(self, scope: Scope, body: bytes, pieces: Pieces) -> httpx.Response:
+        """Pass an object on by ticket."""
+        ticketed, deposit = await asyncio.to_thread(with_ticket, body, pieces)
+        try:
+            return await self._ask(scope, ticketed)
+        finally:
+            if deposit is not None:
+                deposit.unlink(missing_ok=True)
 
     async def _ask(self, scope: Scope, body: bytes) -> httpx.Response:
         headers = [(name, value) for name, value in scope["headers"] if name.decode("latin-1") not in _HOP_BY_HOP]
@@ -193,14 +218,16 @@ def _is_empty(answer: httpx.Response) -> bool:
 
 async def _read(receive: Receive, limit: int) -> tuple[bytes, bool]:
     """Return the body and whether that is all of it: not if it is larger than `limit`, or the caller hung up half-way."""
-    body = bytearray()
+    pieces: list[bytes] = []
+    size = 0
     while True:
         message: Any = await receive()
-        body += message.get("body", b"")
-        if message["type"] == "http.disconnect" or len(body) > limit:
-            return bytes(body), False
+        pieces.append(message.get("body", b""))
+        size += len(pieces[-1])
+        if message["type"] == "http.disconnect" or size > limit:
+            return b"".join(pieces), False
         if not message.get("more_body", False):
-            return bytes(body), True
+            return b"".join(pieces), True
 
 
 async def _turn_away(send: Send, status: int) -> None:

@@ -13,7 +13,7 @@ import uvicorn
 
 from protocol.codes import Code
 from protocol.errors import FederationError, UnavailableError
-from server.bell import ORDERS, REPLIES, Bell, Watch
+from server.bell import ORDERS, REPLIES, Watch
 from server.fleet import Bells, FleetGateway
 from server.peer import PeerProtocol
 from server.reconcile import Reconciler
@@ -21,7 +21,9 @@ from server.registry import Registry, trust
 from server.roster import REFRESH_SECONDS, Roster
 from server.settings import CentreSettings
 from server.witness import Witness
+from strategies.bell import Bell
 from strategies.flower.fleet import Fleet
+from strategies.flower.pieces import Pieces
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +61,7 @@ async def serve_fleet(settings: CentreSettings, registry: Registry, fleet: Fleet
             limit_bytes=limit,
             witness=_witness(settings),
             bells=Bells(orders, Bell(settings.runs / REPLIES)),
+            pieces=Pieces(settings.pieces),
         )
         web = _Server(_config(settings, gateway))
 

@@ -15,6 +15,7 @@ from protocol.codes import Code
 from protocol.errors import ConflictError
 from server.files import unwritable
 from server.settings import CentreSettings
+from strategies.flower import FOLDER_VARIABLE, KEPT_MEMORY, QUIET
 
 log = logging.getLogger(__name__)
 
@@ -26,13 +27,6 @@ RUNNING, STARTING, RESTARTING, STOPPED = "running", "starting", "restarting", "s
 STATE_FILE = "runtime.json"
 _LOCK_FILE = ".run.lock"
 _GLANCE_SECONDS = 0.5
-
-QUIET_FLOWER = {
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-}
-"""No Flower process of ours calls home or installs anything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +53,7 @@ def command(part: str, settings: CentreSettings) -> list[str]:
 def _superlink(settings: CentreSettings) -> list[str]:
     within, superlink = settings.within, settings.superlink
     return [
-        program("flower-superlink"),
+        sys.executable, "-P", "-m", "strategies.flower.superlink",
         "--host", "127.0.0.1",
         "--port", str(superlink.port),
         "--ssl-certfile", str(within(superlink.certificate)),
@@ -82,9 +76,11 @@ def environment(settings: CentreSettings) -> dict[str, str]:
     """Return the environment of every part. Flower finds its own children on PATH; none of them may meet a proxy on loopback."""
     return {
         **os.environ,
-        **QUIET_FLOWER,
+        **QUIET,
+        **KEPT_MEMORY,
         "FLWR_HOME": str(settings.within("superlink") / "flwr"),
         "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "1",
+        FOLDER_VARIABLE: str(settings.pieces),
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
         "NO_PROXY": "localhost,127.0.0.1",
         "PYTHONUNBUFFERED": "1",

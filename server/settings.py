@@ -118,6 +118,11 @@ class CentreSettings(Section):
         return self.home / "runs"
 
     @property
+    def pieces(self) -> Path:
+        """Weights on their way through the SuperLink."""
+        return self.home / "superlink" / "pieces"
+
+    @property
     def logs(self) -> Path:
         """What each part says."""
         return self.home / "logs"

@@ -126,7 +126,7 @@ def _is_closed(path: Path) -> bool:
 
 
 def _programs() -> Iterator[Finding]:
-    for name in ("flower-superlink", "flower-superexec", "flwr-serverapp", "acinus-registry"):
+    for name in ("flower-superexec", "flwr-serverapp", "acinus-registry"):
         found = shutil.which(program(name)) is not None
         yield Finding(f"{name} is installed", found, "Install the software with its extras: centre and web.")
 

@@ -45,6 +45,25 @@ _LAYOUTS: TypeAdapter[tuple[tuple[_ParameterName, _Shape], ...]] = TypeAdapter(
 )
 
 
+class _Sealed(ConfigRecord):
+    """A record that nobody changes once it is packed: what Flower serialises and hashes three times for each message, it does once."""
+
+    __qualname__ = "ConfigRecord"  # Flower writes the class's name before the content, and the other side looks for it
+    _deflated: bytes | None = None
+
+    @property
+    def is_dirty(self) -> bool:
+        """Never: Flower need not work out its id again."""
+        return False
+
+    def deflate(self) -> bytes:
+        """Return the record as Flower sends it: worked out for the id, and given away when it is sent."""
+        kept, self._deflated = self._deflated, None
+        if kept is None:
+            kept = self._deflated = super().deflate()
+        return kept
+
+
 def pack_order(order: RoundOrder, base: Arrays) -> RecordDict:
     """Return the content of a message that asks a site to train from `base`."""
     return _pack(ORDER, order, base)
@@ -82,7 +101,7 @@ def pack_questions(questions: Mapping[int, SecureQuestion], base: Arrays) -> dic
     layout, flat = _laid_out(base)
     weights = _further(flat)
     return {
-        site: RecordDict({QUESTION: ConfigRecord({**_words(question, layout), _WEIGHTS: b""}), **weights})
+        site: RecordDict({QUESTION: _Sealed({**_words(question, layout), _WEIGHTS: b""}), **weights})
         for site, question in questions.items()
     }
 
@@ -99,7 +118,7 @@ def unpack_question(content: RecordDict) -> tuple[SecureQuestion, dict[str, NDAr
 def pack_reply(reply: SecureReply, words: Words | None) -> RecordDict:
     """Return the content of a site's answer in a secure summation."""
     raw = b"" if words is None else words.astype("<u4", copy=False).tobytes()
-    return _in_pieces(REPLY, ConfigRecord({_JSON: canonical_json(reply).decode()}), raw)
+    return _in_pieces(REPLY, _Sealed({_JSON: canonical_json(reply).decode()}), raw)
 
 
 def unpack_reply(content: RecordDict) -> tuple[SecureReply, Words | None]:
@@ -146,7 +165,7 @@ def unpack_evaluated(content: RecordDict) -> EvaluationNotice:
 
 def _pack(name: str, shape: Shape, arrays: Arrays) -> RecordDict:
     layout, flat = _laid_out(arrays)
-    return _in_pieces(name, ConfigRecord({**_words(shape, layout)}), flat)
+    return _in_pieces(name, _Sealed({**_words(shape, layout)}), flat)
 
 
 def _laid_out(arrays: Arrays) -> tuple[str, bytes]:
@@ -168,7 +187,7 @@ def _in_pieces(name: str, words: ConfigRecord, flat: bytes) -> RecordDict:
 def _further(flat: bytes, begin: int = 0) -> dict[str, ConfigRecord]:
     """Return records beside that of the words, with `flat` from `begin` on, in pieces."""
     pieces = [flat[start : start + PIECE_BYTES] for start in range(begin, len(flat), PIECE_BYTES)]
-    return {f"{_WEIGHTS}-{number}": ConfigRecord({_WEIGHTS: piece}) for number, piece in enumerate(pieces, start=1)}
+    return {f"{_WEIGHTS}-{number}": _Sealed({_WEIGHTS: piece}) for number, piece in enumerate(pieces, start=1)}
 
 
 def _unpack(name: str, kind: type[S], content: RecordDict) -> tuple[S, dict[str, NDArray[np.float32]]]:

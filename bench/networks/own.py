@@ -19,6 +19,7 @@ from server.runtime import open_catalogue, open_fleet
 from server.settings import load_settings
 from server.training import Trainer
 from strategies.arrays import Arrays
+from strategies.flower import KEPT_MEMORY
 
 LINEAGE = "bench"
 _PORTS_OF_CENTRE, _PORTS_OF_NODE = 4, 5
@@ -44,7 +45,7 @@ def run(folder: Path, arrays: Arrays, rounds: int, first_port: int) -> None:
         for number, site in enumerate(SITES):
             port = first_port + _PORTS_OF_CENTRE + number * _PORTS_OF_NODE
             for name, command in _node(home, folder / site, site, port=port, env=env).items():
-                stack.enter_context(running(command, folder / f"{site}-{name}.log", env))
+                stack.enter_context(running(command, folder / f"{site}-{name}.log", {**env, **KEPT_MEMORY}))
         fleet = open_fleet(settings)
         stack.callback(fleet.close)
 

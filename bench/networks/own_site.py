@@ -18,6 +18,7 @@ from client.settings import load_settings
 from protocol.plan import RoundOrder, UpdateNotice
 from strategies.arrays import Arrays, arrays_sha256
 from strategies.flower.desk import TaskDesk
+from strategies.flower.pieces import Pieces
 
 
 class Toy:
@@ -44,7 +45,7 @@ def main(home: Path, site: str) -> None:
     settings = load_settings(home)
     secret = (settings.keys / SUPEREXEC_SECRET).read_bytes()
     Runner(
-        lambda: TaskDesk(f"127.0.0.1:{settings.flower.runtime_port}", secret),
+        lambda: TaskDesk(f"127.0.0.1:{settings.flower.runtime_port}", secret, Pieces(settings.pieces)),
         app=app_of_site(Toy(site)),
         approve=lambda _: Clearance(),
         record=open_gate(settings).audit.append,

@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from client.gate.backoff import Backoff
-from client.gate.supernode import QUIET
 from client.parts import (
     BEFORE_ENROLMENT,
     NOT_ENROLLED,
@@ -34,6 +33,7 @@ from client.parts import (
 from client.settings import NodeSettings
 from protocol.codes import Code
 from protocol.errors import UnavailableError
+from strategies.flower import KEPT_MEMORY, QUIET
 
 PARENT_VARIABLE = "ACINUS_NODE_SUPERVISOR"
 """Holds the supervisor's process id in the environment of its children."""
@@ -47,6 +47,9 @@ _LEFT_WAITING = {"runner": "supernode"}
 
 _TAKES_LEAVE, _FAREWELL_SECONDS = "supernode", 1.5
 """Who tells the centre that it goes, through another part: a SuperNode that did not is refused for most of a minute when it is back."""
+
+_OF_PART = {"runner": KEPT_MEMORY}
+"""What the environment of one part holds beside everybody's."""
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +129,7 @@ class Supervisor:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, **QUIET, PARENT_VARIABLE: str(os.getpid())},
+            env={**os.environ, **QUIET, **_OF_PART.get(child.name, {}), PARENT_VARIABLE: str(os.getpid())},
             start_new_session=True,
         )
         child.started = time.monotonic()

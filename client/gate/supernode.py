@@ -15,28 +15,25 @@ from typing import IO
 from client.parts import die_with
 from protocol.codes import Code
 from protocol.errors import UnavailableError
+from strategies.flower import FOLDER_VARIABLE, KEPT_MEMORY, QUIET
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _LOOK_SECONDS = 0.2
 _GRACE_SECONDS = 3.0
 _LINE_MAX = 500
 
-QUIET = {
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-}
-"""Flower asks nobody else on the network anything and installs nothing."""
-
 log = logging.getLogger(__name__)
 
 
-def run_supernode(command: list[str], *, home: Path, forward_port: int, key: Path, stop: threading.Event) -> None:
+def run_supernode(
+    command: list[str], *, home: Path, pieces: Path, forward_port: int, key: Path, stop: threading.Event
+) -> None:
     """Run the stock program until `stop` is set, or until the node has enrolled anew: it reads its key once, when it starts.
 
     Args:
         command: The program and its options.
         home: The node's.
+        pieces: Folder for the weights on their way to and from the runner.
         forward_port: The forwarder's; the program starts once something listens there.
         key: The file of its private key.
         stop: Ends it.
@@ -52,7 +49,7 @@ def run_supernode(command: list[str], *, home: Path, forward_port: int, key: Pat
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=flower_environment(home),
+        env={**flower_environment(home), FOLDER_VARIABLE: str(pieces.resolve())},
         text=True,
         errors="replace",
         preexec_fn=partial(die_with, os.getpid()),  # noqa: PLW1509 - this process has no thread yet
@@ -77,7 +74,7 @@ def _written(key: Path) -> tuple[int, int]:
 
 def flower_environment(home: Path) -> dict[str, str]:
     """Return the environment of every Flower process of this node."""
-    return {**os.environ, **QUIET, "FLWR_HOME": str((home / "flower").resolve()), "PATH": _path()}
+    return {**os.environ, **QUIET, **KEPT_MEMORY, "FLWR_HOME": str((home / "flower").resolve()), "PATH": _path()}
 
 
 def _path() -> str:

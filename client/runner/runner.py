@@ -23,7 +23,7 @@ from strategies.flower.faults import FAULT_AT_SITE, REFUSED_BY_SITE
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.05, 0.5
-"""How often the runner looks for a task: soon after the last, and when none has come for long."""
+"""How often the runner looks for a task where no SuperNode rings: soon after the last, and when none has come for long."""
 
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.5, 10.0
 
@@ -70,7 +70,7 @@ class Runner:
                 while not stop.is_set():
                     worked = self.look(desk)
                     wait = _FIRST_WAIT_SECONDS
-                    cadence.restart() if worked else stop.wait(cadence.pause())
+                    cadence.restart() if worked else desk.rest(cadence.pause(), stop)
             except UnavailableError as error:
                 log.info("runner.waiting code=%s seconds=%.1f", error.code, wait)
                 stop.wait(wait)

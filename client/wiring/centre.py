@@ -101,6 +101,7 @@ def run_supernode(settings: NodeSettings, stop: threading.Event) -> None:
     supernode.run_supernode(
         supernode_command(settings),
         home=settings.home,
+        pieces=settings.pieces,
         forward_port=settings.flower.forward_port,
         key=settings.keys / SUPERNODE_KEY,
         stop=stop,
@@ -131,6 +132,7 @@ def run_runner(settings: NodeSettings, stop: threading.Event) -> None:
     from client.runner.runner import Runner
     from client.train.pace import PacedSecureTrainer, PacedTrainer
     from strategies.flower.desk import TaskDesk
+    from strategies.flower.pieces import Pieces
 
     limit_threads(settings)
     border, policy = open_gate(settings), policy_source(settings)
@@ -138,7 +140,7 @@ def run_runner(settings: NodeSettings, stop: threading.Event) -> None:
     trainer = open_trainer(settings, border)
     secure = PacedSecureTrainer(open_secure_trainer(settings, trainer))
     Runner(
-        lambda: TaskDesk(f"127.0.0.1:{settings.flower.runtime_port}", secret),
+        lambda: TaskDesk(f"127.0.0.1:{settings.flower.runtime_port}", secret, Pieces(settings.pieces)),
         app=app_of_site(PacedTrainer(trainer), secure, open_evaluator(settings, trainer)),
         approve=lambda bundle_sha256: judge_bundle(bundle_sha256, policy()),
         record=border.audit.append,

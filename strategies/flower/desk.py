@@ -1,6 +1,8 @@
 """The SuperNode's runtime API, from which the node's own runner takes tasks (`--isolation process`)."""
 
 import logging
+import threading
+import time
 
 import httpx
 from flwr.app import Error, Message
@@ -19,8 +21,13 @@ from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, 
 
 from protocol.codes import Code
 from protocol.errors import UnavailableError
+from strategies.bell import TICK_SECONDS
 from strategies.flower.faults import asked
 from strategies.flower.pace import ask_sooner
+from strategies.flower.pieces import Pieces, share
+
+LONGEST_REST_SECONDS = 1.0
+"""How often the runner looks for a task although nobody rang."""
 
 log = logging.getLogger(__name__)
 
@@ -70,11 +77,19 @@ class Task:
 
 
 class TaskDesk:
-    """Where the runner takes tasks: the SuperNode's runtime API on loopback, entered with a shared secret."""
+    """Where the runner takes tasks: the SuperNode's runtime API on loopback, entered with a shared secret.
 
-    def __init__(self, address: str, secret: bytes) -> None:
+    Args:
+        address: Of that API, host and port.
+        secret: What the SuperNode was given too.
+        pieces: The folder that the SuperNode was started with, if with one.
+    """
+
+    def __init__(self, address: str, secret: bytes, pieces: Pieces | None = None) -> None:
         ask_sooner(run_clientapp, pull_and_inflate_object_from_tree)
         self._address = address
+        self._pieces = pieces
+        self._bell = pieces.tasks() if pieces else None
         guard = SuperExecAuthHttpInterceptor(
             master_secret=secret, protected_methods=frozenset({"/flwr.proto.Runtime/AcquireTask"})
         )
@@ -98,6 +113,15 @@ class TaskDesk:
             log.warning("task.unreadable", extra={"fault": type(error).__name__})
             return None
 
+    def rest(self, seconds: float, stop: threading.Event) -> None:
+        """Wait until there may be a task: until the SuperNode rings, or for `seconds` where it cannot; no longer than until `stop` is set."""
+        if self._bell is None:
+            stop.wait(seconds)
+            return
+        deadline = time.monotonic() + LONGEST_REST_SECONDS
+        while self._bell.is_silent() and time.monotonic() < deadline and not stop.wait(TICK_SECONDS):
+            continue
+
     def close(self) -> None:
         """Close the connection."""
         self._client.close()
@@ -105,12 +129,13 @@ class TaskDesk:
     def _connect(
         self, component: str, guard: SuperExecAuthHttpInterceptor | RuntimeTokenHttpInterceptor
     ) -> RuntimeHttpClient:
-        return RuntimeHttpClient.from_server_address(
+        client = RuntimeHttpClient.from_server_address(
             server_address=self._address,
             insecure=True,  # loopback: the SuperNode offers nothing else there
             root_certificates=None,
             interceptors=[RuntimeVersionHttpInterceptor(component_name=component), guard],
         )
+        return share(client, self._pieces)
 
 
 def _beat(client: RuntimeHttpClient) -> bool:

@@ -2,19 +2,23 @@
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from flwr.app import Message
 from flwr.proto.message_pb2 import ObjectTree
-from flwr.supercore.inflatable.inflatable_utils import pull_objects
+from flwr.supercore.inflatable.inflatable_utils import pull_objects, push_object_contents_from_iterable
 from flwr.supercore.object_store import ObjectStore
+from flwr.supernode import main as supernode_app
 from flwr.supernode import start_client_internal as supernode_loop
 from flwr.supernode.cli import flower_supernode
 from flwr.supernode.nodestate import NodeState
 
 from strategies.cadence import Cadence
+from strategies.flower.layers import chained
+from strategies.flower.objects import SharedObjectStoreFactory
 from strategies.flower.pace import IDLE_SECONDS, LONGEST_IDLE_SECONDS, STEP_SECONDS, ask_sooner
+from strategies.flower.pieces import Pieces, shared_pieces
 
 Received = tuple[Message, ObjectTree]
 
@@ -30,12 +34,17 @@ def run_supernode() -> None:
 
     Its loop asks for work every 3 s, looks for the runner's reply every 0.5 s, and asks again after 1 s for a piece of a message that the
     centre is still writing. None of it can be set, and together it is more than all else in a round. And it does not let go of a message that
-    the SuperLink could not send to its end (`let_go`).
+    the SuperLink could not send to its end (`let_go`). With a folder to share, it hands weights to its runner and takes them back by ticket.
     """
     ask_sooner(supernode_loop, pull_objects)
     supernode_loop.register_signal_handlers = end_once(supernode_loop.register_signal_handlers)  # type: ignore[attr-defined]
     supernode_loop._pull_and_store_message = let_go(supernode_loop._pull_and_store_message)  # noqa: SLF001 - the adapter's business
     supernode_loop.time = _Waits()  # type: ignore[assignment, attr-defined] # of `time`, the module calls `sleep` alone
+    supernode_app.create_app = chained(supernode_app.create_app)
+    if pieces := shared_pieces():
+        flower_supernode.__globals__["ObjectStoreFactory"] = SharedObjectStoreFactory
+        supernode_loop.push_object_contents_from_iterable = redeemed(push_object_contents_from_iterable, pieces)  # type: ignore[attr-defined]
+        supernode_loop._pull_and_store_message = ringing(supernode_loop._pull_and_store_message, pieces)  # noqa: SLF001
     flower_supernode()
 
 
@@ -81,6 +90,27 @@ def let_go(pull: Callable[..., int | None]) -> Callable[..., int | None]:
         return run_id
 
     return pulled
+
+
+def ringing(pull: Callable[..., int | None], pieces: Pieces) -> Callable[..., int | None]:
+    """Return Flower's function that fetches a message, which rings for the runner when all of it is here."""
+
+    def pulled(**others: Any) -> int | None:
+        run_id = pull(**others)
+        if run_id is not None:
+            pieces.tasks().ring()
+        return run_id
+
+    return pulled
+
+
+def redeemed(push: Callable[..., None], pieces: Pieces) -> Callable[..., None]:
+    """Return Flower's function that sends objects to the centre, which is given what their tickets stand for."""
+
+    def pushed(contents: Iterable[tuple[str, bytes]], **others: Any) -> None:
+        push(((object_id, pieces.resolved(content)) for object_id, content in contents), **others)
+
+    return pushed
 
 
 class _Waits:

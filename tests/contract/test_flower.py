@@ -27,6 +27,7 @@ from flwr.proto.fleet_pb2 import PullMessagesResponse
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, PullObjectRequest
 from flwr.proto.node_pb2 import Node
 from flwr.proto.runtime_pb2 import PullAppMessagesRequest
+from flwr.server.superlink.linkstate import linkstate_factory
 from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.heartbeat import HeartbeatSender
 from flwr.supercore.inflatable.inflatable_object import get_object_tree
@@ -43,17 +44,20 @@ from flwr.supernode.nodestate.in_memory_nodestate import InMemoryNodeState
 from flwr.supernode.runtime import run_clientapp
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
-from client.gate.supernode import QUIET
 from protocol.codes import Code
 from server.authority import certificate_pem, make_authority
-from server.fleet import _PATH, HOLD_SECONDS, PULL, PUSHES
+from server.fleet import _PATH, HOLD_SECONDS, PULL, PULL_OBJECT, PUSHES
 from strategies.arrays import arrays_sha256
-from strategies.flower import faults, questions, supernode
+from strategies.flower import FOLDER_VARIABLE, QUIET, faults, questions, supernode
 from strategies.flower.desk import TaskDesk
 from strategies.flower.faults import REFUSED_BY_SITE
 from strategies.flower.fleet import Fleet, build_bundle
+from strategies.flower.objects import FileObjectStore, SharedObjectStoreFactory
+from strategies.flower.pieces import share, shared_pieces
 from strategies.flower.questions import Answer, Waiting, ask
+from strategies.flower.state import LinkState
 from strategies.message import pack_notice, pack_order
+from tests.fakes import linkstate
 from tests.fakes.centre_home import supernode_key
 from tests.fakes.linkstate import RealSuperLink
 from tests.fakes.outcomes import code_of
@@ -264,7 +268,7 @@ def test_a_heartbeat_can_be_stopped_at_once() -> None:
 
 def test_the_paths_that_the_door_holds_and_rings_for_are_a_supernodes() -> None:
     source = inspect.getsource(FleetHttpClient)
-    for path in (PULL, *PUSHES):
+    for path in (PULL, PULL_OBJECT, *PUSHES):
         assert f'path="{path}"' in source
 
 
@@ -331,14 +335,24 @@ class Ticks:
         return self.now
 
 
-@pytest.fixture(params=["memory-double", ":flwr-in-memory:", "sqlite"])
+@pytest.fixture(params=["memory-double", ":flwr-in-memory:", "sqlite", "ours"])
 def superlink(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SuperLink:
+    """Flower's own, its double, and Flower's with our state and our store of files."""
     within_a_task(monkeypatch)
     monkeypatch.setattr(questions, "LOOK_SECONDS", 0)
     if request.param == "memory-double":
         return MemorySuperLink()
     monkeypatch.setattr(TaskIdentity, "_node_id", SUPERLINK_NODE_ID)
-    return RealSuperLink(str(tmp_path / "state.db") if request.param == "sqlite" else request.param)
+    if request.param != "ours":
+        return RealSuperLink(str(tmp_path / "state.db") if request.param == "sqlite" else request.param)
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "pieces"))
+    monkeypatch.setattr(linkstate, "ObjectStoreFactory", SharedObjectStoreFactory)
+    monkeypatch.setattr(linkstate_factory, "SqlLinkState", LinkState)
+    made: Any = RealSuperLink(str(tmp_path / "state.db"))
+    assert isinstance(made.state, LinkState)
+    assert isinstance(made.state.object_store, FileObjectStore)
+    made.PushObject = None  # a round's messages come into this one without a request
+    return share(made, shared_pieces())  # type: ignore[return-value]
 
 
 def pushed(superlink: SuperLink, *nodes: int) -> list[str]:

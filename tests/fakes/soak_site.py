@@ -32,7 +32,7 @@ from strategies.arrays import Arrays
 from strategies.flower.desk import TaskDesk
 from tests.fakes import ledgers
 from tests.fakes.rough_price import rough_price
-from tests.fakes.toy_site import keep_forwarder, keep_supernode
+from tests.fakes.toy_site import keep_forwarder, keep_supernode, pieces_of
 
 LINEAGE, BASE = "soak", "soak@0"
 PULL, NOISE, TARGET = 0.2, 0.02, 1.0
@@ -97,7 +97,7 @@ def run_runner(home: Path, site: str, port: int, stop: threading.Event) -> None:
     )  # fmt: skip
     secret = (home / "keys" / SUPEREXEC_SECRET).read_bytes()
     Runner(
-        lambda: TaskDesk(f"127.0.0.1:{port + 1}", secret), app=app_of_site(trainer), approve=lambda _: Clearance(),
+        lambda: TaskDesk(f"127.0.0.1:{port + 1}", secret, pieces_of(home)), app=app_of_site(trainer), approve=lambda _: Clearance(),
         record=gate.audit.append,
     ).run(stop)  # fmt: skip
 

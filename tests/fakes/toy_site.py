@@ -43,7 +43,9 @@ from protocol.evaluation import EvaluationNotice, Group, GroupSum
 from protocol.plan import UpdateNotice
 from protocol.secure_sum import Boxes, Circle, PaddedNotice, SecureQuestion, SecureReply, View
 from strategies.arrays import Arrays, arrays_sha256
+from strategies.flower import FOLDER_VARIABLE, QUIET
 from strategies.flower.desk import TaskDesk
+from strategies.flower.pieces import Pieces
 from strategies.message import (
     SECURE_ACTION,
     pack_evaluated,
@@ -182,7 +184,7 @@ def main(home: Path, site: str, port: int) -> None:
         with (home / "audit.txt").open("a") as audit:
             audit.write(" ".join(row) + "\n")
 
-    connect = lambda: TaskDesk(f"127.0.0.1:{port + 1}", secret)  # noqa: E731
+    connect = lambda: TaskDesk(f"127.0.0.1:{port + 1}", secret, pieces_of(home))  # noqa: E731
     try:
         Runner(connect, app=toy_app(site, home, stop), approve=approve, record=record).run(stop)
     finally:
@@ -198,9 +200,9 @@ def keep_supernode(home: Path, port: int, stop: threading.Event) -> None:
         "--auth-supernode-private-key", str(node_keys / keys.SUPERNODE_KEY), "--isolation", "process",
         "--superexec-auth-secret-file", str(node_keys / keys.SUPEREXEC_SECRET), "--host", "127.0.0.1", "--port", str(port + 1),
     ]  # fmt: skip
-    quiet = {"FLWR_HOME": str(home / "flwr"), "FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
+    env = {**os.environ, **QUIET, "FLWR_HOME": str(home / "flwr"), FOLDER_VARIABLE: str(pieces_of(home).folder)}
     while not stop.is_set():
-        child = subprocess.Popen(command, env={**os.environ, **quiet})
+        child = subprocess.Popen(command, env=env)
         while child.poll() is None and not stop.wait(0.1):
             pass
         child.terminate()
@@ -208,6 +210,11 @@ def keep_supernode(home: Path, port: int, stop: threading.Event) -> None:
             child.wait(5)
         except subprocess.TimeoutExpired:
             child.kill()
+
+
+def pieces_of(home: Path) -> Pieces:
+    """Return what SuperNode and runner share."""
+    return Pieces(home.resolve() / "pieces")
 
 
 def keep_forwarder(home: Path, port: int) -> None:

@@ -83,7 +83,7 @@ def test_a_run_survives_every_death_at_the_centre(network: Network) -> None:
     network.release()
     network.wait_for_sites()
 
-    interrupted(network, ("--resume", run_id), lambda: kill(process_named(network, "bin/flower-superlink")))
+    interrupted(network, ("--resume", run_id), lambda: kill(process_named(network, "strategies.flower.superlink")))
     network.wait_for_sites()
     network.release()
 

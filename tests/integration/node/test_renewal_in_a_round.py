@@ -19,10 +19,11 @@ from client.gate.forward import forward
 from client.gate.trust import client_context
 from registry_api.enrolment.renewal import OVERLAP
 from registry_api.enrolment.sites import list_sites
-from server.bell import Bell, Watch
+from server.bell import Watch
 from server.fleet import PREFIX, PULL, Bells, FleetGateway
 from server.peer import PEER_SERIAL, PeerProtocol, Receive, Scope, Send
 from server.roster import Roster
+from strategies.bell import Bell
 from tests.fakes.enrolled import EnrolledNode
 from tests.fakes.ports import free_port
 

@@ -214,7 +214,7 @@ class Reaper(threading.Thread):
             for part in reversed(parts):
                 hospital.start(part)
         else:
-            word = "flwr-serverapp" if kill.what == "serverapp" else "bin/flower-superlink"
+            word = "flwr-serverapp" if kill.what == "serverapp" else "strategies.flower.superlink"
             until(lambda: bool(self._world.named(word)), seconds=90, what=f"there is a {kill.what}")
             kill_all(self._world.named(word))
 

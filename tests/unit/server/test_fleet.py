@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from protocol.enrolment import SiteEntry
 from server import fleet as fleet_module
-from server.bell import Bell, Watch
+from server.bell import Watch
 from server.fleet import PREFIX, PULL, Bells, FleetGateway
 from server.peer import PEER_SERIAL
 from server.roster import Roster
 from server.witness import FILE, Witness
+from strategies.bell import Bell
 
 SERIAL, STRANGER = "ab" * 16, "cd" * 16
 LIMIT = 1000

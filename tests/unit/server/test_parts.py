@@ -29,6 +29,7 @@ from server.parts import (
     write_parts,
 )
 from server.settings import CentreSettings
+from strategies.flower import FOLDER_VARIABLE
 from tests.fakes.outcomes import code_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -49,11 +50,8 @@ def test_the_other_parts_are_our_own_programs_in_the_same_home(settings: CentreS
     home = str(settings.home)
     assert command(REGISTRY, settings)[1:] == ["--home", home, "serve"]
     assert command(FLEET, settings)[1:] == ["--home", home, "run", "--only", "fleet"]
-    assert [Path(command(part, settings)[0]).name for part in PARTS] == [
-        "flower-superlink",
-        "acinus-registry",
-        "acinus-centre",
-    ]
+    assert command(SUPERLINK, settings)[:4] == [sys.executable, "-P", "-m", "strategies.flower.superlink"]
+    assert [Path(command(part, settings)[0]).name for part in PARTS[1:]] == ["acinus-registry", "acinus-centre"]
 
 
 def test_programs_are_those_beside_this_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,6 +68,7 @@ def test_no_part_calls_home_or_installs_anything(settings: CentreSettings, monke
     assert got["FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION"] == "1"
     assert got["NO_PROXY"] == "localhost,127.0.0.1"
     assert got["FLWR_HOME"].startswith(str(settings.home))
+    assert got[FOLDER_VARIABLE] == str(settings.home / "superlink" / "pieces")
     assert got["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
 
 

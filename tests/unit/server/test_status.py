@@ -35,7 +35,7 @@ def ill(settings: CentreSettings, now: datetime = NOW) -> list[Finding]:
 
 def test_a_new_centre_is_well(settings: CentreSettings) -> None:
     assert ill(settings) == []
-    assert len(examine(settings, NOW)) == 4 + 9 + 4 + 3
+    assert len(examine(settings, NOW)) == 4 + 9 + 3 + 3
 
 
 DAMAGE: dict[str, Callable[[Path], object]] = {
@@ -69,7 +69,7 @@ def test_little_room_is_told(settings: CentreSettings, monkeypatch: pytest.Monke
 
 def test_a_missing_program_is_told(settings: CentreSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(status, "program", lambda name: f"no-such-{name}")
-    assert len(ill(settings)) == 4
+    assert len(ill(settings)) == 3
 
 
 def test_a_tampered_catalogue_is_told(settings: CentreSettings) -> None:

@@ -24,7 +24,7 @@ from protocol.errors import InvalidInputError
 from protocol.plan import UpdateNotice
 from protocol.secure_sum import SecureQuestion, SecureReply, SignedView, View
 from strategies.arrays import arrays_sha256
-from strategies.flower import desk, questions
+from strategies.flower import FOLDER_VARIABLE, desk, questions
 from strategies.flower import supernode as program
 from strategies.flower.desk import Task, TaskDesk
 from strategies.flower.faults import FAULT_AT_SITE, REFUSED_BY_SITE
@@ -446,6 +446,8 @@ def test_the_stock_program_runs_on_our_waits(monkeypatch: pytest.MonkeyPatch, sl
         loop.pull_objects([])
 
     monkeypatch.setattr(program, "supernode_loop", loop)
+    monkeypatch.setattr(program, "supernode_app", SimpleNamespace(create_app=lambda: None))
+    monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
     monkeypatch.setattr(program, "pull_objects", pull_objects)
     monkeypatch.setattr(program, "flower_supernode", stock)
     program.run_supernode()

@@ -1,11 +1,14 @@
 """What a message holds comes out as it went in, and whatever else a message holds is refused without a word of it."""
 
 import json
+import tracemalloc
 from typing import Any
 
 import numpy as np
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.supercore.inflatable.inflatable_object import get_object_id
+from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -204,3 +207,76 @@ def test_values_that_are_not_finite_come_through_for_the_round_to_refuse() -> No
     update: Arrays = {"a": np.array([np.nan, np.inf], np.float32)}
     _, back = unpack_notice(pack_notice(a_notice(), update))
     assert np.isnan(back["a"][0])
+
+
+# What a packed record is to Flower.
+
+
+def several() -> RecordDict:
+    """A message of more than one record."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(message, "PIECE_BYTES", 16)
+        return pack_notice(a_notice(), named(a=[1, 2, 3, 4, 5, 6], b=[7]))
+
+
+def plain(content: RecordDict) -> RecordDict:
+    """The same content in records of Flower's own."""
+    return RecordDict({name: ConfigRecord(dict(record)) for name, record in content.config_records.items()})
+
+
+def test_a_packed_message_has_flowers_ids_and_bytes_to_the_last_one() -> None:
+    ours, stock = several(), plain(several())
+    assert len(ours) == 2
+    assert [type(record) for record in stock.config_records.values()] == [ConfigRecord] * 2
+    for name, record in stock.config_records.items():
+        assert ours.config_records[name].object_id == record.object_id
+        assert ours.config_records[name].deflate() == record.deflate()
+    assert ours.object_id == stock.object_id
+    assert ours.deflate() == stock.deflate()
+    assert ours == stock
+
+
+def test_the_other_side_reads_a_packed_record_as_flowers_own() -> None:
+    for record in several().config_records.values():
+        (back,) = inflated(record.deflate())
+        assert type(back) is ConfigRecord
+        assert back == record
+
+
+def inflated(raw: bytes) -> list[Any]:
+    name = get_object_id(raw)
+    return [inflate_object_from_contents(name, {name: raw})]
+
+
+def test_a_packed_record_is_serialised_once_for_its_id_and_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    serialised: list[int] = []
+    deflate = ConfigRecord.deflate
+
+    def counted(self: ConfigRecord) -> bytes:
+        serialised.append(1)
+        return deflate(self)
+
+    record = several()["notice"]
+    monkeypatch.setattr(ConfigRecord, "deflate", counted)
+    assert [record.object_id for _ in range(3)] == [get_object_id(record.deflate())] * 3
+    assert len(serialised) == 1
+
+
+def test_a_packed_record_keeps_no_second_copy_of_its_weights_once_they_are_sent() -> None:
+    """The ServerApp holds the messages of a round until it ends."""
+    record = next(iter(pack_notice(a_notice(), {"w": np.zeros(1_000_000, np.float32)}).config_records.values()))
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        record.object_id  # noqa: B018 - Flower asks for it first
+        assert tracemalloc.get_traced_memory()[0] - before > 3_500_000
+        sent = len(record.deflate())
+        assert sent > 4_000_000
+        assert tracemalloc.get_traced_memory()[0] - before < 500_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_packed_record_may_be_sent_to_several_sites_one_after_the_other() -> None:
+    record = several()["notice"]
+    assert len({record.deflate() for _ in range(5)} | {plain(several())["notice"].deflate()}) == 1

@@ -13,6 +13,7 @@ import pytest
 from client.commands.supervisor import Supervisor
 from client.gate.backoff import Backoff
 from client.parts import RUNNING, PartState, read_parts
+from strategies.flower import KEPT_MEMORY, QUIET
 
 PARTS = ("runner", "supernode", "worker")
 
@@ -61,6 +62,14 @@ def test_the_supernode_ends_first_for_it_takes_its_leave_through_another_part(tm
     thread.join(10)
     left = {name: (tmp_path / name).stat().st_mtime_ns for name in PARTS}
     assert min(left, key=lambda name: left[name]) == "supernode"
+
+
+def test_the_runner_keeps_its_memory_for_the_weights_of_the_next_round_and_no_part_calls_home(home: Path) -> None:
+    for name in PARTS:
+        pairs = Path(f"/proc/{parts(home)[name].pid}/environ").read_bytes().decode().split("\0")
+        environment = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+        assert QUIET.items() <= environment.items()
+        assert (KEPT_MEMORY.items() <= environment.items()) is (name == "runner")
 
 
 def parts(home: Path) -> dict[str, PartState]:

@@ -13,6 +13,7 @@ from client.gate import keys as making
 from client.gate.supernode import run_supernode
 from protocol.codes import Code
 from protocol.errors import UnavailableError
+from strategies.flower import FOLDER_VARIABLE
 from tests.fakes.federation import until
 from tests.fakes.outcomes import code_of
 
@@ -36,7 +37,8 @@ class Keeper:
 
     def keep(self, command: list[str]) -> None:
         key = self.folder / making.SUPERNODE_KEY
-        run_supernode(command, home=self.folder, forward_port=self.port, key=key, stop=self.stop)
+        pieces = self.folder / "pieces"
+        run_supernode(command, home=self.folder, pieces=pieces, forward_port=self.port, key=key, stop=self.stop)
 
     def start(self) -> None:
         self.thread.start()
@@ -71,6 +73,14 @@ def test_the_program_ends_when_the_node_does(keeper: Keeper) -> None:
     keeper.stop.set()
     assert keeper.over()
     assert keeper.code is None
+
+
+def test_the_program_knows_the_folder_that_it_shares_with_the_runner(keeper: Keeper) -> None:
+    said = (
+        f"import os, pathlib; pathlib.Path({str(keeper.folder / 'said')!r}).write_text(os.environ[{FOLDER_VARIABLE!r}])"
+    )
+    assert code_of(lambda: keeper.keep([sys.executable, "-c", said])) is Code.NODE_FAULT
+    assert (keeper.folder / "said").read_text() == str(keeper.folder / "pieces")
 
 
 def test_a_program_that_ends_by_itself_is_a_fault(keeper: Keeper) -> None:

@@ -86,6 +86,9 @@ class MemoryDesk:
             raise task
         return task
 
+    def rest(self, seconds: float, stop: threading.Event) -> None:
+        stop.wait(seconds)
+
     def close(self) -> None:
         self.closed += 1
 
