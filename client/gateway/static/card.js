@@ -4,10 +4,11 @@
 // for a large study, in which the page waits. Here the card has Hounsfield units (half floats) and shares of labels, a slab at a time while the
 // rest is on the line, and a window is two numbers. The parts of NiiVue that are held off fit the pinned bundle (`client/gateway/viewer.py`).
 
-import { LABELS, unpacked } from "./volumes.js";
+import { LABELS } from "./volumes.js";
 
 const [VOLUME, OVERLAY, UPLOAD] = [0, 2, 9]; // texture units, as NiiVue numbers them
 const LOOK_EVERY_MS = 4;
+const AT_ONCE = 3; // slabs with the card: a preview has no more, and what the reader does waits behind so many at most
 const [GROUND_GLASS, CONSOLIDATION] = [1, 2].map((label) => `vec3(${LABELS.R[label]}, ${LABELS.G[label]}, ${LABELS.B[label]}) / 255.0`);
 
 // NiiVue looks for uniforms by `uniform … name;`: one a line. It sets those that it knows, `stored…` and `window` are ours.
@@ -46,12 +47,17 @@ void main() {
   }
 }`;
 
-/** Let the browser draw, and whoever waits be served. */
+/** Let whoever waits be served. */
+export function breath() {
+  return new Promise((resolve) => setTimeout(resolve));
+}
+
+/** Let the browser draw, too. */
 export function nextFrame() {
   return new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
 }
 
-/** Wait until the card has done what it was given: it is never more than a slab behind what the reader does. */
+/** Wait until the card has done what it was given. */
 async function done(gl) {
   const fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
   gl.flush();
@@ -67,7 +73,7 @@ class Stack {
     this.gl = gl;
     this.texture = null;
     this.whole = Promise.resolve(); // until all that came was given to the card
-    this.behind = null; // until the card has done what it was given
+    this.behind = []; // until the card has done each slab that it may still be at
   }
 
   begin({ width, height, slices, labels }) {
@@ -93,11 +99,11 @@ class Stack {
   give(from, count, texels) {
     const { gl, width, height, kind: [format, type, View] } = this;
     this.whole = this.whole.then(async () => {
-      await this.behind;
+      if (this.behind.length === AT_ONCE) await this.behind.shift();
       this.bind(UPLOAD);
       gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
       gl.texSubImage3D(gl.TEXTURE_3D, 0, 0, 0, from, width, height, count, format, type, new View(texels));
-      this.behind = done(gl);
+      this.behind.push(done(gl));
     });
   }
 }
@@ -114,10 +120,10 @@ export class Card {
     [this.window, ...this.stored] = ["window", "storedVolume", "storedOverlay"].map((name) => viewer.gl.getUniformLocation(program, name));
   }
 
-  /** Fetch a volume; return its bytes, and its stack, whose `whole` waits until the card has it. */
-  async take(address, onShare) {
+  /** Take a volume that is on its way; return its bytes, and its stack, whose `whole` waits until the card was given it. */
+  async take(coming) {
     const stack = new Stack(this.viewer.gl);
-    const bytes = await unpacked(address, { onShare, onHead: (head) => stack.begin(head), onSlab: (...slab) => stack.give(...slab) });
+    const bytes = await coming((head) => stack.begin(head), (...slab) => stack.give(...slab));
     return { bytes, stack };
   }
 

@@ -25,10 +25,11 @@ export class Prior {
       place.textContent = `slice ${vox[2] + 1} of ${this.stage.viewer.volumes[0].dims[3]}`;
     };
     Object.assign(this.stage, { layout: this.main.layout, window: this.main.window, opacity: this.main.opacity });
+    const preview = Stage.ask(this.folder, { coarse: true });
     await this.stage.attach();
     try {
-      await this.stage.load(this.folder, { coarse: true });
-      await this.stage.load(this.folder, { coarse: false });
+      await this.stage.load(preview);
+      await this.stage.load(Stage.ask(this.folder, { coarse: false }));
       this.pane.dataset.state = "shown";
     } catch (error) {
       place.textContent = `The earlier study cannot be shown: ${error.message}`;

@@ -1,8 +1,8 @@
 // One canvas with a study on it: radiological convention, layouts, windows, overlay; a finer copy takes the place of a coarse one.
 
-import { Card, nextFrame } from "./card.js";
+import { Card, breath } from "./card.js";
 import { withFewPrograms } from "./programs.js";
-import { ctImage, maskImage } from "./volumes.js";
+import { ctImage, fetching, maskImage } from "./volumes.js";
 
 const { AXIAL, CORONAL, SAGITTAL } = niivue.SLICE_TYPE;
 const LAYOUTS = {
@@ -45,20 +45,22 @@ export class Stage {
   async attach() {
     const antialias = navigator.hardwareConcurrency > 6; // as NiiVue decides
     const gl = this.canvas.getContext("webgl2", { alpha: true, antialias }); // the one that NiiVue then gets
-    await nextFrame(); // each of these three takes its time where there is no card
+    await breath(); // each of these three takes its time where there is no card
     await withFewPrograms(gl, () => this.viewer.attachToCanvas(this.canvas));
-    await nextFrame();
+    await breath();
     this.card = new Card(this.viewer);
     this.viewer.onLocationChange = ({ vox, values }) => this.onPlace(vox, values);
   }
 
-  /** Fetch volume and mask and show them; slice, window, zoom and overlay stay as they are. */
-  async load(folder, { coarse, onShare }) {
+  /** Begin to fetch volume and mask: it may be before the stage is attached. */
+  static ask(folder, { coarse, onShare }) {
     const suffix = coarse ? "-coarse" : "";
-    const [ct, mask] = await Promise.all([
-      this.card.take(`${folder}/ct${suffix}.nii.gz`, onShare),
-      this.card.take(`${folder}/mask${suffix}.nii.gz`),
-    ]);
+    return { coarse, coming: [fetching(`${folder}/ct${suffix}.nii.gz`, onShare), fetching(`${folder}/mask${suffix}.nii.gz`)] };
+  }
+
+  /** Show volume and mask when they are here; slice, window, zoom and overlay stay as they are. */
+  async load({ coarse, coming }) {
+    const [ct, mask] = await Promise.all(coming.map((one) => this.card.take(one)));
     performance.mark(coarse ? "coarse arrived" : "full arrived");
     const images = [await ctImage(ct.bytes), await maskImage(mask.bytes)];
     await Promise.all([ct.stack.whole, mask.stack.whole]);

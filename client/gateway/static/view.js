@@ -126,21 +126,24 @@ function listen() {
 const loading = document.getElementById("loading");
 const progress = document.getElementById("progress");
 
+/** In steps of 5 %: each has the page drawn anew, a tenth of a second of work where there is no graphics card. */
 function showShare(share) {
-  progress.value = 100 * share;
+  const percent = 5 * Math.floor(20 * share);
+  if (progress.value !== percent) progress.value = percent;
 }
 
 try {
+  const preview = Stage.ask(volumes, { coarse: true, onShare: showShare });
   await stage.attach();
   stage.onPlace = showPlace;
-  await stage.load(volumes, { coarse: true, onShare: showShare });
+  await stage.load(preview);
   listen();
   performance.mark("coarse");
   loading.classList.add("behind");
   document.getElementById("loading-text").textContent = "A preview. The full study is on its way …";
   desk.dataset.state = "preview";
   await nextFrame();
-  const mask = await stage.load(volumes, { coarse: false, onShare: showShare });
+  const mask = await stage.load(Stage.ask(volumes, { coarse: false, onShare: showShare }));
   performance.mark("full");
   loading.hidden = true;
   desk.dataset.state = "shown";

@@ -31,26 +31,29 @@ async function send(address, id, onShare) {
   worker.postMessage({ id, end: true });
 }
 
-/** Fetch a packed volume and return it unpacked, an ArrayBuffer of exactly the size that its header states; `onHead` and `onSlab` hear of it before. */
-export async function unpacked(address, { onShare = () => {}, onHead, onSlab }) {
+/** Begin to fetch a packed volume. What is returned says when somebody wants it: `onHead` and `onSlab` hear of it as it comes, the promise is of an
+ * ArrayBuffer of exactly the size that its header states. */
+export function fetching(address, onShare = () => {}) {
   const id = (last += 1);
-  try {
-    return await new Promise((resolve, reject) => {
-      asked.set(id, ({ head, texels, from, count, whole, error }) => {
-        try {
-          if (error) throw new Error(error);
-          if (head) onHead(head);
-          else if (texels) onSlab(from, count, texels);
-          else resolve(whole);
-        } catch (fault) {
-          reject(fault);
-        }
-      });
-      send(address, id, onShare).catch(reject);
+  const early = []; // what came before anybody asked
+  asked.set(id, (said) => early.push(said));
+  send(address, id, onShare).catch((fault) => asked.get(id)?.({ error: fault.message }));
+  return (onHead, onSlab) => new Promise((resolve, reject) => {
+    const hear = ({ head, texels, from, count, whole, error }) => {
+      if (error) throw new Error(error);
+      if (head) onHead(head);
+      else if (texels) onSlab(from, count, texels);
+      else resolve(whole);
+    };
+    asked.set(id, (said) => {
+      try {
+        hear(said);
+      } catch (fault) {
+        reject(fault);
+      }
     });
-  } finally {
-    asked.delete(id);
-  }
+    early.forEach(asked.get(id));
+  }).finally(() => asked.delete(id));
 }
 
 export const LABELS = {
