@@ -47,18 +47,13 @@ void main() {
   }
 }`;
 
-/** Let whoever waits be served. */
-export function breath() {
-  return new Promise((resolve) => setTimeout(resolve));
-}
-
-/** Let the browser draw, too. */
+/** Let the browser draw, and whoever waits be served. */
 export function nextFrame() {
   return new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
 }
 
-/** Wait until the card has done what it was given. */
-async function done(gl) {
+/** Wait until the card has done what it was given, while the page answers. */
+export async function done(gl) {
   const fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
   gl.flush();
   do {

@@ -1,6 +1,6 @@
 // One canvas with a study on it: radiological convention, layouts, windows, overlay; a finer copy takes the place of a coarse one.
 
-import { Card, breath } from "./card.js";
+import { Card, done } from "./card.js";
 import { withFewPrograms } from "./programs.js";
 import { ctImage, fetching, maskImage } from "./volumes.js";
 
@@ -45,9 +45,9 @@ export class Stage {
   async attach() {
     const antialias = navigator.hardwareConcurrency > 6; // as NiiVue decides
     const gl = this.canvas.getContext("webgl2", { alpha: true, antialias }); // the one that NiiVue then gets
-    await breath(); // each of these three takes its time where there is no card
+    await done(gl); // without a graphics card each of these three takes its time
     await withFewPrograms(gl, () => this.viewer.attachToCanvas(this.canvas));
-    await breath();
+    await done(gl);
     this.card = new Card(this.viewer);
     this.viewer.onLocationChange = ({ vox, values }) => this.onPlace(vox, values);
   }
