@@ -2,8 +2,9 @@
 
 *Claims.* The registry as it is served (HTTPS, one process), on SQLite and, where it is installed, on PostgreSQL. 500 reads are in the hands of 100
 other readers, who claimed and opened them and have a grant for each; as the worklist does, each read's heartbeat comes every twenty seconds, and a
-grant that is half over is renewed. 1,500 wait at 50 hospitals, and 50 readers claim their next case once a second each: 50 claims a second for
-half a minute, at the end of which 2,000 reads are in hand. A claim's time runs from when it was due to be sent to its answer, so that what
+grant that is half over is renewed. 1,650 wait at 50 hospitals, and 50 readers claim their next case once a second each: 50 claims a second for
+half a minute, after three seconds that are not counted, in which a registry that has just started opens what it then keeps open; at the end
+2,150 reads are in hand. A claim's time runs from when it was due to be sent to its answer, so that what
 waits in a queue counts. What asks is HTTP by hand over 150 connections that stay open, which takes a tenth of a core: in life readers' programs
 run on 150 machines of their own, and a client library for all of them took as much of these two cores as the registry. Goal: `claims_p99_ms` ≤ 100 (SQLite) and `claims_p99_ms_postgresql` ≤ 100, on two cores that also run the readers' programs. Beside
 it, without other load: how long `GET /v1/reads/next` takes.
@@ -64,10 +65,10 @@ GOALS = {
     "value_vs_dense": Goal(0.95, at_most=False),
 }
 FULL, QUICK = Size(10_000, 2_000, 200), Size(1_000, 200, 40)
-IN_FLIGHT, HOLDERS, READERS, SECONDS = 500, 100, 50, 30
+IN_FLIGHT, HOLDERS, READERS, SECONDS, WARM_SECONDS = 500, 100, 50, 30, 3
 BEAT_SECONDS = 20
 """As `pages.worklist.BEAT_MS`."""
-WAITING = READERS * SECONDS
+WAITING = READERS * (WARM_SECONDS + SECONDS)
 
 
 def measure(quick: bool) -> Table:
@@ -329,10 +330,11 @@ async def _beats(
     """Say every twenty seconds that the reader of a claim is still there; the claims come one after the other."""
     number, (key, claim_id) = what
     due = begins + BEAT_SECONDS * number / IN_FLIGHT
-    while due < begins + seconds:
+    while due < begins + WARM_SECONDS + seconds:
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
         await lines.ask("PUT", f"/claims/{claim_id}/heartbeat", key)
-        found["beat"].append(1000 * (time.perf_counter() - due))
+        if due >= begins + WARM_SECONDS:
+            found["beat"].append(1000 * (time.perf_counter() - due))
         due += BEAT_SECONDS
 
 
@@ -340,12 +342,13 @@ async def _reader(
     lines: "_Lines", who: tuple[int, str], begins: float, seconds: int, found: dict[str, list[float]]
 ) -> None:
     number, key = who
-    for second in range(seconds):
+    for second in range(WARM_SECONDS + seconds):
         due = begins + second + number / READERS
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
         request_id = _request_id(number, IN_FLIGHT // READERS + second)
         await lines.ask("POST", f"/reads/{request_id}/claims", key)
-        found["claim"].append(1000 * (time.perf_counter() - due))
+        if second >= WARM_SECONDS:
+            found["claim"].append(1000 * (time.perf_counter() - due))
 
 
 class _Lines:

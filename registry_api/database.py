@@ -30,7 +30,10 @@ from protocol.codes import Code
 from protocol.errors import InvalidInputError, UnavailableError
 
 _CONNECTIONS = 15
-"""Kept open to PostgreSQL by a process: one opened beyond those would be closed after its request, and opening one costs more than most requests."""
+"""Kept open to PostgreSQL by a process: one opened beyond those would be closed after its request, and opening one costs more than most requests.
+
+Who comes next gets the one that was given back last: it has its statements prepared, and its server process what it knows of the tables.
+"""
 
 _BUSY_SECONDS = 30
 _WRITES = "acinus_writes"
@@ -203,7 +206,7 @@ def open_engine(url: str) -> Engine:
         from registry_api import driver
 
         driver.quicken()
-        engine = create_engine(url, pool_size=_CONNECTIONS, max_overflow=0)
+        engine = create_engine(url, pool_size=_CONNECTIONS, max_overflow=0, pool_use_lifo=True)
         event.listen(engine, "do_connect", driver.connect)
         event.listen(engine, "checkout", _refuse_gone)
         event.listen(engine, "handle_error", _understand, retval=True)

@@ -85,13 +85,16 @@ def open_http_socket(runtime: Runtime) -> socket.socket:
     """
     http = runtime.settings.http
     try:
-        return socket.create_server((http.host, http.port), backlog=2048)
+        listener = socket.create_server((http.host, http.port), backlog=2048)
     except OSError as error:
         raise UnavailableError(
             Code.PORT_TAKEN,
             f"Port {http.port} (HTTPS) cannot be opened on {http.host}: {error.strerror}. "
             "Stop the other program or set another port under [http].",
         ) from error
+    # What is accepted inherits it. asyncio leaves it off where a socket names no protocol, and then an answer's second piece waits for the first.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _web_config(runtime: Runtime) -> uvicorn.Config:

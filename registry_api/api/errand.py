@@ -1,6 +1,6 @@
 """A request in one piece, on one thread: who calls, what is done, the commit. For what readers' programs ask all day (ADR 0181).
 
-As dependencies these are four steps, and each goes to a thread and comes back: that cost a claim more than all of its statements.
+As dependencies these are four steps, and each goes to a thread and comes back, which costs more than what is done there.
 """
 
 import asyncio

@@ -1,6 +1,8 @@
 """What the serving process sets for itself before it serves."""
 
+import socket
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -28,3 +30,12 @@ def test_serving_begins_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve, "hand_over_soon", handed_over)
     with pytest.raises(HandedOverError):
         serve.serve(None).send(None)  # type: ignore[arg-type] - nothing of it is looked at before
+
+
+def test_an_answer_does_not_wait_for_the_callers_machine_to_say_that_it_has_its_beginning() -> None:
+    """It leaves in two pieces; by default the second waits for the first to be acknowledged, forty milliseconds later."""
+    runtime = SimpleNamespace(settings=SimpleNamespace(http=SimpleNamespace(host="127.0.0.1", port=0)))
+    with serve.open_http_socket(runtime) as listener, socket.create_connection(listener.getsockname()):  # type: ignore[arg-type]
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
