@@ -107,13 +107,16 @@ def _witness(settings: CentreSettings) -> Witness | None:
 def _listener(settings: CentreSettings) -> socket.socket:
     fleet = settings.fleet
     try:
-        return socket.create_server((fleet.host, fleet.port), backlog=2048)
+        listener = socket.create_server((fleet.host, fleet.port), backlog=2048)
     except OSError as error:
         raise UnavailableError(
             Code.PORT_TAKEN,
             f"Port {fleet.port} (fleet gateway) cannot be opened on {fleet.host}: {error.strerror}. "
             "Stop the other program or set another port under [fleet].",
         ) from error
+    # What is accepted inherits it. asyncio leaves it off where a socket names no protocol, and then an answer's second piece waits for the first.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _config(settings: CentreSettings, app: FleetGateway) -> uvicorn.Config:

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -146,3 +147,12 @@ def test_the_witness_is_only_there_when_it_is_wanted(settings: CentreSettings, t
     wanted = settings.model_copy(update={"witness": settings.witness.model_copy(update={"directory": "seen"})})
     assert gate._witness(wanted) is not None
     assert (settings.home / "seen").is_dir()
+
+
+def test_an_answer_does_not_wait_for_the_nodes_machine_to_say_that_it_has_its_beginning() -> None:
+    """It leaves in two pieces; by default the second waits for the first to be acknowledged, forty milliseconds later."""
+    settings = SimpleNamespace(fleet=SimpleNamespace(host="127.0.0.1", port=0))
+    with gate._listener(settings) as listener, socket.create_connection(listener.getsockname()):  # type: ignore[arg-type]
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
