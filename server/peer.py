@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -14,7 +14,7 @@ PEER_SERIAL = "acinus.peer-serial"
 """Key in an ASGI scope: the serial of the client's certificate, lower-case hex without leading zeros."""
 
 
-class PeerProtocol(HttpToolsProtocol):
+class PeerProtocol(H11Protocol):
     """uvicorn's HTTP protocol, with the client certificate's serial in the scope of each request."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn narrows it too

@@ -73,6 +73,11 @@ class FileObjectStore(InMemoryObjectStore):
             if object_id not in self.store:
                 (self._pieces.folder / object_id).unlink(missing_ok=True)
 
+    def delete_objects_in_run(self, run_id: int) -> None:
+        """Let go of a run's objects, and of deposits whose depositor died before it was answered."""
+        super().delete_objects_in_run(run_id)
+        self._pieces.sweep()
+
     def clear(self) -> None:
         """Let go of all."""
         with self.lock_store:

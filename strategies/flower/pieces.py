@@ -7,6 +7,7 @@ costs. A file in the page cache costs none of it. What somebody deposits is larg
 
 import os
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,9 @@ _TICKET = re.compile(rb"acinus-piece:([0-9a-f]{64}|[0-9a-f]{32})")
 """Of an object in a store, by its id, or of a deposit. No object of Flower's can be one: those begin with the name of a class."""
 
 _DEPOSIT_DIGITS = 32
+
+ABANDONED_SECONDS = 600.0
+"""A depositor waits two minutes for its answer, and then removes what nobody took; one that was killed does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,13 @@ class Pieces:
                 Code.DISK_FULL, f"Weights cannot be written to {self.folder}: {error.strerror}. Make room there."
             ) from error
         return file
+
+    def sweep(self) -> None:
+        """Remove deposits that nobody can be about to take any more."""
+        oldest = time.time() - ABANDONED_SECONDS
+        for file in self.folder.iterdir():
+            if len(file.name) == _DEPOSIT_DIGITS and _written_at(file) < oldest:
+                file.unlink(missing_ok=True)
 
     def deposited(self, content: bytes) -> Path | None:
         """Return the file of a ticket for a deposit; None for anything else, be it the ticket of a stored object."""
@@ -97,6 +108,14 @@ class Pulled:
     object_found: bool
     object_available: bool
     object_content: bytes
+
+
+def _written_at(file: Path) -> float:
+    """Return when a file was written; of one that is gone, just now."""
+    try:
+        return file.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()
 
 
 def shared_pieces() -> Pieces | None:

@@ -102,3 +102,25 @@ def test_a_line_under_an_earlier_certificate_is_closed_after_its_whole_answer(se
     assert transport.written.startswith(b"HTTP/1.1 200")
     assert transport.written.endswith(b"the whole answer")
     assert transport.closed is closed
+
+
+def test_a_request_whose_head_has_no_end_is_ended() -> None:
+    """Also who has a certificate may be hostile: what is kept of a head is bounded."""
+    transport = Transport({"serialNumber": "0AB"})
+
+    async def unwanted(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError(scope["path"])
+
+    async def talk() -> None:
+        config = Config(unwanted, http=PeerProtocol, ws="none", lifespan="off", log_config=None)
+        config.load()
+        protocol = PeerProtocol(config, ServerState(), {})
+        protocol.connection_made(transport)
+        protocol.data_received(b"POST / HTTP/1.1\r\nhost: x\r\nx-endless: ")
+        for _ in range(20):
+            if not transport.closed:
+                protocol.data_received(b"a" * 64 * 1024)
+
+    asyncio.run(talk())
+    assert transport.closed
+    assert transport.written.startswith(b"HTTP/1.1 400")

@@ -1,5 +1,7 @@
 """A store of objects in files is Flower's store in memory, but that objects come and go by ticket and leave no file behind."""
 
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from flwr.supercore.object_store.in_memory_object_store import InMemoryObjectSto
 from protocol.codes import Code
 from strategies.flower import FOLDER_VARIABLE
 from strategies.flower.objects import FileObjectStore, SharedObjectStoreFactory
-from strategies.flower.pieces import SMALL_BYTES, Pieces
+from strategies.flower.pieces import ABANDONED_SECONDS, SMALL_BYTES, Pieces
 from tests.fakes.outcomes import code_of
 from tests.unit.strategies.test_pieces import no_room
 
@@ -323,3 +325,15 @@ def test_a_process_without_one_has_flowers_own(database: str, tmp_path: Path, mo
     factory = SharedObjectStoreFactory(where)
     assert type(factory.store()) is type(ObjectStoreFactory(where).store())
     assert factory.store() is factory.store()
+
+
+def test_the_end_of_a_run_takes_deposits_of_the_dead_with_it(store: FileObjectStore, pieces: Pieces) -> None:
+    """Whoever is killed between its deposit and the answer removes nothing."""
+    abandoned, on_its_way = pieces.deposit(b"a"), pieces.deposit(b"b")
+    long_ago = time.time() - ABANDONED_SECONDS - 1
+    os.utime(abandoned, (long_ago, long_ago))
+    deposit(store, pieces, LARGE)
+    os.utime(pieces.folder / LARGE.object_id, (long_ago, long_ago))
+    store.preregister(OTHER_RUN, get_object_tree(NEXT))
+    store.delete_objects_in_run(RUN)
+    assert names(pieces) == {on_its_way.name, LARGE.object_id}
