@@ -5,15 +5,18 @@ import os
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from click import Command, Context
+from sqlalchemy.exc import StatementError
 from typer.core import TyperGroup
 from typer.main import get_group
 
 from protocol.errors import FederationError
 from registry_api.commands.output import home_of, opened
+from registry_api.database import overtaken
+from registry_api.logs import own_steps, start_logging
 
 _GROUPS = {
     "invite": "network",
@@ -28,6 +31,9 @@ _GROUPS = {
     "public": "public",
 }
 """Groups of commands, each with its module in `commands/`."""
+
+_FAULT = 1
+"""The exit code of a fault of ours; every other one is a family's."""
 
 
 class Groups(TyperGroup):
@@ -72,7 +78,6 @@ def serve(context: typer.Context) -> None:
     """Serve people over HTTPS and nodes over the link, until interrupted."""
     import asyncio
 
-    from registry_api.logs import start_logging
     from registry_api.runtime import build_runtime
     from registry_api.serve import serve as serve_runtime
 
@@ -94,10 +99,21 @@ def main() -> None:
     try:
         app()
     except FederationError as error:
-        if "--json" in sys.argv:
-            typer.echo(json.dumps({"ok": False, "code": error.code.value, "message": str(error)}))
-        typer.echo(f"{error} [{error.code.value}]", err=True)
-        raise SystemExit(error.exit_code) from error
+        _end(error.code.value, str(error), error.exit_code)
+    except StatementError as error:
+        known = overtaken(error)
+        if known is not None:
+            _end(known.code.value, str(known), known.exit_code)
+        kind, place = type(error).__name__, own_steps(error)[-1]
+        _end("fault", f"A fault inside the registry ({kind} at {place}). Report it with the command.", _FAULT)
+
+
+def _end(code: str, text: str, exit_code: int) -> NoReturn:
+    """Say why in one sentence, with `--json` in one document as well, and end. A traceback would quote the row that the database refused."""
+    if "--json" in sys.argv:
+        typer.echo(json.dumps({"ok": False, "code": code, "message": text}))
+    typer.echo(f"{text} [{code}]", err=True)
+    raise SystemExit(exit_code)
 
 
 if __name__ == "__main__":

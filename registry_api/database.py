@@ -27,7 +27,7 @@ from sqlalchemy.types import TypeDecorator
 from sqlmodel import Session, SQLModel
 
 from protocol.codes import Code
-from protocol.errors import InvalidInputError, UnavailableError
+from protocol.errors import ConflictError, FederationError, InvalidInputError, UnavailableError
 
 _CONNECTIONS = 15
 """Kept open to PostgreSQL by a process: one opened beyond those would be closed after its request, and opening one costs more than most requests.
@@ -39,6 +39,8 @@ _BUSY_SECONDS = 30
 _WRITES = "acinus_writes"
 _PASSING = frozenset({"08", "40", "53", "55", "57", "58"})
 """Classes of SQLSTATE by which PostgreSQL says that it cannot now, not that the statement is wrong (its appendix A)."""
+_SHUT = frozenset({"28", "3D"})
+"""Classes by which it says that it lets nobody of that name in, or has no such database."""
 _GOING = "57P"
 """PostgreSQL was told to stop, or is only just starting: the connection leads nowhere any more."""
 _BROKEN = "23"
@@ -48,6 +50,7 @@ _TAKEN = frozenset({"23505", sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CO
 """How PostgreSQL and SQLite say that a row names another one that is not there, and that there is one of the same key."""
 _UNKEPT = frozenset({"22021", "22003"})
 """PostgreSQL keeps no NUL in a text, and no number that is larger than its column; SQLite keeps both."""
+_OVERTAKEN = "Something that was named has gone, or has come, since you looked. Look again; then try again."
 _FULL = frozenset({"53100", sqlite3.SQLITE_FULL})
 """How PostgreSQL and SQLite say that there is no room."""
 
@@ -167,6 +170,11 @@ def told_apart() -> Iterator[None]:
         state = _sqlstate(error.orig)
         if state in _UNKEPT:
             raise InvalidInputError(Code.BAD_REQUEST, "A text or a number is none that can be stored.") from error
+        if state[:2] in _SHUT:
+            raise UnavailableError(
+                Code.DATABASE_UNREACHABLE,
+                "The database's server lets nobody of that name in, or has no such database. Correct [database] url in registry.toml, or make both there.",
+            ) from error
         if not isinstance(error, OperationalError | InterfaceError) and state[:2] not in _PASSING:
             raise
         if _FULL & {state, getattr(error.orig, "sqlite_errorcode", None)}:
@@ -176,15 +184,18 @@ def told_apart() -> Iterator[None]:
         raise _unreachable() from error
 
 
-def standing_against(error: IntegrityError) -> Code | None:
+def overtaken(error: BaseException) -> FederationError | None:
     """Return what keeps a row out: `not-found` if it names a row that is not there, `already-exists` if there is one like it; None for a fault of ours.
 
     Whoever stores a row looks first and says what is missing in words. This is for what comes or goes in between, and for looks that were forgotten.
+    Nothing of the row is quoted.
     """
+    if not isinstance(error, IntegrityError):
+        return None
     state = _sqlstate(error.orig) or getattr(error.orig, "sqlite_errorcode", None)
     if state in _MISSING:
-        return Code.NOT_FOUND
-    return Code.ALREADY_EXISTS if state in _TAKEN else None
+        return InvalidInputError(Code.NOT_FOUND, _OVERTAKEN)
+    return ConflictError(Code.ALREADY_EXISTS, _OVERTAKEN) if state in _TAKEN else None
 
 
 def _unreachable() -> UnavailableError:

@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import traceback
 from datetime import UTC, datetime
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
@@ -26,6 +27,12 @@ class JsonLines(logging.Formatter):
         if record.exc_info and record.exc_info[0]:
             line["exception"] = record.exc_info[0].__name__
         return json.dumps(line, default=str, ensure_ascii=False)
+
+
+def own_steps(error: BaseException) -> list[str]:
+    """Return file and line of each of our own steps down to where `error` was raised; a library's come below them."""
+    steps = [frame for frame in traceback.extract_tb(error.__traceback__) if "registry_api" in frame.filename]
+    return [f"{Path(frame.filename).name}:{frame.lineno}" for frame in steps]
 
 
 def start_logging(folder: Path) -> None:

@@ -15,8 +15,9 @@ from sqlalchemy.exc import IntegrityError
 from starlette.exceptions import HTTPException
 
 from protocol.codes import MEANINGS, Code
-from protocol.errors import FederationError, error_for
-from registry_api.database import standing_against
+from protocol.errors import FederationError
+from registry_api.database import overtaken
+from registry_api.logs import own_steps
 from registry_api.pages.render import error_page
 from registry_api.releases.query import QuestionError
 
@@ -55,15 +56,13 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {
 }
 """What any route may answer instead, for the document of the API."""
 
-_OVERTAKEN = "Something that the request names has gone, or has come, since you looked. Look again; then try again."
-
 _TITLES = {404: "There is nothing at this address.", 405: "This address does not take that method."}
 
 
 def install(app: FastAPI) -> None:
     """Map every error of `app`."""
     app.add_exception_handler(FederationError, _federation_error)
-    app.add_exception_handler(IntegrityError, _overtaken)
+    app.add_exception_handler(IntegrityError, _overtaken_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(Exception, _fault)
@@ -103,13 +102,13 @@ def _federation_error(request: Request, error: Exception) -> Response:
     return problem(error.code.value, status, title=MEANINGS[error.code][1], detail=str(error), members=members)
 
 
-def _overtaken(request: Request, error: Exception) -> Response:
+def _overtaken_error(request: Request, error: Exception) -> Response:
     """What the database would not store beside what is there, although the route saw nothing against it: somebody was faster, or nobody looked."""
-    code = standing_against(error) if isinstance(error, IntegrityError) else None
-    if code is None:
+    known = overtaken(error)
+    if known is None:
         return _fault(request, error)
-    log.warning("request.overtaken", extra={"code": code.value, "where": _where(error)})
-    return _federation_error(request, error_for(code, _OVERTAKEN))
+    log.warning("request.overtaken", extra={"code": known.code.value, "where": own_steps(error)})
+    return _federation_error(request, known)
 
 
 def _page_answer(request: Request, code: Code, status: int, detail: str) -> Response:
@@ -149,9 +148,3 @@ def _fault(request: Request, error: Exception) -> Response:
     if is_page(request):
         return error_page("fault", 500, detail)
     return problem("fault", 500, title="A fault inside the registry.", detail=detail)
-
-
-def _where(error: Exception) -> list[str]:
-    """Return file and line of our own steps down to where it was raised; the last ones are the database's."""
-    steps = [frame for frame in traceback.extract_tb(error.__traceback__) if "registry_api" in frame.filename]
-    return [f"{Path(frame.filename).name}:{frame.lineno}" for frame in steps]

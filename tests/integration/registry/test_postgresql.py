@@ -13,13 +13,13 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import event, text
+from sqlalchemy import event, make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import col, select
 
 from protocol.case import CaseRecord, LegalBasis
 from protocol.codes import Code
-from protocol.errors import ConflictError, InvalidInputError
+from protocol.errors import ConflictError, InvalidInputError, UnavailableError
 from protocol.reading import GrantRevoked
 from protocol.shape import canonical_json
 from registry_api.alerts.service import raise_alerts, remove_rule
@@ -245,6 +245,15 @@ def test_two_first_uses_of_a_readers_key_at_once_are_both_kept(database: Databas
         second.result(30)
     with database.reading() as session:
         assert keys_of(session, reader_id) == {"north-a": "b" * 43}
+
+
+@pytest.mark.parametrize("wrong", [{"database": "nowhere"}, {"username": "nobody-here"}])
+def test_a_server_that_does_not_let_us_in_is_no_traceback(url: str, wrong: dict[str, str]) -> None:
+    away = Database(open_engine(make_url(url).set(**wrong).render_as_string(hide_password=False)))
+    with pytest.raises(UnavailableError, match="or has no such database") as raised, away.reading() as session:
+        session.connection()
+    assert raised.value.code is Code.DATABASE_UNREACHABLE
+    away.close()
 
 
 def test_people_and_times(database: Database) -> None:

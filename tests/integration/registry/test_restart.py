@@ -109,8 +109,7 @@ def test_a_restart_ends_nothing_and_loses_no_count(
             [reading] = registry.runtime.read_log._again
             assert registry.runtime.read_log.again(reading)
             registry.clock.pass_(seconds=10)  # what was said a moment ago is said again without asking the database
-            answer = await client.get(COUNTS)
-            assert (answer.status_code, answer.json()["code"]) == (503, Code.DATABASE_UNREACHABLE)
+            await program_and_person_are_told(client)
             await until(lambda: waiting() >= LOOPS)
             rounds.clear()
             await asyncio.to_thread(server.start)
@@ -126,6 +125,15 @@ def test_a_restart_ends_nothing_and_loses_no_count(
     with registry.runtime.database.reading() as session:
         [line] = readings(session, since=registry.clock().date() - timedelta(days=1), about=None)
     assert line.times == 3, "one before, one while it was away, one after"
+
+
+async def program_and_person_are_told(client: httpx.AsyncClient) -> None:
+    answer, page = await client.get(COUNTS), await client.get("/registry")
+    assert (answer.status_code, answer.json()["code"]) == (503, Code.DATABASE_UNREACHABLE)
+    assert (page.status_code, page.headers["Content-Type"]) == (503, "text/html; charset=utf-8")
+    for said in (answer.json()["detail"], page.text):
+        assert "database does not answer" in said
+        assert "Check that its server runs" in said
 
 
 def test_only_who_asks_while_it_is_away_is_refused(server: postgresql.Server, registry: Registry) -> None:

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sqlmodel import SQLModel
 from typer.testing import CliRunner
 
 from protocol.enrolment import decode_invite
 from protocol.errors import UnavailableError
 from registry_api import cli
+from registry_api.commands import network
+from registry_api.enrolment.tables import SiteRow
 from registry_api.people.keys import caller_by_key
 from registry_api.people.roles import Role
 from registry_api.people.service import person_by_key
@@ -75,6 +78,27 @@ def test_a_database_that_is_away_is_one_sentence(home: Path, attempt: Callable[.
     assert (outcome.returncode, json.loads(outcome.stdout)["code"]) == (5, "database-unreachable")
     assert outcome.stderr.count("\n") == 1
     assert outcome.stderr.endswith("try again. [database-unreachable]\n")
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (SiteRow(site="north-a", region="XA-N"), (3, "already-exists")),
+        (ReaderRow(reader_id="f" * 32), (2, "not-found")),
+        (SiteRow(site="north-b"), (1, "fault")),
+    ],
+)
+def test_a_row_that_the_database_refuses_is_one_sentence_that_does_not_quote_it(
+    registry: Registry, home: Path, attempt: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch,
+    row: SQLModel, said: tuple[int, str],
+) -> None:  # fmt: skip
+    """The commands look first; this is for what comes or goes in between."""
+    registry.enrol("north-a")
+    monkeypatch.setattr(network, "expect_studies", lambda session, *_, **__: session.add(row.model_copy()))
+    outcome = attempt(home, "sites", "expect", "north-a", "--weekly", "5", "--json")
+    assert (outcome.returncode, json.loads(outcome.stdout)["code"]) == said
+    assert outcome.stderr.count("\n") == 1
+    assert not any(word in outcome.stderr + outcome.stdout for word in ("north", "XA", "ffff"))
 
 
 def test_as_a_user_starts_it(home: Path) -> None:
