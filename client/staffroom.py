@@ -12,7 +12,7 @@ from client.gate.policy_file import load_policy
 from client.rooms.border import open_gate, policy_source, utc_now
 from client.rooms.imaging import open_context, open_context_desk, open_pseudonyms, open_store
 from client.rooms.keeping import open_remover
-from client.rooms.pacs import open_report_queue, retry_sending
+from client.rooms.pacs import open_report_queue, retry_pulling, retry_sending
 from client.rooms.reading import open_privileges, open_reads
 from client.rooms.state import status_of
 from client.rooms.training import open_ledger
@@ -155,6 +155,7 @@ def open_ward(
         privileges=open_privileges(settings),
         sent_on=open_report_queue(settings),
         send_again=lambda: retry_sending(settings),
+        pull_again=lambda: retry_pulling(settings),
         spent=open_spending(settings),
         policy=policy_source(settings),
         status=lambda: status_of(settings),

@@ -48,11 +48,12 @@ def pull(
             metavar="UID", help="A Study Instance UID, whatever the rules say; `-` reads them from standard input."
         ),
     ] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Try what is parked or waits again, at once.")] = False,
     as_json: Json = False,
 ) -> None:
     """Fetch what the rules of [pull] want now, or the CT series of named studies. The running node measures what comes."""
     with answering(as_json=as_json):
-        from client.rooms.pacs import open_puller
+        from client.rooms.pacs import open_puller, retry_pulling
 
         settings = _settings_of(context)
         if not settings.pacs.dicomweb:
@@ -60,6 +61,8 @@ def pull(
                 Code.BAD_SETTING, "There is no PACS to pull from. Set [pacs] dicomweb in node.toml."
             )
         puller = open_puller(settings)
+        if retry:
+            retry_pulling(settings)
         if study:
             done = puller.by_uid(_uids(study))
         elif settings.pull.rules:

@@ -11,6 +11,7 @@ from client.console.rights import may
 from client.store.search import SIZE, Page, StudyQuery, cut
 
 Number = Annotated[int, Query(ge=1, le=1_000_000)]
+Count = Annotated[int | None, Query(ge=0, le=1_000_000_000)]
 
 _LATEST = 12
 
@@ -45,14 +46,14 @@ async def show_ledger(request: Request, page: Number = 1) -> HTMLResponse:
 
 
 @router.get("/network")
-async def show_network(
-    request: Request, page: Number = 1, again: Annotated[int | None, Query(ge=0, le=1_000_000_000)] = None
-) -> HTMLResponse:
+async def show_network(request: Request, page: Number = 1, again: Count = None, pulled: Count = None) -> HTMLResponse:
     """Show who is connected, what waits to leave, and the audit, the newest rows first."""
     ward = rim.ward_of(request)
     start = (page - 1) * SIZE
     rows = Page(list(islice(ward.audit.newest(), start, start + SIZE)), page, ward.audit.last().number)
-    return rim.show(request, "network.html", here="network", status_of=ward.status(), rows=rows, again=again)
+    return rim.show(
+        request, "network.html", here="network", status_of=ward.status(), rows=rows, again=again, pulled=pulled
+    )
 
 
 @router.post("/network/send")
@@ -62,3 +63,12 @@ async def send_again(request: Request) -> Response:
     again = ward.send_again()
     ward.note("network.sent-again", rim.visitor_of(request))
     return rim.go_to(f"/network?again={again}")
+
+
+@router.post("/network/pull")
+async def pull_again(request: Request) -> Response:
+    """Let studies that could not be fetched from the PACS be tried with the next look into it."""
+    ward = rim.ward_of(request)
+    pulled = ward.pull_again()
+    ward.note("network.pulled-again", rim.visitor_of(request))
+    return rim.go_to(f"/network?pulled={pulled}")

@@ -59,6 +59,7 @@ MATRIX: dict[tuple[str, str], frozenset[Role]] = {
     ("POST", "/readers/revoke"): frozenset({_R, _S}),
     ("GET", "/network"): frozenset({_A, _S}),
     ("POST", "/network/send"): frozenset({_A, _S}),
+    ("POST", "/network/pull"): frozenset({_A, _S}),
     # Policy: the token stands for no person, so it can be neither of the two.
     ("GET", "/policy"): frozenset({_R, _A, _S}),
     ("GET", "/policy/edit"): frozenset({_A}),

@@ -174,6 +174,8 @@ class Ward:
     sent_on: SentOn
     send_again: Callable[[], int]
     """Lets findings and final reports that a system of the hospital has not taken be tried now; returns how many."""
+    pull_again: Callable[[], int]
+    """Lets studies that could not be fetched from the PACS be tried with the next look into it; returns how many."""
     spent: Callable[[], Spent]
     policy: Callable[[], SitePolicy]
     status: Callable[[], dict[str, Any]]

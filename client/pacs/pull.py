@@ -160,6 +160,7 @@ class Puller:
                 anew = not self._is_held(self._pseudonyms.study_keys(study.uid))
                 if not self._fetch(peer, study, lambda _study, series: series.modality == "CT", done, anew=anew):
                     raise InvalidInputError(Code.NOT_FOUND, "The PACS has no CT series under one of these UIDs.")
+                self._pulled.fetched_by_hand(self._key(study))
                 done.studies += 1
         return done
 

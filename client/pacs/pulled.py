@@ -37,6 +37,16 @@ MOST_ATTEMPTS = 12
 
 
 @dataclass(frozen=True, slots=True)
+class StuckPull:
+    """A study that could not be fetched so far; it is tried again by itself unless it is parked."""
+
+    study_key: str
+    parked: bool
+    attempts: int
+    code: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class PullState:
     """How pulling is, for `status`."""
 
@@ -121,6 +131,29 @@ class Pulled:
         due_s = self._clock() + self._backoff.delay(attempts, chance)
         state = "parked" if attempts >= MOST_ATTEMPTS else "waiting"
         self._put((study_key, state, instances, rules, code, attempts, due_s))
+
+    def fetched_by_hand(self, study_key: str) -> None:
+        """Note that a person had a study fetched that was parked or waited: nothing of it is stuck any more."""
+        with transaction(self._connection) as connection:
+            connection.execute(
+                "UPDATE pulled_study SET state = 'complete', code = NULL, attempts = 0 WHERE study_key = ? AND state <> 'complete'",
+                (study_key,),
+            )
+
+    def retry(self) -> int:
+        """Let what is parked or waits be tried with the next look into the PACS, twelve times again; return how many studies."""
+        with transaction(self._connection) as connection:
+            return connection.execute(
+                "UPDATE pulled_study SET state = 'waiting', attempts = 0, due_s = 0 WHERE state <> 'complete'"
+            ).rowcount
+
+    def stuck(self, limit: int = 20) -> list[StuckPull]:
+        """Return the studies that are parked, and those that wait for another try, the ones that are due last first."""
+        rows = self._connection.execute(
+            "SELECT * FROM pulled_study WHERE state <> 'complete' AND attempts > 0 ORDER BY state, due_s DESC, study_key LIMIT ?",
+            (limit,),
+        )
+        return [StuckPull(row["study_key"], row["state"] == "parked", row["attempts"], row["code"]) for row in rows]
 
     def note_poll(self, code: str | None) -> None:
         """Note how the last look into the PACS ended."""

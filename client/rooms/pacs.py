@@ -62,6 +62,11 @@ def open_pulled(settings: NodeSettings) -> "Pulled":
     return Pulled(connect(settings.database, SCHEMA), time.time)
 
 
+def retry_pulling(settings: NodeSettings) -> int:
+    """Let studies that could not be fetched be tried with the next look into the PACS; return how many."""
+    return open_pulled(settings).retry() if settings.pull.rules else 0
+
+
 def open_sender(settings: NodeSettings) -> "Sender":
     """Return what sends findings to the PACS."""
     from client.pacs.lines import open_line

@@ -80,7 +80,7 @@ def pacs_state(settings: NodeSettings) -> dict[str, Any] | None:
     """Return how the exchange with the PACS is, for `status`; `None` where none is set up."""
     if "pacs" not in parts_of(settings):
         return None
-    outgoing, reports = open_outgoing(settings), open_report_queue(settings)
+    outgoing, reports, pulled = open_outgoing(settings), open_report_queue(settings), open_pulled(settings)
     return {
         "send": settings.pacs.send,
         "findings": outgoing.counts(),
@@ -93,7 +93,8 @@ def pacs_state(settings: NodeSettings) -> dict[str, Any] | None:
             {"claim_id": one.claim_id, "channel": one.channel, "attempts": one.attempts, "code": one.code}
             for one in reports.stuck()
         ],
-        "pull": asdict(open_pulled(settings).state()) if settings.pull.rules else None,
+        "pull": asdict(pulled.state()) if settings.pull.rules else None,
+        "stuck_pulls": [asdict(one) for one in pulled.stuck()] if settings.pull.rules else [],
     }
 
 

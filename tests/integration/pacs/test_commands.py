@@ -7,7 +7,12 @@ import pytest
 from typer.testing import CliRunner
 
 from client.cli import app
-from client.rooms.pacs import open_outgoing
+from client.pacs.pull import _digest
+from client.pacs.pulled import MOST_ATTEMPTS
+from client.rooms.imaging import open_pseudonyms
+from client.rooms.pacs import open_outgoing, open_pulled
+from client.sections import PullRule
+from protocol.codes import Code
 from tests.fakes.ct_series import plain_series, uid
 from tests.fakes.orthanc import Orthanc
 from tests.fakes.pacs_site import Site
@@ -50,6 +55,22 @@ def test_one_study_from_standard_input(site: Site, orthanc: Orthanc) -> None:
     orthanc.keep(plain_series(2))
     code, pulled = typed(site, "pacs", "pull", "--study", "-", given=f"{uid('study')}\n")
     assert (code, pulled["instances"]) == (0, 2)
+
+
+@pytest.mark.parametrize(("words", "tried"), [(["--retry"], 1), (["--study", str(uid("study"))], 1), ([], 0)])
+def test_a_parked_study_is_tried_again_or_fetched_by_hand(
+    site: Site, orthanc: Orthanc, words: list[str], tried: int
+) -> None:
+    rules = (PullRule(days=36_500),)
+    site = site.changed(pull={"rules": [{"days": 36_500}]})
+    orthanc.keep(plain_series(2))
+    pulled, key = open_pulled(site.settings), open_pseudonyms(site.settings).study_keys(str(uid("study")))[0]
+    for _ in range(MOST_ATTEMPTS):
+        pulled.postpone(key, 2, _digest(rules), code=Code.PEER_GARBLED.value, chance=0.5)
+    code, done = typed(site, "pacs", "pull", *words)
+    assert (code, done["studies"]) == (0, tried)
+    assert pulled.state().parked == 1 - tried
+    assert [one.study_key for one in pulled.stuck()] == [key] * (1 - tried)
 
 
 @pytest.mark.parametrize(

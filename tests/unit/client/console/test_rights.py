@@ -47,6 +47,7 @@ ALLOWED = {
     "POST /readers/revoke": "radiologist setup",
     "GET /network": "administrator setup",
     "POST /network/send": "administrator setup",
+    "POST /network/pull": "administrator setup",
     "GET /policy": "radiologist administrator setup",
     "GET /policy/edit": "administrator",
     "POST /policy": "administrator",

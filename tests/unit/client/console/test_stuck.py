@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from client.rooms.pacs import open_outgoing, open_report_queue
-from client.sections import PacsSettings, ReportsSettings
+from client.pacs.pulled import MOST_ATTEMPTS, Pulled
+from client.rooms.pacs import open_outgoing, open_pulled, open_report_queue
+from client.sections import PacsSettings, PullRule, PullSettings, ReportsSettings
 from client.staff.roles import Role
 from protocol.codes import Code
 from tests.fakes.node_home import Home
@@ -82,3 +83,66 @@ def test_a_radiologist_sends_again_what_belongs_to_a_read_and_no_more(ada: Staff
     assert rosa.enter("rosa").status_code == 303
     assert rosa.send("/network/send").status_code == 403
     assert open_outgoing(ada.home.settings).counts()["parked"] == 1
+
+
+PULLS = "Fetch again"
+
+
+def stick_pulls(staff: Staff) -> Pulled:
+    """A study that twelve tries did not bring, one that waits after its first, and one that came."""
+    pulled = open_pulled(staff.home.settings)
+    for _ in range(MOST_ATTEMPTS):
+        pulled.postpone(STUDY, 3, "rules", code=Code.PEER_GARBLED.value, chance=0.5)
+    pulled.postpone(OTHER, 3, "rules", code=Code.PEER_UNREACHABLE.value, chance=0.5)
+    pulled.complete(CLAIM, 3, "rules")
+    return pulled
+
+
+@pytest.fixture
+def bob(tmp_path: Path) -> Iterator[Staff]:
+    """An administrator is logged in; studies are pulled."""
+    home = Home(tmp_path / "home")
+    update = {"pacs": PacsSettings(dicomweb="https://pacs.example"), "pull": PullSettings(rules=(PullRule(),))}
+    home.settings = home.settings.model_copy(update=update)
+    with Staff(home) as staff:
+        staff.hire("bob", Role.ADMINISTRATOR)
+        assert staff.enter("bob").status_code == 303
+        yield staff
+
+
+def test_parked_pulls_are_tried_again_and_the_audit_says_by_whom(bob: Staff) -> None:
+    assert PULLS not in bob.get("/network").text
+    pulled = stick_pulls(bob)
+    assert pulled.is_settled(STUDY, 3, "rules"), "parked: nothing tries it by itself"
+    shown = bob.get("/network").text
+    assert f'<td class="number">{MOST_ATTEMPTS} tries</td><td><code>peer-garbled</code></td>' in shown
+    assert '<td class="number">1 try</td><td><code>peer-unreachable</code></td>' in shown
+    assert BUTTON not in shown, "nothing waits to be sent"
+    answer = bob.send("/network/pull")
+    assert answer.status_code == 303
+    assert not pulled.is_settled(STUDY, 3, "rules")
+    assert not pulled.is_settled(OTHER, 3, "rules")
+    assert pulled.is_settled(CLAIM, 3, "rules"), "what came is not fetched anew"
+    shown = bob.get(answer.headers["location"]).text
+    assert "2 studies are tried with the next look into the PACS" in shown
+    assert PULLS not in shown
+    (row,) = [row for row in bob.audit.rows() if row.event == "network.pulled-again"]
+    assert row.subject == next(one.account_id for one in bob.accounts.all() if one.name == "bob")
+    assert row.verdict == "clear"
+
+
+def test_what_fails_again_has_twelve_tries_again(bob: Staff) -> None:
+    pulled = stick_pulls(bob)
+    bob.send("/network/pull")
+    for _ in range(MOST_ATTEMPTS - 1):
+        pulled.postpone(STUDY, 3, "rules", code=Code.PEER_GARBLED.value, chance=0.5)
+        assert not any(one.parked for one in pulled.stuck())
+    pulled.postpone(STUDY, 3, "rules", code=Code.PEER_GARBLED.value, chance=0.5)
+    assert [one.study_key for one in pulled.stuck() if one.parked] == [STUDY]
+
+
+def test_a_form_of_another_page_fetches_nothing(bob: Staff) -> None:
+    stick_pulls(bob)
+    assert bob.post("/network/pull").status_code == 403
+    assert open_pulled(bob.home.settings).state().parked == 1
+    assert [row for row in bob.audit.rows() if row.event == "network.pulled-again"] == []
