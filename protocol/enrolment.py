@@ -31,7 +31,7 @@ TunnelPort = Annotated[int, Field(ge=1024, le=65_535)]
 RawKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{43}$")]
 """An Ed25519 public key, 32 bytes, base64url without padding."""
 
-Address = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,253}:\d{1,5}$")]
+Address = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,253}:[0-9]{1,5}$")]
 
 
 class RelayPin(Shape):

@@ -11,7 +11,7 @@ from protocol.shape import OpaqueId, RegionCode, Sha256, Shape, SiteId, Thumbpri
 Language = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}$")]
 """ISO 639-1."""
 
-Origin = Annotated[str, StringConstraints(pattern=r"^https://[A-Za-z0-9.-]{1,253}(:\d{1,5})?$")]
+Origin = Annotated[str, StringConstraints(pattern=r"^https://[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?$")]
 """Where a site's gateway answers, without a path."""
 
 

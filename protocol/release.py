@@ -33,7 +33,7 @@ class Software(Shape):
     """A program or library, and its version."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
-    version: Annotated[str, StringConstraints(pattern=r"^\d{1,4}\.[0-9A-Za-z.+]{1,30}$")]
+    version: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,4}\.[0-9A-Za-z.+]{1,30}$")]
 
 
 class Provenance(Shape):
@@ -103,7 +103,7 @@ class SignedManifest(Shape):
 
 
 MetadataName = Annotated[
-    str, StringConstraints(pattern=r"^(?:[1-9]\d{0,8}\.(?:root|targets|snapshot)|timestamp)\.json$")
+    str, StringConstraints(pattern=r"^(?:[1-9][0-9]{0,8}\.(?:root|targets|snapshot)|timestamp)\.json$")
 ]
 """A file of The Update Framework with consistent snapshots (specification 1.0.33, section 6.2)."""
 

@@ -56,7 +56,7 @@ class FleetSettings(Section):
 class RelaySettings(Section):
     """The relay, as nodes are told of it at enrolment; none without an `address`. `login` is the account that it runs under."""
 
-    address: Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9.-]{1,253}:\d{1,5})?$")] = ""
+    address: Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9.-]{1,253}:[0-9]{1,5})?$")] = ""
     login: Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,30}$")] = "acinus"
     host_key: Path = Path("pki/relay.pub")
     first_port: Annotated[int, Field(ge=1024, le=65_000)] = 20_000
@@ -171,7 +171,7 @@ class PublicSettings(Section):
     """
 
     enabled: bool = False
-    first_week: Annotated[str, StringConstraints(pattern=r"^(20\d\d-W(0[1-9]|[1-4]\d|5[0-3]))?$")] = ""
+    first_week: Annotated[str, StringConstraints(pattern=r"^(20[0-9][0-9]-W(0[1-9]|[1-4][0-9]|5[0-3]))?$")] = ""
     sigma: Annotated[float, Field(ge=5, le=1000)] = 20.0
     yearly_epsilon: Annotated[float, Field(gt=0, le=MOST_YEARLY_EPSILON)] = 2.0
     delta: Annotated[float, Field(gt=0, le=1e-5)] = 1e-6

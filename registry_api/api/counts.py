@@ -40,7 +40,7 @@ router = APIRouter(prefix="/v1/registry")
 WEEKS_MOST = 260
 Weeks = Annotated[int, Query(ge=1, le=WEEKS_MOST)]
 WeeksBefore = Annotated[int, Query(ge=1, le=52)]
-Week = Annotated[str | None, Query(pattern=r"^\d{4}-W\d{2}$")]
+Week = Annotated[str | None, Query(pattern=r"^[0-9]{4}-W[0-9]{2}$")]
 
 
 @router.get("/dimensions")

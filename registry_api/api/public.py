@@ -16,7 +16,7 @@ router = APIRouter(prefix="/v1/public")
 
 _FRESH_SECONDS = 3600
 _FOR_GOOD_SECONDS = 31_536_000
-Week = Annotated[str, Path(pattern=r"^\d{4}-W\d{2}$")]
+Week = Annotated[str, Path(pattern=r"^[0-9]{4}-W[0-9]{2}$")]
 
 
 @router.get("/weeks")

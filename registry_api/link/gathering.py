@@ -14,11 +14,10 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col
 
 from protocol.case import CaseRecord
-from protocol.errors import FederationError
+from protocol.errors import FederationError, UnavailableError
 from protocol.parcel import parse_parcel
 from registry_api.cases.bases import withdrawn_bases
 from registry_api.cases.service import accept_cases, check_case
@@ -71,25 +70,27 @@ class Gathering:
             try:
                 outcomes = await asyncio.to_thread(take_many, self._database, sent, now=self._clock())
             except Exception as error:  # noqa: BLE001 — handed on to everybody who waits for it
-                _tell(batch, error)
+                outcomes = [error] * len(batch)
             else:
                 log.info(
                     "link.parcels", extra={"taken": len(outcomes)}
                 )  # each stands in the database, with its site and time
-                for (_, verdict), outcome in zip(batch, outcomes, strict=True):
-                    if not verdict.done():
-                        verdict.set_result(outcome)
+            for (_, verdict), outcome in zip(batch, outcomes, strict=True):
+                _tell(verdict, outcome)
 
 
-def _tell(batch: Sequence[tuple[Sent, asyncio.Future[Outcome]]], error: Exception) -> None:
-    for _, verdict in batch:
-        if not verdict.done():
-            verdict.set_exception(error)
-            verdict.exception()  # whoever has gone meanwhile does not ask for it, which is no fault to be logged
+def _tell(verdict: asyncio.Future[Outcome], outcome: Outcome | Exception) -> None:
+    if verdict.done():
+        return
+    if isinstance(outcome, Exception):
+        verdict.set_exception(outcome)
+        verdict.exception()  # whoever has gone meanwhile does not ask for it, which is no fault to be logged
+    else:
+        verdict.set_result(outcome)
 
 
-def take_many(database: Database, parcels: Sequence[Sent], *, now: datetime) -> list[Outcome]:
-    """Return the outcome of each parcel, as `take` would have given it.
+def take_many(database: Database, parcels: Sequence[Sent], *, now: datetime) -> list[Outcome | Exception]:
+    """Return the outcome of each parcel, as `take` would have given it; where `take` fails, what it raised: that node alone is told so.
 
     New case records that nothing speaks against are stored in one transaction; all others go through `take` one by one after it, and
     so does everything of a site that uses an id twice among them: which of the two counts depends on what happens to the first.
@@ -97,22 +98,37 @@ def take_many(database: Database, parcels: Sequence[Sent], *, now: datetime) -> 
     Raises:
         UnavailableError: If they can be neither stored nor refused now.
     """
+    try:
+        stored = _take_together(database, parcels, now)
+    except UnavailableError:
+        raise
+    except Exception as error:  # noqa: BLE001 — two processes at once, or a fault that one of them brings: one by one then
+        log.warning("link.one-by-one", extra={"parcels": len(parcels), "fault": type(error).__name__})
+        stored = set()
+    return [Outcome(accepted=True) if parcel.key in stored else _take(database, parcel, now) for parcel in parcels]
+
+
+def _take_together(database: Database, parcels: Sequence[Sent], now: datetime) -> set[tuple[str, str]]:
+    """Store what can be stored in one transaction; return the keys of what was."""
     repeating = {site for (site, _), times in Counter(parcel.key for parcel in parcels).items() if times > 1}
     records = {
         parcel: record
         for parcel in parcels
         if parcel.site not in repeating and (record := _record_of(parcel, now)) is not None
     }
+    if not records:
+        return set()
+    with database.writing() as session:
+        return _store_together(session, records, now=now)
+
+
+def _take(database: Database, parcel: Sent, now: datetime) -> Outcome | Exception:
     try:
-        with database.writing() as session:
-            stored = _store_together(session, records, now=now) if records else set()
-    except IntegrityError:
-        stored = set()  # two processes at once: one by one then
-    return [Outcome(accepted=True) if parcel.key in stored else _take(database, parcel, now) for parcel in parcels]
-
-
-def _take(database: Database, parcel: Sent, now: datetime) -> Outcome:
-    return take(database, parcel.site, envelope_id=parcel.envelope_id, body=parcel.body, now=now)
+        return take(database, parcel.site, envelope_id=parcel.envelope_id, body=parcel.body, now=now)
+    except UnavailableError:
+        raise
+    except Exception as error:  # noqa: BLE001 — the rim of one parcel: its fault must not keep the verdicts of others from their nodes
+        return error
 
 
 def _record_of(parcel: Sent, now: datetime) -> CaseRecord | None:

@@ -59,6 +59,9 @@ def test_every_field_is_closed(shape: type[Shape]) -> None:
             if issubclass(kind, str) and not issubclass(kind, Enum):
                 patterns = [c.pattern for c in constraints if isinstance(c, StringConstraints)]
                 assert patterns, f"{shape.__name__}.{name} is free text"
+                assert not any(r"\d" in str(one) for one in patterns), (
+                    f"{shape.__name__}.{name} takes digits of every script"
+                )
             elif kind in (int, float):
                 bounded = any(isinstance(c, Ge | Gt | Le | Lt) or hasattr(c, "metadata") for c in constraints)
                 assert bounded or name in {"iat", "nbf", "exp"}, f"{shape.__name__}.{name} is an unbounded number"
@@ -112,17 +115,31 @@ def case(**change: object) -> dict[str, object]:
     [
         {"epi_week": "2026-02-14"},
         {"epi_week": "2026-W54"},
+        {"epi_week": "20٢٦-W07"},
         {"case_id": "1.2.840.113619.2.55"},
         {"ggo_percent": 101},
         {"severity_band": "Garcia"},
         {"comment": "seen by Dr Garcia"},
         {"model_release": "ggo"},
+        {"model_release": "ggo@٣"},
     ],
 )
 def test_a_case_record_refuses(change: dict[str, object]) -> None:
     CaseRecord.model_validate(case())
     with pytest.raises(ValidationError):
         CaseRecord.model_validate(case(**change))
+
+
+@pytest.mark.parametrize(
+    "day", ["2027-02-30T00:00:00Z", "2027-13-01T00:00:00Z", "2027-01-01T24:00:00Z", "20٢٧-01-01T00:00:00Z"]
+)
+def test_a_time_that_no_calendar_has_is_no_shape(day: str) -> None:
+    """The registry would stumble over it each time that the hospital's node sends it."""
+    body: dict[str, object] = {"kind": "reader-privilege", "reader_id": "0" * 32, "granted": True, "version": 1}
+    parse_parcel(canonical_json({**body, "valid_until": "2027-02-28T23:59:59Z"}))
+    with pytest.raises(InvalidInputError) as refused:
+        parse_parcel(canonical_json({**body, "valid_until": day}))
+    assert refused.value.code is Code.BAD_SHAPE
 
 
 def test_canonical_json_does_not_depend_on_the_order_of_fields() -> None:

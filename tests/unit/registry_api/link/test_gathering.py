@@ -11,12 +11,14 @@ from sqlmodel import select
 from protocol.case import LegalBasis
 from protocol.codes import Code
 from protocol.errors import UnavailableError
+from protocol.reading import ReaderPrivilege
 from protocol.shape import canonical_json
+from registry_api.cases import service
 from registry_api.cases.bases import withdraw_basis
 from registry_api.cases.tables import CaseRow
 from registry_api.database import Database
 from registry_api.enrolment.tables import SiteRow
-from registry_api.link import gathering
+from registry_api.link import gathering, intake
 from registry_api.link.gathering import Gathering, Sent, take_many
 from registry_api.link.intake import Outcome, take
 from registry_api.link.tables import ParcelRow
@@ -149,6 +151,39 @@ def test_when_nothing_can_be_stored_everybody_is_told_and_the_next_may_try(
         return [*(type(one) for one in told), await place.put(Sent(SITES[0], f"{9:032x}", record(9)))]
 
     assert asyncio.run(send()) == [UnavailableError] * 3 + [Outcome(accepted=True)]
+
+
+@pytest.mark.parametrize("culprit", ["parcel", "record"])
+def test_a_fault_that_one_parcel_brings_is_told_to_its_node_alone(
+    pair, monkeypatch: pytest.MonkeyPatch, culprit: str
+) -> None:
+    """Its node sends it again at every connection; the others must not lose theirs each time."""
+    _, many = pair
+    emptied(many)
+
+    def stumbling(session: object, *_: object) -> None:
+        raise RuntimeError
+
+    if culprit == "parcel":
+        monkeypatch.setitem(intake.RECEIVERS, "reader-privilege", stumbling)
+        bad = canonical_json(ReaderPrivilege(reader_id="f" * 32, granted=True, version=1))
+    else:
+        bad = record(8, quality=["contrast"])
+        inner = service._content_of
+        monkeypatch.setattr(service, "_content_of", lambda one: inner(one) if not one.quality else stumbling(one))
+    sent = [
+        Sent(SITES[0], f"{1:032x}", record(1)),
+        Sent(SITES[1], f"{2:032x}", bad),
+        Sent(SITES[0], f"{3:032x}", record(3)),
+    ]
+
+    async def send() -> list[object]:
+        place = Gathering(many, lambda: NOW)
+        return await asyncio.gather(*(place.put(one) for one in sent), return_exceptions=True)
+
+    first, fault, last = asyncio.run(send())
+    assert (first, last) == (Outcome(accepted=True), Outcome(accepted=True))
+    assert isinstance(fault, RuntimeError)
 
 
 def test_a_node_that_has_gone_does_not_hold_up_the_others(pair) -> None:
