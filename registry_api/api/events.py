@@ -110,7 +110,7 @@ def _look(runtime: Runtime, viewer: Viewer, cursor: int) -> tuple[list[ReadEvent
     """Return the next events and the cursor after them; None if the caller may no longer ask."""
     with runtime.database.reading() as session:
         person = session.get(PersonRow, viewer.person_id)
-        if person is None or person.disabled_at is not None:
+        if person is None or person.disabled_at is not None or not viewer.is_still(person):
             return None
         return events_after(session, viewer, cursor, now=runtime.clock())
 

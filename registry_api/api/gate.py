@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 SESSIONS_MAX = 12
-"""Of one process; the pool has fifteen connections (SQLAlchemy's five and ten), and the link and the courier want some of them."""
+"""Of one process; the pool has fifteen connections, on either database, and the link and the courier want some of them."""
 
 
 class Gate:

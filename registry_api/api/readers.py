@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from sqlmodel import Session
 
 from protocol.codes import Code
@@ -34,6 +34,16 @@ ReaderOrCoordinator = Annotated[Caller, require(Role.READER, Role.COORDINATOR)]
 ReaderId = Annotated[OpaqueId, Path()]
 
 
+def _of_our_time(moment: datetime) -> datetime:
+    """Refuse the ends of the calendar: in another time zone they are no times any more, and neither clocks nor the database can work with them."""
+    if not 1900 <= moment.year < 3000:  # noqa: PLR2004 - wide, and far from both ends
+        raise ValueError("a time between the years 1900 and 3000")
+    return moment
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_of_our_time)]
+
+
 class Wish(BaseModel):
     """A frozen body that refuses what it does not know."""
 
@@ -47,8 +57,8 @@ class CredentialCreate(Wish):
     jurisdiction: RegionCode | None = None
     language: Language = "en"
     subspecialty: Subspecialty | None = None
-    valid_from: AwareDatetime | None = None
-    valid_until: AwareDatetime
+    valid_from: Moment | None = None
+    valid_until: Moment
     evidence: Evidence
 
 
@@ -68,10 +78,10 @@ class CredentialView(BaseModel):
 class ShiftBody(Wish):
     """One shift: its first occurrence, and how it repeats on the wall clock."""
 
-    starts_at: AwareDatetime
-    ends_at: AwareDatetime
+    starts_at: Moment
+    ends_at: Moment
     rule: Annotated[str | None, Field(max_length=80)] = None
-    repeats_until: AwareDatetime | None = None
+    repeats_until: Moment | None = None
     capacity: Annotated[int | None, Field(ge=1, le=50)] = None
 
 
@@ -86,7 +96,7 @@ class DeclarationBody(Wish):
     """There, or away, until a time; `nothing` takes back what was said."""
 
     says: Literal["available", "away", "nothing"]
-    until: AwareDatetime | None = None
+    until: Moment | None = None
 
 
 class AvailabilityView(BaseModel):

@@ -12,6 +12,7 @@ from protocol.reading import Priority
 from protocol.shape import OpaqueId, SiteId
 from registry_api.enrolment.sites import sites_within
 from registry_api.people.roles import Role
+from registry_api.people.tables import PersonRow
 from registry_api.reading.lifecycle import Event, Purpose, State
 from registry_api.reading.tables import (
     AgreementRow,
@@ -40,6 +41,10 @@ class Viewer:
     role: Role
     site: SiteId | None = None
     region: str | None = None
+
+    def is_still(self, person: PersonRow) -> bool:
+        """Say whether the person has the role and the place that they had: who logs in at a provider gets them anew each time."""
+        return (self.role.value, self.site, self.region) == (person.role, person.site, person.region)
 
 
 class ReadEvent(BaseModel):

@@ -177,6 +177,7 @@ def revoke_grant(
     if row is None or claim is None or reader_id not in {None, claim.reader_id}:
         raise InvalidInputError(Code.NOT_FOUND, "There is no grant with this id.")
     site = request_of(session, claim.request_id, sites=sites).site
+    _hold_renewals(session, claim.claim_id)
     for one in (row, *_standing(session, claim.claim_id, now, jkt=row.jkt)):
         if one.revoked_at is None:
             one.revoked_at = now
@@ -207,6 +208,11 @@ def _last() -> Any:
         .order_by(grant.expires_at.desc())
         .limit(1)
     )  # fmt: skip
+
+
+def _hold_renewals(session: Session, claim_id: OpaqueId) -> None:
+    """Let no heartbeat renew a grant until the transaction ends: PostgreSQL locks the slot, as a heartbeat does; SQLite has one writer."""
+    session.exec(select(SlotRow.number).where(SlotRow.claim_id == claim_id).with_for_update()).first()
 
 
 def _standing(

@@ -306,13 +306,13 @@ def _compared(
     Who peer reviews sees the codes of the result.
     """
     counted = [slot for slot in slots if slot.purpose in COUNTED]
-    if any(slot.purpose == Purpose.REVIEW.value and slot.reader_id == reader_id for slot in slots):
+    own = [] if reader_id is None else [slot.purpose for slot in slots if slot.reader_id == reader_id]
+    if Purpose.REVIEW.value in own:
         result = conclude(session, counted)
         return {"opinions": _opinions(session, [result.slot]) if result is not None else ()}
     if row.reads_required == 1:
         return {}
-    decides = any(slot.purpose == Purpose.ADJUDICATION.value and slot.reader_id == reader_id for slot in slots)
-    if reader_id is not None and not decides:
+    if reader_id is not None and Purpose.ADJUDICATION.value not in own:
         return {}
     apart = disagreement(session, slots)
     reads = [slot for slot in slots if slot.purpose == Purpose.READ.value]

@@ -129,12 +129,15 @@ def take_due(session: Session, grant_key: Ed25519PrivateKey, *, now: datetime, l
     """Take deliveries whose time has come, oldest first, for one attempt each.
 
     What happened to one read goes out in its order: an event waits for an earlier one of the same read until that is delivered or dead.
+    Nothing goes to the program of somebody who was removed, whatever waits for it.
     """
     query = (
         select(WebhookDeliveryRow, WebhookRow)
         .join(WebhookRow, col(WebhookRow.id) == WebhookDeliveryRow.webhook_id)
         .join(ReadEventRow, col(ReadEventRow.id) == WebhookDeliveryRow.event_id)
-        .where(col(WebhookDeliveryRow.next_at) <= now, col(WebhookRow.ended_at).is_(None), ~_earlier_waits())
+        .join(PersonRow, col(PersonRow.id) == WebhookRow.person_id)
+        .where(col(WebhookDeliveryRow.next_at) <= now, ~_earlier_waits())
+        .where(col(WebhookRow.ended_at).is_(None), col(PersonRow.disabled_at).is_(None))
         .order_by(col(WebhookDeliveryRow.id))
         .limit(limit)
     )

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from threading import Event
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlmodel import select
 
 from protocol.codes import Code
@@ -14,8 +15,10 @@ from protocol.reading import Priority, ReadPost
 from registry_api.database import Database, open_engine
 from registry_api.enrolment.tables import SiteRow
 from registry_api.reading.claims import Claim
+from registry_api.reading.grants import GrantSigner, make_grant, renew_grant, revoke_grant
+from registry_api.reading.heartbeats import heartbeat
 from registry_api.reading.readers import set_capacity
-from registry_api.reading.tables import ReaderRow, SlotRow
+from registry_api.reading.tables import GrantRow, ReaderRow, SlotRow
 from registry_api.schema import migrate
 from tests.integration.registry.test_postgresql import needs_postgresql, url
 from tests.unit.registry_api.reading.conftest import NOW, REQUEST, add_reader, post, story
@@ -154,6 +157,33 @@ def test_two_readers_who_sign_at_once_and_disagree_open_one_slot(
             assert list(pool.map(story.signs, held, readers)) == ["signed", "signed"]
         numbers = story.look(lambda s, r=request: s.exec(select(SlotRow.number).where(SlotRow.request_id == r)).all())
         assert sorted(numbers) == [1, 2, 3], "neither nor both saw the other's signature"
+
+
+def test_a_grant_that_is_renewed_while_it_is_revoked_is_revoked_with_it(
+    story: Story, post: Callable[..., ReadPost], add_reader: Callable[..., str]
+) -> None:
+    """Else the renewal stood, and each heartbeat after it brought another one."""
+    reader, signer = add_reader(), GrantSigner(Ed25519PrivateKey.generate())
+    story.arrives(post())
+    claim = story.claims(reader, REQUEST)
+    with story.database.writing() as session:
+        make_grant(session, claim.claim_id, reader, jkt="a" * 43, signer=signer, now=story.now)
+        jti = session.exec(select(GrantRow.jti)).one()
+    story.wait(minutes=6)
+
+    def revoke() -> None:
+        with story.database.writing() as session:
+            revoke_grant(session, jti, reader_id=reader, now=story.now)
+
+    with ThreadPoolExecutor(1) as pool, story.database.writing() as session:
+        heartbeat(session, claim.claim_id, reader, now=story.now)
+        assert renew_grant(session, claim.claim_id, reader, signer=signer, now=story.now)
+        revoking = pool.submit(revoke)
+        wait([revoking], timeout=0.5)
+        session.commit()
+        revoking.result(30)
+    revoked = story.look(lambda session: session.exec(select(GrantRow.revoked_at)).all())
+    assert revoked == [story.now, story.now]
 
 
 def test_a_whole_life(story: Story, post: Callable[..., ReadPost], add_reader: Callable[..., str]) -> None:

@@ -6,6 +6,7 @@ import hmac
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -17,6 +18,7 @@ from protocol.reading import Priority, ReadPost
 from registry_api.api import events as events_api
 from registry_api.people.roles import Role
 from registry_api.people.service import add_person, disable_person
+from registry_api.people.tables import PersonRow
 from registry_api.reading.claims import Claim
 from registry_api.reading.events import ReadEvent, Viewer, events_after
 from registry_api.reading.groups import set_group
@@ -174,8 +176,9 @@ def test_the_stream_goes_on_from_a_cursor_and_from_the_last_event(
         assert client.get("/v1/events?follow=false", headers=last).status_code == 422
 
 
-def test_who_follows_gets_what_comes_and_loses_it_with_the_account(
-    registry: Registry, post: Post, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("change", [{"disabled_at": NOW}, {"region": "XB"}, {"role": Role.AUDITOR.value}])
+def test_who_follows_gets_what_comes_and_loses_it_with_the_account_and_what_it_may(
+    registry: Registry, post: Post, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(events_api, "POLL_SECONDS", 0.001)
     monkeypatch.setattr(events_api, "STREAM_SECONDS", 60.0)
@@ -192,7 +195,7 @@ def test_who_follows_gets_what_comes_and_loses_it_with_the_account(
                 story.arrives(post())
             if frame.startswith("id:"):
                 with registry.runtime.database.writing() as session:
-                    disable_person(session, person, now=registry.clock())
+                    session.get_one(PersonRow, person).sqlmodel_update(change)
         return heard
 
     heard = asyncio.run(follow())
@@ -309,6 +312,8 @@ def test_a_webhook_gets_what_its_person_may_see_from_its_making_on(
         disable_person(session, reader, now=story.now)
     story.releases(claim, reader)
     assert due(story) == []
+    story.wait(minutes=5)
+    assert due(story) == [], "what was taken before, and of which nothing was heard, is not tried again"
     with story.database.writing() as session:
         end_webhook(session, hook.id, now=story.now)
     with pytest.raises(InvalidInputError), story.database.writing() as session:

@@ -66,6 +66,25 @@ def test_every_role_gets_what_is_declared(client: AsgiClient, bearer: Callable[.
                 assert status == 403, (method, path, role)
 
 
+@pytest.mark.parametrize(
+    "span",
+    [("0001-01-01T00:00:00Z", "0001-01-01T05:00:00Z"), ("9999-12-31T10:00:00-12:00", "9999-12-31T23:00:00-12:00")],
+)
+def test_a_time_at_an_end_of_the_calendar_is_a_bad_request(
+    client: AsgiClient, reader: tuple[str, dict[str, str]], bearer: Callable[..., dict[str, str]], span: tuple[str, str]
+) -> None:
+    """In another time zone it is no time any more."""
+    person, headers = reader
+    shifts = {"time_zone": "America/New_York", "shifts": [{"starts_at": span[0], "ends_at": span[1]}]}
+    licence = {"reader_id": person, "jurisdiction": "XA", "valid_until": span[1], "evidence": "GMC:1"}
+    for method, path, who, body in (
+        ("PUT", f"/v1/readers/{person}/shifts", headers, shifts),
+        ("POST", "/v1/credentials", bearer(Role.COORDINATOR), licence),
+    ):
+        answer = client.request(method, path, headers=who, json=body)
+        assert (answer.status_code, answer.json()["code"]) == (422, "bad-request"), path
+
+
 def test_a_reader_keeps_their_own_shifts(
     client: AsgiClient, reader: tuple[str, dict[str, str]], registry: Registry
 ) -> None:

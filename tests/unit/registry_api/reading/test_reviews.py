@@ -90,6 +90,8 @@ def test_a_double_read_is_drawn_for_when_it_has_a_result(story: Story, post: Pos
         story.arrives(receipt(claim))
         story.signs(claim, reader)
     assert story.draws() == 1
+    view = story.look(lambda session: one_read(session, REQUEST, None, now=story.now))
+    assert (view.agreed, view.result_slot, view.opinions) == (True, 1, ()), "while nobody has claimed the review"
 
 
 def test_a_review_leaves_state_due_time_and_acknowledgement_of_the_request_alone(result: Result) -> None:
