@@ -18,6 +18,7 @@ from protocol.errors import UnavailableError
 OWN = ("client", "models", "strategies", "protocol")
 WITHHELD = "withheld"
 
+_PACKAGES = Path(__file__).parents[1]
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 _EVENT = re.compile(r"[a-z][a-z0-9_-]*(\.[a-z0-9_-]+)*")
 _PLAIN = re.compile(r"[A-Za-z0-9@:._/+-]{0,200}")
@@ -50,6 +51,14 @@ def frames_of(error: BaseException) -> list[str]:
         f"{Path(frame.filename).name}:{frame.lineno}:{frame.name}"
         for frame in traceback.extract_tb(error.__traceback__)
     ]
+
+
+def fault_of(error: BaseException) -> dict[str, str]:
+    """Return what a log may say of an unexpected error: its kind, and the last of our own lines that it passed. Its text may quote a header."""
+    steps = [(Path(step.filename), step.lineno) for step in traceback.extract_tb(error.__traceback__)]
+    own = [step for step in steps if any(_PACKAGES / name in step[0].parents for name in OWN)]
+    path, line = (own or steps or [(Path("-"), 0)])[-1]
+    return {"kind": type(error).__name__, "at": f"{path.name}:{line}"}
 
 
 def start_logging(folder: Path, part: str, level: str) -> None:

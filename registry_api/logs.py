@@ -35,6 +35,11 @@ def own_steps(error: BaseException) -> list[str]:
     return [f"{Path(frame.filename).name}:{frame.lineno}" for frame in steps]
 
 
+def fault_of(error: BaseException) -> dict[str, object]:
+    """Return what a log may say of an unexpected error: its kind, and where it passed through our code. Its text may quote a row or a request."""
+    return {"fault": type(error).__name__, "where": own_steps(error)}
+
+
 def start_logging(folder: Path) -> None:
     """Write everything from `info` on to `registry.jsonl` in `folder`, and warnings to standard error as well."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from protocol.errors import FederationError
+from registry_api.logs import fault_of
 
 log = logging.getLogger(__name__)
 
@@ -17,5 +18,5 @@ async def keep_on(name: str, step: Callable[[], Awaitable[object]], *, every_sec
         except FederationError as error:
             log.warning("loop.waits", extra={"loop": name, "code": error.code.value})
         except Exception as error:  # noqa: BLE001 — the rim of all loops: what one step meets must not keep the next from being taken
-            log.error("loop.fault", extra={"loop": name, "fault": type(error).__name__})  # noqa: TRY400 — the text may quote a row
+            log.error("loop.fault", extra={"loop": name, **fault_of(error)})  # noqa: TRY400 — the text may quote a row
         await asyncio.sleep(every_seconds)

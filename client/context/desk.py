@@ -13,6 +13,7 @@ from client.context.hl7 import Message, parse_message
 from client.context.messages import FIELD_MISSING, Dialect, RejectedError
 from client.context.statement import Namer, Statement
 from client.context.table import WrongCellError
+from client.logs import fault_of
 from client.store.context import ContextStore
 from client.store.facts import Source
 from protocol.codes import Code
@@ -64,7 +65,7 @@ class ContextDesk:
             log.error("context.failed", extra={"code": error.code.value})  # noqa: TRY400 - the code says it
             return _acknowledgement(message, "AE", _INTERNAL)
         except Exception as error:  # noqa: BLE001 - the rim towards a peer: a traceback could quote the message
-            log.error("context.fault", extra={"kind": type(error).__name__})  # noqa: TRY400
+            log.error("context.fault", extra=fault_of(error))  # noqa: TRY400
             return _acknowledgement(message, "AE", _INTERNAL)
         return _acknowledgement(message, "AA", 0)
 

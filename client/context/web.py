@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse, Response
 
 from client.context.desk import ContextDesk
 from client.context.mllp import Network, is_listed
+from client.logs import fault_of
 from protocol.codes import Code
 from protocol.errors import FederationError, InvalidInputError, RefusedError, UnavailableError
 
@@ -51,7 +52,7 @@ def create_app(
                 401 if error.code is Code.UNAUTHENTICATED else error.http_status, error.code.value, str(error)
             )
         except Exception as error:  # noqa: BLE001 - the rim towards a peer: a traceback could quote the document
-            log.error("context.fault", extra={"kind": type(error).__name__})  # noqa: TRY400
+            log.error("context.fault", extra=fault_of(error))  # noqa: TRY400
             return _outcome(503, Code.NODE_FAULT.value, "A fault inside the node. Send it again later.")
 
     return app

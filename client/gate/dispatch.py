@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from client.gate.inbox import DONE, Arrived, Inbox
+from client.logs import fault_of
 from protocol.codes import Code
 from protocol.errors import FederationError, UnavailableError
 from protocol.parcel import parse_notice
@@ -89,7 +90,7 @@ class Dispatcher:
         except FederationError as error:
             return error.code.value
         except Exception as error:  # noqa: BLE001 - the rim of one notice: its fault must not keep others from their receivers
-            log.error("notice.fault", extra={"notice": notice.kind, "fault": type(error).__name__})  # noqa: TRY400
+            log.error("notice.fault", extra={"notice": notice.kind, **fault_of(error)})  # noqa: TRY400
             raise UnavailableError(Code.NODE_FAULT) from None  # its text may quote what the notice is about
         return DONE
 

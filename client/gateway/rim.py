@@ -17,6 +17,7 @@ from client.gateway.desk import Desk
 from client.gateway.masks import PACKED_MOST
 from client.gateway.pages import error_page
 from client.gateway.strays import Strays
+from client.logs import fault_of
 from protocol.codes import MEANINGS, Code
 from protocol.errors import FederationError, RefusedError
 
@@ -234,5 +235,5 @@ def _http_exception(request: Request, error: Exception) -> Response:
 
 def _fault(request: Request, error: Exception) -> Response:
     """A fault of ours; neither log nor answer repeats the exception's text, which may quote a request."""
-    log.error("gateway.fault", extra={"fault": type(error).__name__})
+    log.error("gateway.fault", extra=fault_of(error))
     return _answer(request, Code.NODE_FAULT.value, 500, "A fault inside the hospital's gateway; its log says more.")

@@ -23,6 +23,7 @@ from client.infer.releases import ReleaseShelf
 from client.infer.scan import dicom_scan
 from client.infer.series import shows_less
 from client.infer.surroundings import CONTEXT_TAGS, Surroundings, View
+from client.logs import fault_of
 from client.settings import NodeSettings
 from client.store.files import write_durably
 from client.store.part10 import read_part10
@@ -165,7 +166,7 @@ class Worker:
         except FederationError as error:
             log.error("worker.waits", extra={"code": error.code.value})  # noqa: TRY400 - the code says it
         except Exception as error:  # noqa: BLE001 - the rim of the process: a traceback could quote a header
-            log.error("worker.fault", extra={"kind": type(error).__name__})  # noqa: TRY400
+            log.error("worker.fault", extra=fault_of(error))  # noqa: TRY400
         return False
 
     def _quantify(self, study: Study) -> Result:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from client.deidentify.pseudonyms import Pseudonyms
 from client.gate.backoff import Backoff
+from client.logs import fault_of
 from client.pacs.multipart import PartSpool
 from client.pacs.peer import Peer
 from client.pacs.pulled import Pulled
@@ -171,7 +172,7 @@ class Puller:
             log.error("pull.failed", extra={"code": error.code.value})  # noqa: TRY400 - the code says it
             return Round(code=error.code.value)
         except Exception as error:  # noqa: BLE001 - the rim of the thread: a traceback could quote a header
-            log.error("pull.fault", extra={"kind": type(error).__name__})  # noqa: TRY400
+            log.error("pull.fault", extra=fault_of(error))  # noqa: TRY400
             return Round(code=Code.NODE_FAULT.value)
 
     def _due(self, peer: Peer, rules: tuple[PullRule, ...], digest: str, today: date) -> Iterator[FoundStudy]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.gate.backoff import Backoff
+from client.logs import fault_of
 from client.pacs.lines import Line
 from client.pacs.tries import Tries
 from client.store.database import transaction
@@ -199,7 +200,7 @@ class ReportSender:
         except FederationError as error:
             log.error("reports.wait", extra={"channel": channel, "code": error.code.value})  # noqa: TRY400 - the code says it
         except Exception as error:  # noqa: BLE001 - the rim of the thread: a traceback could quote a report
-            log.error("reports.fault", extra={"channel": channel, "kind": type(error).__name__})  # noqa: TRY400
+            log.error("reports.fault", extra={"channel": channel, **fault_of(error)})  # noqa: TRY400
         return 0
 
     def _send_due(self, channel: str) -> int:

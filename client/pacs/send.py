@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from client.gate.backoff import Backoff
+from client.logs import fault_of
 from client.pacs.lines import Line
 from client.pacs.outgoing import Outbound, Outgoing
 from client.report.capture import make_capture
@@ -115,7 +116,7 @@ class Sender:
             log.error("findings.wait", extra={"code": error.code.value})  # noqa: TRY400 - the code says it
             return False
         except Exception as error:  # noqa: BLE001 - the rim of the thread: a traceback could quote a header
-            log.error("findings.fault", extra={"kind": type(error).__name__})  # noqa: TRY400
+            log.error("findings.fault", extra=fault_of(error))  # noqa: TRY400
             return False
         return True
 

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from client.logs import fault_of
 from client.pacs.door import refuse_stranger
 from client.pacs.multipart import PartSpool, boundary_of
 from client.pacs.response import OTHER_STUDY, Outcome, module, outcome_of, status_of
@@ -205,5 +206,5 @@ async def _refusal(request: Request, error: Exception) -> Response:
 
 async def _fault(_request: Request, error: Exception) -> Response:
     """A fault of ours; neither log nor answer repeats the exception's text, which may quote a header."""
-    log.error("stow.fault", extra={"kind": type(error).__name__})
+    log.error("stow.fault", extra=fault_of(error))
     return _problem(Code.NODE_FAULT, 500, MEANINGS[Code.NODE_FAULT][1])

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from client.logs import fault_of
 from client.receive.association import ACSE_SECONDS, MOST_PDU_BYTES, PDU_SECONDS, Association, Desk
 from client.receive.line import Line
 from client.receive.negotiation import Entity
@@ -105,7 +106,7 @@ class Doorway:
         except (OSError, ssl.SSLError) as error:
             log.warning("receiver.no_connection", extra={"kind": type(error).__name__})
         except Exception as error:  # noqa: BLE001 - the rim of the thread: a traceback could quote a header
-            log.error("receiver.fault", extra={"kind": type(error).__name__})  # noqa: TRY400
+            log.error("receiver.fault", extra=fault_of(error))  # noqa: TRY400
         finally:
             self._house.ended(name)
             with self._lock:

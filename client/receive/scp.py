@@ -27,6 +27,7 @@ from pydicom.uid import (
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined] # made at run time
 
 from client.deidentify.pseudonyms import Pseudonyms
+from client.logs import fault_of
 from client.receive.association import CANNOT_UNDERSTAND, NO_MATCH, NOT_AUTHORIZED, OUT_OF_RESOURCES, SUCCESS
 from client.receive.doorway import Doorway, server_context
 from client.receive.intake import CT_CLASSES, Intake, sweep
@@ -100,7 +101,7 @@ class Receiver:
             log.error("receiver.failed", extra={"code": error.code.value})  # noqa: TRY400 - a traceback could quote a header
             return OUT_OF_RESOURCES
         except Exception as error:  # noqa: BLE001 - the rim towards the sender: never silence, never a header in a log
-            log.error("receiver.fault", extra={"kind": type(error).__name__})  # noqa: TRY400
+            log.error("receiver.fault", extra=fault_of(error))  # noqa: TRY400
             return CANNOT_UNDERSTAND
         if taken.code in {None, Code.ALREADY_EXISTS}:
             return SUCCESS  # of a conflicting pair both are kept, one of them in quarantine

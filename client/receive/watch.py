@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from client.logs import fault_of
 from client.receive.intake import Intake, Taken, spool_file, take_bytes
 from client.sections import WatchSettings
 from client.settings import NodeSettings
@@ -90,7 +91,7 @@ class FolderWatch:
             except FederationError as error:
                 log.error("watch.waits", extra={"code": error.code.value})  # noqa: TRY400 - the code says it
             except Exception as error:  # noqa: BLE001 - the rim of the thread: a traceback could quote a name
-                log.error("watch.fault", extra={"kind": type(error).__name__})  # noqa: TRY400
+                log.error("watch.fault", extra=fault_of(error))  # noqa: TRY400
 
     def step(self) -> int:
         """Look once, take what is complete, and return how many files were taken.

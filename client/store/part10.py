@@ -4,6 +4,7 @@ Ten kinds of exception escape pydicom on damaged files; this is the one place th
 deflated data set is inflated only so far, and lengths are checked before anything is allocated.
 """
 
+import errno
 import functools
 import hashlib
 import logging
@@ -31,7 +32,7 @@ from pydicom.uid import (
 )
 
 from protocol.codes import Code
-from protocol.errors import FederationError, InvalidInputError
+from protocol.errors import FederationError, InvalidInputError, UnavailableError
 
 Content = Path | bytes
 """A file on the disk, or its bytes."""
@@ -43,6 +44,9 @@ _PREAMBLE, _PREFIX = 128, b"DICM"
 _INFLATED_FLOOR, _INFLATED_RATIO, _INFLATED_MOST = 64 << 20, 50, 1 << 30
 _PLAIN = {ImplicitVRLittleEndian: 4, ExplicitVRLittleEndian: 8}
 """Where the length of the pixel data stands in its element, by transfer syntax (PS3.5 7.1.2 and 7.1.3)."""
+
+_NONE_LEFT = {errno.EMFILE, errno.ENFILE}
+"""How the system says that no file can be opened now."""
 
 _PIXEL_DATA, _UNDEFINED = b"\xe0\x7f\x10\x00", 0xFFFFFFFF
 _BARE_STARTS = (b"\x02\x00", b"\x08\x00")
@@ -65,6 +69,7 @@ def coded(subject: str = "The DICOM file") -> Iterator[None]:
 
     Raises:
         InvalidInputError: `unreadable` for whatever pydicom or a decoder raised.
+        UnavailableError: `node-fault` if this process may open no further file now: the file is as good as it was.
     """
     library = logging.getLogger("pydicom")
     if library.level <= logging.CRITICAL:  # asked first: setting a level empties every logger's cache
@@ -76,6 +81,10 @@ def coded(subject: str = "The DICOM file") -> Iterator[None]:
         except FederationError:
             raise
         except Exception as error:  # noqa: BLE001 - the rim towards pydicom and the decoders
+            if isinstance(error, OSError) and error.errno in _NONE_LEFT:
+                raise UnavailableError(
+                    Code.NODE_FAULT, "This process has too many files open. Try again; raise its limit of open files."
+                ) from None
             log.debug("dicom.unreadable", extra={"kind": type(error).__name__})
             raise InvalidInputError(
                 Code.UNREADABLE, f"{subject} is damaged or truncated. Export or send it again."

@@ -8,6 +8,7 @@ from protocol.errors import FederationError, InvalidInputError, RefusedError, Un
 from registry_api.alerts.rules import question_for
 from registry_api.alerts.sending import Carrier
 from registry_api.alerts.service import Delivery, Wishes, give_up, raise_alerts, settle, take_delivery
+from registry_api.logs import fault_of
 from registry_api.releases.query import spelt
 from registry_api.runtime import Runtime
 
@@ -65,7 +66,7 @@ class Watch:
             with self.runtime.database.writing() as session:
                 give_up(session, delivery)
         except Exception as error:  # noqa: BLE001 — the rim of one delivery: it must not keep the others from being made
-            log.error("alerts.fault", extra={"fault": type(error).__name__})  # noqa: TRY400 — the text may quote the target
+            log.error("alerts.fault", extra=fault_of(error))  # noqa: TRY400 — the text may quote the target
             self._settle(delivery, delivered=False)
         else:
             self._settle(delivery, delivered=True)

@@ -1,9 +1,7 @@
 """The HTTPS rim: errors become application/problem+json (RFC 9457) with a code; pages get a page or the log-in."""
 
 import logging
-import traceback
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
@@ -17,7 +15,7 @@ from starlette.exceptions import HTTPException
 from protocol.codes import MEANINGS, Code
 from protocol.errors import FederationError
 from registry_api.database import overtaken
-from registry_api.logs import own_steps
+from registry_api.logs import fault_of, own_steps
 from registry_api.pages.render import error_page
 from registry_api.releases.query import QuestionError
 
@@ -141,9 +139,7 @@ def _http_exception(request: Request, error: Exception) -> Response:
 
 def _fault(request: Request, error: Exception) -> Response:
     """A fault of ours. The log says where; neither log nor answer repeats the exception's text, which may quote a request."""
-    last = traceback.extract_tb(error.__traceback__)[-1:]
-    where = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in last]
-    log.error("request.fault", extra={"fault": type(error).__name__, "where": where})
+    log.error("request.fault", extra=fault_of(error))
     detail = "A fault inside the registry; its log says where. Tell the coordinator."
     if is_page(request):
         return error_page("fault", 500, detail)

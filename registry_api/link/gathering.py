@@ -24,6 +24,7 @@ from registry_api.cases.service import accept_cases, check_case
 from registry_api.database import Database
 from registry_api.link.intake import Outcome, is_envelope_id, sha256_of, take
 from registry_api.link.tables import ParcelRow
+from registry_api.logs import fault_of
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ def take_many(database: Database, parcels: Sequence[Sent], *, now: datetime) -> 
     except UnavailableError:
         raise
     except Exception as error:  # noqa: BLE001 — two processes at once, or a fault that one of them brings: one by one then
-        log.warning("link.one-by-one", extra={"parcels": len(parcels), "fault": type(error).__name__})
+        log.warning("link.one-by-one", extra={"parcels": len(parcels), **fault_of(error)})
         stored = set()
     return [Outcome(accepted=True) if parcel.key in stored else _take(database, parcel, now) for parcel in parcels]
 

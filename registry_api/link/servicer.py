@@ -29,6 +29,7 @@ from registry_api.link.courier import Courier, Stream
 from registry_api.link.gathering import Gathering, Sent
 from registry_api.link.intake import Outcome
 from registry_api.link.outbox import mark_received
+from registry_api.logs import fault_of
 from registry_api.promoted.lists import read_list
 from registry_api.promoted.tables import PromotedRow
 from registry_api.runtime import Runtime
@@ -206,6 +207,4 @@ def _tell_fault(stream: Stream, error: Exception) -> None:
     if isinstance(error, FederationError):
         log.warning("link.unavailable", extra={"site": stream.site, "code": error.code.value})
     else:
-        log.error(
-            "link.fault", extra={"site": stream.site, "fault": type(error).__name__}
-        )  # the text may quote a frame
+        log.error("link.fault", extra={"site": stream.site, **fault_of(error)})

@@ -34,4 +34,5 @@ def test_a_loop_outlives_every_fault(caplog: pytest.LogCaptureFixture) -> None:
         ("loop.fault", "test", "ValueError"),
         ("loop.fault", "test", "RuntimeError"),
     ]
+    assert all(vars(one)["where"][0].startswith("loops.py:") for one in caplog.records[1:])
     assert "somebody" not in caplog.text

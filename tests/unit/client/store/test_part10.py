@@ -1,5 +1,6 @@
 """Reading DICOM files: hostile bytes end in a code, never in an exception of another kind, never in a flood."""
 
+import errno
 import logging
 import struct
 import tracemalloc
@@ -14,7 +15,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from client.store.part10 import coded, dataset_sha256, read_part10, with_clean_preamble
 from protocol.codes import Code
-from protocol.errors import InvalidInputError
+from protocol.errors import InvalidInputError, UnavailableError
 from tests.fakes.ct_series import as_bytes, plain_series
 from tests.fakes.outcomes import code_of
 from tests.shared import SHARED, needs_shared
@@ -109,6 +110,21 @@ def test_no_value_of_the_header_is_in_a_message_or_its_chain() -> None:
     assert "CANARY" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
+
+
+def test_a_file_that_cannot_be_opened_now_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused as damaged it would stay so; the next try reads it."""
+    path = tmp_path / "one.dcm"
+    path.write_bytes(ONE)
+    with monkeypatch.context() as crowded:
+        crowded.setattr(Path, "open", lambda *_: (_ for _ in ()).throw(OSError(errno.EMFILE, "Too many open files")))
+        for read in (partial(read_part10, pixels=False), dataset_sha256):
+            with pytest.raises(UnavailableError) as raised:
+                read(path)
+            assert raised.value.code is Code.NODE_FAULT
+    assert read_part10(path, pixels=False).Modality == "CT"
 
 
 def test_neither_headers_nor_names_of_files_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -299,6 +299,7 @@ def test_a_fault_tells_nothing_of_itself(registry: Registry, client: AsgiClient,
     assert "secret" not in answer.text
     [record] = [record for record in caplog.records if record.msg == "request.fault"]
     assert (record.fault, record.exc_info) == ("RuntimeError", None)
+    assert any(step.startswith("enrolment.py:") for step in record.where), "our own step that met it"
     assert "secret" not in str(record.__dict__)
 
 
