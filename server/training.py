@@ -1,7 +1,6 @@
 """What `acinus-centre train` does: freeze the plan, start the ServerApp, measure each checkpoint, sign the result."""
 
 import logging
-import os
 import secrets
 import tomllib
 from collections.abc import Callable
@@ -339,8 +338,3 @@ def _line(folder: RunFolder, number: int, scores: Scores) -> str:
     refused = "".join(f", {site} refused ({code})" for site, code in record.refused.items())
     spent = f", ε ≤ {max(record.epsilon.values()):.2f}" if record.epsilon else ""
     return f"round {number}/{folder.plan().rounds}: {len(record.sites)} sites{refused}{spent}; {how} ({record.seconds:.1f} s)"
-
-
-def lower_priority() -> None:
-    """Let training go first where a site runs on the same machine."""
-    os.nice(5)

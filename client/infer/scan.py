@@ -31,7 +31,6 @@ from protocol.codes import Code
 from protocol.errors import InvalidInputError
 
 _MOST_SHEAR_DEGREES = 1.0
-_AXIS_RATIO = 8.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,7 +42,6 @@ CREATE INDEX IF NOT EXISTS reports_outgoing_by_state ON reports_outgoing (state,
 """
 
 ORU, SR = "oru", "sr"
-CHANNELS = (ORU, SR)
 
 _IDLE_SECONDS = 2.0
 

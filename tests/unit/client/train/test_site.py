@@ -276,11 +276,14 @@ def test_what_each_charged_round_began_from_is_written_down_once(site: Site) -> 
     assert site.shown() == [(1, arrays_sha256(BASE)), (2, arrays_sha256(other))]
 
 
-def test_weights_that_cannot_be_written_down_are_not_paid_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("book", ["shown", "agreed"])
+def test_what_cannot_be_written_down_is_not_paid_for(site: Site, monkeypatch: pytest.MonkeyPatch, book: str) -> None:
+    """The weights that a round began from, and the plan of the run."""
+
     def full(*_: object) -> None:
         raise UnavailableError(Code.DISK_FULL)
 
-    monkeypatch.setattr("client.train.shown.transaction", full)
+    monkeypatch.setattr(f"client.train.{book}.transaction", full)
     assert site.refused(order()) is Code.DISK_FULL
     assert site.charges() == []
 
@@ -289,15 +292,6 @@ def test_a_run_that_was_refused_was_not_agreed_to(site: Site) -> None:
     dear = order(plan=order().plan.model_copy(update={"rounds": 90}))
     assert site.refused(dear) is Code.BUDGET_TOO_SMALL
     site.trainer.answer(order(), BASE)
-
-
-def test_a_plan_that_cannot_be_written_down_is_not_charged(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise UnavailableError(Code.DISK_FULL)
-
-    monkeypatch.setattr("client.train.agreed.transaction", full)
-    assert site.refused(order()) is Code.DISK_FULL
-    assert site.charges() == []
 
 
 def test_an_edited_policy_holds_from_the_next_round_on(site: Site) -> None:
