@@ -14,7 +14,7 @@ from protocol.codes import Code
 from protocol.evaluation import EvaluationNotice, EvaluationOrder
 from protocol.plan import RoundOrder
 from protocol.secure_sum import SecureQuestion
-from server.bell import ORDERS, REPLIES
+from server.bell import ORDERS
 from server.evaluation import AskEvaluation
 from server.family import end_with_parent
 from server.rounds import Ask, run_rounds
@@ -24,10 +24,9 @@ from server.secure_sum import Reply
 from server.tally import Said
 from strategies.arrays import Arrays
 from strategies.bell import Bell
-from strategies.flower.pieces import share, shared_pieces
+from strategies.flower.pieces import Pieces, share, shared_pieces
 from strategies.flower.questions import (
     EVALUATIONS,
-    LONGEST_LOOK_SECONDS,
     POLLING,
     SECURE,
     Waiting,
@@ -37,6 +36,9 @@ from strategies.flower.questions import (
 )
 from strategies.message import pack_evaluation, pack_order, pack_questions
 
+_LONGEST_REST_SECONDS = 3.0
+"""How often it looks for replies although nobody rang: what Flower itself says of a node that has gone comes without a ring."""
+
 app = ServerApp()
 
 
@@ -45,9 +47,10 @@ def main(grid: Grid, context: Context) -> None:
     """Carry the run on to its end. Every round is on the disk, so this process may end at any moment, and does so with its parent."""
     end_with_parent()
     folder = RunFolder(Path(run_setting(context, "run-dir")))
-    share(grid._runtime_client, shared_pieces())  # type: ignore[attr-defined] # noqa: SLF001 - HttpGrid's
+    pieces = shared_pieces()
+    share(grid._runtime_client, pieces)  # type: ignore[attr-defined] # noqa: SLF001 - HttpGrid's
     with folder.held(context.run_id):
-        waiting, nodes = by_bells(folder.path.parent), folder.nodes()
+        waiting, nodes = by_bells(folder.path.parent, pieces) if pieces else POLLING, folder.nodes()
         run_rounds(
             folder,
             way_to_sites(grid, nodes, waiting),
@@ -57,10 +60,15 @@ def main(grid: Grid, context: Context) -> None:
         )
 
 
-def by_bells(runs: Path) -> Waiting:
-    """Return how to wait for replies where the fleet gateway rings for each, and hears of orders."""
-    orders, replies = Bell(runs / ORDERS), Bell(runs / REPLIES)
-    return Waiting(asked=orders.ring, rest=lambda _: replies.rest(LONGEST_LOOK_SECONDS))
+def by_bells(runs: Path, pieces: Pieces) -> Waiting:
+    """Return how to wait for replies where the fleet gateway hears of orders, and the SuperLink rings for each message that is whole."""
+    orders, whole = Bell(runs / ORDERS), pieces.whole()
+
+    def asked() -> None:
+        orders.ring()
+        whole.is_silent()  # it rang for the questions
+
+    return Waiting(asked, rest=lambda _: whole.rest(_LONGEST_REST_SECONDS))
 
 
 def way_to_sites(grid: Grid, nodes: dict[str, int], waiting: Waiting = POLLING) -> Ask:

@@ -1,11 +1,11 @@
-"""The two bells between the centre's processes: the ServerApp rings when it has orders, the fleet gateway when a reply has come."""
+"""The bell between the ServerApp, which rings when it has orders, and the fleet gateway."""
 
 import asyncio
 
 from strategies.bell import TICK_SECONDS, Bell
 
-ORDERS, REPLIES = ".orders.bell", ".replies.bell"
-"""Names of the two bells in the folder of runs."""
+ORDERS = ".orders.bell"
+"""Its name in the folder of runs."""
 
 
 class Watch:

@@ -12,7 +12,6 @@ import contextlib
 import logging
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -22,7 +21,6 @@ from server.bell import Watch
 from server.peer import PEER_SERIAL, Receive, Scope, Send
 from server.roster import Roster
 from server.witness import Witness
-from strategies.bell import Bell
 from strategies.flower.pieces import SMALL_BYTES, Pieces, with_content, with_ticket
 
 log = logging.getLogger(__name__)
@@ -30,7 +28,6 @@ log = logging.getLogger(__name__)
 PREFIX = "/v1/fleet/"
 PULL = PREFIX + "pull-messages"
 PUSH_OBJECT, PULL_OBJECT = PREFIX + "push-object", PREFIX + "pull-object"
-PUSHES = frozenset({PREFIX + "push-messages", PUSH_OBJECT})
 
 HOLD_SECONDS = 20.0
 """How long a question for work waits for its answer; a SuperNode's own patience with any request is 30 s."""
@@ -59,23 +56,15 @@ _CLOSE = (b"connection", b"close")
 Also to who is refused: a connection may have been silent for so long that its certificate counts no more, and its node has another."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bells:
-    """What this door hears, orders of the ServerApp, and what it rings: something of a reply has come."""
-
-    orders: Watch
-    replies: Bell
-
-
 class FleetGateway:
     """An ASGI application.
 
     Args:
         roster: Who belongs to the network.
         superlink: A client whose base is the SuperLink on loopback.
-        limit_bytes: The largest request let through; Flower cuts weights into pieces of 5 MiB.
+        limit_bytes: The largest request let through; weights come in pieces of `PIECE_BYTES` (`strategies.message`).
         witness: Sees every request, also those that are refused.
-        bells: Without them every question is answered at once, and nobody hears of replies.
+        orders: Hears the ServerApp; without it every question is answered at once.
         pieces: The folder that the SuperLink was started with, if with one: then it is sent tickets for large objects, and sends them.
     """
 
@@ -86,14 +75,14 @@ class FleetGateway:
         *,
         limit_bytes: int,
         witness: Witness | None = None,
-        bells: Bells | None = None,
+        orders: Watch | None = None,
         pieces: Pieces | None = None,
     ) -> None:
         self._roster = roster
         self._superlink = superlink
         self._limit = limit_bytes
         self._witness = witness
-        self._bells = bells
+        self._orders = orders
         self._pieces = pieces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -126,8 +115,8 @@ class FleetGateway:
 
     async def _forward(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         try:
-            if scope["path"] == PULL and self._bells is not None:
-                answer = await self._work(scope, body, receive, self._bells.orders)
+            if scope["path"] == PULL and self._orders is not None:
+                answer = await self._work(scope, body, receive, self._orders)
             elif scope["path"] == PUSH_OBJECT and self._pieces is not None and len(body) > SMALL_BYTES:
                 answer = await self._deposit(scope, body, self._pieces)
             else:
@@ -143,8 +132,6 @@ class FleetGateway:
             log.warning("fleet.superlink-silent", extra={"fault": type(error).__name__})
             await _reply(send, 503)
             return
-        if scope["path"] in PUSHES and self._bells is not None and answer.is_success:
-            self._bells.replies.ring()  # at every object: a site sends two at a time, and any may be the last
         kept = [
             (name, value)
             for name, value in answer.headers.raw

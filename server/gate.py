@@ -13,8 +13,8 @@ import uvicorn
 
 from protocol.codes import Code
 from protocol.errors import FederationError, UnavailableError
-from server.bell import ORDERS, REPLIES, Watch
-from server.fleet import Bells, FleetGateway
+from server.bell import ORDERS, Watch
+from server.fleet import FleetGateway
 from server.peer import PeerProtocol
 from server.reconcile import Reconciler
 from server.registry import Registry, trust
@@ -60,7 +60,7 @@ async def serve_fleet(settings: CentreSettings, registry: Registry, fleet: Fleet
             superlink,
             limit_bytes=limit,
             witness=_witness(settings),
-            bells=Bells(orders, Bell(settings.runs / REPLIES)),
+            orders=orders,
             pieces=Pieces(settings.pieces),
         )
         web = _Server(_config(settings, gateway))

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from protocol.reading import Origin
+from strategies.flower import PIECE_BYTES
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
 
@@ -38,7 +39,7 @@ class FleetSettings(Section):
     port: Port = 8445
     certificate: Path = Path("pki/fleet.pem")
     key: Path = Path("pki/fleet.key")
-    request_mb: Annotated[int, Field(ge=6, le=512)] = 16
+    request_mb: Annotated[int, Field(gt=PIECE_BYTES >> 20, le=512)] = 32
 
 
 class RegistrySettings(Section):

@@ -23,6 +23,7 @@ from protocol.plan import RoundOrder, UpdateNotice
 from protocol.secure_sum import SecureQuestion, SecureReply
 from protocol.shape import Shape, canonical_json
 from strategies.arrays import Arrays, cut, layout_of, size_of
+from strategies.flower import PIECE_BYTES
 from strategies.securesum.pads import Words
 
 S = TypeVar("S", bound=Shape)
@@ -31,9 +32,6 @@ ORDER, NOTICE, QUESTION, REPLY = "order", "notice", "question", "reply"
 EVALUATION, EVALUATED = "evaluation", "evaluated"
 SECURE_ACTION = "secure"
 """By which Flower's app knows a question of a secure summation from an order to send an update."""
-
-PIECE_BYTES = 8 * 1024 * 1024
-"""The most weights in one record; the fleet gateway lets requests of 16 MiB through as it comes."""
 
 _WEIGHTS, _JSON, _LAYOUT = "weights", "json", "layout"
 _PIECES_MAX = 1024

@@ -19,3 +19,7 @@ KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(64 * 1024 * 1024), "MALLOC_TRIM_THR
 
 Otherwise glibc gives them back and takes them anew, page by page, each time they are copied: a seventh of what a round costs beyond its training.
 """
+
+PIECE_BYTES = 24 * 1024 * 1024
+"""The most weights in one record: each is a request on each of four ways, and costs more there than its megabytes do (ADR 0098). The fleet
+gateway lets requests of 32 MiB through as it comes, and cannot be set to let less through than a record."""

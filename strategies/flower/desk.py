@@ -26,8 +26,9 @@ from strategies.flower.faults import asked
 from strategies.flower.pace import ask_sooner
 from strategies.flower.pieces import Pieces, share
 
-LONGEST_REST_SECONDS = 1.0
-"""How often the runner looks for a task although nobody rang."""
+LONGEST_REST_SECONDS = 5.0
+"""How often the runner looks for a task although nobody rang. Flower shows a task before its message is there: whoever takes it then has to
+ask for each piece again and again, while both are busy with bringing it."""
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ class TaskDesk:
         ask_sooner(run_clientapp, pull_and_inflate_object_from_tree)
         self._address = address
         self._pieces = pieces
-        self._bell = pieces.tasks() if pieces else None
+        self._bell = pieces.whole() if pieces else None
         guard = SuperExecAuthHttpInterceptor(
             master_secret=secret, protected_methods=frozenset({"/flwr.proto.Runtime/AcquireTask"})
         )

@@ -9,10 +9,12 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware, DispatchFunction
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute
 
 Scope = MutableMapping[str, Any]
 Event = MutableMapping[str, Any]
@@ -30,6 +32,7 @@ def chained(create_app: Callable[..., FastAPI]) -> Callable[..., FastAPI]:
 
     def created(*given: Any, **named: Any) -> FastAPI:
         app = create_app(*given, **named)
+        app.router.routes.sort(key=_is_asked_for_little)
         app.user_middleware = [Middleware(Chain, layers=tuple(app.user_middleware))]
         return app
 
@@ -86,6 +89,11 @@ class Chain:
         response = Response(b"".join(parts), start["status"])
         response.raw_headers = list(start.get("headers", []))
         return response
+
+
+def _is_asked_for_little(route: BaseRoute) -> bool:
+    """Say whether none of a router's paths is chained. A server tries its routes one after the other, and Flower's asked for most come last."""
+    return not any(_is_chained(str(one.path)) for one in iter_route_contexts([route]))
 
 
 def _is_chained(path: str) -> bool:

@@ -1,8 +1,10 @@
 """Where a SuperLink, or a SuperNode, keeps the objects of messages on their way: in files."""
 
 import shutil
+import threading
 from pathlib import Path
 
+from flwr.proto.message_pb2 import ObjectTree
 from flwr.supercore.inflatable.inflatable_object import get_object_id
 from flwr.supercore.inflatable.inflatable_utils import validate_object_content
 from flwr.supercore.object_store import NoObjectInStoreError, ObjectStore, ObjectStoreFactory
@@ -10,9 +12,12 @@ from flwr.supercore.object_store.in_memory_object_store import InMemoryObjectSto
 
 from strategies.flower.pieces import Pieces, shared_pieces
 
+STIRRED = threading.Event()
+"""Set whenever something has come into this process's store, or was announced: who waits for it looks, and clears it."""
+
 
 class FileObjectStore(InMemoryObjectStore):
-    """Flower's store in memory, which keeps each object in a file under its id, takes deposits, and gives tickets (`strategies.flower.pieces`).
+    """Flower's store in memory, which keeps each object in a file under its id, takes deposits, gives tickets, and rings (`strategies.flower.pieces`).
 
     Flower's other store, tables in SQLite, writes a piece of 8 MiB as two thousand pages, twice, under the lock that every other request
     waits for: with three sites and 20 MB of weights that was half of a round. A file is gone before it reaches the disk.
@@ -27,9 +32,20 @@ class FileObjectStore(InMemoryObjectStore):
     def __init__(self, pieces: Pieces) -> None:
         super().__init__()
         self._pieces = pieces
+        self._bell = pieces.whole()
+        self._missing: dict[str, set[str]] = {}
         if pieces.folder.exists():
             shutil.rmtree(pieces.folder)
         pieces.folder.mkdir(mode=0o700, parents=True)
+
+    def preregister(self, run_id: int, object_tree: ObjectTree) -> list[str]:
+        """Announce a message; return which of its objects are not here."""
+        with self.lock_store:
+            missing = super().preregister(run_id, object_tree)
+            if missing:
+                self._missing[object_tree.object_id] = set(missing)
+        STIRRED.set()
+        return missing
 
     def put(self, object_id: str, object_content: bytes) -> None:
         """Keep an object that was announced, whole or by ticket; one that is here already stays.
@@ -65,12 +81,23 @@ class FileObjectStore(InMemoryObjectStore):
             if not entry.is_available:
                 file.rename(self._pieces.folder / object_id)
                 entry.content, entry.is_available = self._pieces.ticket(object_id), True
+                self._ring_for(object_id)
+        STIRRED.set()
+
+    def _ring_for(self, object_id: str) -> None:
+        """Ring if this was the last object that a message waited for."""
+        for message_id, missing in list(self._missing.items()):
+            missing.discard(object_id)
+            if not missing:
+                del self._missing[message_id]
+                self._bell.ring()
 
     def delete(self, object_id: str) -> None:
         """Let go of an object that no other needs, and of those of its own that nobody else needs."""
         with self.lock_store:
             super().delete(object_id)
             if object_id not in self.store:
+                self._missing.pop(object_id, None)
                 (self._pieces.folder / object_id).unlink(missing_ok=True)
 
     def delete_objects_in_run(self, run_id: int) -> None:
@@ -83,6 +110,7 @@ class FileObjectStore(InMemoryObjectStore):
         with self.lock_store:
             for object_id in self.store:
                 (self._pieces.folder / object_id).unlink(missing_ok=True)
+            self._missing.clear()
             super().clear()
 
 

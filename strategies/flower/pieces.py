@@ -42,9 +42,9 @@ class Pieces:
 
     folder: Path
 
-    def tasks(self) -> Bell:
-        """Return the bell that a SuperNode rings when it has a task for its runner, with all that belongs to it."""
-        return Bell(self.folder / "tasks.bell")
+    def whole(self) -> Bell:
+        """Return the bell that the store in this folder rings whenever a message in it has become whole: its last object has come."""
+        return Bell(self.folder / "whole.bell")
 
     def deposit(self, content: bytes) -> Path:
         """Write `content` into a file of a name that nobody can guess, and return its path.

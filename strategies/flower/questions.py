@@ -35,7 +35,7 @@ LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.1, 1.0
 AWAY_SECONDS = 25.0
 """How long a node may be away before it counts as absent; Flower's heartbeats are at most 20 s late after an outage."""
 
-_LIST_SECONDS = 1.0
+_LIST_SECONDS = 3.0
 """How often the centre asks which nodes are there."""
 
 _SPARE_BYTES = 1024 * 1024
@@ -156,7 +156,7 @@ class _Away:
         self.since: dict[int, float] = {}
 
     def look(self, nodes: Iterable[int]) -> None:
-        """See which of `nodes` are away, once a second at most: the SuperLink reads its whole list for the answer."""
+        """See which of `nodes` are away, every few seconds at most: the SuperLink reads its whole list for the answer."""
         now = self._clock()
         if now < self._due:
             return

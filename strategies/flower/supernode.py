@@ -1,7 +1,11 @@
 """`python -m strategies.flower.supernode`: the stock SuperNode under its own options, with waits no longer than they have to be."""
 
+import os
 import signal
+import sys
+import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -16,8 +20,8 @@ from flwr.supernode.nodestate import NodeState
 
 from strategies.cadence import Cadence
 from strategies.flower.layers import chained
-from strategies.flower.objects import SharedObjectStoreFactory
-from strategies.flower.pace import IDLE_SECONDS, LONGEST_IDLE_SECONDS, STEP_SECONDS, ask_sooner
+from strategies.flower.objects import STIRRED, SharedObjectStoreFactory
+from strategies.flower.pace import IDLE_SECONDS, LONGEST_IDLE_SECONDS, LONGEST_STEP_SECONDS, STEP_SECONDS, ask_sooner
 from strategies.flower.pieces import Pieces, shared_pieces
 
 Received = tuple[Message, ObjectTree]
@@ -39,13 +43,31 @@ def run_supernode() -> None:
     ask_sooner(supernode_loop, pull_objects)
     supernode_loop.register_signal_handlers = end_once(supernode_loop.register_signal_handlers)  # type: ignore[attr-defined]
     supernode_loop._pull_and_store_message = let_go(supernode_loop._pull_and_store_message)  # noqa: SLF001 - the adapter's business
-    supernode_loop.time = _Waits()  # type: ignore[assignment, attr-defined] # of `time`, the module calls `sleep` alone
+    pieces = shared_pieces()
+    supernode_loop.time = _Waits(stirred=STIRRED if pieces else None)  # type: ignore[assignment, attr-defined] # of `time`, it calls `sleep` alone
     supernode_app.create_app = chained(supernode_app.create_app)
-    if pieces := shared_pieces():
+    if pieces:
         flower_supernode.__globals__["ObjectStoreFactory"] = SharedObjectStoreFactory
         supernode_loop.push_object_contents_from_iterable = redeemed(push_object_contents_from_iterable, pieces)  # type: ignore[attr-defined]
-        supernode_loop._pull_and_store_message = ringing(supernode_loop._pull_and_store_message, pieces)  # noqa: SLF001
-    flower_supernode()
+    ending_at_a_fault(flower_supernode)()
+
+
+def ending_at_a_fault(program: Callable[[], None]) -> Callable[[], None]:
+    """Return Flower's program, so that the process ends with it when it fails, with exit code 1.
+
+    Its runtime API is served by a thread that Python waits for: a SuperNode that was refused, because the fleet gateway did not know
+    its certificate yet, would stay for ever, and nobody would start it again.
+    """
+
+    def run() -> None:
+        try:
+            program()
+        except Exception:  # noqa: BLE001 - whatever it is, it is printed, and the process ends with it
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+
+    return run
 
 
 def end_once(register: Callable[..., None]) -> Callable[..., None]:
@@ -92,18 +114,6 @@ def let_go(pull: Callable[..., int | None]) -> Callable[..., int | None]:
     return pulled
 
 
-def ringing(pull: Callable[..., int | None], pieces: Pieces) -> Callable[..., int | None]:
-    """Return Flower's function that fetches a message, which rings for the runner when all of it is here."""
-
-    def pulled(**others: Any) -> int | None:
-        run_id = pull(**others)
-        if run_id is not None:
-            pieces.tasks().ring()
-        return run_id
-
-    return pulled
-
-
 def redeemed(push: Callable[..., None], pieces: Pieces) -> Callable[..., None]:
     """Return Flower's function that sends objects to the centre, which is given what their tickets stand for."""
 
@@ -116,8 +126,9 @@ def redeemed(push: Callable[..., None], pieces: Pieces) -> Callable[..., None]:
 class _Waits:
     """What the SuperNode's loop takes for the module `time`."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, stirred: threading.Event | None = None) -> None:
         self._clock = clock
+        self._stirred = stirred
         self._idle = Cadence(IDLE_SECONDS, LONGEST_IDLE_SECONDS, clock)
         self._left = clock()
 
@@ -128,12 +139,20 @@ class _Waits:
         """
         if seconds < _FLOWERS_IDLE_SECONDS:
             self._idle.restart()
-            time.sleep(STEP_SECONDS)
+            self._step()
         elif self._clock() - self._left > _HELD_SECONDS:
             time.sleep(STEP_SECONDS)
         else:
             time.sleep(self._idle.pause())
         self._left = self._clock()
+
+    def _step(self) -> None:
+        """Wait until something of the runner's has come, where the store says so."""
+        if self._stirred is None:
+            time.sleep(STEP_SECONDS)
+        else:
+            self._stirred.wait(LONGEST_STEP_SECONDS)
+            self._stirred.clear()
 
 
 if __name__ == "__main__":

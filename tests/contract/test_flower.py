@@ -46,7 +46,7 @@ from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, 
 
 from protocol.codes import Code
 from server.authority import certificate_pem, make_authority
-from server.fleet import _PATH, HOLD_SECONDS, PULL, PULL_OBJECT, PUSHES
+from server.fleet import _PATH, HOLD_SECONDS, PULL, PULL_OBJECT, PUSH_OBJECT
 from strategies.arrays import arrays_sha256
 from strategies.flower import FOLDER_VARIABLE, QUIET, faults, questions, supernode
 from strategies.flower.desk import TaskDesk
@@ -266,9 +266,9 @@ def test_a_heartbeat_can_be_stopped_at_once() -> None:
     assert not sender.is_running
 
 
-def test_the_paths_that_the_door_holds_and_rings_for_are_a_supernodes() -> None:
+def test_the_paths_that_the_door_holds_and_changes_are_a_supernodes() -> None:
     source = inspect.getsource(FleetHttpClient)
-    for path in (PULL, PULL_OBJECT, *PUSHES):
+    for path in (PULL, PULL_OBJECT, PUSH_OBJECT):
         assert f'path="{path}"' in source
 
 

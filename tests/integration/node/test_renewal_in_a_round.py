@@ -20,7 +20,7 @@ from client.gate.trust import client_context
 from registry_api.enrolment.renewal import OVERLAP
 from registry_api.enrolment.sites import list_sites
 from server.bell import Watch
-from server.fleet import PREFIX, PULL, Bells, FleetGateway
+from server.fleet import PREFIX, PULL, FleetGateway
 from server.peer import PEER_SERIAL, PeerProtocol, Receive, Scope, Send
 from server.roster import Roster
 from strategies.bell import Bell
@@ -85,9 +85,7 @@ class Line:
         server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         server.load_cert_chain(pki / "registry.pem", pki / "registry.key")
         async with httpx.AsyncClient(base_url="https://superlink", transport=self._superlink()) as superlink:
-            gateway = FleetGateway(
-                self.roster, superlink, limit_bytes=10**6, bells=Bells(watch, Bell(self.folder / "r"))
-            )
+            gateway = FleetGateway(self.roster, superlink, limit_bytes=10**6, orders=watch)
             ringing = asyncio.create_task(watch.run())
             forwarding = asyncio.create_task(
                 forward(

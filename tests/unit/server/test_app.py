@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +13,13 @@ from flwr.app import Context, RecordDict
 from protocol.codes import Code
 from protocol.secure_sum import SecureQuestion, SecureReply, SignedView, View
 from server import app as app_module
-from server.app import main, way_to_scores, way_to_secrets, way_to_sites
+from server.app import by_bells, main, way_to_scores, way_to_secrets, way_to_sites
+from server.bell import ORDERS
 from server.run import COMPLETED, RunFolder
 from strategies.arrays import Arrays, arrays_sha256
+from strategies.bell import Bell
 from strategies.flower import questions
+from strategies.flower.pieces import Pieces
 from strategies.message import (
     pack_evaluated,
     pack_notice,
@@ -49,6 +54,21 @@ class Obliging(MemorySuperLink):
             self.handed_out.discard(message.metadata.message_id)
             self.reply(node, pack_notice(*answer_to(order, SITES[node - 11])))
         return ids
+
+
+def test_the_gateway_hears_of_orders_and_the_next_reply_ends_the_rest(tmp_path: Path) -> None:
+    """What the SuperLink rang for the orders themselves does not."""
+    pieces, orders = Pieces(tmp_path), Bell(tmp_path / ORDERS)
+    waiting = by_bells(tmp_path, pieces)
+    pieces.whole().ring()
+    waiting.asked()
+    assert orders.count() == 1
+    ringing = threading.Timer(0.3, pieces.whole().ring)
+    began = time.monotonic()
+    ringing.start()
+    waiting.rest(0)
+    assert 0.25 < time.monotonic() - began < app_module._LONGEST_REST_SECONDS
+    ringing.join()
 
 
 def test_sites_are_asked_by_the_numbers_of_their_supernodes() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from protocol.enrolment import SiteEntry
 from server import fleet as fleet_module
 from server.bell import Watch
-from server.fleet import PREFIX, PULL, Bells, FleetGateway
+from server.fleet import PREFIX, PULL, FleetGateway
 from server.peer import PEER_SERIAL
 from server.roster import Roster
 from server.witness import FILE, Witness
@@ -285,13 +285,13 @@ class Work:
 
 @dataclass
 class Held:
-    """A gateway with bells, and callers who wait there until `gone` is set."""
+    """A gateway with a bell, and callers who wait there until `gone` is set."""
 
     folder: Path
     work: Work = field(default_factory=Work)
 
     def __post_init__(self) -> None:
-        self.bell, self.replies = Bell(self.folder / "orders"), Bell(self.folder / "replies")
+        self.bell = Bell(self.folder / "orders")
         self.roster = Roster(lambda: 0.0)
         self.let_in(active=True)
 
@@ -321,8 +321,7 @@ class Held:
             running = asyncio.create_task(watch.run())
             transport = httpx.MockTransport(self.work)
             async with httpx.AsyncClient(base_url="https://superlink", transport=transport) as superlink:
-                bells = Bells(watch, self.replies)
-                gateway = FleetGateway(self.roster, superlink, limit_bytes=LIMIT, bells=bells)
+                gateway = FleetGateway(self.roster, superlink, limit_bytes=LIMIT, orders=watch)
                 done = await story(gateway, asyncio.Event())
             running.cancel()
             return done
@@ -401,15 +400,3 @@ def test_no_work_is_fetched_for_a_site_that_was_shut_out_meanwhile(held: Held) -
 def test_a_superlink_that_refuses_is_not_waited_for(held: Held) -> None:
     held.work = lambda _: httpx.Response(401)  # type: ignore[assignment]
     assert held.play(held.call).status == 401
-
-
-@pytest.mark.parametrize(("path", "rings"), [("push-object", 1), ("push-messages", 1), ("send-node-heartbeat", 0)])
-def test_what_belongs_to_a_reply_is_rung_for(held: Held, path: str, rings: int) -> None:
-    held.play(lambda gateway, gone: held.call(gateway, gone, PREFIX + path))
-    assert held.replies.count() == rings
-
-
-def test_a_refused_piece_of_a_reply_rings_for_nobody(held: Held) -> None:
-    held.work = lambda _: httpx.Response(403)  # type: ignore[assignment]
-    held.play(lambda gateway, gone: held.call(gateway, gone, PREFIX + "push-object"))
-    assert held.replies.count() == 0

@@ -12,7 +12,7 @@ from flwr.proto.message_pb2 import PullObjectResponse, PushObjectRequest, PushOb
 
 from protocol.enrolment import SiteEntry
 from server.bell import Watch
-from server.fleet import PREFIX, PULL_OBJECT, PUSH_OBJECT, Bells, FleetGateway
+from server.fleet import PREFIX, PULL_OBJECT, PUSH_OBJECT, FleetGateway
 from server.peer import PEER_SERIAL
 from server.roster import Roster
 from strategies.bell import Bell
@@ -42,7 +42,6 @@ class Door:
     def __post_init__(self) -> None:
         self.pieces = Pieces(self.folder / "pieces")
         self.pieces.folder.mkdir()
-        self.replies = Bell(self.folder / "replies")
         self.roster = Roster(lambda: 0.0)
         self.roster.hear(
             [SiteEntry(site="north", region="XA", supernode_key=None, active=True, certificate_serials=(SERIAL,))]
@@ -76,7 +75,7 @@ class Door:
                 self.roster,
                 superlink,
                 limit_bytes=LIMIT,
-                bells=Bells(Watch(Bell(self.folder / "orders")), self.replies),
+                orders=Watch(Bell(self.folder / "orders")),
                 pieces=self.pieces if self.shares else None,
             )
             await gateway(scope, receive, outcome.send)
@@ -216,15 +215,3 @@ def test_only_an_object_that_was_asked_for_is_redeemed(door: Door) -> None:
     said = found(door.pieces.ticket(STORED))
     door.answer = lambda _: httpx.Response(200, content=said)
     assert door.call(PREFIX + "get-run").body == said
-
-
-# The bell.
-
-
-@pytest.mark.parametrize(
-    ("body", "rings"), [(a_push(LARGE).SerializeToString(), 1), (SMALL_PUSH, 1), (b"e" * SMALL_BYTES, 1)]
-)
-@pytest.mark.parametrize("path", [PUSH_OBJECT, PREFIX + "push-messages"])
-def test_the_serverapp_is_rung_for_at_every_object(door: Door, path: str, body: bytes, rings: int) -> None:
-    door.call(path, body)
-    assert door.replies.count() == rings

@@ -49,7 +49,7 @@ def test_a_variable_wins_over_the_file(home: Path, monkeypatch: pytest.MonkeyPat
         ("[fleet]\nport = 70000\n", "fleet.port"),
         ('[fleet]\nport = "many"\n', "fleet.port"),
         ("fleet = 3\n", "fleet"),
-        ("[fleet]\nrequest_mb = 5\n", "fleet.request_mb"),
+        ("[fleet]\nrequest_mb = 24\n", "fleet.request_mb"),
         ('[registry]\norigin = "http://x"\n', "registry.origin"),
         ('[registry]\norigin = "not an address"\n', "registry.origin"),
         ("[evaluation]\nphantoms = 0\n", "evaluation.phantoms"),

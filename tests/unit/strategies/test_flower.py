@@ -1,6 +1,8 @@
 """A round of questions: one answer for each site, by the deadline, whatever the sites send."""
 
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -430,6 +432,24 @@ def test_a_supernode_whose_question_was_held_asks_again_at_once(slept: list[floa
     now[0] += 20
     waits.sleep(3)
     assert slept == [program.STEP_SECONDS]
+
+
+def test_a_supernode_waits_for_its_runner_until_something_has_come(slept: list[float]) -> None:
+    """And looks at it then, not a moment later; what came before it waited counts too."""
+
+    class Stirred(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waited.append(timeout)
+            return self.is_set()
+
+    waited: list[float | None] = []
+    stirred = Stirred()
+    waits = program._Waits.func(time.monotonic, stirred)
+    stirred.set()
+    waits.sleep(0.5)
+    assert waited == [program.LONGEST_STEP_SECONDS]
+    assert not stirred.is_set()
+    assert slept == []
 
 
 def test_the_stock_program_runs_on_our_waits(monkeypatch: pytest.MonkeyPatch, slept: list[float]) -> None:

@@ -1,21 +1,27 @@
 """A store of objects in files is Flower's store in memory, but that objects come and go by ticket and leave no file behind."""
 
+import itertools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flwr.app import ConfigRecord, RecordDict
 from flwr.proto.message_pb2 import ObjectTree
-from flwr.supercore.inflatable.inflatable_object import UnexpectedObjectContentError, get_object_id, get_object_tree
+from flwr.supercore.inflatable.inflatable_object import (
+    InflatableObject,
+    UnexpectedObjectContentError,
+    get_object_id,
+    get_object_tree,
+)
 from flwr.supercore.object_store import NoObjectInStoreError, ObjectStore, ObjectStoreFactory
 from flwr.supercore.object_store.in_memory_object_store import InMemoryObjectStore
 
 from protocol.codes import Code
 from strategies.flower import FOLDER_VARIABLE
-from strategies.flower.objects import FileObjectStore, SharedObjectStoreFactory
+from strategies.flower.objects import STIRRED, FileObjectStore, SharedObjectStoreFactory
 from strategies.flower.pieces import ABANDONED_SECONDS, SMALL_BYTES, Pieces
 from tests.fakes.outcomes import code_of
 from tests.unit.strategies.test_pieces import no_room
@@ -50,7 +56,7 @@ def store(pieces: Pieces) -> FileObjectStore:
 
 
 def names(pieces: Pieces) -> set[str]:
-    return {file.name for file in pieces.folder.iterdir()}
+    return {file.name for file in pieces.folder.iterdir()} - {pieces.whole().path.name}
 
 
 def deposit(store: FileObjectStore, pieces: Pieces, record: ConfigRecord) -> None:
@@ -337,3 +343,73 @@ def test_the_end_of_a_run_takes_deposits_of_the_dead_with_it(store: FileObjectSt
     store.preregister(OTHER_RUN, get_object_tree(NEXT))
     store.delete_objects_in_run(RUN)
     assert names(pieces) == {on_its_way.name, LARGE.object_id}
+
+
+# Who is rung for.
+
+
+def rings(store: FileObjectStore, pieces: Pieces, *records: InflatableObject) -> list[int]:
+    """Put one after the other, and say after each how often it has rung."""
+    counts = []
+    for record in records:
+        store.put(record.object_id, record.deflate())
+        counts.append(pieces.whole().count())
+    return counts
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations([LARGE, LARGER, SMALL, MESSAGE])))
+def test_it_rings_when_a_message_is_whole_in_whatever_order_its_objects_come(
+    store: FileObjectStore, pieces: Pieces, order: Sequence[InflatableObject]
+) -> None:
+    assert rings(store, pieces, *order) == [0, 0, 0, 1]
+    assert rings(store, pieces, *order) == [1, 1, 1, 1], "what comes twice makes nothing whole"
+
+
+def test_a_message_that_lacks_only_its_own_words_rings_when_they_come(store: FileObjectStore, pieces: Pieces) -> None:
+    rings(store, pieces, LARGE, LARGER, SMALL, MESSAGE)
+    store.preregister(OTHER_RUN, get_object_tree(NEXT))
+    assert rings(store, pieces, NEXT) == [2]
+
+
+def test_two_messages_that_wait_for_one_object_are_rung_for_both(store: FileObjectStore, pieces: Pieces) -> None:
+    store.preregister(OTHER_RUN, get_object_tree(NEXT))
+    assert rings(store, pieces, NEXT, MESSAGE, LARGER, SMALL) == [0, 0, 0, 0]
+    assert rings(store, pieces, LARGE) == [2]
+
+
+def test_what_is_refused_rings_for_nobody(store: FileObjectStore, pieces: Pieces) -> None:
+    rings(store, pieces, LARGE, LARGER, MESSAGE)
+    assert refusals(store, (SMALL.object_id, LARGE.deflate())) == [ValueError]
+    assert pieces.whole().count() == 0
+    assert rings(store, pieces, SMALL) == [1]
+
+
+@pytest.mark.parametrize(
+    "let_go",
+    [
+        lambda store: store.delete(MESSAGE.object_id),
+        lambda store: store.delete_objects_in_run(RUN),
+        lambda store: store.clear(),
+    ],
+)
+def test_a_message_that_was_let_go_of_is_not_waited_for(
+    store: FileObjectStore, pieces: Pieces, let_go: Callable[[FileObjectStore], None]
+) -> None:
+    rings(store, pieces, LARGER)
+    let_go(store)
+    store.preregister(OTHER_RUN, get_object_tree(NEXT))
+    assert rings(store, pieces, LARGE, NEXT) == [0, 1]
+    assert store._missing == {}
+
+
+def test_whoever_waits_for_anything_new_is_woken_by_an_announcement_and_by_each_object(
+    store: FileObjectStore,
+) -> None:
+    for stir in (
+        lambda: store.preregister(OTHER_RUN, get_object_tree(NEXT)),
+        lambda: store.put(LARGE.object_id, LARGE.deflate()),
+        lambda: store.put(MESSAGE.object_id, MESSAGE.deflate()),
+    ):
+        STIRRED.clear()
+        stir()
+        assert STIRRED.is_set()

@@ -111,10 +111,10 @@ def test_a_process_shares_the_folder_that_it_was_started_with(pieces: Pieces, mo
     assert shared_pieces() == pieces
 
 
-def test_the_runners_bell_lies_beside_the_pieces(pieces: Pieces) -> None:
-    hearer = pieces.tasks()
+def test_the_bell_lies_beside_the_pieces(pieces: Pieces) -> None:
+    hearer = pieces.whole()
     assert hearer.is_silent()
-    pieces.tasks().ring()
+    pieces.whole().ring()
     assert not hearer.is_silent()
     assert [file.parent for file in files(pieces)] == [pieces.folder]
 
@@ -283,7 +283,7 @@ def test_a_ticket_that_comes_back_is_redeemed(server: Server, pieces: Pieces) ->
 )
 def test_no_other_file_is_taken_for_an_object(server: Server, pieces: Pieces, name: str) -> None:
     """The names of objects that a runner asks for are the centre's."""
-    pieces.tasks().ring()
+    pieces.whole().ring()
     (pieces.folder.parent / "secret").write_bytes(LARGE)
     assert pieces.stored(name) is None
     said = server.PullObject(PullObjectRequest(object_id=name))

@@ -1,6 +1,8 @@
 """What the SuperNode does for its runner: it rings when a message is whole, and sends to the centre what tickets stand for."""
 
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -14,7 +16,7 @@ from strategies.flower import FOLDER_VARIABLE, desk
 from strategies.flower import superlink as superlink_program
 from strategies.flower import supernode as program
 from strategies.flower.desk import TaskDesk
-from strategies.flower.objects import SharedObjectStoreFactory
+from strategies.flower.objects import STIRRED, SharedObjectStoreFactory
 from strategies.flower.pieces import SMALL_BYTES, Pieces
 from strategies.flower.state import LinkState
 
@@ -26,35 +28,7 @@ def pieces(tmp_path: Path) -> Pieces:
     return Pieces(tmp_path)
 
 
-# Messages on their way to the runner.
-
-
-@pytest.mark.parametrize(("run", "rings"), [(7, 1), (2**63, 1), (0, 1), (None, 0)])
-def test_the_supernode_rings_when_a_whole_message_has_come_and_only_then(
-    pieces: Pieces, run: int | None, rings: int
-) -> None:
-    bell, given = pieces.tasks(), []
-
-    def pull(**others: Any) -> int | None:
-        given.append(others)
-        assert bell.count() == 0, "the message is not whole yet"
-        return run
-
-    assert program.ringing(pull, pieces)(state=1, receive=2) == run
-    assert given == [{"state": 1, "receive": 2}]
-    assert bell.count() == rings
-
-
-def test_a_message_that_could_not_be_fetched_is_rung_for_by_nobody(pieces: Pieces) -> None:
-    def pull(**_: Any) -> int | None:
-        raise ConnectionError
-
-    with pytest.raises(ConnectionError):
-        program.ringing(pull, pieces)()
-    assert pieces.tasks().count() == 0
-
-
-# And back.
+# Messages on their way to the centre.
 
 
 def test_the_centre_is_sent_what_tickets_stand_for(pieces: Pieces) -> None:
@@ -134,14 +108,14 @@ def test_a_runner_without_a_bell_rests_as_long_as_it_is_told(connected: Desks) -
 
 
 def test_a_runner_with_a_bell_rests_until_it_rings(connected: Desks, pieces: Pieces) -> None:
-    stop = Stop(3, lambda: pieces.tasks().ring())
+    stop = Stop(3, lambda: pieces.whole().ring())
     connected(pieces).rest(0.4, stop)
     assert stop.waits == [desk.TICK_SECONDS] * 3
 
 
 def test_a_ring_while_the_runner_worked_ends_its_next_rest_at_once(connected: Desks, pieces: Pieces) -> None:
     found, stop = connected(pieces), Stop()
-    pieces.tasks().ring()
+    pieces.whole().ring()
     found.rest(0.4, stop)
     assert stop.waits == []
     stop.ring_at, stop.ring = 2, stop.set
@@ -169,7 +143,7 @@ def test_a_runner_that_is_there_before_its_supernode_hears_it_all_the_same(conne
     pieces = Pieces(tmp_path / "not yet")
     found = connected(pieces)
     pieces.folder.mkdir()
-    pieces.tasks().ring()
+    pieces.whole().ring()
     stop = Stop()
     found.rest(0.4, stop)
     assert stop.waits == []
@@ -202,7 +176,7 @@ def loop(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return loop
 
 
-def test_a_supernode_with_a_folder_rings_redeems_and_keeps_its_objects_there(
+def test_a_supernode_with_a_folder_redeems_and_keeps_its_objects_there(
     loop: SimpleNamespace, pieces: Pieces, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(FOLDER_VARIABLE, str(pieces.folder))
@@ -210,7 +184,7 @@ def test_a_supernode_with_a_folder_rings_redeems_and_keeps_its_objects_there(
     assert program.flower_supernode.__globals__["ObjectStoreFactory"] is SharedObjectStoreFactory
     assert loop.push_object_contents_from_iterable.__qualname__.startswith("redeemed")
     assert loop._pull_and_store_message(state=None, object_store=None, receive=lambda: None) == 7
-    assert pieces.tasks().count() == 1
+    assert loop.time._stirred is STIRRED
     assert program.supernode_app.create_app.__qualname__.startswith("chained")
 
 
@@ -222,7 +196,24 @@ def test_a_supernode_without_one_does_neither(
     assert "ObjectStoreFactory" not in program.flower_supernode.__globals__
     assert loop.push_object_contents_from_iterable is None
     assert loop._pull_and_store_message(state=None, object_store=None, receive=lambda: None) == 7
-    assert pieces.tasks().count() == 0
+    assert loop.time._stirred is None
+
+
+def test_a_supernode_that_fails_ends_although_its_server_runs_on() -> None:
+    """As it is when the fleet gateway does not know its certificate yet: then whoever keeps it starts it again."""
+    script = """
+import threading, time
+from strategies.flower.supernode import ending_at_a_fault
+
+def fail():
+    threading.Thread(target=time.sleep, args=(60,)).start()
+    raise ValueError("403 Forbidden")
+
+ending_at_a_fault(fail)()
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=50, check=False)
+    assert ended.returncode == 1
+    assert "ValueError: 403 Forbidden" in ended.stderr
 
 
 def test_our_superlink_is_the_stock_one_with_our_store_state_and_layers(monkeypatch: pytest.MonkeyPatch) -> None:
