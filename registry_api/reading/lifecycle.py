@@ -198,6 +198,9 @@ TIMERS: dict[Priority, Timers] = {
 }
 """The network's own; of an agreement, `due` may be another (`agreements.signed_within`)."""
 
+HEARTBEAT = timedelta(seconds=60)
+"""How often a reader's program should say that the reader is still there."""
+
 ESCALATE_AT = (0.5, 0.8, 1.0)
 """Shares of the time to `due` at which the wait is made known more widely."""
 
