@@ -56,6 +56,7 @@ class Code(StrEnum):
     ALREADY_EXISTS = "already-exists"
     STALE_FENCE = "stale-fence"
     STALE_REPORT = "stale-report"
+    STALE_DRAWING = "stale-drawing"
     ILLEGAL_TRANSITION = "illegal-transition"
     INVITE_USED = "invite-used"
     RUN_IN_PROGRESS = "run-in-progress"
@@ -161,6 +162,10 @@ MEANINGS: dict[Code, tuple[Family, str]] = {
     Code.ALREADY_EXISTS: (_CONFLICT, "Something of that name exists already."),
     Code.STALE_FENCE: (_CONFLICT, "The claim has moved on since the caller last saw it."),
     Code.STALE_REPORT: (_CONFLICT, "A report has come or was amended since the caller last saw them."),
+    Code.STALE_DRAWING: (
+        _CONFLICT,
+        "The corrected mask has moved on since the caller last saw it, or was lost in part.",
+    ),
     Code.ILLEGAL_TRANSITION: (_CONFLICT, "That step is not allowed in the present state."),
     Code.INVITE_USED: (_CONFLICT, "The invite was used before."),
     Code.RUN_IN_PROGRESS: (_CONFLICT, "Another run is in progress."),

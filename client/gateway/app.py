@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.routing import BaseRoute
 from starlette.staticfiles import StaticFiles
 
-from client.gateway import dicomweb, grant, pages, rim, writing
+from client.gateway import correcting, dicomweb, grant, pages, rim, writing
 from client.gateway.asking import absent, desk_of, note_known, session_for, session_of
 from client.gateway.desk import Desk
 from client.gateway.sending import VolumeName, send_volume
@@ -29,7 +29,7 @@ _PATIENCE_STEP_SECONDS = 0.25
 RequestId = Annotated[OpaqueId, Path()]
 
 router = APIRouter()
-_ROOMS = (router, writing.router, dicomweb.router)
+_ROOMS = (router, writing.router, correcting.router, dicomweb.router)
 
 
 class SessionCreate(BaseModel):

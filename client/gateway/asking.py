@@ -2,6 +2,7 @@
 
 from fastapi import Request
 
+from client.gateway import rim
 from client.gateway.desk import Desk
 from client.gateway.sessions import Session
 from protocol.codes import Code
@@ -44,6 +45,31 @@ def session_for(request: Request, request_id: OpaqueId) -> Session:
     session = session_of(request)
     if session.claim.request_id != request_id:
         raise absent()
+    return session
+
+
+def refuse_other_claim(session: Session, claim_id: OpaqueId) -> None:
+    """Let a session see its own claim only.
+
+    Raises:
+        InvalidInputError: `not-found`.
+    """
+    if session.claim.claim_id != claim_id:
+        raise absent()
+
+
+def session_to_write(request: Request, claim_id: OpaqueId) -> Session:
+    """Return the caller's session if it may write under this claim.
+
+    Raises:
+        RefusedError: As `session_of`; `forbidden` if another site's page asks, or the grant is for looking only.
+        InvalidInputError: `not-found` if it is for another claim.
+        UnavailableError: As `session_of`.
+    """
+    session = session_of(request)
+    rim.refuse_foreign_page(request, desk_of(request))
+    refuse_other_claim(session, claim_id)
+    session.refuse_mere_viewer()
     return session
 
 

@@ -13,6 +13,7 @@ from client.gateway.masks import Corrections, SegmentMaker
 from client.gateway.messages import Messages
 from client.gateway.reports import Reports
 from client.gateway.sessions import Sessions
+from client.gateway.strokes import Drawings
 from client.gateway.voxels import VoxelShelf
 from client.store.records import Finding
 from protocol.reading import Origin
@@ -44,6 +45,7 @@ class Desk:
     reports: Reports
     messages: Messages
     corrections: Corrections
+    drawings: Drawings
     segment: SegmentMaker
     findings: Findings
     audit: Auditor

@@ -121,6 +121,16 @@ CREATE TABLE IF NOT EXISTS read_masks (
     sha256 TEXT NOT NULL,
     sent_s INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS read_strokes (
+    claim_id TEXT NOT NULL REFERENCES read_claims,
+    number INTEGER NOT NULL,
+    whole INTEGER NOT NULL,
+    base TEXT NOT NULL,
+    body BLOB NOT NULL,
+    drawn_s INTEGER NOT NULL,
+    handed_in_s INTEGER,
+    PRIMARY KEY (claim_id, number)
+) STRICT;
 CREATE TABLE IF NOT EXISTS reports (
     claim_id TEXT NOT NULL REFERENCES read_claims,
     version INTEGER NOT NULL,

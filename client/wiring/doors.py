@@ -27,6 +27,7 @@ def run_gateway(settings: NodeSettings, stop: threading.Event) -> None:
     from client.gateway.masks import Corrections
     from client.gateway.messages import Messages
     from client.gateway.serve import serve
+    from client.gateway.strokes import Drawings
     from client.gateway.viewer import find_bundle
 
     centre = load_centre(settings.trust)
@@ -48,6 +49,7 @@ def run_gateway(settings: NodeSettings, stop: threading.Event) -> None:
         reports=reports,
         messages=Messages(book, gate),
         corrections=Corrections(book, store.folder),
+        drawings=Drawings(book),
         segment=segment,
         findings=store,
         audit=gate.audit.append,

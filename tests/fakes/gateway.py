@@ -28,6 +28,7 @@ from client.gateway.records import Request
 from client.gateway.reports import Reports
 from client.gateway.requests import acknowledge_read
 from client.gateway.sessions import Sessions
+from client.gateway.strokes import Drawings
 from client.gateway.tables import SCHEMA
 from client.gateway.viewer import find_bundle
 from client.store.database import connect
@@ -150,7 +151,7 @@ class GatewayUnderTest:
         self.messages = Messages(self.book, self.gate)
         self.desk = Desk(
             site=SITE, origin=origin, grant_key=self.centre.key, book=self.book, sessions=self.sessions, reports=self.reports,
-            messages=self.messages, findings=OneStudy(self.studies), corrections=Corrections(self.book, OneStudy(self.studies).folder),
+            messages=self.messages, findings=OneStudy(self.studies), corrections=Corrections(self.book, OneStudy(self.studies).folder), drawings=Drawings(self.book),
             segment=lambda _study, labels, author: author.encode() + labels.tobytes(), audit=lambda *row: self.audit.append(row), viewer=lambda: find_bundle(home),
             patience_seconds=patience_seconds,
         )  # fmt: skip
@@ -168,6 +169,8 @@ class GatewayUnderTest:
         self.book = Book(connect(home / "node.db", SCHEMA), lambda: datetime.now(UTC))
         self.keys = ReaderKeys(self.book.connection, lambda: datetime.now(UTC))
         self.reports = Reports(self.book, self.gate)
+        self.drawings = Drawings(self.book)
+        self.messages = Messages(self.book, self.gate)
 
     def claimed(self, claim_id: str = CLAIM, *, fence: int = 1, request_id: str = REQUEST) -> None:
         self.book.claim_made(ClaimMade(request_id=request_id, claim_id=claim_id, reader_id=READER, fence=fence))
@@ -230,18 +233,18 @@ def asymmetric_volume(shape: tuple[int, int, int] = (24, 64, 64)) -> tuple[np.nd
     return hu, mask
 
 
-def write_study(folder: Path, *, shape: tuple[int, int, int] = (24, 64, 64)) -> None:
+def write_study(folder: Path, *, shape: tuple[int, int, int] = (24, 64, 64), slice_mm: float = 3.0) -> None:
     """Write ct.nii.gz and mask.nii.gz as the store does: LPS arrays with an affine that says so."""
     folder.mkdir(parents=True, exist_ok=True)
     hu, mask = asymmetric_volume(shape)
     for name, array in (("ct.nii.gz", hu), ("mask.nii.gz", mask)):
-        write_volume(folder / name, array)
+        write_volume(folder / name, array, slice_mm=slice_mm)
 
 
-def write_volume(path: Path, values: np.ndarray) -> None:
-    """Write an LPS array (Z, Y, X) of voxels of 3 × 2 × 2 mm."""
+def write_volume(path: Path, values: np.ndarray, *, slice_mm: float = 3.0) -> None:
+    """Write an LPS array (Z, Y, X) of voxels of 2 mm across and as thick as the slices are."""
     import nibabel
 
-    affine = np.diag([-2.0, -2.0, 3.0, 1.0])  # columns grow to the left, rows to the back: minus in NIfTI's RAS
+    affine = np.diag([-2.0, -2.0, slice_mm, 1.0])  # columns grow to the left, rows to the back: minus in NIfTI's RAS
     image = nibabel.Nifti1Image(np.asfortranarray(values.transpose(2, 1, 0)), affine)
     path.write_bytes(gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))

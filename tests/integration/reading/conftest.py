@@ -31,6 +31,7 @@ from client.gateway.notices import receivers, renewal_receiver
 from client.gateway.reports import Reports
 from client.gateway.serve import serve
 from client.gateway.sessions import Sessions
+from client.gateway.strokes import Drawings
 from client.gateway.tables import SCHEMA
 from client.gateway.viewer import find_bundle
 from client.settings import NodeSettings
@@ -78,7 +79,7 @@ class Node:
             site=SITE, origin=origin, grant_key=pinned_key(grant_key), book=self.book, sessions=self.sessions,
             reports=self.reports, messages=Messages(self.book, self.gate), findings=OneStudy(home / "store" / "studies"),
             corrections=Corrections(self.book, OneStudy(home / "store" / "studies").folder), segment=lambda _study, labels, author: author.encode() + labels.tobytes(), audit=self.gate.audit.append,
-            viewer=partial(find_bundle, home),
+            drawings=Drawings(self.book), viewer=partial(find_bundle, home),
         )  # fmt: skip
 
 

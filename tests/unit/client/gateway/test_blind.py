@@ -15,6 +15,7 @@ from tests.fakes.gateway import CLAIM, REQUEST, STUDY, GatewayUnderTest, ReaderK
 from tests.unit.client.gateway.test_app import REPORT
 from tests.unit.client.gateway.test_dicomweb import found, series_of
 from tests.unit.client.gateway.test_masks import drawn, send
+from tests.unit.client.gateway.test_strokes import stroke, written
 
 SECOND_CLAIM, SECOND_READER = "9" * 32, "8" * 32
 WORDS = "Erstbefund: consolidation of the right lower lobe."
@@ -63,7 +64,7 @@ def paths(gateway: GatewayUnderTest, method: str) -> list[str]:
     instance = found(gateway, f"{series}/instances")[0].SOPInstanceUID
     values: dict[str, tuple[str, ...]] = {
         "request_id": (REQUEST,), "claim_id": (CLAIM, SECOND_CLAIM), "name": VolumeName.__args__, "study": (study,),
-        "series": (series_uid,), "instance": (instance,), "frame": ("1", "2"),
+        "series": (series_uid,), "instance": (instance,), "frame": ("1", "2"), "number": ("1", "2", "3"),
     }  # fmt: skip
     every = (route for room in _ROOMS for route in room.routes)
     routes = [route for route in every if isinstance(route, APIRoute) and method in route.methods]
@@ -93,6 +94,7 @@ def read_first(double: Double) -> str:
     assert gateway.ask("POST", f"/messages/{CLAIM}", json={"text": ASKED}).status_code == 201
     gateway.messages.answer(REQUEST, ANSWERED, claim_id=CLAIM)
     assert send(gateway, drawn(gateway)).status_code == 201
+    assert stroke(gateway, 2, written([(100, 50, 2)])).status_code == 200
     sent = gateway.ask("POST", f"/reports/{CLAIM}", json=REPORT | {"impression": WORDS, "critical": True}).json()
     assert WORDS in gateway.ask("GET", f"/reports/{CLAIM}").text, "the first reader sees it"
     signed = ReportSigned(request_id=REQUEST, claim_id=CLAIM, fence=1, report_sha256=sent["report_sha256"])
@@ -117,12 +119,16 @@ def test_the_second_reader_writes_nothing_of_the_firsts_and_counts_from_one(doub
     read_first(double)
     gateway = double.as_second()
     kept = gateway.reports.of_claim(CLAIM)
-    contents = {"reports": REPORT, "messages": {"text": "Mine?"}}
-    foreign = [path for path in paths(gateway, "POST") if CLAIM in path]
-    assert len(foreign) == 3
-    for path in foreign:
-        assert gateway.ask("POST", path, json=contents.get(path.split("/")[1], {})).status_code == 404
+    strokes = gateway.desk.drawings.strokes(CLAIM)
+    contents = {"reports": REPORT, "messages": {"text": "Mine?"}, "hand-in": {"number": 2, "sha256": "0" * 64}}
+    foreign = [(method, path) for method in ("POST", "PUT") for path in paths(gateway, method) if CLAIM in path]
+    assert len(foreign) == 4 + 3
+    for method, path in foreign:
+        _, kind, *_, last = path.split("/")
+        content = contents.get(last, contents.get(kind, {}))
+        assert gateway.ask(method, path, json=content).status_code == 404
     assert gateway.reports.of_claim(CLAIM) == kept
+    assert gateway.desk.drawings.strokes(CLAIM) == strokes
     assert gateway.ask("GET", f"/vol/{REQUEST}/ct.nii.gz").status_code == 200
     asked = gateway.ask("POST", f"/messages/{SECOND_CLAIM}", json=contents["messages"]).json()
     assert (asked["question"], gateway.ask("GET", f"/messages/{SECOND_CLAIM}").json()) == (1, [asked])
