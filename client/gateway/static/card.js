@@ -8,6 +8,7 @@ import { LABELS } from "./volumes.js";
 
 const [VOLUME, OVERLAY, UPLOAD] = [0, 2, 9]; // texture units, as NiiVue numbers them
 const LOOK_EVERY_MS = 4;
+const NO_MEMORY = "The graphics card has no room for it. Close other tabs, or the earlier study, and load this page again.";
 const AT_ONCE = 3; // slabs with the card: a preview has no more, and what the reader does waits behind so many at most
 const [GROUND_GLASS, CONSOLIDATION] = [1, 2].map((label) => `vec3(${LABELS.R[label]}, ${LABELS.G[label]}, ${LABELS.B[label]}) / 255.0`);
 
@@ -67,6 +68,7 @@ class Stack {
   constructor(gl) {
     this.gl = gl;
     this.texture = null;
+    this.dropped = false;
     this.whole = Promise.resolve(); // until all that came was given to the card
     this.behind = []; // until the card has done each slab that it may still be at
   }
@@ -84,6 +86,18 @@ class Stack {
     for (const name of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_3D, name, gl.LINEAR);
     for (const name of [gl.TEXTURE_WRAP_R, gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T]) gl.texParameteri(gl.TEXTURE_3D, name, gl.CLAMP_TO_EDGE);
     gl.texStorage3D(gl.TEXTURE_3D, 1, labels ? gl.RG8 : gl.R16F, width, height, slices); // filled with zeros, as WebGL promises
+    if (gl.getError() === gl.OUT_OF_MEMORY) throw new Error(NO_MEMORY); // else all of it would look like water
+  }
+
+  /** Take a volume that is on its way; return its bytes. `whole` waits until the card was given all of it. */
+  take(coming) {
+    return coming((head) => this.begin(head), (...slab) => this.give(...slab));
+  }
+
+  /** Let go of the card's memory. */
+  drop() {
+    this.gl.deleteTexture(this.texture);
+    this.dropped = true;
   }
 
   bind(unit) {
@@ -94,6 +108,7 @@ class Stack {
   give(from, count, texels) {
     const { gl, width, height, kind: [format, type, View] } = this;
     this.whole = this.whole.then(async () => {
+      if (this.dropped) return;
       if (this.behind.length === AT_ONCE) await this.behind.shift();
       this.bind(UPLOAD);
       gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
@@ -115,20 +130,17 @@ export class Card {
     [this.window, ...this.stored] = ["window", "storedVolume", "storedOverlay"].map((name) => viewer.gl.getUniformLocation(program, name));
   }
 
-  /** Take a volume that is on its way; return its bytes, and its stack, whose `whole` waits until the card was given it. */
-  async take(coming) {
-    const stack = new Stack(this.viewer.gl);
-    const bytes = await coming((head) => stack.begin(head), (...slab) => stack.give(...slab));
-    return { bytes, stack };
+  /** Return room for a volume. */
+  stack() {
+    return new Stack(this.viewer.gl);
   }
 
   /** Show these stacks from now on; the viewer has their images already. */
   show(...stacks) {
-    const { gl, volumes } = this.viewer;
     const before = this.shown;
     this.shown = stacks;
-    volumes.forEach((image, layer) => this.viewer.refreshLayers(image, layer));
-    for (const stack of before) gl.deleteTexture(stack && stack.texture);
+    this.viewer.volumes.forEach((image, layer) => this.viewer.refreshLayers(image, layer));
+    for (const stack of before) stack?.drop();
   }
 
   setWindow([low, high]) {

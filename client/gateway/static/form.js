@@ -1,11 +1,14 @@
 // The report form: the reader's last version, total of the zones, hints, sending.
 
+import { ask, tell } from "./answers.js";
+
 const desk = document.getElementById("desk");
 const form = document.getElementById("form");
 const message = document.getElementById("message");
 const SIDES = ["right", "left"];
 const THIRDS = ["upper", "middle", "lower"];
 const OPTIONAL = ["bsti", "distribution", "laterality", "effusion", "comparison", "alternative", "incidental"];
+const PERCENTS = ["ggo_percent", "consolidation_percent"];
 const address = `/reports/${desk.dataset.claim}`;
 let touched = false;
 
@@ -15,9 +18,9 @@ function zones() {
 }
 
 function showTotal() {
-  const values = SIDES.flatMap((side) => Object.values(zones()[side]));
-  const complete = values.every((value) => value !== "");
-  document.getElementById("total").value = complete ? values.reduce((sum, value) => sum + Number(value), 0) : "–";
+  const fields = SIDES.flatMap((side) => THIRDS.map((third) => form.elements[`${side}.${third}`]));
+  const complete = fields.every((field) => field.checkValidity()); // six whole numbers from 0 to 4
+  document.getElementById("total").value = complete ? fields.reduce((sum, field) => sum + field.valueAsNumber, 0) : "–";
 }
 
 function checkCorads() {
@@ -34,8 +37,10 @@ function checkQuality() {
 function showEdited() {
   const differs = form.elements.agrees.value === "no";
   document.getElementById("edited").hidden = !differs;
-  form.elements.ggo_percent.required = differs;
-  form.elements.consolidation_percent.required = differs;
+  for (const name of PERCENTS) {
+    form.elements[name].required = differs;
+    form.elements[name].disabled = !differs; // else what nobody sees could keep the form from being sent
+  }
 }
 
 function numbers(side) {
@@ -102,10 +107,11 @@ function showKept(answer) {
 
 /** Go on from the reader's own last version: after a question, an amendment or a closed tab the form is not empty. */
 async function recall() {
-  const answer = await fetch(address);
-  if (!answer.ok) throw new Error(answer.status);
-  if (touched) return;
-  const content = await answer.json();
+  const content = await (await ask(address)).json();
+  if (touched) {
+    say(`The hospital holds version ${content.version} already. What you send now takes its place.`, "faint");
+    return;
+  }
   fill(content.report.content);
   showKept(content);
   say(content.status === "preliminary" ? "" : `Version ${content.version} is signed. What you send now amends it.`, "faint");
@@ -117,22 +123,13 @@ async function send(event) {
   button.disabled = true;
   say("Sending …", "faint");
   try {
-    const answer = await fetch(address, {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify(report()),
-    });
-    const content = await answer.json();
-    if (answer.ok) {
-      say(`The hospital holds version ${content.version}.`, "good");
-      showKept(content);
-    } else if (answer.status === 401 || content.code === "grant-invalid") {
-      say("Your grant has ended. Open the read again from the worklist in another tab, then send this form again: nothing is lost.", "bad");
-    } else {
-      say(content.detail, "bad");
-    }
-  } catch {
-    say("The hospital cannot be reached. Check your network and send again: nothing is lost.", "bad");
+    touched = false; // what is written from now on is not in this version
+    const content = await tell(address, report());
+    say(`The hospital holds version ${content.version}.${desk.dataset.drawn === "open" ? " Your corrected mask is not handed in yet." : ""}`, "good");
+    showKept(content);
+  } catch (error) {
+    touched = true;
+    say(error.message, "bad");
   } finally {
     button.disabled = false;
   }
@@ -150,6 +147,9 @@ form.addEventListener("input", () => {
   check();
 });
 form.addEventListener("submit", send);
+addEventListener("beforeunload", (event) => {
+  if (touched) event.preventDefault(); // words that only this page has
+});
 if (desk.dataset.kept) {
-  recall().catch(() => say("Your last version could not be fetched from the hospital. Open the study again.", "bad"));
+  recall().catch((error) => say(`Your last version could not be fetched from the hospital, so the form is empty. ${error.message}`, "bad"));
 }

@@ -16,6 +16,10 @@ try {
 }
 
 copy.addEventListener("click", async () => {
-  await navigator.clipboard.writeText(shown.textContent);
-  message.textContent = "Copied.";
+  try {
+    await navigator.clipboard.writeText(shown.textContent);
+    message.textContent = "Copied.";
+  } catch {
+    message.textContent = "This browser does not let the page copy. Mark the thumbprint and copy it yourself.";
+  }
 });

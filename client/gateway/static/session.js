@@ -36,10 +36,16 @@ async function exchange(token, key) {
 const token = location.hash.slice(1);
 history.replaceState(null, "", location.pathname); // the grant stays out of the history
 
-if (!token) {
-  say("There is no grant in the address", "Open the read from your worklist: its link brings the grant with it.");
-} else {
+async function enter() {
   const key = await ownKey();
   if (key) await exchange(token, key);
   else say("This browser has no key for this hospital", "Go to the page /reader, have the key approved, then open the read again.");
+}
+
+if (!token) {
+  say("There is no grant in the address", "Open the read from your worklist: its link brings the grant with it.");
+} else {
+  enter().catch(() => {
+    say("The study could not be opened", "The hospital cannot be reached, or this browser does not give its key. Check your network, then open the read again from your worklist.");
+  });
 }

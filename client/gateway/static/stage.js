@@ -21,7 +21,9 @@ export class Stage {
     this.window = [-1350, 150];
     this.opacity = 0.45;
     this.overlayHidden = false;
+    this.begins = null; // where the first volume opens, as shares of it; else in its middle
     this.onPlace = () => {};
+    this.onLost = () => {};
     this.viewer = new niivue.Niivue({
       isRadiologicalConvention: true,
       sagittalNoseLeft: true,
@@ -42,30 +44,48 @@ export class Stage {
     });
   }
 
+  /** Make the card ready, once. */
   async attach() {
+    if (this.card) return;
     const antialias = navigator.hardwareConcurrency > 6; // as NiiVue decides
     const gl = this.canvas.getContext("webgl2", { alpha: true, antialias }); // the one that NiiVue then gets
+    if (!gl) throw new Error("This browser draws no volumes (WebGL 2 is missing, or switched off). Use a current one with hardware acceleration.");
     await done(gl); // without a graphics card each of these three takes its time
     await withFewPrograms(gl, () => this.viewer.attachToCanvas(this.canvas));
     await done(gl);
     this.card = new Card(this.viewer);
+    this.canvas.addEventListener("webglcontextlost", () => this.onLost());
     this.viewer.onLocationChange = ({ vox, values }) => this.onPlace(vox, values);
   }
 
   /** Begin to fetch volume and mask: it may be before the stage is attached. */
   static ask(folder, { coarse, onShare }) {
-    const suffix = coarse ? "-coarse" : "";
-    return { coarse, coming: [fetching(`${folder}/ct${suffix}.nii.gz`, onShare), fetching(`${folder}/mask${suffix}.nii.gz`)] };
+    const [suffix, both] = [coarse ? "-coarse" : "", new AbortController()];
+    const coming = [
+      fetching(`${folder}/ct${suffix}.nii.gz`, onShare, both.signal),
+      fetching(`${folder}/mask${suffix}.nii.gz`, undefined, both.signal),
+    ];
+    return { coarse, coming, giveUp: () => both.abort() };
   }
 
-  /** Show volume and mask when they are here; slice, window, zoom and overlay stay as they are. */
-  async load({ coarse, coming }) {
-    const [ct, mask] = await Promise.all(coming.map((one) => this.card.take(one)));
-    performance.mark(coarse ? "coarse arrived" : "full arrived");
-    const images = [await ctImage(ct.bytes), await maskImage(mask.bytes)];
-    await Promise.all([ct.stack.whole, mask.stack.whole]);
-    this.show(images, [ct.stack, mask.stack]);
-    return mask.bytes;
+  /** Show volume and mask when they are here; slice, window, zoom and overlay stay as they are. Return the mask's bytes.
+   *
+   * Where one of the two fails nothing of the other is waited for or kept.
+   */
+  async load({ coarse, coming, giveUp }) {
+    const stacks = coming.map(() => this.card.stack());
+    try {
+      const [ct, mask] = await Promise.all(coming.map((one, index) => stacks[index].take(one)));
+      performance.mark(coarse ? "coarse arrived" : "full arrived");
+      const images = [await ctImage(ct), await maskImage(mask)];
+      await Promise.all(stacks.map((stack) => stack.whole));
+      this.show(images, stacks);
+      return mask;
+    } catch (fault) {
+      giveUp();
+      for (const stack of stacks) stack.drop();
+      throw fault;
+    }
   }
 
   show(images, stacks) {
@@ -74,6 +94,7 @@ export class Stage {
     if (place) viewer.scene.crosshairPos = viewer.mm2frac(place);
     this.card.show(...stacks);
     if (!place) this.begin();
+    if (!place && this.begins) viewer.scene.crosshairPos = [...this.begins];
     viewer.moveCrosshairInVox(0, 0, 0); // draws, and says where we are
   }
 
@@ -145,14 +166,25 @@ export class Stage {
     return viewer.volumes.length ? [...viewer.frac2mm(viewer.scene.crosshairPos)].slice(0, 3) : null;
   }
 
-  moveMillimetres(by) {
+  /** Where the cross-hairs are, as shares of the volume. */
+  get shares() {
+    return [...this.viewer.scene.crosshairPos];
+  }
+
+  /** Go to a place in millimetres, or as near to it as the volume reaches. */
+  goTo(to) {
     const { viewer } = this;
-    const to = this.place.map((mm, axis) => mm + by[axis]);
     viewer.scene.crosshairPos = viewer.mm2frac(to).map((share) => Math.min(1, Math.max(0, share)));
     viewer.moveCrosshairInVox(0, 0, 0);
   }
 
+  /** How many slices the layout scrolls through. */
   get slices() {
     return this.viewer.volumes[0]?.dimsRAS[ACROSS[this.layout] + 1] ?? 0;
+  }
+
+  /** Which of them the cross-hairs are in, for the reader: counted from 1. */
+  words(vox) {
+    return `slice ${vox[ACROSS[this.layout]] + 1} of ${this.slices}`;
   }
 }

@@ -4,6 +4,7 @@
 
 const HEADER_BYTES = 352;
 const SLAB_BYTES = 1 << 22; // on the card: some milliseconds of work there, behind which nothing else waits long
+const NOT_WHOLE = "The volume did not arrive whole.";
 const BYTES = { 2: 1, 4: 2 }; // NIfTI datatypes that the hospital sends: labels and Hounsfield units
 
 /** Half a float (IEEE 754 binary16): exact to ±2048 HU, to 2 HU beyond and to 16 at the end. */
@@ -34,6 +35,7 @@ class Volume {
   }
 
   add(bytes) {
+    if (this.have + bytes.length > this.whole.length) throw new Error(NOT_WHOLE);
     this.whole.set(bytes, this.have);
     this.have += bytes.length;
     const whole = Math.floor((this.have - HEADER_BYTES) / (this.plane * this.bytes));
@@ -53,7 +55,7 @@ class Volume {
   }
 
   close() {
-    if (this.have !== this.whole.length) throw new Error("The volume did not arrive whole.");
+    if (this.have !== this.whole.length) throw new Error(NOT_WHOLE);
     postMessage({ id: this.id, whole: this.whole.buffer }, [this.whole.buffer]);
   }
 }
@@ -84,7 +86,7 @@ async function unpack(id, stream) {
     begun = joined;
     if (begun.length >= HEADER_BYTES) volume = new Volume(id, begun);
   }
-  if (!volume) throw new Error("The volume did not arrive whole.");
+  if (!volume) throw new Error(NOT_WHOLE);
   volume.close();
 }
 

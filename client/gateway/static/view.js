@@ -1,7 +1,7 @@
 // The viewer page: a coarse study first, the full one behind it; tools by pointer and by keyboard.
 
-import { Brush } from "./brush.js";
-import { correctWith } from "./correct.js";
+import { Brush, HEADER_BYTES } from "./brush.js";
+import { correctWith, takeBack } from "./correct.js";
 import { Prior } from "./prior.js";
 import { nextFrame } from "./card.js";
 import { Stage } from "./stage.js";
@@ -26,7 +26,7 @@ const KEYS = {
   d: () => document.getElementById("measure").click(),
   c: () => stage.clearMeasurements(),
   x: () => document.getElementById("correct")?.click(),
-  u: () => brush?.begun && brush.undo(),
+  u: () => brush?.begun && takeBack(brush),
   p: () => document.getElementById("beside")?.click(),
   "+": () => changeOpacity(10),
   "-": () => changeOpacity(-10),
@@ -38,6 +38,7 @@ const KEYS = {
   Home: () => stage.step(FAR),
   End: () => stage.step(-FAR),
 };
+const MOVES = new Set(["ArrowUp", "ArrowDown", "PageUp", "PageDown", "Home", "End"]);
 
 function opacityNow() {
   const shown = document.getElementById("overlay").checked;
@@ -63,6 +64,7 @@ function press(attribute, value) {
 
 function setLayout(name) {
   stage.setLayout(name);
+  stage.step(0); // the place counts slices of this layout
   prior?.follow("layout");
   press("layout", name);
 }
@@ -82,14 +84,21 @@ function toggleMeasure(event) {
   const button = event.currentTarget;
   const on = button.getAttribute("aria-pressed") !== "true";
   button.setAttribute("aria-pressed", String(on));
+  if (on) document.querySelector("#correct[aria-pressed=true]")?.click(); // the left button does one of the two
   stage.setTool(on ? "measure" : "look");
+}
+
+/** Whether the key belongs to what has the focus: letters to a field, the keys that move to a slider, a choice, or the report, which scrolls. */
+function belongsThere({ target, key }) {
+  if (target.closest("input:not([type=checkbox]):not([type=radio]):not([type=range]), textarea, select")) return true;
+  return MOVES.has(key) && target.closest("input[type=radio], input[type=range], .report, [popover]") !== null;
 }
 
 /** Our keys, and none of NiiVue's own: it binds letters to things that a reader must not do by accident. */
 function onKey(event) {
-  const typing = event.target.closest("input:not([type=checkbox]):not([type=radio]), textarea, select");
-  if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
-  const wish = event.type === "keydown" ? KEYS[event.key] : undefined;
+  if (belongsThere(event) || event.ctrlKey || event.metaKey || event.altKey) return;
+  const [held, key] = [event.repeat && !MOVES.has(event.key), event.key.length === 1 ? event.key.toLowerCase() : event.key];
+  const wish = event.type === "keydown" && !held ? KEYS[key] : undefined;
   if (event.target.tagName === "CANVAS" || wish) event.stopPropagation();
   if (!wish || stage.slices === 0) return;
   event.preventDefault();
@@ -103,8 +112,7 @@ function showPlace(vox, values) {
   if (last) prior?.move(now.map((mm, axis) => mm - last[axis]));
   last = now;
   const fine = desk.dataset.state === "shown" ? "" : " · preview";
-  document.getElementById("place").textContent =
-    `slice ${vox[2] + 1} of ${stage.viewer.volumes[0].dims[3]} · ${Math.round(values[0].value)} HU${fine}`;
+  document.getElementById("place").textContent = `${stage.words(vox)} · ${Math.round(values[0].value)} HU${fine}`;
 }
 
 function listen() {
@@ -125,6 +133,11 @@ function listen() {
 
 const loading = document.getElementById("loading");
 const progress = document.getElementById("progress");
+const again = document.getElementById("again");
+
+function say(text) {
+  document.getElementById("loading-text").textContent = text;
+}
 
 /** In steps of 5 %: each has the page drawn anew, a tenth of a second of work where there is no graphics card. */
 function showShare(share) {
@@ -132,27 +145,58 @@ function showShare(share) {
   if (progress.value !== percent) progress.value = percent;
 }
 
-try {
-  const preview = Stage.ask(volumes, { coarse: true, onShare: showShare });
+function wants(coarse) {
+  progress.value = 0;
+  return Stage.ask(volumes, { coarse, onShare: showShare });
+}
+
+async function showPreview() {
+  const preview = wants(true); // on its way while the card is made ready
   await stage.attach();
   stage.onPlace = showPlace;
   await stage.load(preview);
   listen();
   performance.mark("coarse");
   loading.classList.add("behind");
-  document.getElementById("loading-text").textContent = "A preview. The full study is on its way …";
+}
+
+async function showWhole() {
+  say("A preview. The full study is on its way …");
   desk.dataset.state = "preview";
   await nextFrame();
-  const mask = await stage.load(Stage.ask(volumes, { coarse: false, onShare: showShare }));
+  const mask = await stage.load(wants(false));
   performance.mark("full");
   loading.hidden = true;
   desk.dataset.state = "shown";
-  if (brush) {
-    brush.own = mask;
-    correctWith(brush);
-  }
   stage.step(0); // the place says no longer that this is a preview
-} catch (error) {
-  document.getElementById("loading-text").textContent = `The study cannot be shown whole: ${error.message ?? "the viewer failed"}`;
-  desk.dataset.state = "failed";
+  if (!brush) return;
+  brush.header = mask.slice(0, HEADER_BYTES);
+  correctWith(brush);
 }
+
+/** Coarse first, then full. Where that fails the reader may try again, and what is there already stays. */
+async function showStudy() {
+  again.hidden = true;
+  try {
+    if (!stage.slices) await showPreview();
+    await showWhole();
+  } catch (error) {
+    say(`The study cannot be shown whole: ${error.message ?? "the viewer failed. Load this page again."}`);
+    [again.hidden, desk.dataset.state] = [false, "failed"];
+  }
+}
+
+stage.onLost = () => {
+  loading.hidden = false;
+  loading.classList.remove("behind");
+  progress.hidden = true;
+  say("The graphics card let go of the images. Load this page again; close other tabs if it happens often.");
+  desk.dataset.state = "lost";
+};
+
+addEventListener("beforeunload", (event) => {
+  if (brush?.uploads.waiting.length) event.preventDefault(); // strokes that only this page has
+});
+again.addEventListener("click", showStudy);
+
+await showStudy();

@@ -1,5 +1,9 @@
 // Fetches volumes of the study; they are unpacked beside the page's thread, slab by slab, while the rest is on its way.
 
+import { ask, Refusal } from "./answers.js";
+
+const BROKEN_OFF = "The line broke off before all of it had come. Check your network and try again.";
+
 // Our windows are fixed in Hounsfield units; looking for the darkest and brightest of 80 million voxels would only hold up the page.
 niivue.NVImage.prototype.calMinMax = function calMinMax() {
   const [low, high] = [this.hdr.cal_min, this.hdr.cal_max];
@@ -7,37 +11,45 @@ niivue.NVImage.prototype.calMinMax = function calMinMax() {
   return [low, high, low, high];
 };
 
-const worker = new Worker("/static/unpack.js");
 const asked = new Map(); // by id, who hears what the worker says
+let worker = null;
 let last = 0;
 
-worker.onmessage = ({ data }) => asked.get(data.id)?.(data);
-worker.onerror = () => {
-  for (const hear of asked.values()) hear({ error: "This browser cannot unpack it." });
-};
+/** Return the worker; one that could not be fetched or fell is not kept. */
+function unpacker() {
+  if (worker) return worker;
+  worker = new Worker("/static/unpack.js");
+  worker.onmessage = ({ data }) => asked.get(data.id)?.(data);
+  worker.onerror = () => {
+    worker = null;
+    for (const hear of asked.values()) hear({ error: "The browser could not unpack it. Close other tabs if memory is short, then try again." });
+  };
+  return worker;
+}
 
-async function send(address, id, onShare) {
-  const answer = await fetch(address);
-  if (!answer.ok) throw new Error((await answer.json()).detail);
+async function send(address, id, onShare, signal) {
+  const [answer, beside] = [await ask(address, { signal }), unpacker()];
   const expected = Number(answer.headers.get("Content-Length"));
   let have = 0;
   for (const reader = answer.body.getReader(); ; ) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch(() => {
+      throw new Refusal(BROKEN_OFF, "", 0);
+    });
     if (done) break;
     have += value.length;
-    onShare(Math.min(1, have / expected));
-    worker.postMessage({ id, chunk: value }, [value.buffer]);
+    if (expected) onShare(Math.min(1, have / expected)); // whoever stands between may have left the length out
+    beside.postMessage({ id, chunk: value }, [value.buffer]);
   }
-  worker.postMessage({ id, end: true });
+  beside.postMessage({ id, end: true });
 }
 
 /** Begin to fetch a packed volume. What is returned says when somebody wants it: `onHead` and `onSlab` hear of it as it comes, the promise is of an
- * ArrayBuffer of exactly the size that its header states. */
-export function fetching(address, onShare = () => {}) {
+ * ArrayBuffer of exactly the size that its header states. Nothing more comes after `signal` says so. */
+export function fetching(address, onShare = () => {}, signal = undefined) {
   const id = (last += 1);
   const early = []; // what came before anybody asked
   asked.set(id, (said) => early.push(said));
-  send(address, id, onShare).catch((fault) => asked.get(id)?.({ error: fault.message }));
+  send(address, id, onShare, signal).catch((fault) => asked.get(id)?.({ error: fault.message }));
   return (onHead, onSlab) => new Promise((resolve, reject) => {
     const hear = ({ head, texels, from, count, whole, error }) => {
       if (error) throw new Error(error);

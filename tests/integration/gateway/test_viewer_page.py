@@ -156,7 +156,7 @@ window.fetch = async (address, ...rest) => {
 def preview(live: LiveGateway, browser: webdriver.Chrome) -> webdriver.Chrome:
     """The viewer with the preview of a phantom that is finer than a preview; the full study waits for `window.letGo()`."""
     write_study(live.beside.studies / STUDY, shape=(24, 200, 200))
-    write_study(live.beside.studies / EARLIER, shape=(24, 100, 100))
+    write_study(live.beside.studies / EARLIER, shape=(8, 100, 100), slice_mm=9.0)
     live.beside.book.connection.execute("INSERT INTO read_priors VALUES (?, ?, 41)", (REQUEST, EARLIER))
     jkt = thumbprint_of(browser, live.origin)
     live.beside.keys.approve(jkt, name="Dr Browser")
@@ -242,6 +242,9 @@ def test_the_viewer_shows_left_and_right_and_changes_nothing_behind_the_readers_
         press(preview, key)
         assert_radiological(preview)
 
+    press(preview, "3", Keys.ARROW_UP)
+    assert text_of(preview, "place").startswith("slice 102 of 200"), "a coronal layout counts coronal slices"
+    press(preview, Keys.ARROW_DOWN, "2")
     assert has_cross_hairs(picture(preview))
     shown = int(is_overlay(picture(preview)).sum())
     press(preview, "o")
@@ -274,8 +277,14 @@ def assert_the_earlier_study_is_beside(browser: webdriver.Chrome) -> None:
     assert_radiological(browser, "#prior canvas")
     place = browser.find_element(By.CSS_SELECTOR, "#prior .place")
     before = int(place.text.split()[1])
-    press(browser, Keys.ARROW_UP, Keys.ARROW_UP)
-    assert int(place.text.split()[1]) == before + 2
+    assert before == round(5 / 24 * 8), "it opens as high as the present study stands"
+    press(browser, Keys.ARROW_UP, Keys.ARROW_UP, Keys.ARROW_UP)
+    assert int(place.text.split()[1]) == before + 1, "three slices of 3 mm are one of 9 mm"
+    press(browser, Keys.END)
+    press(browser, *[Keys.ARROW_UP] * 7)
+    assert text_of(browser, "place").startswith("slice 8 of 24")
+    assert int(place.text.split()[1]) == before + 1, "beyond its ends it goes on counting"
+    press(browser, *[Keys.ARROW_DOWN] * 3)
     press(browser, "p")
     assert not browser.find_element(By.ID, "prior").is_displayed()
 
