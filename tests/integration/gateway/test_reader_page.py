@@ -25,6 +25,7 @@ window.fetch = async (address, options = {}) => {
   const [, how] = Object.entries(window.instead).find(([begins]) => address.startsWith(begins)) ?? [];
   if (how === "line") throw new TypeError("Failed to fetch");
   if (how === "proxy") return new Response("<html>Bad Gateway</html>", { status: 502 });
+  if (how === "other") return Response.json({ code: "not-found", detail: "There is nothing of that name that you may see." }, { status: 404 });
   if (how === "slow") await new Promise((resolve) => setTimeout(resolve, 1500));
   const answer = await fetched(address, options);
   return how === "unmeasured" ? new Response(answer.body, { status: answer.status }) : answer;
@@ -81,6 +82,9 @@ def test_a_form_says_what_is_wrong_and_loses_nothing(page: webdriver.Chrome, liv
     instead(page, reports="proxy")
     submit.click()
     assert told(page, "message") == "The hospital answers with error 502. Try again in a minute."
+    instead(page, reports="other")  # a second read of the hospital took the cookie
+    submit.click()
+    wait(page, "document.getElementById('message').textContent.includes('shows this browser another read now')")
     instead(page, reports="line")
     submit.click()
     wait(page, "document.getElementById('message').textContent.includes('cannot be reached')")
@@ -118,6 +122,14 @@ def test_a_question_is_asked_once_and_an_ended_session_is_said(page: webdriver.C
         left = "document.getElementById('desk').dataset.expires = String(Math.floor(Date.now() / 1000) + 300)"
         page.execute_script(left)
         wait(page, "document.getElementById('clock').textContent.startsWith('grant ended')")
+    another_tab = (
+        "new BroadcastChannel('session').postMessage({ request: arguments[0], until: Date.now() / 1000 + 500 })"
+    )
+    page.execute_script(another_tab, "0" * 32)
+    time.sleep(1.2)
+    assert text_of(page, "clock").startswith("grant ended"), "another read's session is not this one's"
+    page.execute_script(another_tab, REQUEST)
+    wait(page, "document.getElementById('clock').textContent.startsWith('grant 8:')")
 
 
 def test_images_that_did_not_come_are_asked_for_again_and_keys_belong_to_what_has_the_focus(
@@ -126,6 +138,10 @@ def test_images_that_did_not_come_are_asked_for_again_and_keys_belong_to_what_ha
     said = text_of(page, "loading-text")
     assert said.startswith("The study cannot be shown whole: The hospital cannot be reached. Check your network")
     instead(page, vol="unmeasured")  # somebody between leaves the length out
+    page.execute_script("WebGL2RenderingContext.prototype.getError = () => WebGL2RenderingContext.OUT_OF_MEMORY")
+    page.find_element(By.ID, "again").click()
+    wait(page, "document.getElementById('loading-text').textContent.includes('no room for it')")
+    page.execute_script("WebGL2RenderingContext.prototype.getError = () => 0")
     page.find_element(By.ID, "again").click()
     wait(page, "document.getElementById('desk').dataset.state === 'shown'")
     assert not page.find_element(By.ID, "again").is_displayed()
