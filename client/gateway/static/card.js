@@ -86,12 +86,18 @@ class Stack {
     for (const name of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_3D, name, gl.LINEAR);
     for (const name of [gl.TEXTURE_WRAP_R, gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T]) gl.texParameteri(gl.TEXTURE_3D, name, gl.CLAMP_TO_EDGE);
     gl.texStorage3D(gl.TEXTURE_3D, 1, labels ? gl.RG8 : gl.R16F, width, height, slices); // filled with zeros, as WebGL promises
-    if (gl.getError() === gl.OUT_OF_MEMORY) throw new Error(NO_MEMORY); // else all of it would look like water
   }
 
-  /** Take a volume that is on its way; return its bytes. `whole` waits until the card was given all of it. */
+  /** Take a volume that is on its way; return its bytes. */
   take(coming) {
     return coming((head) => this.begin(head), (...slab) => this.give(...slab));
+  }
+
+  /** Wait until the card has all of it. Only then is it asked for errors: before, the page would wait for what it is at. */
+  async finish() {
+    await this.whole;
+    await Promise.all(this.behind);
+    if (this.gl.getError() === this.gl.OUT_OF_MEMORY) throw new Error(NO_MEMORY); // else all of it would look like water
   }
 
   /** Let go of the card's memory. */

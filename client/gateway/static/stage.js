@@ -78,7 +78,7 @@ export class Stage {
       const [ct, mask] = await Promise.all(coming.map((one, index) => stacks[index].take(one)));
       performance.mark(coarse ? "coarse arrived" : "full arrived");
       const images = [await ctImage(ct), await maskImage(mask)];
-      await Promise.all(stacks.map((stack) => stack.whole));
+      await Promise.all(stacks.map((stack) => stack.finish()));
       this.show(images, stacks);
       return mask;
     } catch (fault) {
