@@ -45,6 +45,8 @@ _GOING = "57P"
 """PostgreSQL was told to stop, or is only just starting: the connection leads nowhere any more."""
 _BROKEN = "23"
 """Something else speaks against a row: another row, or one that it names and that is not there."""
+UNASKED = "acinus_unasked"
+"""The option by which PostgreSQL's connection knows a statement that is `unasked`."""
 _MISSING = frozenset({"23503", sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY})
 _TAKEN = frozenset({"23505", sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY})
 """How PostgreSQL and SQLite say that a row names another one that is not there, and that there is one of the same key."""
@@ -95,6 +97,15 @@ def ask(session: Session, statement: Executable, **values: Any) -> CursorResult[
     """Run a statement that is made of tables, after what the session still holds back."""
     session.flush()
     return session.connection().execute(statement, values)
+
+
+def unasked(statement: Any) -> Any:
+    """Return a statement for `ask` of whose outcome nothing is asked: on PostgreSQL it goes out with what comes after it (ADR 0188).
+
+    What is wrong with it, a row that it names and that is not there, fails what comes after it or the commit: whoever catches one statement's
+    failure and goes on must not use this.
+    """
+    return statement.execution_options(**{UNASKED: True})
 
 
 def lines(session: Session, statement: Executable, **values: Any) -> list[Any]:
@@ -219,6 +230,7 @@ def open_engine(url: str) -> Engine:
         driver.quicken()
         engine = create_engine(url, pool_size=_CONNECTIONS, max_overflow=0, pool_use_lifo=True)
         event.listen(engine, "do_connect", driver.connect)
+        event.listen(engine, "do_execute", driver.mark)
         event.listen(engine, "checkout", _refuse_gone)
         event.listen(engine, "handle_error", _understand, retval=True)
         return engine

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -45,6 +46,12 @@ def hand_over_soon() -> None:
     sys.setswitchinterval(HAND_OVER_SECONDS)
 
 
+def keep_what_is_loaded() -> None:
+    """Have Python's collector look at what is loaded once more and never again: its looks at everything stop all threads for longer than a claim may take (ADR 0188)."""
+    gc.collect()
+    gc.freeze()
+
+
 async def serve(runtime: Runtime) -> None:
     """Serve until SIGINT or SIGTERM.
 
@@ -66,6 +73,7 @@ async def _serve_both(runtime: Runtime, web: uvicorn.Server, listener: socket.so
     link = open_link(runtime, courier)
     await link.start()
     carrying = asyncio.create_task(courier.run())
+    keep_what_is_loaded()
     log.info("registry.started", extra={"port": runtime.settings.http.port, "link": runtime.settings.link.port})
     try:
         await web.serve(sockets=[listener])

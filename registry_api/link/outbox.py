@@ -10,7 +10,7 @@ from sqlmodel import Session, col, func, select, update
 from protocol.parcel import Notice
 from protocol.reading import GrantRevoked
 from protocol.shape import canonical_json
-from registry_api.database import ask, row_table
+from registry_api.database import ask, row_table, unasked
 from registry_api.link.tables import NoticeRow
 
 AT_ONCE = 100
@@ -30,7 +30,7 @@ def send_notice(session: Session, site: str, notice: Notice) -> str:
     return notice_id
 
 
-_NOTICE = insert(row_table(NoticeRow)).inline()
+_NOTICE = unasked(insert(row_table(NoticeRow)).inline())
 """Made once; and nobody asks which place the notice got."""
 
 

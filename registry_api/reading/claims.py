@@ -15,7 +15,7 @@ from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError, RefusedError
 from protocol.reading import ClaimMade, ReadExpired, ReportSigned
 from protocol.shape import OpaqueId, Sha256
-from registry_api.database import UtcDateTime, ask, row_table
+from registry_api.database import UtcDateTime, ask, row_table, unasked
 from registry_api.people.tables import PersonRow
 from registry_api.reading.adjudication import settle
 from registry_api.reading.amendments import amending, end_amendment, open_amendment, sweep_amendments
@@ -107,7 +107,7 @@ def claim_for(
     return Claim(claim_id, request_id, taken, fence, State.CLAIMED, lease)
 
 
-_CLAIM = insert(row_table(ClaimRow))
+_CLAIM = unasked(insert(row_table(ClaimRow)))
 """Made once."""
 
 

@@ -10,7 +10,7 @@ from sqlmodel import Session
 
 from protocol.reading import Priority
 from protocol.shape import OpaqueId
-from registry_api.database import among, ask, lines, row_table
+from registry_api.database import among, ask, lines, row_table, unasked
 from registry_api.reading.claims import Claim, anything_due, held_claim, held_slot
 from registry_api.reading.lifecycle import HELD, State, lease_until
 from registry_api.reading.tables import ClaimRow, ReadRequestRow, SlotRow
@@ -80,11 +80,13 @@ def _live() -> Any:
 def _heard() -> Any:
     """Return the statement that notes a heartbeat."""
     claims = row_table(ClaimRow)
-    return sa.update(claims).where(claims.c.claim_id == bindparam("the_claim")).values(heartbeat_at=bindparam("at"))
+    the_claim = claims.c.claim_id == bindparam("the_claim")
+    return unasked(sa.update(claims).where(the_claim).values(heartbeat_at=bindparam("at")))
 
 
 @cache
 def _prolong() -> Any:
     """Return the statement that gives a slot a longer lease."""
     slots = row_table(SlotRow)
-    return sa.update(slots).where(slots.c.claim_id == bindparam("the_claim")).values(lease_until=bindparam("until"))
+    the_claim = slots.c.claim_id == bindparam("the_claim")
+    return unasked(sa.update(slots).where(the_claim).values(lease_until=bindparam("until")))

@@ -12,7 +12,7 @@ from protocol.errors import ConflictError, InvalidInputError
 from protocol.parcel import Notice
 from protocol.reading import ClaimEnded, Priority
 from protocol.shape import OpaqueId, SiteId
-from registry_api.database import ask, row_table
+from registry_api.database import ask, row_table, unasked
 from registry_api.link.outbox import send_notice
 from registry_api.reading.abandonment import restrict_if_abandoned
 from registry_api.reading.agreements import running, signed_within
@@ -240,7 +240,7 @@ def write_step(session: Session, step: Step, *, now: datetime) -> None:
     ask(session, _STEP, **values)
 
 
-_STEP = insert(row_table(ReadEventRow)).inline()
+_STEP = unasked(insert(row_table(ReadEventRow)).inline())
 """Made once; and nobody asks which number the line got."""
 
 

@@ -19,7 +19,9 @@ from registry_api.reading.grants import GrantSigner, make_grant, renew_grant, re
 from registry_api.reading.heartbeats import heartbeat
 from registry_api.reading.readers import set_capacity
 from registry_api.reading.tables import GrantRow, ReaderRow, SlotRow
+from registry_api.reading.turns import take
 from registry_api.schema import migrate
+from tests.integration.registry.test_driver import Watched, line_of
 from tests.integration.registry.test_postgresql import needs_postgresql, url
 from tests.unit.registry_api.reading.conftest import NOW, REQUEST, add_reader, post, story
 from tests.unit.registry_api.reading.story import CODED, Story, acknowledged, delivered, opened, receipt
@@ -203,3 +205,36 @@ def test_a_whole_life(story: Story, post: Callable[..., ReadPost], add_reader: C
         "posted", "claimed", "opened", "submitted", "widened", "signed", "delivery-failed", "delivered", "acknowledged",
     ]  # fmt: skip
     assert story.state(REQUEST) == "closed"
+
+
+def test_a_claim_waits_for_the_database_five_times_and_a_heartbeat_three_times(
+    story: Story, post: Callable[..., ReadPost], add_reader: Callable[..., str]
+) -> None:
+    """What nobody asks anything of goes out with the next statement or the commit; the caller's key is one more."""
+    reader, signer = add_reader(), GrantSigner(Ed25519PrivateKey.generate())
+    for number in range(3):
+        story.arrives(post(f"{number:032x}"))
+
+    def claimed(number: int) -> Claim:
+        with story.database.writing() as session:
+            return take(session, f"{number:032x}", reader, now=story.now)
+
+    def beaten(claim: Claim) -> None:
+        with story.database.writing() as session:
+            heartbeat(session, claim.claim_id, reader, now=story.now)
+            renew_grant(session, claim.claim_id, reader, signer=signer, now=story.now)
+
+    for number in range(2):
+        last = claimed(number)
+        story.arrives(opened(last))
+        story.wait(seconds=20)
+        beaten(last)
+    story.wait(seconds=20)
+    with story.database.engine.connect() as connection:
+        line = line_of(connection)
+    line._sock = watched = Watched(line._sock)
+    claimed(2)
+    assert watched.flushed == 5
+    beaten(last)
+    assert watched.flushed == 5 + 3
+    line._sock = watched.inner

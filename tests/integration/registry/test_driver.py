@@ -9,8 +9,9 @@ from pg8000.converters import timestamp_in
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from protocol.codes import Code
 from registry_api import driver
-from registry_api.database import open_engine
+from registry_api.database import Database, open_engine, overtaken, unasked
 from tests.integration.registry.test_postgresql import needs_postgresql, url
 
 __all__ = ["url"]
@@ -148,3 +149,89 @@ def test_times_are_read_as_the_driver_reads_them(engine: Engine, said: str) -> N
 def test_nothing_is_copied_over_such_a_connection(engine: Engine) -> None:
     with engine.connect() as connection, pytest.raises(ValueError, match="copied"):
         line_of(connection).execute_unnamed("COPY kept TO STDOUT", stream=object())
+
+
+UNASKED = unasked(text("INSERT INTO kept VALUES (:name, 1)"))
+
+
+def add(connection: Any, *names: str) -> None:
+    for name in names:
+        connection.execute(UNASKED, {"name": name})
+
+
+def names_of(connection: Any) -> list[str]:
+    found: list[str] = connection.execute(text("SELECT name FROM kept ORDER BY name")).scalars().all()
+    return found
+
+
+@pytest.fixture
+def prepared(engine: Engine) -> Iterator[Any]:
+    """A connection on which the statement of whose outcome nothing is asked was used before."""
+    with engine.connect() as connection:
+        with connection.begin():
+            add(connection, "prepared")
+        yield connection
+
+
+def test_what_is_not_asked_of_goes_out_with_what_comes_after_it(prepared: Any) -> None:
+    ask, line = text("SELECT count(*) FROM kept WHERE name <> :name"), line_of(prepared)
+    with prepared.begin():
+        prepared.execute(ask, {"name": ""})
+    line._sock = watched = Watched(line._sock)
+    with prepared.begin():
+        add(prepared, "a", "b")
+        assert watched.flushed == 0
+        assert prepared.execute(ask, {"name": ""}).scalar() == 3
+        add(prepared, "c")
+        assert watched.flushed == 1
+    assert watched.flushed == 2, "the last one went out with the commit"
+    with prepared.begin():
+        add(prepared, "d")
+        assert names_of(prepared) == ["a", "b", "c", "d", "prepared"], "also with a statement that has no values"
+    line._sock = watched.inner
+
+
+def test_what_another_statement_changed_is_counted_by_itself(prepared: Any) -> None:
+    remove = text("DELETE FROM kept WHERE number = :number")
+    for _ in range(2):
+        with prepared.begin():
+            add(prepared, "a", "b")
+            assert prepared.execute(remove, {"number": 2}).rowcount == 0
+            assert prepared.execute(remove, {"number": 1}).rowcount in {2, 3}
+            add(prepared, "prepared")
+
+
+def test_what_is_wrong_with_it_fails_what_comes_after_it_and_all_is_undone(prepared: Any) -> None:
+    ask = text("SELECT number FROM kept WHERE name = :name")
+    for _ in range(2):
+        with prepared.begin() as begun:
+            add(prepared, "a")
+            with pytest.raises(IntegrityError):
+                (add(prepared, "prepared"), prepared.execute(ask, {"name": "a"}))
+            begun.rollback()
+        with prepared.begin():
+            assert names_of(prepared) == ["prepared"]
+
+
+def test_what_is_wrong_with_it_fails_the_commit_at_the_latest(engine: Engine, prepared: Any) -> None:
+    prepared.close()
+    for _ in range(2):
+        with pytest.raises(IntegrityError) as raised, Database(engine).writing() as session:
+            add(session, "a", "prepared", "b")
+        found = overtaken(raised.value)
+        assert found is not None
+        assert found.code is Code.ALREADY_EXISTS
+        with engine.connect() as connection:
+            assert names_of(connection) == ["prepared"]
+
+
+def test_what_waits_is_forgotten_when_the_transaction_is_undone(prepared: Any) -> None:
+    with prepared.begin() as begun:
+        add(prepared, "a")
+        begun.rollback()
+    with prepared.begin():
+        prepared.execute(text("SELECT count(*) FROM kept WHERE number = :number"), {"number": 1})
+        add(prepared, "b")
+        prepared.rollback()
+    with prepared.begin():
+        assert names_of(prepared) == ["prepared"]

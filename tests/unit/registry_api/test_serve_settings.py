@@ -1,13 +1,16 @@
 """What the serving process sets for itself before it serves."""
 
+import asyncio
+import gc
 import socket
 import sys
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 
 from registry_api import serve
-from registry_api.serve import HAND_OVER_SECONDS, hand_over_soon
+from registry_api.serve import HAND_OVER_SECONDS, hand_over_soon, keep_what_is_loaded
 
 
 def test_threads_hand_the_interpreter_over_sooner_than_by_default() -> None:
@@ -39,3 +42,31 @@ def test_an_answer_does_not_wait_for_the_callers_machine_to_say_that_it_has_its_
         accepted, _ = listener.accept()
         with accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_what_is_loaded_is_not_looked_at_again_when_rubbish_is_collected() -> None:
+    """A look at all of it stops every request for longer than a claim may take."""
+    loaded: list[object] = []
+    try:
+        keep_what_is_loaded()
+        assert gc.get_freeze_count() > len(sys.modules)
+        assert not any(one is loaded for one in gc.get_objects())
+    finally:
+        gc.unfreeze()
+
+
+def test_that_is_done_before_the_first_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+
+    class Web:
+        async def serve(self, **_: object) -> None:
+            steps.append("serves")
+
+    async def done(*_: object) -> None:
+        steps.append("link")
+
+    runtime = MagicMock()
+    monkeypatch.setattr(serve, "open_link", lambda *_: SimpleNamespace(start=done, stop=done))
+    monkeypatch.setattr(serve, "keep_what_is_loaded", lambda: steps.append("kept"))
+    asyncio.run(serve._serve_both(runtime, Web(), MagicMock()))  # type: ignore[arg-type]
+    assert steps == ["link", "kept", "serves", "link"]
