@@ -33,7 +33,6 @@ def heartbeat(session: Session, claim_id: OpaqueId, reader_id: OpaqueId, *, now:
         )
         if claim.lease_until != live.lease_until:
             ask(session, _prolong(), the_claim=claim_id, until=claim.lease_until)
-    ask(session, _heard(), the_claim=claim_id, at=now)
     return claim
 
 
@@ -74,14 +73,6 @@ def _live() -> Any:
         )
         .with_for_update(of=slots)
     )
-
-
-@cache
-def _heard() -> Any:
-    """Return the statement that notes a heartbeat."""
-    claims = row_table(ClaimRow)
-    the_claim = claims.c.claim_id == bindparam("the_claim")
-    return unasked(sa.update(claims).where(the_claim).values(heartbeat_at=bindparam("at")))
 
 
 @cache

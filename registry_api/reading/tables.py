@@ -244,7 +244,6 @@ class ClaimRow(SQLModel, table=True):
     """How many the reader has asked the hospital; `answers`: the last one that was answered."""
     answers: int = 0
     made_at: datetime = Field(sa_type=UtcDateTime)
-    heartbeat_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     ended_by: str | None = Field(default=None)
     """The event that ended it: released, lapsed, reassigned, withdrawn or signed; `unanswered` if it lapsed while the hospital was asked."""

@@ -34,7 +34,7 @@ from tests.unit.registry_api.reading.test_statements import (
     reader,
     test_a_caller_is_found_by_one_question,
     test_a_claim_asks_seven_times,
-    test_a_heartbeat_asks_four_times_and_three_times_more_for_a_grant,
+    test_a_heartbeat_asks_three_times_and_three_times_more_for_a_grant,
     test_looking_what_comes_next_asks_twice,
 )
 
@@ -45,7 +45,7 @@ __all__ = [
     "story",
     "test_a_caller_is_found_by_one_question",
     "test_a_claim_asks_seven_times",
-    "test_a_heartbeat_asks_four_times_and_three_times_more_for_a_grant",
+    "test_a_heartbeat_asks_three_times_and_three_times_more_for_a_grant",
     "test_looking_what_comes_next_asks_twice",
     "test_of_a_thousand_racing_claims_exactly_one_wins",
     "test_of_many_claims_at_once_exactly_one_wins",

@@ -12,7 +12,7 @@ from protocol.parcel import parse_notice
 from protocol.reading import GrantRenewed
 from registry_api.link.tables import NoticeRow
 from registry_api.pages import worklist
-from registry_api.reading.tables import ClaimRow, GrantRow, SlotRow
+from registry_api.reading.tables import GrantRow, SlotRow
 from tests.integration.gateway.conftest import wait_for
 from tests.integration.gateway.test_viewer_page import wait
 from tests.integration.reading.conftest import Network, now
@@ -38,8 +38,8 @@ def test_a_long_read_keeps_its_lease_and_its_grant(
     ends = age_the_grant(network, reader.browser)
     wait(reader.browser, f"Number(document.getElementById('desk').dataset.expires) > {ends + 300}")
     assert sum(isinstance(one, GrantRenewed) for one in look(network, notices)) == 1
-    beat = look(network, lambda session: session.exec(select(ClaimRow.heartbeat_at)).one())
-    wait_for(lambda: look(network, lambda session: session.exec(select(ClaimRow.heartbeat_at)).one()) > beat)
+    lease = look(network, lambda session: session.exec(select(SlotRow.lease_until)).one())
+    wait_for(lambda: look(network, lambda session: session.exec(select(SlotRow.lease_until)).one()) > lease)
     assert reader.browser.execute_script("return location.pathname").startswith("/view/"), (
         "it was the worklist all along"
     )

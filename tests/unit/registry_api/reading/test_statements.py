@@ -64,7 +64,7 @@ def test_looking_what_comes_next_asks_twice(story: Story, reader: str) -> None:
     assert len(asked) == 2, asked
 
 
-def test_a_heartbeat_asks_four_times_and_three_times_more_for_a_grant(
+def test_a_heartbeat_asks_three_times_and_three_times_more_for_a_grant(
     story: Story, post: Callable[..., ReadPost], add_reader: Callable[..., str]
 ) -> None:
     reader, signer = add_reader(), GrantSigner(Ed25519PrivateKey.generate())
@@ -82,10 +82,10 @@ def test_a_heartbeat_asks_four_times_and_three_times_more_for_a_grant(
         return asked
 
     story.wait(seconds=20)
-    assert len(beat()) == 4
+    assert len(beat()) == 3
     assert not any(isinstance(one, GrantRenewed) for one in story.notices())
     story.wait(minutes=5)
-    assert len(beat()) == 7
+    assert len(beat()) == 6
     assert isinstance(story.notices()[-1], GrantRenewed)
 
 
