@@ -1,7 +1,11 @@
-"""Whom `bench.utility` trains on and tests with: phantoms of four unlike sites, two scanners that no site has, real scans with disease put in.
+"""Whom `bench.utility` trains on and tests with: patients of four unlike sites, two scanners that no site has, real scans with disease put in.
+
+A site's patients are phantoms of its scanner and, where the scans lie beside the checkout, one real chest of its own in as many shapes: breathed
+out or in, diaphragm up or down, at more dose or less. A quarter of all have no disease. A site of phantoms alone teaches a network that real lungs are ill.
 
 Disease is fainter and more ragged than what the starting weights learnt from (`models.lesion.draw_style`), so that there is something to learn.
-Real scans are such as the shipped weights never learnt from: whatever their record names is left out, whatever its file is called here.
+Real scans to test with are such as the shipped weights never learnt from: whatever their record names is left out, whatever its file is called here.
+The sites' own are among those that they learnt from, whose licences allow it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,8 +20,10 @@ from bench.real_scans import DATA, sha256_of
 from client.infer.scan import read_scan
 from client.train.private import Patient
 from models.anatomy import Anatomy, resample
+from models.curriculum import noisier
+from models.deform import move_diaphragm
 from models.grid import labels_to_slabs, pad_to
-from models.insertion import insert_disease
+from models.insertion import breathe_out, insert_disease
 from models.lesion import LesionStyle
 from models.lungs import find_lungs
 from models.net import STRIDE, GgoNet
@@ -27,10 +33,13 @@ from models.record import read_record
 from models.scored import scored_slabs
 from models.severity import zone_score
 from models.slabs import PatientSlices, PreparedSlabs, lung_grid, prepare_slabs
+from models.volume import Mask, Volume
 from models.weights import LUNGS, STARTING, load_net
 
 PIECE = 96
 PATIENTS, HELD_OUT, FEW = 60, 6, 5
+WELL = 0.25
+"""Share of a site's patients without disease."""
 SHAPE, SPACING_MM = (24, 112, 120), (12.0, 3.0, 3.0)
 
 TUNED_ON = ("ct_nifti/imlab1.nii.gz",)
@@ -47,13 +56,15 @@ class Site:
     disease: tuple[float, float]
     low_hu: tuple[float, float]
     peripheral: tuple[float, float]
+    anatomy: str = ""
+    """A real scan without disease, of a path in ../shared/data."""
 
 
 SITES = (
-    Site("north", "siemens-b31f", (0.02, 0.15), (-760, -640), (0.6, 1.6)),
-    Site("east", "ge-standard", (0.1, 0.4), (-740, -600), (0.0, 0.8)),
-    Site("south", "philips-b", (0.05, 0.5), (-760, -660), (-0.2, 0.6)),
-    Site("west", "canon-fc08", (0.02, 0.25), (-720, -600), (0.4, 1.4)),
+    Site("north", "siemens-b31f", (0.02, 0.15), (-760, -640), (0.6, 1.6), "ct_nifti/covidctmd_normal002.nii.gz"),
+    Site("east", "ge-standard", (0.1, 0.4), (-740, -600), (0.0, 0.8), "ct_nifti/lidc_0003.nii.gz"),
+    Site("south", "philips-b", (0.05, 0.5), (-760, -660), (-0.2, 0.6), "ct_nifti/lungdx_A0001.nii.gz"),
+    Site("west", "canon-fc08", (0.02, 0.25), (-720, -600), (0.4, 1.4), "ct_nifti/cip_ct64.nii.gz"),
 )
 ELSEWHERE = (
     Site("new, sharp kernel", "siemens-b70f", (0.05, 0.4), (-760, -620), (0.0, 1.4)),
@@ -117,7 +128,7 @@ class Cohorts:
 def draw_cohorts(seed: int, *, patients: int = PATIENTS, real: tuple[str, ...] = TESTED_ON) -> Cohorts:
     """Draw all patients of one seed, none of whom comes again in another; `real` are the scans that held-out disease is put into."""
     first = 2_000_000 + 10_000 * seed
-    drawn = [list(phantoms(site, first + 1000 * at, patients)) for at, site in enumerate(SITES)]
+    drawn = [list(patients_of(site, first + 1000 * at, patients)) for at, site in enumerate(SITES)]
     sites = tuple(tuple(Patient((Pieces(study.slabs, study.seed),)) for study in site) for site in drawn)
     net = load_net(STARTING).eval()
     scored = tuple(tuple(Patient((Pieces(scored_only(study, net), study.seed),)) for study in site) for site in drawn)
@@ -139,7 +150,7 @@ def draw_cohorts(seed: int, *, patients: int = PATIENTS, real: tuple[str, ...] =
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """A phantom as it is trained on; `sides` is 1 right, 2 left on its slabs."""
+    """A patient as it is trained on; `sides` is 1 right, 2 left on its slabs."""
 
     seed: int
     slabs: PreparedSlabs
@@ -153,16 +164,41 @@ def scored_only(study: Study, net: GgoNet) -> PreparedSlabs:
     return scored_slabs(study.slabs, study.sides, points, net)
 
 
-def phantoms(site: Site, first: int, count: int) -> Iterator[Study]:
-    """Yield `count` phantoms of a site's kind, from the seed `first` on."""
+def patients_of(site: Site, first: int, count: int) -> Iterator[Study]:
+    """Yield `count` patients of a site, from the seed `first` on: phantoms and its real chest in turn, or phantoms alone."""
     for seed in range(first, first + count):
-        rng = np.random.default_rng([seed, 1])
-        made = make_phantom(
-            seed, profile=PROFILES[site.scanner], disease=rng.uniform(*site.disease), shape=SHAPE, spacing_mm=SPACING_MM,
-            style=_style(rng, site),
-        )  # fmt: skip
-        sides = labels_to_slabs(made.lungs, lung_grid(made.lungs > 0, made.volume), classes=3).to(torch.uint8)
-        yield Study(seed, _halved(prepare_slabs(made.volume, made.lungs, made.opacity)), pad_to(sides, STRIDE))
+        rng = np.random.default_rng([seed, 2])
+        share = 0.0 if rng.random() < WELL else rng.uniform(*site.disease)
+        real = _real_chest(site.anatomy) if seed % 2 else None
+        yield _phantom(site, seed, share) if real is None else _in_real_chest(rng, site, real, seed, share)
+
+
+def phantoms(site: Site, first: int, count: int) -> Iterator[Study]:
+    """Yield `count` phantoms of a site's kind, all of them ill, from the seed `first` on."""
+    for seed in range(first, first + count):
+        yield _phantom(site, seed, np.random.default_rng([seed, 1]).uniform(*site.disease))
+
+
+def _phantom(site: Site, seed: int, share: float) -> Study:
+    style = _style(np.random.default_rng([seed, 3]), site)
+    made = make_phantom(
+        seed, profile=PROFILES[site.scanner], disease=share, shape=SHAPE, spacing_mm=SPACING_MM, style=style
+    )
+    return _study(seed, made.volume, made.lungs, made.opacity)
+
+
+def _in_real_chest(rng: np.random.Generator, site: Site, chest: Anatomy, seed: int, share: float) -> Study:
+    right, left = rng.normal(0, 12), rng.normal(0, 12)
+    volume, lungs = move_diaphragm(chest.volume, chest.lungs, right_mm=right, left_mm=left)
+    volume = volume if rng.random() < 0.4 else breathe_out(rng, volume, lungs)  # as in pretraining
+    volume = noisier(rng, volume, strength_hu=(5, 40)) if rng.random() < 0.5 else volume
+    scan = insert_disease(rng, volume, lungs, share=share, style=_style(rng, site))
+    return _study(seed, scan.volume, scan.lungs, scan.opacity)
+
+
+def _study(seed: int, volume: Volume, lungs: Mask, opacity: Mask) -> Study:
+    sides = labels_to_slabs(lungs, lung_grid(lungs > 0, volume), classes=3).to(torch.uint8)
+    return Study(seed, _halved(prepare_slabs(volume, lungs, opacity)), pad_to(sides, STRIDE))
 
 
 def _style(rng: np.random.Generator, site: Site) -> LesionStyle:
@@ -183,6 +219,15 @@ def _inserted(rng: np.random.Generator, real: tuple[str, ...]) -> Iterator[Prepa
                 rng, anatomy.volume, anatomy.lungs, share=rng.uniform(*site.disease), style=_style(rng, site)
             )
             yield _halved(prepare_slabs(scan.volume, scan.lungs, scan.opacity))
+
+
+@cache
+def _real_chest(path: str) -> Anatomy | None:
+    """Return a site's own scan on the grid of its patients; None where it is not at hand."""
+    if not path or not (DATA / path).is_file():
+        return None
+    volume = read_scan(DATA / path).volume
+    return resample(Anatomy(path, volume, find_lungs(volume)), pixel_mm=1.5, slab_mm=12.0, margin_mm=30.0)
 
 
 @cache
@@ -207,8 +252,12 @@ def unseen(paths: Sequence[str]) -> dict[str, str]:
     if record is None:  # nobody knows what they learnt from
         return {}
     learnt = {entry.sha256 for entry in record.anatomies}
-    there = {path: sha256_of(DATA / path) for path in paths if (DATA / path).is_file()}
-    return {path: sha256 for path, sha256 in there.items() if sha256 not in learnt}
+    return {path: sha256 for path, sha256 in at_hand(paths).items() if sha256 not in learnt}
+
+
+def at_hand(paths: Sequence[str]) -> dict[str, str]:
+    """Return the scans that are there, each with the hash of its file."""
+    return {path: sha256_of(DATA / path) for path in paths if (DATA / path).is_file()}
 
 
 def _halved(slabs: PreparedSlabs) -> PreparedSlabs:

@@ -1,6 +1,7 @@
 """What privacy costs in accuracy: federated training of the shipped network at four sites, with patient-level privacy and without.
 
-Four sites that differ in scanner, extent and kind of disease, 60 patients each. All of it is the sites' own code and the centre's own
+Four sites that differ in scanner, extent and kind of disease, 60 patients each: half of them phantoms, half the site's own real chest in many
+shapes, with disease put in; a quarter has none. All of it is the sites' own code and the centre's own
 arithmetic; one aggregated private step per round, 40 rounds, a quarter of the patients in each, two pieces of 96 x 96 pixels of each.
 Disease is fainter and more ragged than what the starting weights learnt from, so that there is something to learn. Two ways to noise:
 `local`, every site adds the whole noise; `shared`, every site adds its part of it, in a secure summation that stands one dropout and one
@@ -36,7 +37,7 @@ from scipy import stats
 
 from bench.arms import Arm, Outcome, Tuning, dice_of, epsilon_of, outcome_of, plan_of, train
 from bench.kept import ROOT, Kept, code_of
-from bench.patients import PATIENTS, SITES, TESTED_ON, TUNED_ON, Cohorts, draw_cohorts, unseen
+from bench.patients import PATIENTS, SITES, TESTED_ON, TUNED_ON, Cohorts, at_hand, draw_cohorts, unseen
 from bench.table import Goal, Table, main
 from bench.utility_picture import Curve, picture
 from models.weights import LUNGS, STARTING, load_net, to_arrays
@@ -119,7 +120,7 @@ def rests_on(settings: str) -> list[bytes]:
     return [
         code_of("bench.arms"),
         *weights,
-        str(unseen(TESTED_ON)).encode(),
+        str((unseen(TESTED_ON), at_hand([site.anatomy for site in SITES]))).encode(),
         torch.__version__.encode(),
         settings.encode(),
     ]

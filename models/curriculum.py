@@ -18,6 +18,7 @@ from models.lungs import PIXEL_MM as LUNG_PIXEL_MM
 from models.net import CLASSES
 from models.phantom import PROFILES, make_phantom
 from models.prepare import prepare
+from models.scanner import grain
 from models.slabs import PIXEL_MM, lung_grid
 from models.volume import Mask, Volume
 
@@ -47,7 +48,8 @@ def opacity_examples(
             coarse = index % 3 == 2  # noqa: PLR2004 - a third as coarse as old scanners' exports
             pixel, slab = (rng.uniform(2.4, 3.3), rng.uniform(3.0, 6.0)) if coarse else (PIXEL_MM, 3.0)
             work = resample(anatomy, pixel_mm=pixel, slab_mm=slab, margin_mm=30.0)
-            ready = replace(work, volume=_noisier(rng, work.volume)) if rng.random() < 0.4 else work  # noqa: PLR2004
+            noisy = rng.random() < 0.4  # noqa: PLR2004
+            ready = replace(work, volume=noisier(rng, work.volume, strength_hu=(10, 70))) if noisy else work
             (scan,) = (
                 ill_scans(rng, ready, count=1, pleural=False) if index == 0 else _one_ill(rng, ready, pleural=False)
             )
@@ -132,12 +134,10 @@ def _one_ill(rng: np.random.Generator, anatomy: Anatomy, *, pleural: bool) -> It
     yield from ill_scans(rng, anatomy, count=1, pleural=pleural, first_free=False)
 
 
-def _noisier(rng: np.random.Generator, volume: Volume) -> Volume:
-    """Add grainy noise as of a lower dose."""
-    from models.scanner import grain
-
+def noisier(rng: np.random.Generator, volume: Volume, *, strength_hu: tuple[float, float]) -> Volume:
+    """Add grainy noise as of a lower dose; its standard deviation is drawn from that range."""
     noise = grain(
-        rng, volume.hu.shape, volume.spacing_mm, strength_hu=rng.uniform(10, 70), grain_mm=rng.uniform(0.8, 3.5)
+        rng, volume.hu.shape, volume.spacing_mm, strength_hu=rng.uniform(*strength_hu), grain_mm=rng.uniform(0.8, 3.5)
     )
     return Volume(np.clip(np.rint(volume.hu + noise), -1024, 3071).astype(np.int16), volume.spacing_mm)
 

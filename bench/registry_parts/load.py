@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 from registry_api.logs import start_logging
 from registry_api.main import create_app
 from registry_api.runtime import build_runtime
-from registry_api.serve import hand_over_soon
+from registry_api.serve import hand_over_soon, keep_what_is_loaded
 
 _CONNECTIONS = 32
 
@@ -72,7 +72,9 @@ def registry_app(home: str) -> ASGIApp:
     runtime = build_runtime(Path(home))
     start_logging(runtime.settings.logs)
     hand_over_soon()
-    return create_app(runtime)
+    app = create_app(runtime)
+    keep_what_is_loaded()
+    return app
 
 
 def static_app(body: bytes) -> ASGIApp:
