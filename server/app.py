@@ -36,7 +36,7 @@ from strategies.flower.questions import (
 )
 from strategies.message import pack_evaluation, pack_order, pack_questions
 
-_LONGEST_REST_SECONDS = 3.0
+_PATIENCE_SECONDS = 3.0
 """How often it looks for replies although nobody rang: what Flower itself says of a node that has gone comes without a ring."""
 
 app = ServerApp()
@@ -68,7 +68,7 @@ def by_bells(runs: Path, pieces: Pieces) -> Waiting:
         orders.ring()
         whole.is_silent()  # it rang for the questions
 
-    return Waiting(asked, rest=lambda _: whole.rest(_LONGEST_REST_SECONDS))
+    return Waiting(asked, rest=whole.rest, patience=_PATIENCE_SECONDS)
 
 
 def way_to_sites(grid: Grid, nodes: dict[str, int], waiting: Waiting = POLLING) -> Ask:

@@ -62,7 +62,7 @@ class FleetGateway:
     Args:
         roster: Who belongs to the network.
         superlink: A client whose base is the SuperLink on loopback.
-        limit_bytes: The largest request let through; weights come in pieces of `PIECE_BYTES` (`strategies.message`).
+        limit_bytes: The largest request let through; weights come in pieces of `PIECE_BYTES` (`strategies.flower`).
         witness: Sees every request, also those that are refused.
         orders: Hears the ServerApp; without it every question is answered at once.
         pieces: The folder that the SuperLink was started with, if with one: then it is sent tickets for large objects, and sends them.

@@ -13,9 +13,6 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.02
-_REST_SECONDS = 0.05
-"""The least between two looks of the ServerApp: a reply comes in some pieces, each with a ring of its own."""
-
 _SIZE_MAX = 1024 * 1024
 
 
@@ -54,7 +51,6 @@ class Bell:
     def rest(self, seconds: float) -> None:
         """Wait until the bell rings, or did since the last time, and no longer than `seconds`."""
         deadline = time.monotonic() + seconds
-        time.sleep(min(_REST_SECONDS, seconds))
         while self.count() == self._seen and time.monotonic() < deadline:
             time.sleep(TICK_SECONDS)
         self._seen = self.count()

@@ -67,10 +67,8 @@ class HandIn(BaseModel):
 @router.get("/masks/{claim_id}")
 async def read_drawing_state(request: Request, claim_id: ClaimId) -> DrawingAnswer:
     """Say how far the drawing has come, and its digest."""
-    desk, session = desk_of(request), session_of(request)
-    refuse_other_claim(session, claim_id)
-    strokes, own = desk.drawings.strokes(claim_id), desk.findings.folder(session.claim.study_key) / MASK
-    async with desk.unpacking:
+    strokes, own = _drawn(request, claim_id)
+    async with desk_of(request).unpacking:
         digest = await asyncio.to_thread(_digest, strokes, own)
     last = strokes[-1] if strokes else None
     return DrawingAnswer(number=last.number if last else 0, sha256=digest, handed_in=bool(last and last.handed_in))
@@ -79,10 +77,8 @@ async def read_drawing_state(request: Request, claim_id: ClaimId) -> DrawingAnsw
 @router.get("/masks/{claim_id}/drawing.nii.gz")
 async def read_drawing(request: Request, claim_id: ClaimId) -> Response:
     """Return the drawing as the study's own mask goes out; absent before the first stroke."""
-    desk, session = desk_of(request), session_of(request)
-    refuse_other_claim(session, claim_id)
-    strokes, own = desk.drawings.strokes(claim_id), desk.findings.folder(session.claim.study_key) / MASK
-    async with desk.unpacking:
+    strokes, own = _drawn(request, claim_id)
+    async with desk_of(request).unpacking:
         content = await asyncio.to_thread(_packed, strokes, own)
     if content is None:
         raise absent()
@@ -138,6 +134,13 @@ async def create_mask(request: Request, claim_id: ClaimId) -> MaskAnswer:
         number = desk.drawings.last(session_of(request).claim.claim_id) + 1
         desk.drawings.add(claim_id, number, body, base=base_of(own), whole=True)
         return await _keep(request, session, labels, number)
+
+
+def _drawn(request: Request, claim_id: OpaqueId) -> tuple[list[Stroke], FilePath]:
+    """Return the strokes of the caller's claim, and the machine's mask under them."""
+    desk, session = desk_of(request), session_of(request)
+    refuse_other_claim(session, claim_id)
+    return desk.drawings.strokes(claim_id), desk.findings.folder(session.claim.study_key) / MASK
 
 
 def _drawing_session(request: Request, claim_id: OpaqueId) -> Session:

@@ -68,10 +68,14 @@ EVALUATIONS: Manner[EvaluationNotice] = Manner("evaluate", unpack_evaluated)
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """How a round waits: `asked` is called when its questions are out, `rest` waits for so many seconds, or until something came."""
+    """How a round waits: `asked` is called when its questions are out, `rest` waits for so many seconds, or until something came.
+
+    Where somebody rings it waits for `patience` seconds at a time, elsewhere (None) it looks often at first, and then ever less.
+    """
 
     asked: Callable[[], None] = lambda: None
     rest: Callable[[float], None] = time.sleep
+    patience: float | None = None
     clock: Callable[[], float] = time.monotonic
     """Seconds that never run backwards."""
 
@@ -137,7 +141,8 @@ def ask_each(
         for message_id, said in replies.look([one for one, node in expected.items() if not away.briefly(node)]):
             yield Answer(expected.pop(message_id), said)
         if expected:
-            waiting.rest(cadence.pause())
+            pause = cadence.pause() if waiting.patience is None else waiting.patience
+            waiting.rest(max(0.0, min(pause, deadline - clock())))
     for node in expected.values():
         yield Answer(node, Code.NODE_ABSENT if node in away.since else Code.ROUND_LATE)
 

@@ -5,7 +5,6 @@ import gc
 import socket
 import sys
 from types import SimpleNamespace
-from unittest.mock import MagicMock
 
 import pytest
 
@@ -65,8 +64,15 @@ def test_that_is_done_before_the_first_request(monkeypatch: pytest.MonkeyPatch) 
     async def done(*_: object) -> None:
         steps.append("link")
 
-    runtime = MagicMock()
+    class Carrier:
+        async def run(self) -> None:
+            steps.append("carries")
+
+    closing = SimpleNamespace(close=lambda: steps.append("closed"))
+    settings = SimpleNamespace(http=SimpleNamespace(port=1), link=SimpleNamespace(port=2))
+    runtime = SimpleNamespace(database=closing, clock=None, read_log=closing, settings=settings)
+    monkeypatch.setattr(serve, "Courier", lambda *_: Carrier())
     monkeypatch.setattr(serve, "open_link", lambda *_: SimpleNamespace(start=done, stop=done))
     monkeypatch.setattr(serve, "keep_what_is_loaded", lambda: steps.append("kept"))
-    asyncio.run(serve._serve_both(runtime, Web(), MagicMock()))  # type: ignore[arg-type]
-    assert steps == ["link", "kept", "serves", "link"]
+    asyncio.run(serve._serve_both(runtime, Web(), object()))  # type: ignore[arg-type]
+    assert steps == ["link", "kept", "serves", "link", "closed", "closed"]

@@ -521,6 +521,22 @@ def test_of_many_replies_on_their_way_no_more_is_kept_than_one_may_hold(monkeypa
     assert max(kept) <= 2 * limit
 
 
+# How it waits.
+
+
+def test_where_somebody_rings_a_rest_is_as_long_as_patience_allows_and_ends_with_the_round() -> None:
+    now, rests = [0.0], list[float]()
+
+    def rest(seconds: float) -> None:
+        rests.append(seconds)
+        now[0] += seconds
+
+    waiting = Waiting(rest=rest, patience=3.0, clock=lambda: now[0])
+    answers = ask(MemorySuperLink(), [11], pack_order(an_order(), weights()), group="1", seconds=7, waiting=waiting)
+    assert [answer.said for answer in answers] == [Code.ROUND_LATE]
+    assert rests == [3.0, 3.0, 1.0]
+
+
 # Each site its own question.
 
 
