@@ -2,10 +2,13 @@
 
 What passes here was checked when it was first answered: who the caller is, what they may see, and the line in the read log. An answer of the
 application shows that the key still is who it was and that the newest release still is the newest; it vouches for all that was answered on
-the same ground. For as long as `HELD_FOR` a key that has been ended and a release that has been superseded go unnoticed; no longer. Each
-answer is counted against the caller's pace and in the read log, and is not in the access log.
+the same ground. From `LOOK_AFTER` on one request at a time is asked of the application again, behind its own answer; what the application
+refuses is given to nobody any more. For as long as `HELD_FOR` a key that has been ended and a release that has been superseded go
+unnoticed; no longer. Each answer is counted against the caller's pace and in the read log, and is not in the access log.
 """
 
+import asyncio
+import logging
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,16 +17,18 @@ from threading import Lock
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry_api.api.answering import Ground
+from registry_api.logs import fault_of
 from registry_api.people.readlog import Reading
 from registry_api.runtime import Runtime
 
+log = logging.getLogger(__name__)
+
 HELD_FOR = timedelta(seconds=5)
 LOOK_AFTER = HELD_FOR / 2
-"""From then on one request at a time looks again, while the others are still answered from here."""
 
 _PATHS = "/v1/registry/"
 _HELD_MOST = 4096
-_OK = 200
+_OK, _NOT_MODIFIED = 200, 304
 
 _Key = tuple[bytes, str, bytes]
 _Headers = list[tuple[bytes, bytes]]
@@ -60,7 +65,7 @@ class Quick:
         self._held: OrderedDict[_Key, _Held] = OrderedDict()
         self._grounds: OrderedDict[tuple[bytes, Ground], _Seen] = OrderedDict()
         self._lock = Lock()
-        self._looking = False
+        self._look: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or let the application do so and remember what it said."""
@@ -72,17 +77,16 @@ class Quick:
         held = self._held.get(key)
         if held is not None and self._may(held):
             await _give(held, sent.get(b"if-none-match"), send)
+        elif held is not None and self._is_due(held):
+            self._look = asyncio.create_task(self._look_again(key, held, scope))
+            await _give(held, sent.get(b"if-none-match"), send)
         elif key[0] and self._runtime.witness is None:
-            self._looking = True
-            try:
-                await self._learn(key, scope, receive, send)
-            finally:
-                self._looking = False
+            await self._learn(key, scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
     def _may(self, held: _Held) -> bool:
-        """Say whether the answer may still be given, and count it."""
+        """Say whether the answer may be given and nothing else done, and count it."""
         now = self._runtime.clock()
         passed = now - held.seen.at
         return (
@@ -90,6 +94,32 @@ class Quick:
             and self._runtime.pace.take(held.reading.person_id, now=now)
             and self._runtime.read_log.again(held.reading)
         )
+
+    def _is_due(self, held: _Held) -> bool:
+        """Say whether the answer may be given if the application is asked behind it, which then counts it."""
+        passed = self._runtime.clock() - held.seen.at
+        return LOOK_AFTER <= passed < HELD_FOR and not self._looking and self._runtime.read_log.knows(held.reading)
+
+    @property
+    def _looking(self) -> bool:
+        return self._look is not None and not self._look.done()
+
+    async def _look_again(self, key: _Key, held: _Held, scope: Scope) -> None:
+        """Ask the application for nobody; if it refuses, what rests on the same ground is given to nobody any more."""
+        refused = True
+
+        async def listen(message: Message) -> None:
+            nonlocal refused
+            if message["type"] == "http.response.start":
+                refused = message["status"] not in (_OK, _NOT_MODIFIED)
+
+        try:
+            await self._learn(key, scope, _stay, listen)
+        except Exception as error:  # noqa: BLE001 — nobody waits who could be told
+            log.error("quick.fault", extra=fault_of(error))  # noqa: TRY400 — the text may quote a row
+        finally:
+            if refused:
+                held.seen.at -= HELD_FOR
 
     async def _learn(self, key: _Key, scope: Scope, receive: Receive, send: Send) -> None:
         told: list[Message] = []
@@ -127,10 +157,15 @@ class Quick:
         return self._grounds[authorization, ground]
 
 
+async def _stay() -> Message:
+    """Receive as from a caller who sent all and stays."""
+    return await asyncio.get_running_loop().create_future()
+
+
 async def _give(held: _Held, if_none_match: bytes | None, send: Send) -> None:
     """Send the answer, or 304 to who names its tag; other forms of the header get the whole answer."""
     if if_none_match is not None and (held.tag in if_none_match or if_none_match.strip() == b"*"):
-        await send({"type": "http.response.start", "status": 304, "headers": held.headers_without_body})
+        await send({"type": "http.response.start", "status": _NOT_MODIFIED, "headers": held.headers_without_body})
         await send({"type": "http.response.body", "body": b""})
     else:
         await send({"type": "http.response.start", "status": _OK, "headers": held.headers})

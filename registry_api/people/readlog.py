@@ -62,10 +62,18 @@ class ReadLog:
     def again(self, reading: Reading) -> bool:
         """Count a reading of which the line is stored; False if it is not known to be, or is of another day."""
         with self._lock:
-            if reading not in self._again or reading.day != self._clock().date():
-                return False
-            self._again[reading] += 1
-            return True
+            known = self._knows(reading)
+            if known:
+                self._again[reading] += 1
+            return known
+
+    def knows(self, reading: Reading) -> bool:
+        """Say whether the line of a reading is stored and still the day's."""
+        with self._lock:
+            return self._knows(reading)
+
+    def _knows(self, reading: Reading) -> bool:
+        return reading in self._again and reading.day == self._clock().date()
 
     def note(self, person_id: str, *, what: str, release: int, question: str) -> Reading:
         """Note that a person reads something, and return the reading.

@@ -1,7 +1,9 @@
 """Releases as they are read: from their bytes, parsed once, since they never change."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from threading import Lock
 from typing import Self
 
 from sqlmodel import Session, col, select
@@ -34,6 +36,7 @@ class Archive:
 
     def __init__(self) -> None:
         self._parsed: dict[int, Document] = {}
+        self._parsing = Lock()
 
     def entries(self, session: Session) -> list[Entry]:
         """Return all releases, newest first; their bytes stay in the database."""
@@ -65,15 +68,22 @@ class Archive:
 
     def open(self, session: Session, entry: Entry) -> Document:
         """Return what a release says; its bytes are fetched only if they are not here in parsed form."""
-        parsed = self._parsed.get(entry.number)
-        return parsed or self.document(session.get_one(CountReleaseRow, entry.number))
+        return self._document(entry.number, lambda: session.get_one(CountReleaseRow, entry.number).body)
 
     def document(self, row: CountReleaseRow) -> Document:
-        """Return what a release says. Several threads may ask at once: what one keeps, another may already have let go."""
-        parsed = self._parsed.get(row.number)
-        if parsed is None:
-            parsed = read(row.body)
-            while len(self._parsed) >= _KEPT:
-                self._parsed.pop(next(iter(self._parsed), 0), None)
-            self._parsed[row.number] = parsed
-        return parsed
+        """Return what a release says."""
+        return self._document(row.number, lambda: row.body)
+
+    def _document(self, number: int, body: Callable[[], bytes]) -> Document:
+        """Parse for one caller while the others wait: a new release is asked for by many at once, and takes seconds each time."""
+        parsed = self._parsed.get(number)
+        if parsed is not None:
+            return parsed
+        with self._parsing:
+            parsed = self._parsed.get(number)
+            if parsed is None:
+                parsed = read(body())
+                while len(self._parsed) >= _KEPT:
+                    del self._parsed[next(iter(self._parsed))]
+                self._parsed[number] = parsed
+            return parsed

@@ -19,5 +19,6 @@ class CountReleaseRow(SQLModel, table=True):
     content_sha256: str
     sha256: str
     signature: str
-    body: bytes
     built_at: datetime = Field(sa_type=UtcDateTime)
+    body: bytes
+    """Last: SQLite reads through it to whatever stands behind."""

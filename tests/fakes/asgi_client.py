@@ -26,6 +26,10 @@ class AsgiClient:
     def cookies(self) -> httpx.Cookies:
         return self._client.cookies
 
+    def settle(self) -> None:
+        """Let what the application does behind its answers come to its end."""
+        self._runner.run(_others_done())
+
     def request(self, method: str, url: str, **content: Any) -> httpx.Response:
         return self._runner.run(self._client.request(method, url, **content))
 
@@ -34,3 +38,7 @@ class AsgiClient:
 
     def post(self, url: str, **content: Any) -> httpx.Response:
         return self.request("POST", url, **content)
+
+
+async def _others_done() -> None:
+    await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})

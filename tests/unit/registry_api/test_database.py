@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -19,6 +20,7 @@ from protocol.codes import Code
 from protocol.errors import UnavailableError
 from registry_api.database import Database, UtcDateTime, open_engine
 from registry_api.people.tables import PageSessionRow, PersonRow
+from registry_api.releases.tables import CountReleaseRow
 from registry_api.schema import metadata, migrate, newest_version, version_of
 from tests.fakes.databases import sqlite_only
 from tests.unit.registry_api.conftest import database_of
@@ -168,3 +170,21 @@ def test_migrating_keeps_what_is_there(database: Database) -> None:
     migrate(database.engine)
     with Session(database.engine) as session:
         assert session.exec(select(PersonRow)).one().id == f"{7:032x}"
+
+
+def test_nothing_stands_behind_the_bytes_of_a_release_and_those_that_were_there_stay(tmp_path: Path) -> None:
+    engine, config = open_engine(f"sqlite:///{tmp_path}/registry.db"), Config()
+    config.set_main_option("script_location", str(Path(registry_api.schema.__file__).with_name("migrations")))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0027_no_heartbeat")
+        insert = "INSERT INTO count_releases VALUES (1, 'content', 'hash', 'signature', x'00ff', '2026-03-04 12:00:00')"
+        connection.execute(text(insert))
+    migrate(engine)
+    with engine.connect() as connection:
+        assert list(connection.execute(text("PRAGMA table_info(count_releases)")))[-1].name == "body"
+    with Session(engine) as session:
+        assert session.exec(select(CountReleaseRow)).one() == CountReleaseRow(
+            number=1, content_sha256="content", sha256="hash", signature="signature", body=b"\0\xff", built_at=NOON
+        )
+    engine.dispose()

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from fastapi import FastAPI
 
 from registry_api.api.quick import HELD_FOR, LOOK_AFTER, Quick
 from registry_api.main import create_app
@@ -36,9 +37,16 @@ def counted(registry: Registry) -> Registry:
     return registry
 
 
+def beneath(counted: Registry) -> FastAPI:
+    """Return the application without its own layer of answers given again."""
+    app = create_app(counted.runtime)
+    app.user_middleware = [layer for layer in app.user_middleware if layer.cls is not Quick]
+    return app
+
+
 @pytest.fixture
 def inner(counted: Registry) -> Counting:
-    return Counting(create_app(counted.runtime))
+    return Counting(beneath(counted))
 
 
 @pytest.fixture
@@ -90,17 +98,56 @@ def end_key(counted: Registry, key_id: str) -> None:
         revoke_key(session, key_id, now=counted.clock())
 
 
-def test_after_some_seconds_the_application_is_asked_again(
+def test_after_some_seconds_the_application_is_asked_behind_an_answer_and_what_it_refuses_is_given_no_more(
     counted: Registry, client: AsgiClient, inner: Counting
 ) -> None:
     key_id, headers = a_key(counted)
-    client.get(COUNTS, headers=headers)
+    other = f"{COUNTS}&limit=1"
+    for path in (COUNTS, other):
+        client.get(path, headers=headers)
     end_key(counted, key_id)
     counted.clock.now += LOOK_AFTER - timedelta(seconds=1)
     assert client.get(COUNTS, headers=headers).status_code == 200
     counted.clock.pass_(seconds=1)
+    assert client.get(COUNTS, headers=headers).status_code == 200
+    client.settle()
+    assert inner.asked == 3
+    assert [client.get(path, headers=headers).status_code for path in (COUNTS, other)] == [401, 401]
+
+
+def test_an_ended_key_that_nobody_looked_at_opens_nothing_after_the_longest_time(
+    counted: Registry, client: AsgiClient
+) -> None:
+    key_id, headers = a_key(counted)
+    client.get(COUNTS, headers=headers)
+    end_key(counted, key_id)
+    counted.clock.now += HELD_FOR
     assert client.get(COUNTS, headers=headers).status_code == 401
-    assert inner.asked == 2
+
+
+def test_a_fault_while_looking_is_in_the_log_and_the_next_answer_is_the_applications(
+    counted: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Failing(Counting):
+        async def __call__(self, scope, receive, send) -> None:
+            if self.asked == 1:
+                self.asked += 1
+                raise RuntimeError("secret words")
+            await super().__call__(scope, receive, send)
+
+    inner = Failing(beneath(counted))
+    headers = counted.key_of(Role.MINISTRY)
+    with AsgiClient(Quick(inner, counted.runtime), base_url=ORIGIN) as client:
+        client.get(COUNTS, headers=headers)
+        counted.clock.now += LOOK_AFTER
+        assert client.get(COUNTS, headers=headers).status_code == 200
+        client.settle()
+        client.get(COUNTS, headers=headers)
+    assert [(record.msg, record.fault) for record in caplog.records if record.name.endswith("quick")] == [
+        ("quick.fault", "RuntimeError")
+    ]
+    assert "secret" not in caplog.text
+    assert inner.asked == 3
 
 
 def test_one_answer_vouches_for_the_others_of_its_key(counted: Registry, client: AsgiClient, inner: Counting) -> None:
@@ -109,6 +156,7 @@ def test_one_answer_vouches_for_the_others_of_its_key(counted: Registry, client:
     for _ in range(5):
         for path in paths:
             assert client.get(path, headers=headers).status_code == 200
+            client.settle()
         counted.clock.now += LOOK_AFTER
     assert inner.asked == len(paths) + 4
 
@@ -119,6 +167,9 @@ def test_an_answer_to_another_key_vouches_for_nothing(counted: Registry, client:
         client.get(COUNTS, headers=headers)
     end_key(counted, first_id)
     counted.clock.now += LOOK_AFTER
+    assert client.get(COUNTS, headers=second).status_code == 200
+    client.settle()
+    counted.clock.now += HELD_FOR - LOOK_AFTER
     assert client.get(COUNTS, headers=second).status_code == 200
     assert client.get(COUNTS, headers=first).status_code == 401
 
@@ -143,6 +194,8 @@ def test_a_newer_release_shows_in_every_answer_once_one_has_seen_it_for_the_long
     counted.cases("north-a", 20)
     counted.build()
     counted.clock.now += LOOK_AFTER
+    client.get(COUNTS, headers=headers)
+    client.settle()
     assert client.get(COUNTS, headers=headers).json()["release"] == 2
     counted.clock.now += HELD_FOR - LOOK_AFTER
     assert client.get(other, headers=headers).json()["release"] == 2
@@ -161,12 +214,13 @@ def test_while_one_request_looks_again_the_others_are_answered(counted: Registry
                 counted.clock.pass_(seconds=1)
                 answered.append(await status_of(quick, headers))
 
-    inner = Slow(create_app(counted.runtime))
+    inner = Slow(beneath(counted))
     quick = Quick(inner, counted.runtime)
     with AsgiClient(quick, base_url=ORIGIN) as client:
         client.get(COUNTS, headers=headers)
         counted.clock.now += LOOK_AFTER
         client.get(COUNTS, headers=headers)
+        client.settle()
     assert answered == [200, 200]
     assert inner.asked == 3  # the first, the one that looked again, and the one for whom that took too long
 
@@ -204,9 +258,25 @@ def test_every_answer_is_counted_against_the_pace_and_in_the_log(counted: Regist
     object.__setattr__(counted.runtime, "pace", Pace(10))
     headers = counted.key_of(Role.MINISTRY)
     assert [client.get(COUNTS, headers=headers).status_code for _ in range(12)] == [200] * 10 + [429] * 2
+    assert times_read(counted, client) == [10]
+
+
+def times_read(counted: Registry, client: AsgiClient) -> list[int]:
     counted.runtime.read_log.flush()
     entries = client.get("/v1/registry/read-log", headers=counted.key_of(Role.AUDITOR)).json()
-    assert [entry["times"] for entry in entries] == [10]
+    return [entry["times"] for entry in entries]
+
+
+def test_an_answer_behind_which_the_application_was_asked_counts_once(
+    counted: Registry, client: AsgiClient, inner: Counting
+) -> None:
+    headers = counted.key_of(Role.MINISTRY)
+    for _ in range(3):
+        client.get(COUNTS, headers=headers)
+        client.settle()
+        counted.clock.now += LOOK_AFTER
+    assert inner.asked == 3
+    assert times_read(counted, client) == [3]
 
 
 def test_at_midnight_a_new_line_begins(counted: Registry, client: AsgiClient, inner: Counting) -> None:

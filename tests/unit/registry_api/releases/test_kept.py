@@ -1,10 +1,14 @@
 """Kept answers: rendered once, forgotten in the order in which they were asked for, never more than the room; and kept releases."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from registry_api.releases.archive import Archive
-from registry_api.releases.document import Document
+from registry_api.releases.document import Document, read
 from registry_api.releases.kept import Kept
 from tests.fakes.asgi_client import AsgiClient
 from tests.unit.registry_api.conftest import Registry
@@ -45,16 +49,22 @@ def test_an_answer_larger_than_the_room_is_given_and_not_kept() -> None:
     assert kept.get("a", lambda: b"new") == b"new"
 
 
-class Forgetful(dict[int, Document]):
-    """As if another thread made room at once."""
+def test_a_release_is_parsed_once_however_many_ask_for_it_at_once(
+    published: tuple[Registry, AsgiClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, archive, parsed = published[0].runtime.database, Archive(), []
 
-    def __setitem__(self, number: int, document: Document) -> None:
-        super().__setitem__(number, document)
-        self.clear()
+    def slowly(body: bytes) -> Document:
+        parsed.append(body)
+        time.sleep(0.05)
+        return read(body)
 
+    def ask(_: int) -> Document:
+        with database.reading() as session:
+            return archive.open(session, archive.entry(session))
 
-def test_a_release_that_is_let_go_meanwhile_is_read_all_the_same(published: tuple[Registry, AsgiClient]) -> None:
-    runtime, archive = published[0].runtime, Archive()
-    archive._parsed = Forgetful()
-    with runtime.database.reading() as session:
-        assert archive.document(archive.row(session)).number == 1
+    monkeypatch.setattr("registry_api.releases.archive.read", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        documents = list(pool.map(ask, range(4)))
+    assert len(parsed) == 1
+    assert all(document is documents[0] for document in documents)
