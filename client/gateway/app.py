@@ -148,7 +148,7 @@ async def show_view(request: Request, request_id: RequestId) -> HTMLResponse:
 async def read_volume(request: Request, request_id: RequestId, name: VolumeName) -> Response:
     """Send the study's volume, its opacity mask, or their coarse copies; the first look is told to the centre."""
     desk, session = desk_of(request), session_for(request, request_id)
-    answer = await send_volume(desk, session.claim.study_key, name)
+    answer = await send_volume(desk, session.claim.study_key, name, holds=lambda: session_for(request, request_id))
     desk.reports.note_opened(session_for(request, request_id).claim)
     return answer
 
@@ -160,7 +160,7 @@ async def read_prior(request: Request, request_id: RequestId, name: VolumeName) 
     prior = desk.book.prior(session.claim.request_id)
     if prior is None:
         raise absent()
-    answer = await send_volume(desk, prior.study_key, name)
+    answer = await send_volume(desk, prior.study_key, name, holds=lambda: session_for(request, request_id))
     desk.reports.note_opened(session_for(request, request_id).claim)
     return answer
 

@@ -1,6 +1,9 @@
 """Sends a study's volume or mask, or the coarse copy that a reader far away sees first."""
 
 import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +13,9 @@ from client.gateway import volume
 from client.gateway.desk import Desk
 from client.store.coarse import coarse_copy
 from client.store.results import COARSE_CT, COARSE_MASK, CT, MASK
+from protocol.errors import FederationError
+
+log = logging.getLogger(__name__)
 
 VolumeName = Literal["ct.nii.gz", "mask.nii.gz", "ct-coarse.nii.gz", "mask-coarse.nii.gz"]
 
@@ -21,9 +27,21 @@ _WHOLE = {COARSE_CT: CT, COARSE_MASK: MASK}
 _KIND = "application/gzip"
 _INLINE = {"Content-Disposition": "inline"}
 
+LOOK_SECONDS = 1.0
+"""So long a session that has ended may go unnoticed while a volume is on its way: a line far away takes minutes for one."""
 
-async def send_volume(desk: Desk, study_key: str, name: VolumeName) -> Response:
+Holds = Callable[[], object]
+"""Raises when what let the volume go out holds no longer."""
+
+
+async def send_volume(desk: Desk, study_key: str, name: VolumeName, *, holds: Holds) -> Response:
     """Return the answer that carries one of a study's volumes; what holds more than voxels and geometry is refused.
+
+    Args:
+        desk: The gateway's.
+        study_key: Whose.
+        name: Which of its files.
+        holds: Asked again while the volume is on its way; when it raises, the rest stays here.
 
     Raises:
         InvalidInputError: `unreadable` if it is missing or damaged.
@@ -36,8 +54,24 @@ async def send_volume(desk: Desk, study_key: str, name: VolumeName) -> Response:
         return Response(await _made(desk, whole), media_type=_KIND, headers=_INLINE)
     volume.refuse_identifiers(path)
     return StreamingResponse(
-        volume.bare(path), media_type=_KIND, headers=_INLINE | {"Content-Length": str(volume.bare_size(path))}
+        _while(holds, volume.bare(path)),
+        media_type=_KIND,
+        headers=_INLINE | {"Content-Length": str(volume.bare_size(path))},
     )
+
+
+async def _while(holds: Holds, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Pass the pieces on. An end before the announced length tells the browser that it has no whole file."""
+    looked = time.monotonic()
+    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+        if time.monotonic() - looked >= LOOK_SECONDS:
+            looked = time.monotonic()
+            try:
+                holds()
+            except FederationError as error:
+                log.warning("volume.cut", extra={"code": error.code.value})
+                return
+        yield piece
 
 
 def _is_stale(path: Path, whole: Path) -> bool:

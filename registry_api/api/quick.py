@@ -2,7 +2,7 @@
 
 What passes here was checked when it was first answered: who the caller is, what they may see, and the line in the read log. An answer of the
 application shows that the key still is who it was and that the newest release still is the newest; it vouches for all that was answered on
-the same ground. From `LOOK_AFTER` on one request at a time is asked of the application again, behind its own answer; what the application
+the same ground. From `LOOK_AFTER` on one request at a time is asked of the application again, behind its own answer, with a rest after each; what the application
 refuses is given to nobody any more. For as long as `HELD_FOR` a key that has been ended and a release that has been superseded go
 unnoticed; no longer. Each answer is counted against the caller's pace and in the read log, and is not in the access log.
 """
@@ -24,7 +24,9 @@ from registry_api.runtime import Runtime
 log = logging.getLogger(__name__)
 
 HELD_FOR = timedelta(seconds=5)
-LOOK_AFTER = HELD_FOR / 2
+LOOK_AFTER = 0.7 * HELD_FOR
+REST = timedelta(milliseconds=20)
+"""Between two looks: while one is under way answers wait for the processor, and what has gathered by then goes out in the meantime."""
 
 _PATHS = "/v1/registry/"
 _HELD_MOST = 4096
@@ -66,6 +68,7 @@ class Quick:
         self._grounds: OrderedDict[tuple[bytes, Ground], _Seen] = OrderedDict()
         self._lock = Lock()
         self._look: asyncio.Task[None] | None = None
+        self._rests_until: datetime | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or let the application do so and remember what it said."""
@@ -102,7 +105,9 @@ class Quick:
 
     @property
     def _looking(self) -> bool:
-        return self._look is not None and not self._look.done()
+        """Whether a look is under way, or was a moment ago."""
+        under_way = self._look is not None and not self._look.done()
+        return under_way or (self._rests_until is not None and self._runtime.clock() < self._rests_until)
 
     async def _look_again(self, key: _Key, held: _Held, scope: Scope) -> None:
         """Ask the application for nobody; if it refuses, what rests on the same ground is given to nobody any more."""
@@ -120,6 +125,7 @@ class Quick:
         finally:
             if refused:
                 held.seen.at -= HELD_FOR
+            self._rests_until = self._runtime.clock() + REST
 
     async def _learn(self, key: _Key, scope: Scope, receive: Receive, send: Send) -> None:
         told: list[Message] = []

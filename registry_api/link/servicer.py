@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import grpc
 from cryptography import x509
@@ -64,7 +65,8 @@ class RegistryLink(LinkServicer):
 
     async def Open(self, request_iterator: AsyncIterator[NodeFrame], context: Context) -> AsyncIterator[CentreFrame]:  # noqa: N802 — the name in link.proto
         """Take parcels and send verdicts and notices, until either side ends."""
-        site, serial = await self._admit(context)
+        async with _by_code(context):
+            site, serial = await self._admit(context)
         stream = self._courier.join(site, serial)
         log.info("link.opened", extra={"site": site})
         reading = asyncio.create_task(self._read(request_iterator, stream))
@@ -78,43 +80,39 @@ class RegistryLink(LinkServicer):
 
     async def FetchWeights(self, request: WeightsRequest, context: Context) -> AsyncIterator[Chunk]:  # noqa: N802 — the name in link.proto
         """Send the weights of a promoted release, a mebibyte at a time."""
-        site, _ = await self._admit(context)
-        if not await asyncio.to_thread(self._promoted, request.sha256):
-            await context.abort(grpc.StatusCode.NOT_FOUND, Code.NOT_FOUND.value)
-        log.info("link.weights", extra={"site": site})
-        chunks = self._runtime.shelf.chunks(request.sha256)
-        while (data := await asyncio.to_thread(next, chunks, None)) is not None:
-            yield Chunk(data=data)
+        async with _by_code(context):
+            site, _ = await self._admit(context)
+            if not await asyncio.to_thread(self._promoted, request.sha256):
+                await context.abort(grpc.StatusCode.NOT_FOUND, Code.NOT_FOUND.value)
+            log.info("link.weights", extra={"site": site})
+            chunks = self._runtime.shelf.chunks(request.sha256)
+            while (data := await asyncio.to_thread(next, chunks, None)) is not None:
+                yield Chunk(data=data)
 
     async def FetchList(self, request: ListRequest, context: Context) -> AsyncIterator[Chunk]:  # noqa: N802 — the name in link.proto
         """Send one file of the lists of releases."""
-        await self._admit(context)
-        text = await asyncio.to_thread(self._list, request.name)
-        if text is None:
-            await context.abort(grpc.StatusCode.NOT_FOUND, Code.NOT_FOUND.value)
-        yield Chunk(data=text.encode())
+        async with _by_code(context):
+            await self._admit(context)
+            text = await asyncio.to_thread(self._list, request.name)
+            if text is None:
+                await context.abort(grpc.StatusCode.NOT_FOUND, Code.NOT_FOUND.value)
+            yield Chunk(data=text.encode())
 
     async def Renew(self, request: SigningRequest, context: Context) -> Certificate:  # noqa: N802 — the name in link.proto
         """Answer a signing request for the node's own key with a further certificate."""
-        shown = await self._shown(context)
-        if self._runtime.witness is not None:
-            await asyncio.to_thread(self._runtime.witness.saw_link, request.SerializeToString())
-        try:
+        async with _by_code(context):
+            shown = await self._shown(context)
+            if self._runtime.witness is not None:
+                await asyncio.to_thread(self._runtime.witness.saw_link, request.SerializeToString())
             pem = await asyncio.to_thread(self._renew, request.pem, shown)
-        except FederationError as error:
-            log.warning("certificate.refused", extra={"site": shown.site, "code": error.code.value})
-            await context.abort(_STATUS[error.family], error.code.value)
         log.info("certificate.renewed", extra={"site": shown.site})
         return Certificate(pem=pem)
 
     async def TakeUp(self, request: TakenUp, context: Context) -> TakenUp:  # noqa: N802 — the name in link.proto
         """Note that the node has the certificate that it shows."""
-        shown = await self._shown(context)
-        try:
+        async with _by_code(context):
+            shown = await self._shown(context)
             await asyncio.to_thread(self._take_up, shown)
-        except FederationError as error:
-            log.warning("certificate.refused", extra={"site": shown.site, "code": error.code.value})
-            await context.abort(_STATUS[error.family], error.code.value)
         log.info("certificate.taken-up", extra={"site": shown.site})
         return request
 
@@ -201,6 +199,26 @@ class RegistryLink(LinkServicer):
     def _received(self, site: str, notice_id: str) -> None:
         with self._runtime.database.writing() as session:
             mark_received(session, site, notice_id, now=self._runtime.clock())
+
+
+@asynccontextmanager
+async def _by_code(context: Context) -> AsyncIterator[None]:
+    """End a call that meets an error with that error's code alone: a fault's own words may quote a row or name a path."""
+    try:
+        yield
+    except grpc.aio.AbortError:
+        raise
+    except FederationError as error:
+        log.warning("link.call-refused", extra={"site": _site_of(context), "code": error.code.value})
+        await context.abort(_STATUS[error.family], error.code.value)
+    except Exception as error:  # noqa: BLE001 — the rim of one node's call
+        log.error("link.fault", extra={"site": _site_of(context), **fault_of(error)})  # noqa: TRY400 — its text may quote a row
+        await context.abort(grpc.StatusCode.INTERNAL, "fault")
+
+
+def _site_of(context: Context) -> str:
+    """Return the name in the peer's certificate, whether or not it is let in."""
+    return b"".join(context.auth_context().get("x509_common_name", ())).decode()
 
 
 def _tell_fault(stream: Stream, error: Exception) -> None:

@@ -9,7 +9,7 @@ from ssl import SSLContext, create_default_context
 import httpx
 
 from registry_api.loops import keep_on
-from registry_api.reading.webhooks import Message, enqueue, settle, take_due
+from registry_api.reading.webhooks import Message, enqueue, is_any, settle, take_due
 from registry_api.runtime import Runtime
 
 TICK_SECONDS = 2.0
@@ -45,6 +45,9 @@ class Messenger:
         return len(messages)
 
     def _take(self) -> list[Message]:
+        with self._runtime.database.reading() as session:
+            if not is_any(session):
+                return []
         with self._runtime.database.writing() as session:
             now = self._runtime.clock()
             enqueue(session, now=now)

@@ -200,6 +200,7 @@ def _pause_or_go_on(session: Session, slot: SlotRow, state: State, now: datetime
     slot.due_at, slot.expires_at = (moment + timedelta(seconds=seconds) for moment in (slot.due_at, slot.expires_at))
     slot.paused_at, slot.paused_seconds = None, slot.paused_seconds + seconds
     slot.escalate_at = next_escalation(slot, priority)
+    session.refresh(request, with_for_update=True)  # two slots of a request may go on at once, and the later one counts
     _wait_for(request, slot)
     session.add(request)
 

@@ -106,6 +106,11 @@ def signature(secret: str, body: bytes, moment: datetime) -> str:
     return f"t={seconds},v1={mac.hexdigest()}"
 
 
+def is_any(session: Session) -> bool:
+    """Say whether somebody has a webhook."""
+    return session.exec(select(WebhookRow.id).where(col(WebhookRow.ended_at).is_(None)).limit(1)).first() is not None
+
+
 def enqueue(session: Session, *, now: datetime) -> int:
     """Write down a delivery for every event that has come for a webhook; return how many."""
     query = (

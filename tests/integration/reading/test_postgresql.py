@@ -17,14 +17,24 @@ from registry_api.enrolment.tables import SiteRow
 from registry_api.reading.claims import Claim
 from registry_api.reading.grants import GrantSigner, make_grant, renew_grant, revoke_grant
 from registry_api.reading.heartbeats import heartbeat
+from registry_api.reading.questions import accept_answered
 from registry_api.reading.readers import set_capacity
-from registry_api.reading.tables import GrantRow, ReaderRow, SlotRow
+from registry_api.reading.tables import GrantRow, ReaderRow, ReadRequestRow, SlotRow
 from registry_api.reading.turns import take
 from registry_api.schema import migrate
 from tests.integration.registry.test_driver import Watched, line_of
 from tests.integration.registry.test_postgresql import needs_postgresql, url
 from tests.unit.registry_api.reading.conftest import NOW, REQUEST, add_reader, post, story
-from tests.unit.registry_api.reading.story import CODED, Story, acknowledged, delivered, opened, receipt
+from tests.unit.registry_api.reading.story import (
+    CODED,
+    Story,
+    acknowledged,
+    answered,
+    asked,
+    delivered,
+    opened,
+    receipt,
+)
 from tests.unit.registry_api.reading.test_race import (
     test_of_a_thousand_racing_claims_exactly_one_wins,
     test_of_many_claims_at_once_exactly_one_wins,
@@ -159,6 +169,28 @@ def test_two_readers_who_sign_at_once_and_disagree_open_one_slot(
             assert list(pool.map(story.signs, held, readers)) == ["signed", "signed"]
         numbers = story.look(lambda s, r=request: s.exec(select(SlotRow.number).where(SlotRow.request_id == r)).all())
         assert sorted(numbers) == [1, 2, 3], "neither nor both saw the other's signature"
+
+
+def test_of_two_answers_at_once_the_longer_pause_counts_for_the_request(
+    story: Story, post: Callable[..., ReadPost], add_reader: Callable[..., str]
+) -> None:
+    readers = [add_reader("A"), add_reader("B")]
+    story.arrives(post(reads_required=2))
+    longer, shorter = (story.claims(reader, REQUEST) for reader in readers)
+    for claim in (longer, shorter):
+        story.arrives(opened(claim))
+        story.arrives(asked(claim))
+        story.wait(minutes=5)
+
+    with ThreadPoolExecutor(1) as pool, story.database.writing() as session:
+        accept_answered(session, story.site, answered(longer), story.now)
+        session.flush()
+        second = pool.submit(story.arrives, answered(shorter))
+        wait([second], timeout=0.5)
+        session.commit()
+        second.result(30)
+    due = story.look(lambda session: session.get_one(ReadRequestRow, REQUEST).due_at)
+    assert due == story.slot(REQUEST, longer.number).due_at > story.slot(REQUEST, shorter.number).due_at
 
 
 def test_a_grant_that_is_renewed_while_it_is_revoked_is_revoked_with_it(

@@ -8,10 +8,12 @@ import httpx
 import pytest
 
 from client.gate.policy import Refusal
+from client.gateway import sending
 from client.gateway.records import Stage
+from client.gateway.reports import Reports
 from client.gateway.strays import ROWS_AN_HOUR
 from protocol.codes import Code
-from protocol.reading import AmendmentOpened, ReadOpened, ReportReceipt, ReportSigned, ReportStatus
+from protocol.reading import AmendmentOpened, GrantRevoked, ReadOpened, ReportReceipt, ReportSigned, ReportStatus
 from tests.fakes.gateway import CLAIM, READER, REQUEST, STUDY, GatewayUnderTest, a_post
 
 OTHER = "9" * 32
@@ -90,6 +92,23 @@ def test_the_volume_passes_without_the_names_of_its_gzip_header(gateway: Gateway
     assert gzip.decompress(answer.content) == plain
     assert int(answer.headers["Content-Length"]) == len(answer.content)
     assert "content-encoding" not in answer.headers
+
+
+def test_a_volume_on_its_way_stops_where_its_session_ends(
+    gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def revoke(*_: object) -> None:
+        gateway.sessions.revoke(GrantRevoked(jti=OTHER))
+
+    monkeypatch.setattr(sending, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(Reports, "note_opened", revoke)  # the last step before the first byte
+    gateway.enter(gateway.grant(jti=OTHER))
+    answer = gateway.ask("GET", f"/vol/{REQUEST}/ct.nii.gz")
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert int(answer.headers["Content-Length"]) > 1000
+    assert [(record.msg, record.code) for record in caplog.records if record.name == sending.__name__] == [
+        ("volume.cut", "grant-invalid")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,26 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import grpc
 import pytest
+from cryptography import x509
+from cryptography.x509.oid import NameOID
 
 from protocol.codes import Code
 from protocol.errors import UnavailableError
-from protocol.link_pb2 import CentreFrame, Envelope, Heartbeat, NodeFrame
+from protocol.link_pb2 import (
+    CentreFrame,
+    Envelope,
+    Heartbeat,
+    ListRequest,
+    NodeFrame,
+    SigningRequest,
+    TakenUp,
+    WeightsRequest,
+)
 from protocol.shape import canonical_json
+from registry_api.enrolment.invites import create_invite
+from registry_api.enrolment.sites import enrol
 from registry_api.link import gathering, servicer
 from registry_api.link.courier import Courier, Stream
 from registry_api.link.servicer import RegistryLink
@@ -90,3 +104,66 @@ def test_without_a_database_the_stream_ends_without_a_verdict(
 
     monkeypatch.setattr(gathering, "take_many", full)
     assert answers(registry, site, [parcel(registry, number) for number in range(3)]) == [None]
+
+
+class Call:
+    """The context of a call from a node that shows its certificate; keeps what the call was ended with."""
+
+    def __init__(self, pem: str) -> None:
+        name = x509.load_pem_x509_certificate(pem.encode()).subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
+        self._shown = {"x509_common_name": [str(name).encode()], "x509_pem_cert": [pem.encode()]}
+        self.ended: tuple[grpc.StatusCode, str] | None = None
+
+    def auth_context(self) -> dict[str, list[bytes]]:
+        return self._shown
+
+    async def abort(self, status: grpc.StatusCode, details: str) -> None:
+        self.ended = status, details
+        raise grpc.aio.AbortError
+
+
+def certificate_of(registry: Registry, site: str) -> str:
+    with registry.runtime.database.writing() as session:
+        token = create_invite(session, site=site, region="XA-N", hours=1, now=registry.clock())
+        _, issued = enrol(session, registry.request(token), authority=registry.runtime.authority, now=registry.clock())
+    return issued.pem
+
+
+MET = {
+    "a fault": (OSError("no such file: /srv/centre/weights of Mrs Doe"), (grpc.StatusCode.INTERNAL, "fault")),
+    "an error": (UnavailableError(Code.DISK_FULL, "of Mrs Doe"), (grpc.StatusCode.UNAVAILABLE, "disk-full")),
+}
+"""What a step of a call meets, and what the node is told."""
+
+
+@pytest.mark.parametrize("met", MET)
+@pytest.mark.parametrize("step", ["_admitted", "_promoted", "_list", "_renew", "_take_up"])
+def test_what_a_call_meets_reaches_the_node_as_a_code_and_the_log_as_a_place(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, step: str, met: str
+) -> None:
+    error, told = MET[met]
+    call = Call(certificate_of(registry, "northport"))
+    link = RegistryLink(registry.runtime, Courier(registry.runtime.database, registry.clock))
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(link, step, fail)
+
+    async def ask() -> None:
+        if step == "_renew":
+            await link.Renew(SigningRequest(pem="x"), call)
+        elif step == "_take_up":
+            await link.TakeUp(TakenUp(), call)
+        else:
+            asked = link.FetchList(ListRequest(name="1.root.json"), call) if step == "_list" else (
+                link.FetchWeights(WeightsRequest(sha256="0" * 64), call)
+            )  # fmt: skip
+            async for _ in asked:
+                pass
+
+    with pytest.raises(grpc.aio.AbortError):
+        asyncio.run(ask())
+    assert call.ended == told
+    assert "northport" in [getattr(record, "site", None) for record in caplog.records]
+    assert "Doe" not in caplog.text
