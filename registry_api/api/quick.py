@@ -165,7 +165,8 @@ class Quick:
 
 async def _stay() -> Message:
     """Receive as from a caller who sent all and stays."""
-    return await asyncio.get_running_loop().create_future()
+    never: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+    return await never
 
 
 async def _give(held: _Held, if_none_match: bytes | None, send: Send) -> None:
