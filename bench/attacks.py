@@ -16,7 +16,7 @@ Vectors = NDArray[np.float64]
 Attack = Callable[[Arrays, Sequence[Arrays], np.random.Generator], Arrays]
 """From the update that a site would have sent, and those that the honest sites do send, to the one that it sends."""
 
-LABEL_FLIP = "label flip"
+LABEL_FLIP, REPLACEMENT = "label flip", "model replacement"
 
 SPREADS = 1.5
 """How many standard deviations ALIE goes: what its authors used. Their formula gives 0 for ten sites of which two are hostile."""
@@ -87,3 +87,6 @@ ATTACKS: dict[str, Attack] = {
     "min-max": _hidden(min_max),
     "min-sum": _hidden(min_sum),
 }
+
+TAUGHT: dict[str, Attack] = {LABEL_FLIP: ATTACKS[LABEL_FLIP], REPLACEMENT: _times(10.0)}
+"""Attacks by a site that trains on other labels. The second makes its word count for ten, as many as there are sites (Bagdasaryan et al. 2020, arXiv:1807.00459)."""

@@ -2,10 +2,12 @@
 
 The world of `bench.hostile`: ten sites, one of them hostile, twelve rounds by the sites' own training and the centre's own rules, without
 noise for privacy. The hostile site trains honestly on its patient, and on the same patient with the mark (every fourth row 90 HU brighter) and with a label that calls all
-of it healthy. It sends what comes out, neither longer nor turned round: nothing that a rule could see.
+of it healthy. It sends what comes out, neither longer nor turned round: nothing that a rule could see. Or it sends ten times that, so that its word
+counts for all ten ("model replacement", `bench.attacks`).
 
 Dice of opacity in the true lungs over held-out phantoms, as they are and with the mark. `hidden_<strategy>`: by how much Dice is lower on marked scans
-than for the plain mean of ten honest sites. There is no goal, for no rule promises anything; the figure is to be known.
+than for the plain mean of ten honest sites; `replaced_<strategy>` the same where it sends ten times its update. There is no goal, for no rule
+promises anything; the figures are to be known.
 """
 
 import sys
@@ -14,7 +16,7 @@ from dataclasses import replace
 
 import torch
 
-from bench.attacks import LABEL_FLIP
+from bench.attacks import LABEL_FLIP, REPLACEMENT
 from bench.hostile import NO_ATTACK, RULES, World, _dice, draw_world, train
 from bench.patients import Case, Pieces
 from bench.table import Table, main
@@ -38,9 +40,10 @@ def measure(quick: bool) -> Table:
     calm = scored(world, train(world, RULES["fedavg"], NO_ATTACK))
     _note(table, "fedavg, ten honest sites", calm)
     for name in MEASURED:
-        found = scored(world, train(world, RULES[name], LABEL_FLIP))
-        _note(table, f"{name}, one hostile site", found)
-        table.ratios[f"hidden_{name}"] = calm["marked"] - found["marked"]
+        for attack, ratio, words in ((LABEL_FLIP, "hidden", ""), (REPLACEMENT, "replaced", ", ten times its update")):
+            found = scored(world, train(world, RULES[name], attack))
+            _note(table, f"{name}, one hostile site{words}", found)
+            table.ratios[f"{ratio}_{name}"] = calm["marked"] - found["marked"]
     table.remarks.append("One seed, one mark. An attacker who tries more marks finds a better one.")
     return table
 

@@ -31,7 +31,7 @@ import numpy as np
 import torch
 
 from bench.arms import dice_of
-from bench.attacks import ATTACKS, LABEL_FLIP
+from bench.attacks import ATTACKS, TAUGHT
 from bench.patients import SITES, Case, Pieces, Site, phantoms
 from bench.table import Goal, Table, main
 from client.train.noise import Randomness
@@ -162,7 +162,9 @@ def way_to(world: World, attack: str) -> Ask:
         for site, update in updates.items():
             sent = update
             if site in world.hostile and attack != NO_ATTACK:
-                sent = ATTACKS[attack](update, honest, np.random.default_rng([order.round, len(site), ord(site[-1])]))
+                sent = (ATTACKS | TAUGHT)[attack](
+                    update, honest, np.random.default_rng([order.round, len(site), ord(site[-1])])
+                )
             yield site, (_notice(order, site, sent), sent)
 
     return ask
@@ -170,7 +172,7 @@ def way_to(world: World, attack: str) -> Ask:
 
 def _trained(world: World, attack: str, site: str, order: RoundOrder, base: Named) -> Named:
     """Return what a site would send by its own code; a hostile one may train on flipped labels."""
-    flipped = site in world.hostile and attack == LABEL_FLIP
+    flipped = site in world.hostile and attack in TAUGHT
     # Repeatable on purpose, so that arms differ by their rule alone; sites draw from the operating system.
     draws = random.Random(f"{site} {order.round}")  # noqa: S311
     patients = (world.flipped if flipped else world.honest)[site]

@@ -23,6 +23,7 @@ from registry_api.link.courier import Courier
 from registry_api.link.server import open_link
 from registry_api.logs import start_logging
 from registry_api.runtime import Runtime, build_runtime
+from registry_api.serve import hand_over_soon, keep_what_is_loaded
 from tests.fakes.centre_home import key_pem, make_csr, supernode_key
 
 _AHEAD = 8
@@ -72,9 +73,11 @@ def _serve(home: str, ready: Event) -> None:
     async def run() -> None:
         runtime = build_runtime(Path(home))
         start_logging(runtime.settings.logs)
+        hand_over_soon()
         courier = Courier(runtime.database, runtime.clock)
         link = open_link(runtime, courier)
         await link.start()
+        keep_what_is_loaded()
         ready.set()
         await courier.run()
 

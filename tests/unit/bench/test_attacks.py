@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.attacks import ATTACKS, LABEL_FLIP, SPREADS, little_is_enough, min_max, min_sum
+from bench.attacks import ATTACKS, LABEL_FLIP, REPLACEMENT, SPREADS, TAUGHT, little_is_enough, min_max, min_sum
 from tests.fakes.updates import around, block_of, flat_of
 
 
@@ -24,6 +24,7 @@ def test_scaled_flipped_and_noisy_updates_are_made_of_the_sites_own() -> None:
     assert set(ATTACKS["scaling"](own, [], rng)["w"]) == {-5.0}
     assert np.linalg.norm(ATTACKS["noise"](own, [], rng)["w"]) == pytest.approx(20 * np.linalg.norm(own["w"]), rel=0.05)
     assert set(ATTACKS[LABEL_FLIP](own, [], rng)["w"]) == {0.5}
+    assert set(TAUGHT[REPLACEMENT](own, [], rng)["w"]) == {5.0}
 
 
 def test_alie_stays_within_so_many_spreads_of_each_value() -> None:

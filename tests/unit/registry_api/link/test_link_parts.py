@@ -35,7 +35,7 @@ def put(registry: Registry, site: str, body: bytes, envelope_id: str = ENVELOPE)
 
 def rows(registry: Registry, table: type) -> list:
     with registry.runtime.database.reading() as session:
-        return list(session.exec(select(table)))
+        return list(session.exec(select(table).order_by(*table.__table__.primary_key)))
 
 
 def notify(registry: Registry, site: str, number: int = 1) -> str:
