@@ -135,7 +135,7 @@ def test_if_the_noise_fails_nothing_is_charged(filled: Registry) -> None:
 @pytest.mark.parametrize("change", ["DELETE FROM {}", "UPDATE {} SET week = '2026-W05'"])
 def test_the_database_itself_refuses_to_change_what_was_published(filled: Registry, table: str, change: str) -> None:
     publish(filled)
-    with filled.runtime.database.writing() as session, pytest.raises(DBAPIError, match="stays as it is"):
+    with pytest.raises(DBAPIError, match="stays as it is"), filled.runtime.database.writing() as session:
         session.connection().execute(text(change.format(table)))
 
 
