@@ -79,7 +79,7 @@ def rounds(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     counted(watch, "take_delivery", "alerts")
     counted(ReadLog, "flush", "read-log")
     counted(reads, "_sweep_once", "reads")
-    counted(messenger, "take_due", "webhooks")
+    counted(messenger, "is_any", "webhooks")
     counted(Courier, "_look", "courier")
     return seen
 
