@@ -125,6 +125,7 @@ class Quick:
         finally:
             if refused:
                 held.seen.at -= HELD_FOR
+                self._runtime.read_log.again(held.reading)  # given all the same, and not counted by the application
             self._rests_until = self._runtime.clock() + REST
 
     async def _learn(self, key: _Key, scope: Scope, receive: Receive, send: Send) -> None:

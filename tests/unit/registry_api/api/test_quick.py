@@ -113,6 +113,7 @@ def test_after_some_seconds_the_application_is_asked_behind_an_answer_and_what_i
     client.settle()
     assert inner.asked == 3
     assert [client.get(path, headers=headers).status_code for path in (COUNTS, other)] == [401, 401]
+    assert sum(times_read(counted, client)) == 4  # also the one behind which the key had ended
 
 
 def test_an_ended_key_that_nobody_looked_at_opens_nothing_after_the_longest_time(
