@@ -16,6 +16,9 @@ Attacks, by two of the ten sites in every round; the first four are made of the 
 Loss: Dice of the plain mean without any attack, less Dice of the strategy under attack; of opacity in the true lungs, mean over held-out
 phantoms. So a rule that learns badly pays for it also where nobody attacks. `worst_loss_<strategy>` is the largest over the seven attacks.
 Goal: ≤ 0.03 for every rule that compares updates; `worst_loss_fedavg` ≥ 0.1 shows that the attacks are attacks.
+
+All of it takes the better part of an hour. Every training that is done is kept in var/bench/hostile.jsonl under the hash of what it rests on,
+and a run that is started again goes on from there.
 """
 
 import itertools
@@ -32,6 +35,7 @@ import torch
 
 from bench.arms import dice_of
 from bench.attacks import ATTACKS, TAUGHT
+from bench.kept import ROOT, Kept, code_of
 from bench.patients import SITES, Case, Pieces, Site, phantoms
 from bench.table import Goal, Table, main
 from client.train.noise import Randomness
@@ -81,21 +85,33 @@ class World:
 def measure(quick: bool) -> Table:
     """Train under every attack with every strategy."""
     torch.set_num_threads(1)
-    world = draw_world(sites=10, hostile=2, patients=1, held_out=2 if quick else 8, rounds=1 if quick else 12)
+    held_out, rounds = (2, 1) if quick else (8, 12)
+    world = draw_world(sites=10, hostile=2, patients=1, held_out=held_out, rounds=rounds)
+    kept = Kept(
+        ROOT / "var" / "bench" / "hostile.jsonl",
+        [code_of("bench.hostile"), STARTING.read_bytes(), torch.__version__.encode(), f"{held_out} {rounds}".encode()],
+    )
+
+    def reached(rule: str, attack: str) -> float:
+        """Return the Dice after a whole training."""
+        return float(
+            kept.get(f"{rule}, {attack}", lambda: {"dice": _dice(world, train(world, RULES[rule], attack))})["dice"]
+        )
+
     table = Table(goals=dict(GOALS))
     start = _dice(world, load_arrays(STARTING))
     table.add("shipped weights", "Dice", start, "")
     reference = 0.0
-    for name, keys in RULES.items():
-        calm = _dice(world, train(world, keys, NO_ATTACK))
+    for name in RULES:
+        calm = reached(name, NO_ATTACK)
         reference = reference or calm
         table.add(name, "Dice, no attack", calm, "")
         losses = []
         for attack in ATTACKS:
-            reached = _dice(world, train(world, keys, attack))
-            losses.append(reference - reached)
-            table.add(name, f"Dice, {attack}", reached, f"{losses[-1]:+.4f} lost")
-            print(f"{name}, {attack}: Dice {reached:.4f}", file=sys.stderr, flush=True)
+            dice = reached(name, attack)
+            losses.append(reference - dice)
+            table.add(name, f"Dice, {attack}", dice, f"{losses[-1]:+.4f} lost")
+            print(f"{name}, {attack}: Dice {dice:.4f}", file=sys.stderr, flush=True)
         table.ratios[f"worst_loss_{name}"] = max(losses)
     table.remarks.append(
         f"The shipped weights have a Dice of {start:.4f}; the plain mean without an attack reaches {reference:.4f}."
