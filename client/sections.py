@@ -130,7 +130,7 @@ class FhirSettings(Section):
 
     enabled: bool = False
     host: str = "127.0.0.1"
-    port: Port = 9447
+    port: Port = 9448
     senders: tuple[Network, ...] = ()
     most_kb: Annotated[int, Field(ge=16, le=65_536)] = 4096
 

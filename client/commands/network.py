@@ -194,7 +194,7 @@ def _supervise(context: typer.Context, stop: threading.Event) -> None:
     adopt_proxy(settings.network.proxy)
     load_policy(settings.policy)
     start_logging(settings.logs, "node", level)
-    renew_own_servers(settings.keys, utc_now())
+    renew_own_servers(settings.keys, utc_now(), gateway=settings.gateway.origin)
     if not is_running(home):
         refuse_taken_ports(settings, enrolled=is_enrolled(settings.trust))
     if not is_enrolled(settings.trust):

@@ -239,7 +239,7 @@ def _leaf(authority: Pair, gateway: Origin, now: datetime) -> Pair:
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(digital_signature=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(_names(gateway), critical=False)
+        .add_extension(server_names(gateway), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()), critical=False)
     )
@@ -260,8 +260,8 @@ def _builder(
     )
 
 
-def _names(gateway: Origin) -> x509.SubjectAlternativeName:
-    """The gateway's host, by name or address, and the loopback under both of its names."""
+def server_names(gateway: Origin) -> x509.SubjectAlternativeName:
+    """Return the names of a gateway's certificate: its host, by name or address, and the loopback under both of its names."""
     host = urlsplit(gateway).hostname or "localhost"
     names: list[x509.GeneralName] = [x509.DNSName("localhost"), x509.IPAddress(IPv4Address("127.0.0.1"))]
     try:

@@ -1,4 +1,4 @@
-"""The certificates of the node's own servers, made young again when the node starts: by the hospital's own authority, for the same keys and names."""
+"""The certificates of the node's own servers, made anew when the node starts: when they are old, or when the gateway has another name now."""
 
 import logging
 from datetime import datetime, timedelta
@@ -10,16 +10,20 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from client.gate.certificate import renewal_time
-from client.gate.keys import GATEWAY_CA, GATEWAY_CA_KEY, GATEWAY_CERTIFICATE, INSIDE_CERTIFICATE
+from client.gate.keys import GATEWAY_CA, GATEWAY_CA_KEY, GATEWAY_CERTIFICATE, INSIDE_CERTIFICATE, server_names
 from client.store.files import write_durably
+from protocol.reading import Origin
 
 _SKEW = timedelta(hours=1)
 
 log = logging.getLogger(__name__)
 
 
-def renew_own_servers(keys: Path, now: datetime) -> list[str]:
+def renew_own_servers(keys: Path, now: datetime, *, gateway: Origin) -> list[str]:
     """Give gateway and forwarder a new certificate for their keys, where two thirds of the present one's life are over.
+
+    The gateway gets one too where readers are to reach it by a name, `gateway`, that its certificate lacks. The key stays, and with it the
+    pin by which the network knows the gateway.
 
     A certificate of another authority is one that the hospital has put there, and is left alone; so is everything if the authority's key
     is kept elsewhere, or a file cannot be read: `doctor` says so.
@@ -34,20 +38,36 @@ def renew_own_servers(keys: Path, now: datetime) -> list[str]:
     if authority is None or key is None:
         return []
     renewed = []
-    for name in (GATEWAY_CERTIFICATE, INSIDE_CERTIFICATE):
+    for name, origin in ((GATEWAY_CERTIFICATE, gateway), (INSIDE_CERTIFICATE, None)):
         leaf = _first(keys / name)
-        if leaf is None or now < renewal_time(leaf) or not _is_signed_by(leaf, authority):
+        if leaf is None or not _is_signed_by(leaf, authority):
             continue
-        write_durably(keys / name, _pem(_reissued(leaf, authority, key, now)) + _pem(authority))
+        names = _missing_names(leaf, origin)
+        if now < renewal_time(leaf) and names is None:
+            continue
+        write_durably(keys / name, _pem(_reissued(leaf, authority, key, now, names)) + _pem(authority))
         log.info("certificate.renewed", extra={"file": name})
         renewed.append(name)
     return renewed
 
 
+def _missing_names(leaf: x509.Certificate, origin: Origin | None) -> x509.SubjectAlternativeName | None:
+    """Return the names that a server at `origin` needs, or `None` if its certificate has that host among its own."""
+    if origin is None:
+        return None
+    wanted = server_names(origin)
+    known = [one.value for one in leaf.extensions if isinstance(one.value, x509.SubjectAlternativeName)]
+    return wanted if known and next(iter(wanted)) not in known[0] else None
+
+
 def _reissued(
-    leaf: x509.Certificate, authority: x509.Certificate, key: ec.EllipticCurvePrivateKey, now: datetime
+    leaf: x509.Certificate,
+    authority: x509.Certificate,
+    key: ec.EllipticCurvePrivateKey,
+    now: datetime,
+    names: x509.SubjectAlternativeName | None,
 ) -> x509.Certificate:
-    """Return the same certificate with a life that begins now and is as long, within its authority's."""
+    """Return the same certificate with a life that begins now and is as long, within its authority's, and with other names if there are any."""
     life = leaf.not_valid_after_utc - leaf.not_valid_before_utc
     builder = (
         x509.CertificateBuilder()
@@ -59,7 +79,8 @@ def _reissued(
         .not_valid_after(min(now - _SKEW + life, authority.not_valid_after_utc))
     )
     for extension in leaf.extensions:
-        builder = builder.add_extension(extension.value, critical=extension.critical)
+        replaced = names is not None and isinstance(extension.value, x509.SubjectAlternativeName)
+        builder = builder.add_extension(names if replaced else extension.value, critical=extension.critical)
     return builder.sign(key, hashes.SHA256())
 
 

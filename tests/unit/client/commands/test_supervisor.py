@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from client.commands.supervisor import Supervisor
+from client.commands.supervisor import Supervisor, ports_of
 from client.gate.backoff import Backoff
 from client.parts import RUNNING, PartState, read_parts
+from client.settings import NodeSettings
 from strategies.flower import KEPT_MEMORY, QUIET
 
 PARTS = ("runner", "supernode", "worker")
@@ -104,3 +105,15 @@ def test_a_supernode_does_not_wait_for_the_answer_of_a_runner_that_died(home: Pa
     kill(home, "runner")
     until(lambda: restarts(home) == {"worker": 0, "runner": 1, "supernode": 1})
     until(lambda: all(part.state == RUNNING for part in parts(home).values()))
+
+
+def test_everything_switched_on_at_its_usual_port_goes_together(tmp_path: Path) -> None:
+    doors = {
+        "hl7": {"enabled": True},
+        "fhir": {"enabled": True},
+        "stow": {"enabled": True, "token_file": "keys/stow.token"},
+    }
+    settings = NodeSettings.model_validate({"home": tmp_path, **doors})
+    ports = [port for _, port, _ in ports_of(settings, enrolled=True)]
+    assert len(ports) == 8
+    assert len(set(ports)) == len(ports)

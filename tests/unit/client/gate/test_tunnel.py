@@ -443,5 +443,5 @@ def test_the_pin_is_of_the_key_and_outlives_a_renewal(tmp_path: Path) -> None:
     folder = tmp_path / "keys"
     making.make_keys(folder, site_name="Northport", gateway="https://ct.northport.example", now=NOW)
     before = making.gateway_pin(folder)
-    assert renew_own_servers(folder, NOW + timedelta(days=700))
+    assert renew_own_servers(folder, NOW + timedelta(days=700), gateway="https://ct.northport.example")
     assert making.gateway_pin(folder) == before
