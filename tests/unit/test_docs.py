@@ -2,8 +2,11 @@
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+from typing import Any, get_args
 
 import click
 import pytest
@@ -123,7 +126,7 @@ def verbs(command: click.Command, path: str = "") -> Iterator[tuple[str, click.C
 
 def options(command: click.Command) -> list[str]:
     shown = [one for one in command.params if isinstance(one, click.Option) and not one.hidden]
-    return [name for one in shown for name in one.opts if name.startswith("--")]
+    return [name for one in shown for name in (*one.opts, *one.secondary_opts) if name.startswith("--")]
 
 
 @pytest.mark.parametrize(
@@ -150,7 +153,113 @@ def test_every_dimension_has_its_title_and_its_line(dimension: str) -> None:
 
 
 def all_pages() -> list[Path]:
-    return [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *DOCS.rglob("*.md")]
+    return [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "GLOSSARY.md", *DOCS.rglob("*.md")]
+
+
+FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
+PROGRAMS = {"acinus-node": client.cli.app, "acinus-centre": server.cli.app, "acinus-registry": registry_api.cli.app}
+
+
+def command_lines(text: str) -> Iterator[list[str]]:
+    """The words of every command line of ours on a page, in a block or within a sentence; without brackets and comments."""
+    blocks = "\n".join(block for _, block in FENCE.findall(text)).replace("\\\n", " ")
+    lines = re.findall(r"^ *(?:\.venv/bin/)?(acinus-(?:node|centre|registry)\b.*)", blocks, re.MULTILINE)
+    spans = re.findall(r"`(acinus-(?:node|centre|registry)\b[^`]*)`", FENCE.sub("", text))
+    for line in (*lines, *spans):
+        yield re.sub(r"[\[\]()]|\\\|| #.*", " ", line).split()
+
+
+def wrong_word(words: list[str]) -> str | None:
+    """The first word of a command line that the program does not know, or `None`. What stands for a value is not looked at."""
+    command = root = typer.main.get_command(PROGRAMS[words[0]])
+    for before, word in pairwise(words):
+        if word.startswith("--"):
+            if word.partition("=")[0] not in {*options(root), *options(command), "--help"}:
+                return word
+        elif isinstance(command, click.Group) and not before.startswith("--") and not (word.isupper() or word == "…"):
+            inner = command.get_command(click.Context(command), word)
+            if inner is None:
+                return word
+            command = inner
+    return None
+
+
+def test_commands_that_pages_show_are_there() -> None:
+    shown = {(path, *words) for path in all_pages() for words in command_lines(path.read_text(encoding="utf-8"))}
+    assert len(shown) > 150
+    assert not [
+        f"{path.relative_to(ROOT)}: {' '.join(words)}: no {wrong}"
+        for path, *words in sorted(shown)
+        if (wrong := wrong_word(words))
+    ]
+
+
+def tables_of(settings: type[BaseModel], prefix: str = "") -> dict[str, set[str]]:
+    """The keys of every table of a settings file, `[oidc.roles]` and `[[pull.rules]]` included."""
+    found: dict[str, set[str]] = {prefix: set(settings.model_fields)}
+    for name, field in settings.model_fields.items():
+        kinds = (field.annotation, *get_args(field.annotation))
+        for kind in kinds:
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                found |= tables_of(kind, f"{prefix}.{name}".lstrip("."))
+    return found
+
+
+def known_tables() -> dict[str, set[str]]:
+    known: dict[str, set[str]] = {}
+    for settings in (NodeSettings, SitePolicy, CentreSettings, RegistrySettings, RunPlan):
+        for table, keys in tables_of(settings).items():
+            known[table] = known.get(table, set()) | keys
+    return known
+
+
+def test_tables_and_keys_that_pages_name_are_there() -> None:
+    known = known_tables()
+    named = re.compile(r"`\[\[?([a-z_.]+)\]\]?(?: ([a-z_]+)\b)?[^`\n]*`")
+    found = {(path, *two) for path in all_pages() for two in named.findall(path.read_text(encoding="utf-8"))}
+    assert len(found) > 100
+    wrong = [
+        f"{path.relative_to(ROOT)}: [{table}] {key}"
+        for path, table, key in sorted(found)
+        if table not in known or (key and key not in known[table])
+    ]
+    assert not wrong
+
+
+def entries(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Table and key of everything that a TOML document sets."""
+    for key, value in table.items():
+        yield prefix, key
+        inner = value if isinstance(value, list) else [value]
+        for one in inner:
+            if isinstance(one, dict):
+                yield from entries(one, f"{prefix}.{key}".lstrip("."))
+
+
+def test_settings_that_pages_show_are_there() -> None:
+    known = known_tables()
+    blocks = [
+        (path, block)
+        for path in all_pages()
+        for language, block in FENCE.findall(path.read_text(encoding="utf-8"))
+        if language == "toml"
+    ]
+    assert len(blocks) > 8
+    shown = {(path, *one) for path, block in blocks for one in entries(tomllib.loads(block))}
+    wrong = [
+        f"{path.relative_to(ROOT)}: [{table}] {key}" for path, table, key in sorted(shown) if key not in known[table]
+    ]
+    assert not wrong
+
+
+def test_pages_that_programs_name_are_there() -> None:
+    packages = ("client", "server", "registry_api", "models", "identity", "strategies", "protocol", "deploy", "bench")
+    sources = [
+        p for package in packages for p in (ROOT / package).rglob("*") if p.suffix in {".py", ".service", ".html"}
+    ]
+    named = {(p, page) for p in sources for page in re.findall(r"docs/[\w/-]+\.md", p.read_text(encoding="utf-8"))}
+    assert len(named) > 10
+    assert not [f"{p.relative_to(ROOT)} names {page}" for p, page in named if not (ROOT / page).exists()]
 
 
 def test_files_that_pages_name_are_there() -> None:
