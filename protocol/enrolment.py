@@ -2,8 +2,10 @@
 
 import base64
 import binascii
+import ipaddress
 import json
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import Field, StringConstraints, ValidationError
 
@@ -99,6 +101,18 @@ class SiteEntry(Shape):
     gateway_pin: KeyPin | None = None
     tunnel_key: TunnelKey | None = None
     tunnel_port: TunnelPort | None = None
+
+
+def server_name(origin: Origin | None) -> str | None:
+    """Return the name that a browser sends in its TLS hello for `origin`; none where it sends none (RFC 6066, section 3), or this machine's."""
+    host = (urlsplit(origin).hostname or "").lower() if origin else ""
+    if not host or host == "localhost" or host.endswith(".localhost"):
+        return None
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    return None
 
 
 def encode_invite(invite: Invite) -> str:

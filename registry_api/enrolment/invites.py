@@ -27,7 +27,7 @@ def create_invite(session: Session, *, site: str, region: str, hours: float, now
         ensure_unit(session, region)
         session.add(SiteRow(site=site, region=region))
         session.flush()
-    _end_open_invites(session, site, now)
+    end_invites(session, site, now=now)
     token = secrets.token_urlsafe(32)
     session.add(InviteRow(token_sha256=secret_sha256(token), site=site, expires_at=now + timedelta(hours=hours)))
     return token
@@ -39,10 +39,20 @@ def revoke_invites(session: Session, site: str, *, now: datetime) -> int:
     Raises:
         InvalidInputError: `not-found` if there was none.
     """
-    ended = _end_open_invites(session, site, now)
+    ended = end_invites(session, site, now=now)
     if not ended:
         raise InvalidInputError(Code.NOT_FOUND, f"{site} has no invite that is open.")
     return ended
+
+
+def end_invites(session: Session, site: str, *, now: datetime) -> int:
+    """End the unused invites of `site`, if there are any, and return how many there were."""
+    result = session.exec(
+        update(InviteRow)
+        .where(col(InviteRow.site) == site, col(InviteRow.used_at).is_(None), col(InviteRow.revoked_at).is_(None))
+        .values(revoked_at=now)
+    )
+    return int(result.rowcount)
 
 
 def use_invite(session: Session, token: str, *, now: datetime) -> SiteRow:
@@ -74,12 +84,3 @@ def use_invite(session: Session, token: str, *, now: datetime) -> SiteRow:
     raise RefusedError(
         Code.INVITE_INVALID, "The invite is unknown, expired or revoked. Ask the coordinator for a new one."
     )
-
-
-def _end_open_invites(session: Session, site: str, now: datetime) -> int:
-    result = session.exec(
-        update(InviteRow)
-        .where(col(InviteRow.site) == site, col(InviteRow.used_at).is_(None), col(InviteRow.revoked_at).is_(None))
-        .values(revoked_at=now)
-    )
-    return int(result.rowcount)

@@ -6,10 +6,10 @@ from datetime import datetime
 from sqlmodel import Session, col, select, update
 
 from protocol.codes import Code
-from protocol.enrolment import EnrolRequest, SiteEntry
+from protocol.enrolment import EnrolRequest, SiteEntry, server_name
 from protocol.errors import ConflictError, InvalidInputError
 from registry_api.enrolment.authority import Authority, IssuedCertificate
-from registry_api.enrolment.invites import use_invite
+from registry_api.enrolment.invites import end_invites, use_invite
 from registry_api.enrolment.tables import CertificateRow, SiteRow
 from registry_api.releases.query import may_see
 from registry_api.units.service import read_tree
@@ -21,13 +21,14 @@ def enrol(
     """Use the invite, issue the node's certificate and note its keys. Certificates of an earlier enrolment end.
 
     Raises:
-        ConflictError: `invite-used`; `already-exists` if another site has that SuperNode key or that tunnel key.
+        ConflictError: `invite-used`; `already-exists` if another site has that SuperNode key or that tunnel key, or would lose its readers.
         RefusedError: `invite-invalid`.
         InvalidInputError: `bad-request` for a bad signing request.
     """
     site = use_invite(session, request.token, now=now)
     issued = authority.issue(request.csr_pem, site=site.site, now=now)
     _refuse_shared_keys(session, site.site, request)
+    _refuse_takeover(session, site, request)
     _end_certificates(session, site.site, now)
     session.add(CertificateRow(serial=issued.serial, site=site.site, not_after=issued.not_after))
     site.supernode_key = request.supernode_key
@@ -41,7 +42,7 @@ def enrol(
 
 
 def revoke_site(session: Session, site: str, *, now: datetime) -> None:
-    """Shut a site out: its certificates end and its stream is cut within a second.
+    """Shut a site out: its certificates end and its stream is cut within a second. An invite that it still holds lets it in no more.
 
     Raises:
         InvalidInputError: `not-found` if there is no such site.
@@ -51,6 +52,7 @@ def revoke_site(session: Session, site: str, *, now: datetime) -> None:
         raise InvalidInputError(Code.NOT_FOUND, f"There is no site {site}. `acinus-registry sites` lists them.")
     row.revoked_at = now
     session.add(row)
+    end_invites(session, site, now=now)
     _end_certificates(session, site, now)
 
 
@@ -141,6 +143,22 @@ def _refuse_shared_keys(session: Session, site: str, request: EnrolRequest) -> N
         others = session.exec(select(SiteRow).where(same, SiteRow.site != site))
         if any(other.active for other in others):
             raise ConflictError(Code.ALREADY_EXISTS, f"Another site uses that {kind} key. Make keys of your own.")
+
+
+def _refuse_takeover(session: Session, site: SiteRow, request: EnrolRequest) -> None:
+    """Let no site come back under the name of one that enrolled after it: a name that two have leads at the relay to the lower port.
+
+    Whoever enrols later under a name that is taken has the higher port and no route; nor does it keep the first from enrolling again.
+    """
+    name = server_name(request.gateway_origin)
+    if name is None or site.tunnel_port is None or (site.active and name == server_name(site.gateway_origin)):
+        return
+    for other in session.exec(select(SiteRow).where(SiteRow.site != site.site)):
+        later = other.tunnel_port is None or other.tunnel_port > site.tunnel_port
+        if other.active and later and server_name(other.gateway_origin) == name:
+            raise ConflictError(
+                Code.ALREADY_EXISTS, f"Another site's readers come by the name {name}. Correct the gateway's origin."
+            )
 
 
 def _end_certificates(session: Session, site: str, now: datetime) -> None:

@@ -1,12 +1,9 @@
 """Which name leads to which hospital's tunnel. Pure."""
 
-import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
-from protocol.enrolment import SiteEntry, TunnelKey, TunnelPort
-from protocol.reading import Origin
+from protocol.enrolment import SiteEntry, TunnelKey, TunnelPort, server_name
 from protocol.shape import SiteId
 
 NO_TUNNEL = "it enrolled before the network had a relay: invite it again"
@@ -36,8 +33,8 @@ class Plan:
 def plan_of(entries: Sequence[SiteEntry]) -> Plan:
     """Return the routes of all active sites.
 
-    A name or a key stays with the site that had it first, which is the one with the lower port: nobody takes over a hospital's readers by
-    enrolling under its name.
+    A name or a key that two sites have leads to the one with the lower port. Nobody takes over a hospital's readers by enrolling under its
+    name: who comes later has a higher port, and a site that was there before is not let in again under it (`registry_api/enrolment/sites.py`).
     """
     routes, unrouted = list[Route](), dict[SiteId, str]()
     taken = set[str]()
@@ -55,15 +52,3 @@ def plan_of(entries: Sequence[SiteEntry]) -> Plan:
             taken |= {name, entry.tunnel_key}
             routes.append(Route(entry.site, name, entry.tunnel_port, entry.tunnel_key))
     return Plan(tuple(routes), unrouted)
-
-
-def server_name(origin: Origin | None) -> str | None:
-    """Return the name that a browser sends in its TLS hello for `origin`; none where it sends none (RFC 6066, section 3), or this machine's."""
-    host = (urlsplit(origin).hostname or "").lower() if origin else ""
-    if not host or host == "localhost" or host.endswith(".localhost"):
-        return None
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    return None

@@ -227,6 +227,19 @@ def test_a_revoked_site_is_out_until_it_is_invited_again(registry: Registry) -> 
     assert not is_admitted(registry, "northport", serial)
 
 
+@pytest.mark.parametrize("enrolled", [True, False])
+def test_an_invite_that_a_revoked_site_still_holds_does_not_let_it_back_in(
+    registry: Registry, *, enrolled: bool
+) -> None:
+    if enrolled:
+        join(registry, invite(registry))
+    held = invite(registry)
+    with registry.runtime.database.writing() as session:
+        revoke_site(session, "northport", now=registry.clock())
+    assert code_of(registry, held) is Code.INVITE_INVALID
+    assert not entry(registry).active
+
+
 def test_only_a_known_site_can_be_revoked(registry: Registry) -> None:
     with pytest.raises(InvalidInputError) as raised, registry.runtime.database.writing() as session:
         revoke_site(session, "nobody", now=registry.clock())

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from protocol.codes import Code
-from protocol.enrolment import EnrolReply, RelayPin
+from protocol.enrolment import EnrolReply, RelayPin, server_name
 from registry_api.enrolment.invites import create_invite
 from registry_api.enrolment.relay import Relay, pin_for
 from registry_api.enrolment.sites import enrol, list_sites, revoke_site
@@ -80,6 +80,51 @@ def test_two_sites_do_not_share_a_tunnel_key_until_one_of_them_leaves(registry: 
     with registry.runtime.database.writing() as session:
         revoke_site(session, "north", now=registry.clock())
     assert join(registry, "south", tunnel_key=key) is not None
+
+
+def leads_to(registry: Registry, name: str) -> list[str]:
+    """The site to which the relay leads a name: of those that have it, the one with the lower port."""
+    with registry.runtime.database.reading() as session:
+        entries = [one for one in list_sites(session, now=registry.clock()) if one.active]
+    named = [one for one in entries if server_name(one.gateway_origin) == name]
+    return [one.site for one in sorted(named, key=lambda one: one.tunnel_port or 0)]
+
+
+def test_a_site_does_not_take_the_readers_of_one_that_came_after_it(registry: Registry) -> None:
+    """It has the lower port, so a name that both have would lead to it."""
+    join(registry, "north", gateway_origin="https://ct.north.example")
+    join(registry, "south", gateway_origin="https://ct.south.example")
+    taken = "https://CT.South.example:9443"
+    assert code_of(lambda: join(registry, "north", gateway_origin=taken)) is Code.ALREADY_EXISTS
+    assert leads_to(registry, "ct.south.example") == ["south"]
+    assert leads_to(registry, "ct.north.example") == ["north"], "what it had stays, and its invite too"
+    join(registry, "south", gateway_origin="https://ct.south.example")
+    with registry.runtime.database.writing() as session:
+        revoke_site(session, "south", now=registry.clock())
+    join(registry, "north", gateway_origin=taken)
+    assert leads_to(registry, "ct.south.example") == ["north"]
+
+
+def test_a_site_that_left_does_not_take_back_a_name_that_another_has_now(registry: Registry) -> None:
+    join(registry, "north", gateway_origin="https://ct.example")
+    with registry.runtime.database.writing() as session:
+        revoke_site(session, "north", now=registry.clock())
+    join(registry, "heir", gateway_origin="https://ct.example")
+    assert code_of(lambda: join(registry, "north", gateway_origin="https://ct.example")) is Code.ALREADY_EXISTS
+    assert leads_to(registry, "ct.example") == ["heir"]
+
+
+@pytest.mark.parametrize("origin", ["https://localhost:9443", "https://192.0.2.7"])
+def test_gateways_without_a_name_at_the_relay_may_share_their_address(registry: Registry, origin: str) -> None:
+    for site in ("north", "south", "north"):
+        assert join(registry, site, gateway_origin=origin) is not None
+
+
+def test_who_comes_later_under_a_name_enrols_and_has_no_route(registry: Registry) -> None:
+    join(registry, "north", gateway_origin="https://ct.example:9443")
+    for site in ("south", "north", "south"):
+        join(registry, site, gateway_origin="https://ct.example:9444")
+    assert leads_to(registry, "ct.example") == ["north", "south"], "and does not keep the first from enrolling again"
 
 
 def with_relay(home: Path, *, host_key: str = HOST_KEY) -> None:
