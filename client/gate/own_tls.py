@@ -79,8 +79,8 @@ def _reissued(
         .not_valid_after(min(now - _SKEW + life, authority.not_valid_after_utc))
     )
     for extension in leaf.extensions:
-        replaced = names is not None and isinstance(extension.value, x509.SubjectAlternativeName)
-        builder = builder.add_extension(names if replaced else extension.value, critical=extension.critical)
+        value = names if names and isinstance(extension.value, x509.SubjectAlternativeName) else extension.value
+        builder = builder.add_extension(value, critical=extension.critical)
     return builder.sign(key, hashes.SHA256())
 
 
