@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -176,6 +177,28 @@ def test_a_death_after_the_first_row_leaves_a_chain_that_verifies(
     fill(border, 1)
     assert border.chain.verify().number == 2
     assert read_head(border.head) == border.chain.last()
+
+
+@pytest.mark.parametrize("before", [0, 3])
+@pytest.mark.parametrize("meanwhile", ["first", "last"])
+def test_what_another_part_appends_meanwhile_is_no_false_alarm(
+    border: Border, monkeypatch: pytest.MonkeyPatch, before: int, meanwhile: str
+) -> None:
+    """A site that is asked to train verifies first, and its worker hands case records over at that moment."""
+    fill(border, before)
+    rows, other = border.chain.rows, Border(border.folder)
+
+    def rows_of_a_busy_node() -> Iterator[Row]:
+        if meanwhile == "first":
+            fill(other, 2)
+        yield from rows()
+        if meanwhile == "last":
+            fill(other, 2)
+
+    monkeypatch.setattr(border.chain, "rows", rows_of_a_busy_node)
+    border.chain.verify()
+    monkeypatch.undo()
+    assert border.chain.verify().number == before + 2
 
 
 def append_many(folder: str, name: str) -> None:
