@@ -3,9 +3,11 @@
 import ctypes
 import fcntl
 import json
+import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -23,7 +25,10 @@ RUNNING, RESTARTING, STOPPED, NOT_ENROLLED = "running", "restarting", "stopped",
 
 STATE_FILE = "runtime.json"
 _LOCK_FILE = ".run.lock"
+_GLANCE_SECONDS = 0.5
 _PR_SET_PDEATHSIG = 1
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +61,22 @@ def only_supervisor(home: Path) -> Iterator[None]:
         ConflictError: `already-exists` if a node runs in this home.
     """
     with (home / _LOCK_FILE).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConflictError(Code.ALREADY_EXISTS, f"A node runs in {home} already. `status` shows it.") from error
+        if not _locked(lock.fileno(), time.monotonic() + _GLANCE_SECONDS):
+            raise ConflictError(Code.ALREADY_EXISTS, f"A node runs in {home} already. `status` shows it.")
         yield
+
+
+def _locked(descriptor: int, deadline: float) -> bool:
+    """Take the lock for this process; `is_running` holds it for a glance, so try again until `deadline`."""
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.01)
+        else:
+            return True
 
 
 def is_running(home: Path) -> bool:
@@ -76,10 +92,13 @@ def is_running(home: Path) -> bool:
 
 
 def write_parts(home: Path, parts: dict[str, PartState]) -> None:
-    """Say how the parts are; read by `status` and the console. Lost at a power cut, and meant to be."""
+    """Say how the parts are; read by `status` and the console. Lost at a power cut or on a full disk, and meant to be: the parts go on."""
     draft = home / f".{STATE_FILE}.part"
-    draft.write_text(json.dumps({name: asdict(part) for name, part in parts.items()}), encoding="utf-8")
-    draft.replace(home / STATE_FILE)
+    try:
+        draft.write_text(json.dumps({name: asdict(part) for name, part in parts.items()}), encoding="utf-8")
+        draft.replace(home / STATE_FILE)
+    except OSError as error:
+        log.warning("parts.not-written", extra={"errno": error.errno})
 
 
 def read_parts(home: Path, parts: tuple[str, ...] = PARTS) -> dict[str, PartState]:

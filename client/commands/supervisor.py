@@ -124,14 +124,21 @@ class Supervisor:
         self._show(enrolled=enrolled)
 
     def _start(self, child: _Child) -> None:
-        child.process = subprocess.Popen(
-            self.command(child.name),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, **QUIET, **_OF_PART.get(child.name, {}), PARENT_VARIABLE: str(os.getpid())},
-            start_new_session=True,
-        )
+        """Start a part; where the machine is too full for another process it is asked again later, for the other parts still serve."""
+        try:
+            child.process = subprocess.Popen(
+                self.command(child.name),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, **QUIET, **_OF_PART.get(child.name, {}), PARENT_VARIABLE: str(os.getpid())},
+                start_new_session=True,
+            )
+        except OSError as error:
+            child.failures += 1
+            child.due = time.monotonic() + self._wait_after(child.failures)
+            log.warning("part.not-started", extra={"part": child.name, "errno": error.errno})
+            return
         child.started = time.monotonic()
         log.info("part.spawned", extra={"part": child.name, "pid": child.process.pid})
 
@@ -143,13 +150,16 @@ class Supervisor:
         _signal_group(child.process.pid, signal.SIGKILL)
         healthy = time.monotonic() - child.started > _HEALTHY_SECONDS
         child.failures = 1 if healthy else child.failures + 1
-        wait = self.backoff.delay(child.failures, random.random())  # noqa: S311 - jitter, no secret
+        wait = self._wait_after(child.failures)
         child.process, child.due, child.restarts = None, time.monotonic() + wait, child.restarts + 1
         log.warning("part.died", extra={"part": child.name, "exit_code": child.exit_code, "wait": round(wait, 1)})
         self._end_waiting(child)
         self.say(
             f"{child.name} ended ({_manner(child.exit_code)}); it starts again in {wait:.1f} s. See logs/{child.name}.jsonl."
         )
+
+    def _wait_after(self, failures: int) -> float:
+        return self.backoff.delay(failures, random.random())  # noqa: S311 - jitter, no secret
 
     def _end_waiting(self, child: _Child) -> None:
         """Ask the part to end that waits for a dead one; it starts again like any other, and takes work at once."""

@@ -89,9 +89,16 @@ class LinkClient:
         while not stop.is_set():
             began = loop.time()
             await self._try(address, identity, stop)
-            self._contact.lost()
+            self._note_lost()
             failures = 1 if loop.time() - began > self._pace.healthy else failures + 1
             await pause(stop, self._pace.backoff.delay(failures, random.random()))  # noqa: S311 - jitter, no secret
+
+    def _note_lost(self) -> None:
+        """Note that the link is down. Where the disk does not take that, the link goes on: the forwarder beside it still carries a round."""
+        try:
+            self._contact.lost()
+        except FederationError as error:
+            log.error("link.not-noted", extra={"code": error.code.value})  # noqa: TRY400 - the code says it
 
     async def _try(self, address: Address, identity: Callable[[], Identity], stop: asyncio.Event) -> None:
         """Hold one conversation; every way in which it may end is logged, and none ends the link."""

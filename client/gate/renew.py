@@ -83,7 +83,7 @@ class Renewer:
             except FederationError as error:
                 failures += 1
                 wait = self._pace.backoff.delay(failures, random.random())  # noqa: S311 - jitter, no secret
-                self._book.note(error.code)
+                self._note(error.code)
                 log.warning("certificate.not-renewed", extra={"code": error.code.value, "wait": round(wait, 1)})
             await pause(stop, wait)
 
@@ -133,9 +133,16 @@ class Renewer:
             except FileNotFoundError:  # somebody enrolled the node anew meanwhile, and what lies there now is younger
                 return
             settle_folder(self._trust)
-        self._book.note(None)
+        self._note(None)
         self._renewed()
         log.info("certificate.renewed")
+
+    def _note(self, code: Code | None) -> None:
+        """Write down what became of a try. A disk that does not take that must not end what is tried again."""
+        try:
+            self._book.note(code)
+        except FederationError as error:
+            log.error("certificate.not-noted", extra={"code": error.code.value})  # noqa: TRY400 - the code says it
 
     async def _show(self, further: Identity) -> None:
         if self._checked(further.certificate.decode("ascii", "replace")).not_valid_after_utc <= self._clock():

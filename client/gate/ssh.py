@@ -102,9 +102,15 @@ def write_config(folder: Path, ends: Ends) -> list[str]:
     if proxy_for(host) is not None:
         python = shlex.quote(sys.executable).replace("%", "%%")
         text += _THROUGH_PROXY.format(command=f"{python} -P -m client.gate.passage")
-    write_durably(folder / KNOWN_HOSTS, f"{RELAY} {ends.pin.host_key}\n".encode())
-    write_durably(folder / CONFIG, text.encode())
+    _keep(folder / KNOWN_HOSTS, f"{RELAY} {ends.pin.host_key}\n".encode())
+    _keep(folder / CONFIG, text.encode())
     return ["ssh", "-N", "-T", "-F", str(folder / CONFIG), RELAY]
+
+
+def _keep(path: Path, content: bytes) -> None:
+    """Write a file that says something else so far: the tunnel is dialled again also on a disk that is full."""
+    if not (path.is_file() and path.read_bytes() == content):
+        write_durably(path, content)
 
 
 def _quoted(path: Path) -> str:

@@ -17,6 +17,7 @@ from client.gate.backoff import Backoff
 from client.gate.link import pause
 from client.gate.outside import Seen
 from client.parts import die_with
+from client.store.files import disk_faults
 from protocol.codes import MEANINGS, Code, Family
 from protocol.errors import UnavailableError
 
@@ -54,7 +55,7 @@ _STATE: TypeAdapter[TunnelState] = TypeAdapter(TunnelState)
 
 
 class TunnelBook:
-    """The tunnel's state in one small file of the node's home. Lost at a power cut, and meant to be."""
+    """The tunnel's state in one small file of the node's home. Lost at a power cut or on a full disk, and meant to be; a stranger is not."""
 
     def __init__(self, home: Path, clock: Callable[[], datetime]) -> None:
         self._path = home / STATE_FILE
@@ -71,13 +72,26 @@ class TunnelBook:
         """Note that the tunnel is open, or why it is not."""
         state = self.read()
         since = state.since if state.connected is connected else self._now()
-        self._write(replace(state, connected=connected, since=since, code=code))
+        try:
+            self._write(replace(state, connected=connected, since=since, code=code))
+        except OSError as error:
+            log.warning("tunnel.not-written", extra={"errno": error.errno})
 
     def saw(self, seen: Seen) -> None:
-        """Note who answered at a look from outside. Once it was another, only the gateway's own key takes that back."""
+        """Note who answered at a look from outside. Once it was another, only the gateway's own key takes that back.
+
+        Raises:
+            UnavailableError: `disk-full` if it was another and that cannot be kept: the gateway would not hear of it, so the tunnel must end.
+        """
         state = self.read()
         kept = Seen.ANOTHER if (state.seen, seen) == (Seen.ANOTHER, Seen.NOBODY) else seen
-        self._write(replace(state, seen=kept, looked=self._now()))
+        try:
+            with disk_faults("What readers are shown"):
+                self._write(replace(state, seen=kept, looked=self._now()))
+        except UnavailableError:
+            if kept is Seen.ANOTHER:
+                raise
+            log.warning("tunnel.not-written", extra={"seen": kept.value})
 
     def _write(self, state: TunnelState) -> None:
         draft = self._path.with_name(f".{STATE_FILE}.part")

@@ -22,23 +22,35 @@ log = logging.getLogger(__name__)
 
 
 def run_link(settings: NodeSettings, stop: threading.Event) -> None:
-    """Run the link and the forwarder in one event loop, and the dispatcher in a thread beside it."""
+    """Run the link and the forwarder in one event loop, and the dispatcher in a thread beside it; each ends the part if it cannot go on.
+
+    Raises:
+        FederationError: Why it cannot.
+    """
     from client.gate.dispatch import Dispatcher
 
-    woken = threading.Event()
+    woken, failed = threading.Event(), list[BaseException]()
 
     def dispatch() -> None:
-        _catch_up(settings)
-        Dispatcher(open_inbox(settings), notice_receivers(settings)).run(stop, woken)
+        try:
+            _catch_up(settings)
+            Dispatcher(open_inbox(settings), notice_receivers(settings)).run(stop, woken)
+        except Exception as error:  # noqa: BLE001 - a thread that died alone would leave notices unheard that the centre counts as received; raised below
+            failed.append(error)
+            stop.set()
 
     thread = threading.Thread(target=dispatch, name="dispatcher", daemon=True)
     thread.start()
     try:
         asyncio.run(_link(settings, stop, woken))
+    except ExceptionGroup as group:
+        failed[:0] = sorted(group.exceptions, key=lambda error: not isinstance(error, FederationError))
     finally:
         stop.set()
         woken.set()
         thread.join(timeout=2)
+    if failed:
+        raise failed[0]
 
 
 def _catch_up(settings: NodeSettings) -> None:

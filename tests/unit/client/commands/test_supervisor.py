@@ -1,5 +1,7 @@
 """The supervisor over programs that only sleep: who is started again when one of them dies."""
 
+import errno
+import fcntl
 import os
 import signal
 import sys
@@ -12,8 +14,9 @@ import pytest
 
 from client.commands.supervisor import Supervisor, ports_of
 from client.gate.backoff import Backoff
-from client.parts import RUNNING, PartState, read_parts
+from client.parts import RUNNING, STATE_FILE, PartState, is_running, only_supervisor, read_parts
 from client.settings import NodeSettings
+from protocol.errors import ConflictError
 from strategies.flower import KEPT_MEMORY, QUIET
 
 PARTS = ("runner", "supernode", "worker")
@@ -88,8 +91,12 @@ def restarts(home: Path) -> dict[str, int]:
     return {name: part.restarts for name, part in parts(home).items()}
 
 
-def kill(home: Path, name: str) -> None:
-    pid = parts(home)[name].pid
+def alive(pid: int | None) -> bool:
+    return pid is not None and Path(f"/proc/{pid}").exists()
+
+
+def kill(home: Path, name: str, known: dict[str, PartState] | None = None) -> None:
+    pid = (known or parts(home))[name].pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
 
@@ -105,6 +112,50 @@ def test_a_supernode_does_not_wait_for_the_answer_of_a_runner_that_died(home: Pa
     kill(home, "runner")
     until(lambda: restarts(home) == {"worker": 0, "runner": 1, "supernode": 1})
     until(lambda: all(part.state == RUNNING for part in parts(home).values()))
+
+
+@pytest.mark.parametrize("broken", [f".{STATE_FILE}.part", STATE_FILE])
+def test_a_disk_that_takes_no_state_file_ends_no_part(home: Path, broken: str) -> None:
+    """A folder stands in its way, as a full disk would: what dies then is started again, and the others serve on."""
+    before = parts(home)
+    (home / STATE_FILE).unlink()
+    (home / broken).mkdir()
+    kill(home, "worker", before)
+    until(lambda: not alive(before["worker"].pid))
+    time.sleep(0.5)
+    assert alive(before["runner"].pid)
+    (home / broken).rmdir()
+    kill(home, "runner", before)
+    until(lambda: restarts(home)["worker"] >= 1 and all(part.state == RUNNING for part in parts(home).values()))
+
+
+def test_a_machine_too_full_for_another_process_keeps_those_that_run(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, tries = parts(home), list[str]()
+
+    def full(*_: object, **__: object) -> None:
+        tries.append("fork")
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as scarce:
+        scarce.setattr("client.commands.supervisor.subprocess.Popen", full)
+        kill(home, "worker")
+        until(lambda: len(tries) > 2)
+        assert alive(before["runner"].pid)
+    until(lambda: parts(home)["worker"].state == RUNNING)
+    assert parts(home)["runner"].pid == before["runner"].pid
+
+
+def test_whoever_looks_whether_a_node_runs_keeps_none_from_starting(tmp_path: Path) -> None:
+    """`status` holds the lock for a glance."""
+    with (tmp_path / ".run.lock").open("w") as glance:
+        fcntl.flock(glance, fcntl.LOCK_SH)
+        threading.Timer(0.1, fcntl.flock, (glance, fcntl.LOCK_UN)).start()
+        with only_supervisor(tmp_path):
+            assert is_running(tmp_path)
+            with pytest.raises(ConflictError), only_supervisor(tmp_path):
+                raise AssertionError
 
 
 def test_everything_switched_on_at_its_usual_port_goes_together(tmp_path: Path) -> None:

@@ -321,6 +321,29 @@ def test_the_gateway_is_told_of_a_stranger_while_there_is_a_relay(
     assert is_impersonated(NodeSettings.model_validate({"home": tmp_path, "relay": {"address": address}})) is shut
 
 
+def test_a_disk_that_takes_no_state_keeps_the_tunnel_and_does_not_hide_a_stranger(
+    book: TunnelBook, tmp_path: Path
+) -> None:
+    """A folder stands in its way, as a full disk would. A stranger whom the gateway does not hear of ends the tunnel."""
+    (tmp_path / f".{STATE_FILE}.part").mkdir()
+    dialled = tmp_path / "dialled"
+    keep(f"echo x >> {dialled}; exit 255", book, lambda: dialled.exists() and len(dialled.read_text().split()) > 2)
+    book.saw(Seen.OURS)
+    book.saw(Seen.NOBODY)
+    assert code_of(lambda: book.saw(Seen.ANOTHER)) is Code.DISK_FULL
+
+
+def test_the_clients_file_is_written_only_where_it_says_something_else(tmp_path: Path) -> None:
+    """A full disk does not keep a node from dialling again."""
+    command = write_config(tmp_path / "tunnel", ends(tmp_path))
+    written = {path: path.stat().st_ino for path in (tmp_path / "tunnel").iterdir()}
+    assert write_config(tmp_path / "tunnel", ends(tmp_path)) == command
+    assert {path: path.stat().st_ino for path in (tmp_path / "tunnel").iterdir()} == written
+    (tmp_path / "tunnel" / "known_hosts").write_text("relay ssh-ed25519 another\n")
+    write_config(tmp_path / "tunnel", ends(tmp_path))
+    assert "another" not in (tmp_path / "tunnel" / "known_hosts").read_text()
+
+
 def test_a_node_made_before_there_were_relays_gets_a_key_once(tmp_path: Path) -> None:
     making.make_tunnel_key(tmp_path)
     before = making.tunnel_public(tmp_path)
