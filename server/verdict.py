@@ -49,7 +49,7 @@ def _reason(plan: EvaluationPlan, sites: int, groups: tuple[GroupVerdict, ...]) 
 
 def _judged(plan: EvaluationPlan, group: Group, notices: Collection[EvaluationNotice]) -> GroupVerdict:
     """Judge one group where the noise is at most half the margin."""
-    said = [_bounded(one, plan) for notice in notices for one in notice.sums if one.group is group]
+    said = [_bounded(one, plan) for notice in notices for one in notice.sums if one.group is group and _is_spoken_of(one, plan)]
     gain, cases = sum(gain for gain, _ in said), sum(cases for _, cases in said)
     noise = _noise(plan) * math.sqrt(len(said))
     if cases < 1 or noise / cases > plan.margin / 2:
@@ -72,15 +72,22 @@ def _noise(plan: EvaluationPlan) -> float:
     return CLIP * plan.noise_multiplier * SENSITIVITY * math.hypot(1.0, blur)
 
 
+def _is_spoken_of(said: GroupSum, plan: EvaluationPlan) -> bool:
+    """Say whether a site may speak of the group at all: who does so below the plan's minimum is no honest site."""
+    return said.group is Group.ALL or said.cases >= plan.minimum_group
+
+
 def _bounded(said: GroupSum, plan: EvaluationPlan) -> tuple[float, float]:
     """Return gain and cases of a site, held to what so many patients and the noise can come to, and to the site's share at most.
 
-    So a hostile site moves the mean by no more than honest patients of its number would.
+    So a hostile site moves the mean by no more than honest patients of its number would, and takes nobody else's patients out of it: a count
+    far below zero would leave none to judge by.
     """
-    most = max(said.cases, 0) + _NOISE_AT_MOST * plan.noise_multiplier * SENSITIVITY
+    noise = _NOISE_AT_MOST * plan.noise_multiplier * SENSITIVITY
+    most, cases = max(said.cases, 0) + noise, max(-noise / COUNT_WEIGHT, float(said.cases))
     gain = max(-most, min(most, float(said.gain)))
-    share = min(1.0, plan.most_cases / said.cases) if said.cases > 0 else 1.0
-    return gain * share, said.cases * share
+    share = min(1.0, plan.most_cases / cases) if cases > 0 else 1.0
+    return gain * share, cases * share
 
 
 def _within(value: float, most: float) -> float:

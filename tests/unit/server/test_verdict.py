@@ -93,6 +93,25 @@ def test_a_site_cannot_claim_more_gain_than_its_patients_can_have() -> None:
     assert reason([*honest, said(3, ALL=(1_000_000, 20))]) is Code.WORSE_THAN_PRESENT
 
 
+def test_a_site_cannot_take_a_group_that_loses_out_of_sight_by_a_count_below_zero() -> None:
+    honest = [said(number, ALL=(50, 100), FEMALE=(-45, 90)) for number in (1, 2)]
+    hiding = said(3, ALL=(0, 10), FEMALE=(0, -1_000_000))
+    assert reason([*honest, hiding]) is Code.WORSE_THAN_PRESENT
+    assert outcome_of(concluded(PLAN, "ggo@0", [*honest, hiding]), Group.FEMALE) is Outcome.WORSE
+
+
+def test_a_site_takes_no_more_patients_away_than_the_noise_of_an_honest_one() -> None:
+    honest = [said(number, ALL=(10, 100)) for number in (1, 2, 3)]
+    assert reason([*honest, said(4, ALL=(0, -1_000_000))]) is None
+
+
+def test_a_count_that_no_honest_site_would_say_of_a_group_is_not_heard() -> None:
+    honest = [said(number, ALL=(0, 100), GE=(-3, 90)) for number in (1, 2)]
+    below = PLAN.minimum_group - 1
+    heard = concluded(PLAN, "ggo@0", [*honest, said(3, ALL=(0, 100), GE=(-below, below))])
+    assert next(one for one in heard.groups if one.group is Group.GE).sites == 2
+
+
 def test_the_record_says_how_much_and_how_surely() -> None:
     verdict = concluded(PLAN, "ggo@0", [said(1, ALL=(-10, 100)), said(2, ALL=(10, 100))])
     overall = next(one for one in verdict.groups if one.group is Group.ALL)
