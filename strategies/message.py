@@ -201,12 +201,15 @@ def _pieces(name: str, content: RecordDict) -> list[bytes]:
     """Return the weights of a message, piece by piece.
 
     Raises:
-        KeyError: If a piece is missing, or a record is there that is none.
+        KeyError: If a piece is missing, a record is there that is none, or there are more than a message has.
         TypeError: If a piece is something else than bytes.
     """
-    records = [name, *(f"{_WEIGHTS}-{number}" for number in range(1, min(len(content), _PIECES_MAX)))]
-    pieces = [content.config_records[one][_WEIGHTS] for one in records]
-    if not all(isinstance(piece, bytes) for piece in pieces) or len(content) > _PIECES_MAX:
+    if len(content) > _PIECES_MAX:
+        raise KeyError("more records than a message has")
+    records = content.config_records  # once: Flower gathers them anew each time
+    names = [name, *(f"{_WEIGHTS}-{number}" for number in range(1, len(content)))]
+    pieces = [records[one][_WEIGHTS] for one in names]
+    if not all(isinstance(piece, bytes) for piece in pieces):
         raise TypeError("a piece of the weights is no bytes")
     return pieces  # type: ignore[return-value] # looked at above
 

@@ -12,7 +12,7 @@ from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree, Pu
 from flwr.proto.node_pb2 import Node
 from flwr.proto.runtime_pb2 import PullAppMessagesRequest
 from flwr.serverapp import Grid
-from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
+from flwr.supercore.inflatable.inflatable_object import get_object_type_from_object_content, iterate_object_tree
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 from flwr.supercore.runtime import RuntimeHttpClient
 
@@ -40,6 +40,9 @@ _LIST_SECONDS = 3.0
 
 _SPARE_BYTES = 1024 * 1024
 """What a reply may hold beyond as many weights as were sent."""
+
+_CARRIED = frozenset({"Message", "RecordDict", "ConfigRecord"})
+"""What a reply is made of. Flower knows arrays too: one of a few bytes may name its one piece a million times, and reading joins them all."""
 
 log = logging.getLogger(__name__)
 
@@ -247,7 +250,7 @@ class _Replies(Generic[T]):
             reply.pulled[name] = answer.object_content
             if reply.size > self._limit:
                 return self._done(reply, Code.BAD_UPDATE)
-        return self._done(reply, _said(_inflated(reply), self._read))
+        return self._done(reply, _said(_inflated(reply), self._read, limit_bytes=self._limit))
 
     def _done(self, reply: _Reply, said: T | Code) -> T | Code:
         """Let the SuperLink drop what it still has of a reply."""
@@ -270,15 +273,18 @@ def _most_objects(limit_bytes: int) -> int:
 def _inflated(reply: _Reply) -> Message | None:
     """Return the message that Flower reads out of a reply's objects. Broad on purpose: they are a site's bytes, whatever it wrote."""
     try:
-        message = inflate_object_from_contents(reply.message_id, reply.pulled)
+        kinds = {get_object_type_from_object_content(content) for content in reply.pulled.values()}
+        message = inflate_object_from_contents(reply.message_id, reply.pulled) if kinds <= _CARRIED else None
     except Exception as error:  # noqa: BLE001 - KeyError, TypeError, RecursionError, DecodeError, ...
         log.warning("reply.unreadable", extra={"fault": type(error).__name__})
         return None
     return message if isinstance(message, Message) else None
 
 
-def _said(reply: Message | None, read: Callable[[RecordDict], T]) -> T | Code:
+def _said(reply: Message | None, read: Callable[[RecordDict], T], *, limit_bytes: int) -> T | Code:
     """Return what a reply holds: what was asked for, or the code that stands for its error. The reply is empty afterwards.
+
+    Its weights are counted before they are joined: many records of a reply may be one and the same, which was pulled, and counted, once.
 
     Flower's records refer to themselves. They would keep their weights until the garbage collector comes by, which counts objects and no
     bytes: the updates of dozens of sites would lie there.
@@ -288,7 +294,7 @@ def _said(reply: Message | None, read: Callable[[RecordDict], T]) -> T | Code:
     if reply.has_error():
         return _code_of(reply.error)
     try:
-        return read(reply.content)
+        return read(reply.content) if weight_bytes(reply.content) <= limit_bytes else Code.BAD_UPDATE
     except InvalidInputError:
         return Code.BAD_UPDATE
     finally:

@@ -1,8 +1,10 @@
 """A round of questions: one answer for each site, by the deadline, whatever the sites send."""
 
+import json
 import signal
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,9 +16,10 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from flwr.app import Array, ArrayRecord, Error, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 from flwr.proto.runtime_pb2 import AcquireTaskResponse
 from flwr.proto.task_pb2 import Task as ProtoTask
+from flwr.supercore.inflatable.inflatable_object import add_header_to_object_body, get_object_body
 from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -260,6 +263,39 @@ def test_a_reply_of_very_many_objects_is_not_even_begun() -> None:
 
     assert answered(reply) is Code.BAD_UPDATE
     assert superlinks[0].pulls == 0
+
+
+def most_memory(reply: Callable[[MemorySuperLink], Any]) -> int:
+    """What the centre takes, at most, for one site's reply that is no update."""
+    tracemalloc.start()
+    try:
+        assert answered(reply) is Code.BAD_UPDATE
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_reply_that_names_one_record_many_times_is_not_joined() -> None:
+    """Sent, stored and pulled once: what a record weighs on the way says nothing of how often it counts."""
+    one = ConfigRecord({"weights": bytes(256 * 1024)})
+
+    def reply(superlink: MemorySuperLink) -> None:
+        many = {f"weights-{number}": one for number in range(1, 400)}
+        superlink.reply(11, RecordDict({"notice": GOOD["notice"], **many}))
+
+    assert most_memory(reply) < 16 * 1024 * 1024
+
+
+def test_an_array_that_names_one_piece_many_times_is_not_read() -> None:
+    def reply(superlink: MemorySuperLink) -> None:
+        flat = Array(dtype="float32", shape=(1,), stype="acinus.float32", data=bytes(256 * 1024))
+        sent = superlink.reply(11, RecordDict({"arrays": ArrayRecord({"flat": flat}), "notice": GOOD["notice"]}))
+        (name,) = (one for one, content in sent.objects.items() if content.startswith(b"Array "))
+        said = json.loads(get_object_body(sent.objects[name], Array))
+        body = json.dumps({**said, "arraychunk_ids": [0] * 400}).encode()
+        sent.objects[name] = add_header_to_object_body(body, flat)
+
+    assert most_memory(reply) < 16 * 1024 * 1024
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
