@@ -16,7 +16,7 @@ import json
 import re
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -163,6 +163,18 @@ class Catalogue:
         """Record that `name` was published."""
         earlier = [before for before in self._promotions() if before != name]
         self._write_promotions([*earlier, name])
+
+    def note_cut_off(self, listed: Collection[str]) -> None:
+        """Record a promotion that went as far as the lists of the releases that count, and was cut off before it was recorded.
+
+        Args:
+            listed: Who is on them. Where the promoted release is not, a rollback was cut off: that one is made again as it is.
+        """
+        present = self.promoted()
+        lineage, version = _place(present)
+        newer = [place for place in map(_place, listed) if place[0] == lineage and place[1] > version]
+        if newer and present in listed:
+            self.note_promotion("{}@{}".format(*max(newer)))
 
     def before_promoted(self) -> str:
         """Return the release that was in use before the promoted one.

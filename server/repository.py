@@ -91,6 +91,10 @@ class Repository:
         names += [metadata_name(role, self._newest(role)) for role in (Targets.type, Snapshot.type)]
         return {name: self._read(name).decode() for name in [*names, TIMESTAMP]}
 
+    def names(self) -> list[str]:
+        """Return the names of the releases that count."""
+        return [path.partition("/")[0] for path in self._load(Targets).signed.targets]
+
     def enlist(self, signed: SignedManifest, keys: Keys, *, instead_of: str | None = None) -> None:
         """Let a release count from now on, and `instead_of` no longer.
 

@@ -171,10 +171,13 @@ def promote(settings: CentreSettings, name: ReleaseName, *, despite: Code | None
 def roll_back(settings: CentreSettings) -> str:
     """Publish the weights that were in use before, as a new release, and return its name.
 
+    A promotion whose answer was lost counts as one: nodes may have heard of it, and it is what is to be taken back.
+
     Raises:
         FederationError: If there is none before, or the registry does not take it.
     """
     catalogue = open_catalogue(settings)
+    catalogue.note_cut_off(open_repository(settings).names())
     taken_back, renewed = catalogue.promoted(), catalogue.renew(catalogue.before_promoted())
     _publish(settings, renewed, catalogue.weights(renewed.manifest.name), instead_of=taken_back)
     catalogue.note_rollback(renewed.manifest.name)

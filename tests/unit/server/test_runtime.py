@@ -2,13 +2,26 @@
 
 import fcntl
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from protocol.codes import Code
-from protocol.errors import ConflictError
+from protocol.errors import ConflictError, UnavailableError
+from protocol.release import SignedManifest
 from server.home import SIGNING_KEYS
-from server.runtime import only_run, open_catalogue, open_fleet, open_registry, open_trainer, utc_now
+from server.registry import Registry
+from server.runtime import (
+    only_run,
+    open_catalogue,
+    open_fleet,
+    open_registry,
+    open_repository,
+    open_trainer,
+    promote,
+    roll_back,
+    utc_now,
+)
 from server.settings import CentreSettings
 from tests.fakes.outcomes import code_of
 
@@ -94,3 +107,66 @@ def test_a_folder_of_runs_that_cannot_be_written_is_one_sentence(settings: Centr
 
 def test_the_time_has_its_zone() -> None:
     assert utc_now().tzinfo is not None
+
+
+# Between the catalogue and the registry.
+
+
+@pytest.fixture
+def announced(monkeypatch: pytest.MonkeyPatch) -> list[SignedManifest]:
+    """What the registry took, and told nodes of; its answer to `ggo@2` is lost."""
+    taken: list[SignedManifest] = []
+
+    def publish(_: Registry, signed: SignedManifest, __: bytes) -> None:
+        taken.append(signed)
+        if signed.manifest.name == "ggo@2":
+            raise UnavailableError(Code.PEER_UNREACHABLE, "the answer was lost")
+
+    monkeypatch.setattr(Registry, "publish_lists", lambda *_: None)
+    monkeypatch.setattr(Registry, "publish", publish)
+    return taken
+
+
+def kept(settings: CentreSettings, weights: bytes) -> str:
+    """A release that did not come out of a run."""
+    made: dict[str, Any] = {
+        "parent": "ggo@0", "architecture": "lite-2p5d", "run_id": None, "rounds": 0, "sites": 0, "epsilon_max": None, "scores": None,
+    }  # fmt: skip
+    return open_catalogue(settings).add(weights, lineage="ggo", **made).manifest.name
+
+
+def test_a_promotion_whose_answer_was_lost_is_the_one_that_a_rollback_takes_back(
+    settings: CentreSettings, announced: list[SignedManifest]
+) -> None:
+    good, bad = kept(settings, b"good"), kept(settings, b"bad")
+    promote(settings, good)
+    assert code_of(lambda: promote(settings, bad)) is Code.PEER_UNREACHABLE
+    assert [one.manifest.name for one in announced] == [good, bad], "the nodes have heard of it"
+    renewed = roll_back(settings)
+    assert open_catalogue(settings).weights(renewed) == b"good"
+    lists = open_repository(settings).files()
+    listed = next(text for name, text in lists.items() if name.endswith(".targets.json"))
+    assert (f'"{good}/manifest.json"' in listed, f'"{bad}/manifest.json"' in listed) == (True, False)
+
+
+def test_a_rollback_that_was_cut_off_goes_back_no_further_when_it_is_made_again(
+    settings: CentreSettings, announced: list[SignedManifest]
+) -> None:
+    good = kept(settings, b"good")
+    promote(settings, good)
+    assert code_of(lambda: roll_back(settings)) is Code.PEER_UNREACHABLE
+    assert code_of(lambda: roll_back(settings)) is Code.PEER_UNREACHABLE
+    assert [one.manifest.name for one in announced] == [good, "ggo@2", "ggo@2"]
+    assert open_catalogue(settings).weights("ggo@2") == open_catalogue(settings).weights("ggo@0")
+
+
+def test_a_release_that_the_lists_do_not_take_is_not_promoted(
+    settings: CentreSettings, announced: list[SignedManifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise UnavailableError(Code.PEER_UNREACHABLE, "nobody is there")
+
+    monkeypatch.setattr(Registry, "publish_lists", refuse)
+    name = kept(settings, b"good")
+    assert code_of(lambda: promote(settings, name)) is Code.PEER_UNREACHABLE
+    assert (open_catalogue(settings).promoted(), announced) == ("ggo@0", [])
