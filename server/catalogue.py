@@ -206,6 +206,19 @@ class Catalogue:
         }  # fmt: skip
         return self.add(self.weights(name), lineage=old.lineage, parent=name, **old.model_dump(include=kept))
 
+    def same_weights(self, name: str) -> list[str]:
+        """Return `name`, and what it renewed, if it was made by a rollback, and what that did: all names of its weights, the last first.
+
+        Raises:
+            InvalidInputError: `not-found`.
+            RefusedError: `signature-invalid`.
+        """
+        one = self.signed(name).manifest
+        before = None if one.parent is None else self.signed(one.parent).manifest
+        if before is None or before.weights_sha256 != one.weights_sha256:
+            return [name]
+        return [name, *self.same_weights(before.name)]
+
     def sign_again(self, key: Ed25519PrivateKey) -> None:
         """Sign every manifest with the key that takes the place of the present one, and use it from now on. Twice changes nothing.
 

@@ -95,8 +95,8 @@ class Repository:
         """Return the names of the releases that count."""
         return [path.partition("/")[0] for path in self._load(Targets).signed.targets]
 
-    def enlist(self, signed: SignedManifest, keys: Keys, *, instead_of: str | None = None) -> None:
-        """Let a release count from now on, and `instead_of` no longer.
+    def enlist(self, signed: SignedManifest, keys: Keys, *, instead_of: Sequence[str] = ()) -> None:
+        """Let a release count from now on, and those of `instead_of` no longer.
 
         Raises:
             RefusedError: `signature-invalid` if `keys` are not those that the root names.
@@ -105,8 +105,8 @@ class Repository:
         path = manifest_path(signed.manifest.name)
         listed = self._load(Targets)
         listed.signed.targets[path] = TargetFile.from_data(path, content, ["sha256"])
-        if instead_of is not None:
-            listed.signed.targets.pop(manifest_path(instead_of), None)
+        for name in instead_of:
+            listed.signed.targets.pop(manifest_path(name), None)
         self._sign(listed, keys)
         self.refresh(keys)
 

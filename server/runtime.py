@@ -4,7 +4,7 @@ import fcntl
 import getpass
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -171,7 +171,8 @@ def promote(settings: CentreSettings, name: ReleaseName, *, despite: Code | None
 def roll_back(settings: CentreSettings) -> str:
     """Publish the weights that were in use before, as a new release, and return its name.
 
-    A promotion whose answer was lost counts as one: nodes may have heard of it, and it is what is to be taken back.
+    A promotion whose answer was lost counts as one: nodes may have heard of it, and it is what is to be taken back. With it go all releases of
+    the same weights: a node whose newest one is damaged measures with the newest before it that counts.
 
     Raises:
         FederationError: If there is none before, or the registry does not take it.
@@ -179,7 +180,8 @@ def roll_back(settings: CentreSettings) -> str:
     catalogue = open_catalogue(settings)
     catalogue.note_cut_off(open_repository(settings).names())
     taken_back, renewed = catalogue.promoted(), catalogue.renew(catalogue.before_promoted())
-    _publish(settings, renewed, catalogue.weights(renewed.manifest.name), instead_of=taken_back)
+    gone = [name for name in catalogue.same_weights(taken_back) if name != renewed.manifest.name]
+    _publish(settings, renewed, catalogue.weights(renewed.manifest.name), instead_of=gone)
     catalogue.note_rollback(renewed.manifest.name)
     return renewed.manifest.name
 
@@ -197,7 +199,7 @@ def renew_lists(settings: CentreSettings) -> None:
 
 
 def _publish(
-    settings: CentreSettings, signed: SignedManifest, weights: bytes, *, instead_of: str | None = None
+    settings: CentreSettings, signed: SignedManifest, weights: bytes, *, instead_of: Sequence[str] = ()
 ) -> None:
     """Let a release count and hand it to the registry, the lists first: nodes take only what is on them."""
     repository, registry = open_repository(settings), open_registry(settings)

@@ -53,7 +53,7 @@ def centre(tmp_path: Path) -> Centre:
 def test_a_release_counts_once_it_is_listed_and_another_no_more(centre: Centre) -> None:
     assert centre.listed() == set()
     centre.lists.enlist(a_release("ggo@1"), centre.keys)
-    centre.lists.enlist(a_release("ggo@2"), centre.keys, instead_of="ggo@1")
+    centre.lists.enlist(a_release("ggo@2"), centre.keys, instead_of=["ggo@1"])
     assert centre.listed() == {"ggo@2/manifest.json"}
     assert centre.versions() == (1, 3, 3, 3)
 

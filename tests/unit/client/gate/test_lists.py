@@ -77,7 +77,7 @@ def test_what_is_listed_is_held_and_nothing_else(network: Network) -> None:
     assert not network.holds(a_release("ggo@2"))
     assert not network.holds(a_release("ggo@1", b"other weights under the same name"))
     later = a_release("ggo@2")
-    network.centre.enlist(later, network.keys, instead_of="ggo@1")
+    network.centre.enlist(later, network.keys, instead_of=["ggo@1"])
     network.look()
     assert network.holds(later)
     assert not network.holds(RELEASE), "taken off the list"
