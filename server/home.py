@@ -198,9 +198,14 @@ def write_root_keys(folder: Path) -> list[Ed25519PrivateKey]:
         UnavailableError: `disk-full`.
     """
     keys = [Ed25519PrivateKey.generate() for _ in range(ROOT_KEYS)]
-    for number, key in enumerate(keys, start=1):
-        write_durably(folder / f"root-{number}.key", private_pem(key))
+    for path, key in zip(root_paths(folder), keys, strict=True):
+        write_durably(path, private_pem(key))
     return keys
+
+
+def root_paths(folder: Path) -> list[Path]:
+    """Return where in `folder` the root keys lie."""
+    return [folder / f"root-{number}.key" for number in range(1, ROOT_KEYS + 1)]
 
 
 def _write_secrets(folder: Path) -> Keys:

@@ -49,7 +49,12 @@ def _reason(plan: EvaluationPlan, sites: int, groups: tuple[GroupVerdict, ...]) 
 
 def _judged(plan: EvaluationPlan, group: Group, notices: Collection[EvaluationNotice]) -> GroupVerdict:
     """Judge one group where the noise is at most half the margin."""
-    said = [_bounded(one, plan) for notice in notices for one in notice.sums if one.group is group and _is_spoken_of(one, plan)]
+    said = [
+        _bounded(one, plan)
+        for notice in notices
+        for one in notice.sums
+        if one.group is group and _is_spoken_of(one, plan)
+    ]
     gain, cases = sum(gain for gain, _ in said), sum(cases for _, cases in said)
     noise = _noise(plan) * math.sqrt(len(said))
     if cases < 1 or noise / cases > plan.margin / 2:

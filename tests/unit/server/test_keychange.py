@@ -83,11 +83,39 @@ def test_killed_on_the_way_it_is_run_again(
     works(settings)
 
 
-def _killed_at(suffix: str):  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("at", ["root-2.key", "2.root.json", "manifest.json", "3.targets.json", "release.key"])
+def test_killed_on_the_way_to_new_root_keys_it_is_run_again_as_it_was(
+    settings: CentreSettings, published: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, at: str
+) -> None:
+    """Whoever types the command again has the same two keys from the safes, and the folder that the first try made."""
+    old = root_files(settings)[1:]
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", _killed_at(at, before=True))
+        with pytest.raises(KeyboardInterrupt):
+            replace_keys(settings, old, new_roots=tmp_path / "new")
+    replace_keys(settings, old, new_roots=tmp_path / "new")
+    works(settings)
+    assert [path.name for path in sorted((tmp_path / "new").iterdir())] == ["root-1.key", "root-2.key", "root-3.key"]
+    replace_keys(settings, sorted((tmp_path / "new").iterdir())[:2], new_roots=None)
+    works(settings)
+
+
+def test_no_folder_of_other_keys_is_taken_for_new_ones(
+    settings: CentreSettings, published: list[dict[str, str]]
+) -> None:
+    """They might be the stolen ones."""
+    old = root_files(settings)
+    assert code_of(lambda: replace_keys(settings, old, new_roots=old[0].parent)) is Code.ALREADY_EXISTS
+    assert published == []
+    works(settings)
+
+
+def _killed_at(suffix: str, *, before: bool = False):  # type: ignore[no-untyped-def]
+    """A death as a file of that name is about to be moved away or, with `before`, to take its place."""
     real = Path.replace
 
     def replace(path: Path, target: Path) -> Path:
-        if path.name.endswith(suffix):
+        if (target if before else path).name.endswith(suffix):
             raise KeyboardInterrupt
         return real(path, target)
 
