@@ -66,7 +66,7 @@ WITH every AS (
         points, model_release FROM zone_label)
 """
 _LABELLED = f"""{_EVERY}
-SELECT every.*, study.grid AS present, subject_key IN (SELECT subject_key FROM withdrawn_subject) AS withdrawn,
+SELECT every.*, study.grid AS present, subject_key IN (SELECT subject_key FROM withdrawn_person) AS withdrawn,
     dice, volume_ratio, outside_fraction
 FROM every JOIN study USING (study_key) LEFT JOIN label_resampling
     ON label_resampling.study_key = every.study_key AND label_resampling.label_sha256 = every.sha256
@@ -74,7 +74,7 @@ FROM every JOIN study USING (study_key) LEFT JOIN label_resampling
 _TOTAL = f"{_EVERY} SELECT COUNT(*) FROM every"  # noqa: S608 - of constants of this module
 _COUNTS = f"""{_EVERY}
 SELECT COUNT(*) AS labels, TOTAL(kind = 'zone-scores') AS zone_scores, TOTAL(held_out) AS held_out,
-    TOTAL(subject_key IN (SELECT subject_key FROM withdrawn_subject)) AS withdrawn
+    TOTAL(subject_key IN (SELECT subject_key FROM withdrawn_person)) AS withdrawn
 FROM every JOIN study USING (study_key) WHERE NOT outranked
 """  # noqa: S608 - of constants of this module
 _NEWEST_FIRST = "ORDER BY labelled_at DESC, every.study_key, kind"

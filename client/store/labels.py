@@ -2,10 +2,12 @@
 
 import sqlite3
 from collections.abc import Callable
+from operator import itemgetter
 from pathlib import Path
 
 from client.settings import NodeSettings
 from client.store.database import transaction
+from client.store.persons import Persons
 from client.store.records import (
     EarlierLabel,
     HeldOutCase,
@@ -24,10 +26,10 @@ from protocol.plan import LabelUse
 
 _CASES = """
 SELECT study.study_key, subject_key, sha256, NULL AS points, NULL AS model_release FROM label JOIN study USING (study_key)
-WHERE held_out = 0 AND label.grid = study.grid AND subject_key NOT IN (SELECT subject_key FROM withdrawn_subject)
+WHERE held_out = 0 AND label.grid = study.grid AND subject_key NOT IN (SELECT subject_key FROM withdrawn_person)
 UNION ALL
 SELECT study.study_key, subject_key, NULL, points, model_release FROM zone_label JOIN study USING (study_key)
-WHERE :scores AND held_out = 0 AND zone_label.grid = study.grid AND subject_key NOT IN (SELECT subject_key FROM withdrawn_subject)
+WHERE :scores AND held_out = 0 AND zone_label.grid = study.grid AND subject_key NOT IN (SELECT subject_key FROM withdrawn_person)
 AND study.study_key NOT IN (SELECT study_key FROM label)
 ORDER BY 2, 1
 """
@@ -36,12 +38,15 @@ ORDER BY 2, 1
 _HELD_OUT = """
 SELECT study.study_key, subject_key, sha256, COALESCE(sex, '') AS sex, COALESCE(age_band, '') AS age_band, COALESCE(maker, '') AS maker
 FROM label JOIN study USING (study_key) LEFT JOIN study_context USING (study_key) LEFT JOIN study_input USING (study_key)
-WHERE held_out = 1 AND label.grid = study.grid AND subject_key NOT IN (SELECT subject_key FROM withdrawn_subject)
-AND subject_key NOT IN (SELECT subject_key FROM label JOIN study USING (study_key) WHERE held_out = 0)
-AND subject_key NOT IN (SELECT subject_key FROM zone_label JOIN study USING (study_key) WHERE held_out = 0)
-ORDER BY subject_key, received_at, study.study_key
+WHERE held_out = 1 AND label.grid = study.grid AND subject_key NOT IN (SELECT subject_key FROM withdrawn_person)
+ORDER BY received_at, study.study_key
 """
-"""Masks only: zone scores are placed by a network, which would be judged by its own hand. Nobody of whom another study may be trained on."""
+"""Masks only: zone scores are placed by a network, which would be judged by its own hand."""
+
+_TAKEN_IN = """
+SELECT subject_key FROM label JOIN study USING (study_key) WHERE held_out = 0
+UNION SELECT subject_key FROM zone_label JOIN study USING (study_key) WHERE held_out = 0
+"""
 
 _KEEP_SCORES = """
 INSERT INTO zone_label SELECT :study, study.grid, :reader, :points, model_release,
@@ -184,30 +189,28 @@ class Labels:
         Args:
             use: Whether studies count of which only zone scores are known.
         """
-        rows = self._connection.execute(_CASES, {"scores": use is LabelUse.MASKS_AND_ZONE_SCORES})
-        return [
-            TrainingCase(
-                subject_key=row["subject_key"], study_key=row["study_key"],
-                volume_path=self._settings.studies / row["study_key"] / CT,
-                lungs_path=self._settings.studies / row["study_key"] / LUNGS, label=self._label(row),
-            )
-            for row in rows
-        ]  # fmt: skip
+        rows, persons = (
+            self._connection.execute(_CASES, {"scores": use is LabelUse.MASKS_AND_ZONE_SCORES}).fetchall(),
+            Persons(self._connection),
+        )
+        return [self._case(row, persons.of(row["subject_key"]), self._label(row)) for row in rows]
 
     def held_out_cases(self) -> list[HeldOutCase]:
         """Return the studies with a mask of patients who are held out altogether, for each patient the newest last."""
+        persons = Persons(self._connection)
+        taken_in = {persons.of(row["subject_key"]) for row in self._connection.execute(_TAKEN_IN)}
+        found = [(persons.of(row["subject_key"]), row) for row in self._connection.execute(_HELD_OUT)]
         return [
-            HeldOutCase(
-                TrainingCase(
-                    subject_key=row["subject_key"], study_key=row["study_key"],
-                    volume_path=self._settings.studies / row["study_key"] / CT,
-                    lungs_path=self._settings.studies / row["study_key"] / LUNGS,
-                    label=MaskLabel(self.place(row["study_key"], row["sha256"]), row["sha256"]),
-                ),
-                row["sex"], row["age_band"], row["maker"],
-            )
-            for row in self._connection.execute(_HELD_OUT)
-        ]  # fmt: skip
+            HeldOutCase(self._case(row, person, self._label(row)), row["sex"], row["age_band"], row["maker"])
+            for person, row in sorted(found, key=itemgetter(0))
+            if person not in taken_in
+        ]
+
+    def _case(self, row: sqlite3.Row, person: str, label: MaskLabel | ZoneLabel) -> TrainingCase:
+        folder = self._settings.studies / row["study_key"]
+        return TrainingCase(
+            subject_key=person, study_key=row["study_key"], volume_path=folder / CT, lungs_path=folder / LUNGS, label=label
+        )  # fmt: skip
 
     def _label(self, row: sqlite3.Row) -> MaskLabel | ZoneLabel:
         if row["sha256"] is not None:

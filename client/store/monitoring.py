@@ -10,7 +10,8 @@ from client.store.database import transaction
 _ENDS = """
 SELECT * FROM (
     SELECT document, maker, slice_mm, lung_hu, ROW_NUMBER() OVER (ORDER BY received_at, study_key) AS place, COUNT(*) OVER () AS total
-    FROM study_input JOIN finding USING (study_key) JOIN study USING (study_key) WHERE state = 'measured'
+    FROM study_input JOIN finding USING (study_key) JOIN study USING (study_key)
+    WHERE state = 'measured' AND subject_key NOT IN (SELECT subject_key FROM withdrawn_person)
 ) WHERE place <= :first OR place > total - :last ORDER BY place
 """
 

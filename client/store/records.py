@@ -179,7 +179,10 @@ class ZoneLabel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingCase:
-    """A labelled study. The files are NIfTI on one grid; transposed, the arrays are (Z, Y, X) in `models.volume`'s orientation."""
+    """A labelled study. The files are NIfTI on one grid; transposed, the arrays are (Z, Y, X) in `models.volume`'s orientation.
+
+    `subject_key` is the same for all studies of one person (`client.store.persons`).
+    """
 
     subject_key: str
     study_key: str

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from client.settings import NodeSettings
 from client.store.database import transaction
 from client.store.files import alone_in, disk_faults, settle_folder
+from client.store.persons import KEEP_NUMBERS
 from client.store.results import DRAWN
 from client.store.studies import MEASURING_LOCK
 from protocol.case import CaseRecord
@@ -151,6 +152,7 @@ class Remover:
                  int(admit_again), self._clock()),
             )  # fmt: skip
             self._delete_facts(connection, study_key, of_patient=facts_of_patient)
+            connection.execute(KEEP_NUMBERS, (study_key,))
             for table in (
                 "label",
                 "label_resampling",

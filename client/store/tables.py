@@ -18,6 +18,7 @@ CREATE TABLE IF NOT EXISTS study (
     changed_at REAL NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS study_by_state ON study (state, changed_at);
+CREATE INDEX IF NOT EXISTS study_by_subject ON study (subject_key);
 CREATE TABLE IF NOT EXISTS instance (
     instance_key TEXT PRIMARY KEY,
     study_key TEXT NOT NULL REFERENCES study (study_key),
@@ -115,6 +116,9 @@ CREATE TABLE IF NOT EXISTS withdrawn_subject (
     subject_key TEXT PRIMARY KEY,
     withdrawn_at REAL NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS withdrawn_number (
+    name TEXT PRIMARY KEY
+) STRICT;
 CREATE TABLE IF NOT EXISTS named_under (
     name TEXT PRIMARY KEY,
     key_id TEXT NOT NULL
@@ -131,6 +135,16 @@ CREATE TABLE IF NOT EXISTS study_name (
     PRIMARY KEY (study_key, role, name)
 ) STRICT;
 CREATE INDEX IF NOT EXISTS study_by_name ON study_name (name, role);
+CREATE VIEW IF NOT EXISTS withdrawn_person AS
+WITH RECURSIVE gone (subject_key) AS (
+    SELECT subject_key FROM withdrawn_subject
+    UNION SELECT study.subject_key FROM withdrawn_number JOIN study_name USING (name) JOIN study USING (study_key) WHERE role = 'number'
+    UNION SELECT other.subject_key FROM gone JOIN study own ON own.subject_key = gone.subject_key
+        JOIN study_name said ON said.study_key = own.study_key AND said.role = 'number'
+        JOIN study_name same ON same.name = said.name AND same.role = 'number'
+        JOIN study other ON other.study_key = same.study_key
+)
+SELECT subject_key FROM gone;
 CREATE TABLE IF NOT EXISTS context_fact (
     slot TEXT PRIMARY KEY,
     source TEXT NOT NULL CHECK (source IN ('hl7', 'fhir', 'csv', 'staff')),
@@ -209,6 +223,8 @@ CREATE TABLE IF NOT EXISTS expired (
 """`finding.verdict` is null until the gate has answered; then it is `clear` or the code of its refusal.
 `label_resampling` says what a mask lost when it was brought to its study's grid; a row counts only for the label with its hash.
 `label_history` holds the masks that another took the place of; `drawn_mask` what came as DICOM SEG, by the hash of its data set.
+`withdrawn_person` gives the patients who withdrew and whoever has a number of theirs (`client.store.persons`); `withdrawn_number` holds the
+numbers of those whose studies were deleted since.
 `drawn_draft` says what such a mask holds, once it was found to fit its study; `drawn_decision` whether it may become a label, by the word of
 a person, or by a reader's signature.
 `zone_label.points` are a reader's, right and left of the lower, the middle and the upper third; `model_release` is the one whose
