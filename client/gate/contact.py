@@ -39,7 +39,7 @@ class ContactBook:
     def heard(self) -> None:
         """Note a sign of life from the centre."""
         now_s = int(self._clock().timestamp())
-        if now_s - self._noted_s >= _STEP_S:
+        if abs(now_s - self._noted_s) >= _STEP_S:  # a clock that was set back, too
             self._note(connected=True, heard_s=now_s)
             self._noted_s = now_s
 

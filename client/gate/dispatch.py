@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from client.gate.inbox import DONE, Arrived, Inbox
+from client.gate.inbox import DONE, LONGEST_WAIT_SECONDS, Arrived, Inbox
 from client.logs import fault_of
 from protocol.codes import Code
 from protocol.errors import FederationError, UnavailableError
@@ -17,7 +17,6 @@ Receiver = Callable[[Any], None]
 """Takes one parsed notice. May get the same one twice. Another error of the families than `UnavailableError` is final."""
 
 _IDLE_SECONDS = 0.5
-_LONGEST_WAIT_SECONDS = 300
 _DOUBLINGS = 9
 """After so many the wait is the longest one."""
 
@@ -97,7 +96,7 @@ class Dispatcher:
 
 def _wait(attempts: int) -> timedelta:
     """Return how long a notice waits after its next failure: a second, twice as long each time, five minutes at most."""
-    return timedelta(seconds=min(2 ** min(attempts, _DOUBLINGS), _LONGEST_WAIT_SECONDS))
+    return timedelta(seconds=min(2 ** min(attempts, _DOUBLINGS), LONGEST_WAIT_SECONDS))
 
 
 def _lane(notice: Arrived) -> str:

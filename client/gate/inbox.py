@@ -26,6 +26,9 @@ CREATE INDEX IF NOT EXISTS inbox_by_outcome ON inbox (outcome, seq);
 
 DONE = "done"
 
+LONGEST_WAIT_SECONDS = 300
+"""No notice is put off for longer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
@@ -74,11 +77,20 @@ class Inbox:
         return fresh.rowcount == 1
 
     def pending(self) -> list[Arrived]:
-        """Return the notices that no receiver has answered, oldest first."""
+        """Return the notices that no receiver has answered, oldest first.
+
+        One that seems to wait for longer than any does was put off by a clock that has been set back since, and is due.
+        """
         now_s = self._now_s()
         rows = self._connection.execute("SELECT * FROM inbox WHERE outcome IS NULL ORDER BY seq")
         return [
-            Arrived(row["envelope_id"], row["kind"], row["body"], row["attempts"], row["due_s"] <= now_s)
+            Arrived(
+                row["envelope_id"],
+                row["kind"],
+                row["body"],
+                row["attempts"],
+                not 0 < row["due_s"] - now_s <= LONGEST_WAIT_SECONDS,
+            )
             for row in rows
         ]
 

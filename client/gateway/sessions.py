@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from client.gateway.book import Book
-from client.gateway.grant import PROOF_WINDOW_S, Proof, refused
+from client.gateway.grant import PROOF_WINDOW_S, SKEW_S, Proof, refused
 from client.gateway.keys import ReaderKeys
 from client.gateway.records import ClaimEntry, studies_from
 from client.store.database import transaction
 from protocol.case import AgeBand
 from protocol.codes import Code
 from protocol.errors import RefusedError, UnavailableError
-from protocol.reading import GrantClaims, GrantRevoked, GrantScope, kinds_of
+from protocol.reading import GRANT_SECONDS_MAX, GrantClaims, GrantRevoked, GrantScope, kinds_of
 from protocol.shape import OpaqueId, Thumbprint
 
 SILENCE_S = 300
@@ -124,8 +124,8 @@ class Sessions:
             raise RefusedError(Code.UNAUTHENTICATED, "You have no session here. Open the read from the worklist.")
         if row["revoked_s"] is not None:
             raise refused("it was revoked")
-        if self._book.now_s() >= row["expires_s"]:
-            raise refused("it has expired")
+        if not 0 < row["expires_s"] - self._book.now_s() <= GRANT_SECONDS_MAX + SKEW_S:
+            raise refused("it has expired")  # or the hospital's clock was set back: then it would go on for as long
         self._refuse_stranger()
         self._refuse_silence()
         name = self._approved(row["jkt"])
@@ -199,8 +199,9 @@ class Sessions:
             )
 
     def _refuse_silence(self) -> None:
+        """A word from a time that is yet to come is from before the clock was set back, and nobody knows how old."""
         heard = self._last_heard()
-        if heard is None or self._book.now_s() - heard.timestamp() > SILENCE_S:
+        if heard is None or not -SKEW_S <= self._book.now_s() - heard.timestamp() <= SILENCE_S:
             raise UnavailableError(
                 Code.PEER_UNREACHABLE,
                 "The hospital has had no word from the centre for five minutes, or is shut out of the network, so no grant counts. Try again later.",

@@ -1,5 +1,6 @@
 """Outbox, inbox, contact and dispatcher: nothing lost, nothing doubled, nothing overtaken."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -66,6 +67,23 @@ def test_the_last_contact_survives_a_loss(border: Border) -> None:
     border.contact.heard()
     assert border.contact.last_heard() == border.now
     assert border.contact.read().connected
+
+
+def test_a_clock_that_is_set_back_hides_no_word_of_the_centre(border: Border) -> None:
+    """Otherwise the gateway would hold a word from two hours ahead for a fresh one until then."""
+    border.contact.heard()
+    border.wait(hours=-2)
+    border.contact.heard()
+    assert border.contact.last_heard() == border.now
+
+
+def test_what_was_put_off_does_not_wait_for_a_clock_that_is_set_back(border: Border) -> None:
+    border.inbox.store("1" * 32, "claim-made", b"{}")
+    border.inbox.postpone("1" * 32, timedelta(seconds=300), code=Code.DISK_FULL)
+    border.wait(seconds=299)
+    assert not border.inbox.pending()[0].due
+    border.wait(hours=-2)
+    assert border.inbox.pending()[0].due
 
 
 def test_a_centre_that_shuts_the_node_out_takes_its_word_back(border: Border) -> None:

@@ -318,6 +318,22 @@ def test_a_silent_centre_closes_the_door(gateway: GatewayUnderTest, silence: int
     assert gateway.enter().json()["code"] == "peer-unreachable"
 
 
+def test_a_word_from_before_the_clock_was_set_back_is_no_word(gateway: GatewayUnderTest) -> None:
+    """The centre fell silent, and by the clock it will have spoken in two hours."""
+    gateway.heard = gateway.now
+    gateway.wait(seconds=-30)
+    assert gateway.enter().status_code == 201
+    gateway.wait(hours=-2)
+    assert gateway.enter().json()["code"] == "peer-unreachable"
+
+
+def test_a_session_does_not_last_until_a_clock_that_was_set_back_has_caught_up(gateway: GatewayUnderTest) -> None:
+    gateway.enter()
+    gateway.wait(hours=-2)
+    assert gateway.ask("GET", f"/view/{REQUEST}").json()["code"] == "grant-invalid"
+    assert gateway.enter().status_code == 201, "a new grant opens another"
+
+
 @pytest.mark.parametrize(
     "end",
     [
