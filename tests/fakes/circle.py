@@ -142,4 +142,4 @@ def summation(of: Hall) -> Summation:
 
 def plain_sum(of: Hall, sites: Any) -> Words:
     """The sum without secrets, as the oracle."""
-    return np.sum([of.summands[site] for site in sites], axis=0, dtype=np.uint32)
+    return np.asarray(np.sum([of.summands[site] for site in sites], axis=0, dtype=np.uint32))

@@ -2,9 +2,13 @@
 
 import asyncio
 import threading
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from tests.fakes.ports import free_port
+
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -43,7 +47,7 @@ class ConnectProxy:
         self._thread.join(5)
         self._loop.close()
 
-    def _run(self, job):  # type: ignore[no-untyped-def]
+    def _run(self, job: Coroutine[Any, Any, Result]) -> Result:
         return asyncio.run_coroutine_threadsafe(job, self._loop).result(10)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

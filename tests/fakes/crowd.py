@@ -87,6 +87,7 @@ class Crowd:
         return list(self.waiting)
 
     def PullMessages(self, request: PullAppMessagesRequest) -> PullAppMessagesResponse:  # noqa: N802
+        assert self.order is not None, "nothing was asked yet"
         answer = PullAppMessagesResponse()
         for message_id in request.message_ids:
             node, asked = self.waiting.get(message_id, (0, None))

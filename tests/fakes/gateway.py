@@ -143,7 +143,7 @@ class GatewayUnderTest:
         self.gate = KeepingGate()
         self.centre = Centre()
         self.reader = ReaderKey()
-        clock = (lambda: datetime.now(UTC)) if real_time else (lambda: self.now)
+        clock: Callable[[], datetime] = (lambda: datetime.now(UTC)) if real_time else (lambda: self.now)
         self.book = Book(connect(home / "node.db", SCHEMA), clock)
         self.keys = ReaderKeys(self.book.connection, clock)
         self.sessions = Sessions(self.book, self.keys, lambda: self.heard or clock())
@@ -246,5 +246,5 @@ def write_volume(path: Path, values: np.ndarray, *, slice_mm: float = 3.0) -> No
     import nibabel
 
     affine = np.diag([-2.0, -2.0, slice_mm, 1.0])  # columns grow to the left, rows to the back: minus in NIfTI's RAS
-    image = nibabel.Nifti1Image(np.asfortranarray(values.transpose(2, 1, 0)), affine)
+    image = nibabel.Nifti1Image(np.asfortranarray(values.transpose(2, 1, 0)), affine)  # type: ignore[no-untyped-call] # nibabel
     path.write_bytes(gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))

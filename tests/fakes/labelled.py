@@ -30,4 +30,4 @@ def _draw(study: int, paths: dict[str, Path]) -> None:
     for name, values in (("ct", made.volume.hu), ("lungs", made.lungs), ("label", made.opacity)):
         paths[name].parent.mkdir(parents=True, exist_ok=True)
         turned = np.ascontiguousarray(values.transpose(2, 1, 0))
-        Nifti1Image(turned, np.diag([-x_mm, -y_mm, z_mm, 1.0])).to_filename(paths[name])
+        Nifti1Image(turned, np.diag([-x_mm, -y_mm, z_mm, 1.0])).to_filename(paths[name])  # type: ignore[no-untyped-call] # nibabel

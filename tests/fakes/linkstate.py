@@ -13,7 +13,7 @@ from flwr.proto import message_pb2, runtime_pb2
 from flwr.proto.fleet_pb2 import PushMessagesRequest
 from flwr.server.superlink.linkstate import LinkState, LinkStateFactory
 from flwr.supercore.constant import NOOP_FEDERATION_ID, TaskType
-from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
+from flwr.supercore.inflatable.inflatable_object import InflatableObject, get_all_nested_objects, get_object_tree
 from flwr.supercore.object_store import ObjectStoreFactory
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.federation import NoOpFederationManager
@@ -75,7 +75,8 @@ class RealSuperLink:
         return [node.node_id for node in answer.nodes]
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
-        protos, trees, objects = [], [], {}
+        protos, trees = [], []
+        objects: dict[str, InflatableObject] = {}
         for message in messages:
             message.metadata.__dict__["_message_id"] = message.object_id
             protos.append(message_to_proto(remove_content_from_message(message)))

@@ -12,7 +12,7 @@ from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID
 from pynetdicom.pdu import A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import A_ASSOCIATE, ImplementationClassUIDNotification, MaximumLengthNotification
 from pynetdicom.presentation import build_context
-from pynetdicom.sop_class import Verification
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined] # made at import
 
 from tests.fakes.ct_series import as_bytes
 from tests.fakes.dicom_peer import CALLER
@@ -59,7 +59,7 @@ def command(field: int = 1, *, data: bool = True, sop_class: str = CTImageStorag
 
 def data_set(dataset: Dataset) -> bytes:
     """The data set of a file without its meta group."""
-    content = as_bytes(dataset)
+    content = as_bytes(dataset)  # type: ignore[arg-type] # a data set with its meta group
     file = BytesIO(content)
     file.seek(132 + 12 + int.from_bytes(content[140:144], "little"))
     return file.read()

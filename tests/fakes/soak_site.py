@@ -23,10 +23,13 @@ from client.ledger.store import BudgetLedger
 from client.runner.runner import Runner
 from client.store.database import connect
 from client.store.records import MaskLabel, TrainingCase
-from client.train import kept
+from client.train import agreed, kept, shown
+from client.train.agreed import AgreedPlans
 from client.train.cohort import Cohort
 from client.train.kept import KeptUpdates
+from client.train.shown import ShownWeights
 from client.train.site import SiteTrainer
+from models.net import GgoNet
 from protocol.plan import Purpose, RoundOrder
 from strategies.arrays import Arrays
 from strategies.flower.desk import TaskDesk
@@ -93,6 +96,7 @@ def run_runner(home: Path, site: str, port: int, stop: threading.Event) -> None:
     gate = open_gate(home)
     trainer = PullingTrainer(
         site=site, policy=lambda: _POLICY, gate=gate, ledger=open_ledger(home), kept=open_kept(home),
+        agreed=AgreedPlans(connect(home / "node.db", agreed.SCHEMA)), shown=ShownWeights(connect(home / "node.db", shown.SCHEMA)),
         cases=lambda _use: [case], cohort=Cohort(home / "prepared", _no_network), base=lambda _name: start(), now=_now,
     )  # fmt: skip
     secret = (home / "keys" / SUPEREXEC_SECRET).read_bytes()
@@ -106,7 +110,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _no_network(release: str) -> None:
+def _no_network(release: str) -> GgoNet:
     raise AssertionError(f"{release}: nothing is trained here")
 
 

@@ -73,6 +73,13 @@ class Hospital:
         kill_all(family(child.pid))
         child.wait(10)
 
+    def require_alive(self) -> None:
+        """What ended by itself would be away for good, and every round late for another reason than a kill."""
+        for part, child in self.children.items():
+            assert child.poll() is None, (
+                f"{self.name}'s {part} ended by itself: {(self.home / f'{part}.log').read_text()[-2000:]}"
+            )
+
     def end_supernode(self, number: signal.Signals) -> None:
         """End the SuperNode alone; whoever keeps it starts it again."""
         outside = self.children["outside"].pid
@@ -201,6 +208,8 @@ class Reaper(threading.Thread):
             self.failed = error
 
     def _kill(self, kill: Kill) -> None:
+        for one in self._world.hospitals.values():
+            one.require_alive()
         hospital = self._world.hospitals[kill.site]
         if kill.what == "supernode":
             hospital.end_supernode(signal.SIGKILL)
@@ -305,8 +314,8 @@ def story(world: World) -> Story:
     finally:
         reaper.over.set()
         reaper.join(120)
-    if reaper.failed is not None:
-        raise reaper.failed
+        if reaper.failed is not None:
+            raise reaper.failed
     return Story(folder, release, reaper.done, world)
 
 

@@ -22,6 +22,7 @@ from client.train.answers import KeptAnswers
 from client.train.cohort import Cohort
 from client.train.evaluation import SiteEvaluator
 from client.train.shown import ShownWeights
+from models.net import GgoNet
 from models.weights import STARTING, load_arrays
 from protocol.codes import Code
 from protocol.errors import FederationError, InvalidInputError
@@ -60,6 +61,10 @@ class Nobody:
         raise AssertionError("asked to train")
 
 
+def no_network(release: str) -> GgoNet:
+    raise AssertionError(f"{release}: nothing is trained here")
+
+
 class Hospital:
     """A site's own app with a real gate, ledger and cohort; two patients held out."""
 
@@ -71,9 +76,9 @@ class Hospital:
         cases = [HeldOutCase(labelled_study(folder / "studies", at, at), "female", "50-59", maker) for at in (1, 2)]
         self.evaluator = SiteEvaluator(
             site=name, policy=lambda: self.policy, gate=gate, ledger=self.ledger, cases=lambda: cases,
-            kept=KeptAnswers(connect(database, answers.SCHEMA)), cohort=Cohort(folder / "prepared", None),
+            kept=KeptAnswers(connect(database, answers.SCHEMA)), cohort=Cohort(folder / "prepared", no_network),
             release=lambda _: PRESENT, agreed=AgreedPlans(connect(database, agreed.SCHEMA)), shown=ShownWeights(connect(database, shown.SCHEMA)), now=lambda: NOW,
-        )  # type: ignore[arg-type] # fmt: skip
+        )  # fmt: skip
 
     def asked(self, order: EvaluationOrder, candidate: Arrays) -> EvaluationNotice | Code:
         message = Message(pack_evaluation(order, candidate), dst_node_id=2, message_type="evaluate")
