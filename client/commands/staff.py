@@ -165,6 +165,6 @@ def _as_json(account: "Account") -> dict[str, Any]:
     entered = account.entered_at
     return {
         "account_id": account.account_id, "name": account.name, "local": account.local, "roles": words_of(account.roles),
-        "disabled": account.disabled, "granted_by": account.granted_by,
+        "disabled": account.disabled, "granted_by": account.granted_by, "password_by": account.password_by,
         "entered": datetime.fromtimestamp(entered, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if entered is not None else None,
     }  # fmt: skip

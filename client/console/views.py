@@ -130,7 +130,8 @@ def account_rows(ward: Ward) -> list[dict[str, Any]]:
     return [
         {
             "id": one.account_id, "name": one.name, "local": one.local, "roles": words_of(one.roles), "disabled": one.disabled,
-            "must_change": one.must_change, "granted_by": names.get(one.granted_by, one.granted_by),
+            "must_change": one.must_change,
+            "granted_by": " and ".join(dict.fromkeys(names.get(by, by) for by in (one.granted_by, one.password_by))),
             "entered": local(one.entered_at) if one.entered_at is not None else "never",
         }
         for one in accounts

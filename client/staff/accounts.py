@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from client.staff.passwords import USUAL, Cost, kept_form, refuse_poor
 from client.staff.roles import Role, roles_of, words_of
-from client.store.database import transaction
+from client.store.database import add_column, transaction
 from protocol.codes import Code
 from protocol.errors import ConflictError, InvalidInputError
 
@@ -24,12 +24,14 @@ CREATE TABLE IF NOT EXISTS staff_account (
     epoch INTEGER NOT NULL DEFAULT 1,
     granted_by TEXT NOT NULL,
     made_at REAL NOT NULL,
-    entered_at REAL
+    entered_at REAL,
+    password_by TEXT
 ) STRICT;
 CREATE UNIQUE INDEX IF NOT EXISTS staff_account_by_name ON staff_account (name) WHERE person IS NULL;
 """
 """`person` is a hash of issuer and subject, for those whom the hospital's identity provider vouches for; they have no password here.
-`epoch` moves whenever sessions must end. `granted_by` is who last gave the role or the password: an account id or one of `NOBODY`."""
+`epoch` moves whenever sessions must end. `granted_by` is who last gave the role, `password_by` who last gave a password to somebody else's account:
+an account id or one of `NOBODY`. Neither takes the place of the other. Without the second, from before it was kept, the first was either."""
 
 BY_TOKEN, BY_COMMAND, BY_PROVIDER = "setup", "command-line", "identity-provider"
 NOBODY = frozenset({BY_TOKEN, BY_COMMAND, BY_PROVIDER})
@@ -52,6 +54,7 @@ class Account:
     must_change: bool
     epoch: int
     granted_by: str
+    password_by: str
     made_at: float
     entered_at: float | None
 
@@ -63,6 +66,7 @@ class Accounts:
         self._connection = connection
         self._clock = clock
         self._cost = cost
+        add_column(connection, "staff_account", "password_by")
 
     def add(self, name: str, password: str, roles: frozenset[Role], *, by: str) -> Account:
         """Make an account with a password that must be changed at the first log-in.
@@ -81,9 +85,9 @@ class Accounts:
             if self._row("name = ? AND person IS NULL", name) is not None:
                 raise ConflictError(Code.ALREADY_EXISTS, "There is an account of that name. Choose another name.")
             self._connection.execute(
-                "INSERT INTO staff_account (account_id, name, password, must_change, roles, granted_by, made_at)"
-                " VALUES (?, ?, ?, 1, ?, ?, ?)",
-                (account_id, name, kept, _stored(roles), by, self._clock()),
+                "INSERT INTO staff_account (account_id, name, password, must_change, roles, granted_by, password_by, made_at)"
+                " VALUES (?, ?, ?, 1, ?, ?, ?, ?)",
+                (account_id, name, kept, _stored(roles), by, by, self._clock()),
             )
         return self.get(account_id)
 
@@ -150,7 +154,10 @@ class Accounts:
             ConflictError: `illegal-transition` if the identity provider decides.
         """
         self._refuse_provided(account_id)
-        self._change(account_id, "roles = ?, granted_by = ?, epoch = epoch + 1", _stored(roles), by)
+        self._change(
+            account_id, "roles = ?, password_by = coalesce(password_by, granted_by), granted_by = ?, epoch = epoch + 1",
+            _stored(roles), by,
+        )  # fmt: skip
 
     def set_password(self, account_id: str, password: str, *, by: str | None) -> None:
         """Set a password; sessions of the account end.
@@ -167,8 +174,8 @@ class Accounts:
         account = self._refuse_provided(account_id)
         refuse_poor(password, name=account.name)
         self._change(
-            account_id, "password = ?, must_change = ?, granted_by = ?, epoch = epoch + 1", kept_form(password, self._cost),
-            int(by is not None), by or account.granted_by,
+            account_id, "password = ?, must_change = ?, password_by = ?, epoch = epoch + 1", kept_form(password, self._cost),
+            int(by is not None), by or account.password_by,
         )  # fmt: skip
 
     def refresh_password(self, account_id: str, password: str) -> None:
@@ -190,16 +197,24 @@ class Accounts:
     def owes_to(self, account_id: str, other_id: str) -> bool:
         """Say whether `account_id` has its role or password from `other_id`, at first hand or through others.
 
-        Whoever gave somebody a password may know it still, so the two do not count as two people.
+        Whoever gave somebody a password may know it still, or have chosen the next one, so the two do not count as two people; nor is that
+        forgotten when somebody else gives a role.
         """
-        at = account_id
-        for _ in range(_CHAIN_MOST):
-            if at == other_id:
-                return True
-            if at in NOBODY:
-                return False
-            at = self.get(at).granted_by
-        return True  # a ring or an endless chain: nobody can say that they are two people
+        return self._owes(account_id, other_id, (), set())
+
+    def _owes(self, at: str, other_id: str, path: tuple[str, ...], free: set[str]) -> bool:
+        """Follow who gave role and password; `free` are accounts of whom it is known already that they owe nothing to the other."""
+        if at == other_id or at in path or len(path) >= _CHAIN_MOST:
+            return True  # in a ring or an endless chain nobody can say that they are two people
+        if at in NOBODY or at in free:
+            return False
+        account = self.get(at)
+        owes = any(
+            self._owes(giver, other_id, (*path, at), free)
+            for giver in dict.fromkeys((account.granted_by, account.password_by))
+        )
+        free.update(() if owes else {at})
+        return owes
 
     def _change(self, account_id: str, what: str, *values: object) -> None:
         with transaction(self._connection) as connection:
@@ -225,7 +240,7 @@ def _account(row: sqlite3.Row) -> Account:
     return Account(
         account_id=row["account_id"], name=row["name"], local=row["person"] is None, roles=roles_of(row["roles"].split()),
         disabled=bool(row["disabled"]), must_change=bool(row["must_change"]), epoch=row["epoch"], granted_by=row["granted_by"],
-        made_at=row["made_at"], entered_at=row["entered_at"],
+        password_by=row["password_by"] or row["granted_by"], made_at=row["made_at"], entered_at=row["entered_at"],
     )  # fmt: skip
 
 

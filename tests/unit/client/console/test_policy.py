@@ -122,6 +122,10 @@ def test_an_account_that_the_proposer_made_is_no_second_person(pair: Pair) -> No
     assert pair.confirm(proposal, browser).status_code == 403
     pair.second.accounts.set_roles(puppet, frozenset({ADMINISTRATOR}), by=pair.ids[1])
     browser.enter("puppet")
+    assert pair.confirm(proposal, browser).status_code == 403, "the proposer still knows its password"
+    pair.second.accounts.set_password(puppet, "of the second one only", by=pair.ids[1])
+    pair.second.accounts.set_password(puppet, "of nobody but the holder", by=None)
+    browser.enter("puppet", "of nobody but the holder")
     assert pair.confirm(proposal, browser).status_code == 303, "somebody else has vouched for it"
 
 

@@ -106,9 +106,47 @@ def test_an_account_owes_itself_to_whoever_gave_role_or_password_at_any_distance
     accounts.set_password(three, "my very own words", by=None)
     assert accounts.owes_to(three, one), "one's own password does not undo where the account came from"
     accounts.set_roles(three, ADMINISTRATOR, by=two)
+    accounts.set_password(three, "of two alone and new", by=two)
     assert not accounts.owes_to(four, one)
     accounts.set_password(two, "taken over by one", by=one)
     assert accounts.owes_to(four, one)
+
+
+def test_a_role_that_somebody_else_gave_does_not_hide_who_knows_the_password(accounts: Accounts) -> None:
+    one, two = add(accounts, "one"), add(accounts, "two", by=BY_TOKEN)
+    second_self = add(accounts, "helen", by=one)
+    accounts.set_roles(second_self, ADMINISTRATOR, by=two)
+    assert accounts.owes_to(second_self, one)
+    assert accounts.owes_to(second_self, two)
+    accounts.set_password(second_self, "chosen by herself", by=None)
+    assert accounts.owes_to(second_self, one), "who had the first one may have chosen the next"
+
+
+def test_nor_does_a_new_password_hide_who_gave_the_role(accounts: Accounts) -> None:
+    one, two, three = add(accounts, "one"), add(accounts, "two", by=BY_TOKEN), add(accounts, "three")
+    accounts.set_roles(three, ADMINISTRATOR, by=one)
+    accounts.set_password(three, "of two and for a day", by=two)
+    assert accounts.owes_to(three, one)
+    assert accounts.owes_to(three, two)
+
+
+def test_from_the_command_line_an_account_is_made_independent_again(accounts: Accounts) -> None:
+    one = add(accounts, "one")
+    other = add(accounts, "other", by=one)
+    accounts.set_roles(other, ADMINISTRATOR, by=BY_COMMAND)
+    assert accounts.owes_to(other, one)
+    accounts.set_password(other, "out of the envelope", by=BY_COMMAND)
+    assert not accounts.owes_to(other, one)
+
+
+def test_an_account_of_before_owes_its_password_to_whom_it_owed_it(accounts: Accounts) -> None:
+    """The table once knew one of the two givers only; whose password it is, is not forgotten with the next role."""
+    one, two = add(accounts, "one"), add(accounts, "two", by=BY_TOKEN)
+    three = add(accounts, "three", by=one)
+    accounts._connection.execute("UPDATE staff_account SET password_by = NULL")
+    assert accounts.owes_to(three, one)
+    accounts.set_roles(three, VIEWER, by=two)
+    assert accounts.owes_to(three, one)
 
 
 def test_a_ring_of_grants_is_nobody_of_their_own(accounts: Accounts) -> None:
