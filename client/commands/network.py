@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -82,11 +83,13 @@ def enrol(
     with answering(as_json=as_json):
         from client.gate.enrol import enrol as use_invite
         from client.gate.proxy import adopt_proxy
+        from client.gate.trust import finish_enrolment
         from client.settings import load_settings
         from protocol.enrolment import decode_invite
 
         settings = load_settings(home_of(context))
         adopt_proxy(settings.network.proxy)
+        finish_enrolment(settings.trust)
         centre = use_invite(
             decode_invite(_word(invite)), keys=settings.keys, trust=settings.trust, gateway=settings.gateway.origin
         )
@@ -183,7 +186,7 @@ def _supervise(context: typer.Context, stop: threading.Event) -> None:
     from client.gate.own_tls import renew_own_servers
     from client.gate.policy_file import load_policy
     from client.gate.proxy import adopt_proxy
-    from client.gate.trust import is_enrolled
+    from client.gate.trust import finish_enrolment
     from client.logs import start_logging
     from client.parts import is_running, parts_of
     from client.rooms.border import utc_now
@@ -195,17 +198,18 @@ def _supervise(context: typer.Context, stop: threading.Event) -> None:
     load_policy(settings.policy)
     start_logging(settings.logs, "node", level)
     renew_own_servers(settings.keys, utc_now(), gateway=settings.gateway.origin)
+    enrolled = partial(finish_enrolment, settings.trust)
+    joined = enrolled()
     if not is_running(home):
-        refuse_taken_ports(settings, enrolled=is_enrolled(settings.trust))
-    if not is_enrolled(settings.trust):
+        refuse_taken_ports(settings, enrolled=joined)
+    if not joined:
         remark(
             "Not enrolled yet: receiver, worker and console only. `acinus-node enrol INVITE` joins; the rest starts by itself."
         )
     remark(
         f"Console: https://localhost:{settings.console.port} · DICOM: {settings.dicom.ae_title} on port {settings.dicom.port}"
     )
-    enrolled, command = (lambda: is_enrolled(settings.trust)), part_command(home, level)
-    Supervisor(home, command, enrolled, remark, parts_of(settings)).run(stop)
+    Supervisor(home, part_command(home, level), enrolled, remark, parts_of(settings)).run(stop)
 
 
 def _run_one(context: typer.Context, part: str, stop: threading.Event) -> None:

@@ -143,7 +143,7 @@ def _named_error(registry: Origin, answer: httpx.Response) -> FederationError:
     except (json.JSONDecodeError, KeyError, TypeError, ValueError):
         return UnavailableError(Code.PEER_UNREACHABLE, f"{registry} answered with status {answer.status_code}.")
     said = {
-        Code.INVITE_USED: "The invite was used before. If it was not you, tell the coordinator; ask for a new one.",
+        Code.INVITE_USED: "The invite was used before. If `doctor` says that this node is enrolled, all is well; if not, tell the coordinator and ask for a new one.",
         Code.INVITE_INVALID: "The invite is unknown, expired or revoked. Ask the coordinator for a new one.",
     }
     return error_for(code, said.get(code, ""))

@@ -1,5 +1,6 @@
 """What enrolment brought and the node pins: its certificate, the network's CA, the centre's keys and addresses."""
 
+import logging
 import shutil
 import ssl
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from client.store.files import disk_faults, make_folder, settle_folder, write_durably
+from client.store.files import alone_in, disk_faults, make_folder, settle_folder, write_durably
 from protocol.codes import Code
 from protocol.enrolment import Address, EnrolReply, RawKey, RelayPin
 from protocol.errors import UnavailableError
@@ -20,6 +21,11 @@ ROOT = "root.json"
 NEXT = "node.next.pem"
 """A further certificate, until the centre has been shown it; then it takes the place of the present one."""
 NODE_KEY = "node.key"
+
+_FRESH, _OLD, _LOCK = "trust.part", "trust.old", ".trust.lock"
+"""Beside `trust`: what takes its place, what it takes the place of, and who may do so."""
+
+log = logging.getLogger(__name__)
 
 
 class Centre(Shape):
@@ -92,25 +98,46 @@ def client_context(trust: Path, keys: Path) -> ssl.SSLContext:
 def keep_reply(reply: EnrolReply, *, registry: Origin, trust: Path) -> Centre:
     """Put a new `trust` folder in place of the old one, as a whole.
 
+    Killed from the moment on at which all of it is written, `finish_enrolment` puts it there: the invite is used up, and will not bring another.
+
     Raises:
         UnavailableError: `disk-full`; what was there stays then.
     """
     centre = Centre(registry=registry, **reply.model_dump(exclude={"certificate_pem", "ca_pem", "release_root"}))
-    fresh, old = trust.with_name("trust.part"), trust.with_name("trust.old")
-    with disk_faults():
-        for leftover in (fresh, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+    fresh = trust.with_name(_FRESH)
+    with alone_in(trust.parent, _LOCK), disk_faults():
+        shutil.rmtree(fresh, ignore_errors=True)
         make_folder(fresh)
         write_durably(fresh / CERTIFICATE, reply.certificate_pem.encode())
         write_durably(fresh / CA, reply.ca_pem.encode())
         write_durably(fresh / ROOT, reply.release_root.encode())
-        write_durably(fresh / CENTRE, canonical_json(centre))
-        if trust.exists():
-            trust.rename(old)
-        fresh.rename(trust)
-        settle_folder(trust.parent)
-        shutil.rmtree(old, ignore_errors=True)
+        write_durably(fresh / CENTRE, canonical_json(centre))  # the last one: whoever finds it finds all of them
+        _put_in_place(trust)
     return centre
+
+
+def finish_enrolment(trust: Path) -> bool:
+    """Say whether the node is enrolled, once an enrolment that was killed half-way is brought to its end; what the disk does not take waits."""
+    written = trust.with_name(_FRESH) / CENTRE
+    if written.is_file():
+        try:
+            with alone_in(trust.parent, _LOCK), disk_faults():
+                if written.is_file():  # else another process did it meanwhile
+                    _put_in_place(trust)
+        except UnavailableError as error:
+            log.error("enrolment.waits", extra={"code": error.code.value})  # noqa: TRY400 - the code says it
+    return is_enrolled(trust)
+
+
+def _put_in_place(trust: Path) -> None:
+    """Put the folder that is written in the place of the old one; once or often, it is the same."""
+    old = trust.with_name(_OLD)
+    if trust.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        trust.rename(old)
+    trust.with_name(_FRESH).rename(trust)
+    settle_folder(trust.parent)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _read(path: Path) -> bytes:

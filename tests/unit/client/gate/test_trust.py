@@ -1,7 +1,9 @@
 """Keys are whole and private; what enrolment brought replaces what was there as a whole."""
 
+import shutil
 import ssl
 import stat
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +14,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from client.gate import keys as making
 from client.gate.policy_file import load_policy
-from client.gate.trust import Centre, client_context, is_enrolled, keep_reply, load_centre, load_identity
+from client.gate.trust import (
+    Centre,
+    client_context,
+    finish_enrolment,
+    is_enrolled,
+    keep_reply,
+    load_centre,
+    load_identity,
+)
 from protocol.codes import Code
 from protocol.enrolment import EnrolReply
 from protocol.errors import ConflictError, InvalidInputError, UnavailableError
@@ -103,7 +113,52 @@ def test_a_second_enrolment_replaces_the_first_as_a_whole(tmp_path: Path) -> Non
     keep_reply(a_reply("highfell"), registry="https://localhost:8443", trust=trust)
     assert load_centre(trust).site == "highfell"
     assert not (trust / "left-over").exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["trust"]
+    assert {path.name for path in tmp_path.iterdir()} == {"trust", ".trust.lock"}
+
+
+class Killed(BaseException):
+    """Ends a process at once, as SIGKILL does: nothing tidies up."""
+
+
+def test_an_enrolment_that_was_killed_half_way_is_brought_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before each rename, write and removal in turn. The centre has ended the old certificate, and the invite is used up."""
+    finished = []
+    for moment in range(40):
+        trust = tmp_path / str(moment) / "trust"
+        keep_reply(a_reply(), registry="https://localhost:8443", trust=trust)
+        if not killed_at(moment, trust, monkeypatch):
+            break
+        finished.append(finish_enrolment(trust) and load_centre(trust).site)
+        assert finish_enrolment(trust)
+    assert len(finished) > 8
+    assert finished == sorted(finished, reverse=True), "once it is written whole it is not lost any more"
+    assert finished.count("highfell") >= 3
+
+
+def killed_at(moment: int, trust: Path, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Enrol anew and be killed before so many steps on the disk; say whether there were so many."""
+    left = moment
+
+    def counting(step: Callable[..., object]) -> Callable[..., object]:
+        def take(*words: object, **named: object) -> object:
+            nonlocal left
+            if left == 0:
+                raise Killed
+            left -= 1
+            return step(*words, **named)
+
+        return take
+
+    with monkeypatch.context() as patched:
+        for owner, name in ((Path, "rename"), (Path, "replace"), (Path, "mkdir"), (shutil, "rmtree")):
+            patched.setattr(owner, name, counting(getattr(owner, name)))
+        try:
+            keep_reply(a_reply("highfell"), registry="https://localhost:8443", trust=trust)
+        except Killed:
+            return True
+    return False
 
 
 def test_a_disk_that_fails_leaves_the_old_enrolment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
