@@ -51,7 +51,7 @@ directory = "catalogue"
 
 [signing]
 release_key = "secrets/release.key"   # which releases count
-online_key = "secrets/online.key"     # that this is still so: signs once a day
+online_key = "secrets/online.key"     # that this is still so: signs every six hours
 
 [witness]
 directory = ""                  # when set: what the fleet gateway receives is also written there, for leak audits

@@ -20,6 +20,7 @@ from client.gate.policy import SitePolicy
 from client.settings import NodeSettings
 from deploy import reference
 from protocol.codes import Code
+from protocol.parcel import Parcel
 from protocol.plan import RunPlan
 from registry_api.pages.wording import TITLES
 from registry_api.reading.lifecycle import State
@@ -144,6 +145,11 @@ def test_every_verb_and_every_option_has_its_line(program: typer.Typer, pages: t
     assert len(found) > 5
     assert not [verb for verb in found if not re.search(rf"`[^`]*\b{verb}\b", text)]
     assert not {name for command in (root, *found.values()) for name in options(command) if f"{name}" not in text}
+
+
+@pytest.mark.parametrize("parcel", get_args(get_args(Parcel)[0]))
+def test_every_parcel_that_can_leave_a_hospital_has_its_line(parcel: type[BaseModel]) -> None:
+    assert f"`{parcel.model_fields['kind'].default}`" in page("explanation/borders.md")
 
 
 @pytest.mark.parametrize("dimension", list(DIMENSIONS))
