@@ -17,6 +17,7 @@ import client.cli
 import registry_api.cli
 import server.cli
 from client.gate.policy import SitePolicy
+from client.ledger.account import Event, course
 from client.settings import NodeSettings
 from deploy import reference
 from protocol.codes import Code
@@ -256,6 +257,27 @@ def test_settings_that_pages_show_are_there() -> None:
         f"{path.relative_to(ROOT)}: [{table}] {key}" for path, table, key in sorted(shown) if key not in known[table]
     ]
     assert not wrong
+
+
+@pytest.mark.parametrize("unit", sorted((ROOT / "deploy").rglob("*.service")), ids=lambda path: path.name)
+def test_units_start_what_is_there(unit: Path) -> None:
+    text = unit.read_text(encoding="utf-8")
+    started = re.findall(r"^ExecStart=\S*/(acinus-.*)$", text, re.MULTILINE)
+    assert len(started) == 1
+    words = started[0].split()
+    assert wrong_word(words) is None
+    homes = [one.envvar for one in typer.main.get_command(PROGRAMS[words[0]]).params if "--home" in one.opts]
+    assert f"Environment={homes[0]}=/" in text
+
+
+def test_the_prices_of_plans_are_right() -> None:
+    rows = re.findall(r"^\| ([\d.]+) \| (.*) \|$", page("how-to/coordinate.md"), re.MULTILINE)
+    assert len(rows) == 4
+    for sigma, cells in rows:
+        for q, cell in zip((0.1, 0.25, 0.5), cells.split(" | "), strict=True):
+            for steps, said in zip((12, 40, 100), cell.split(", "), strict=True):
+                use = Event(noise_multiplier=float(sigma), sample_rate=q, steps=steps, clipping_norm=1.0)
+                assert f"{course([use], 1e-5)[-1]:.1f}" == said, (sigma, q, steps)
 
 
 def test_pages_that_programs_name_are_there() -> None:
