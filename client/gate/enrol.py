@@ -3,7 +3,9 @@
 import hashlib
 import json
 import ssl
-from datetime import datetime
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
@@ -28,10 +30,23 @@ from protocol.codes import Code
 from protocol.enrolment import EnrolReply, EnrolRequest, Invite
 from protocol.errors import FederationError, RefusedError, UnavailableError, error_for
 from protocol.reading import Origin
+from protocol.release import METADATA_CHARACTERS_MAX
 from protocol.shape import Sha256
 
 _SECONDS = 20.0
-_CA_BYTES_MAX = 64 * 1024
+"""The patience with each step of a request, and with the whole answer to it."""
+
+_BYTES_MAX = 3 * METADATA_CHARACTERS_MAX
+"""Of an answer so much is read: until the CA is known, anybody may be answering. An enrolment is a root of the lists and a few certificates."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What the registry said."""
+
+    status: int
+    date: str | None
+    content: bytes
 
 
 def enrol(invite: Invite, *, keys: Path, trust: Path, gateway: Origin) -> Centre:
@@ -74,7 +89,7 @@ def fetch_ca(registry: Origin, ca_sha256: Sha256) -> str:
     """
     answer = _ask(registry, "GET", "/v1/ca.pem", unverified())
     try:
-        certificate = x509.load_pem_x509_certificate(answer.content[:_CA_BYTES_MAX])
+        certificate = x509.load_pem_x509_certificate(answer.content)
     except ValueError as error:
         raise _another_centre(registry) from error
     if hashlib.sha256(certificate.public_bytes(serialization.Encoding.DER)).hexdigest() != ca_sha256:
@@ -98,8 +113,12 @@ def reach(registry: Origin, verified: ssl.SSLContext) -> datetime | None:
     Raises:
         UnavailableError: `peer-unreachable`.
     """
-    said = _ask(registry, "GET", "/v1/health", verified).headers.get("Date")
-    return parsedate_to_datetime(said) if said else None
+    said = _ask(registry, "GET", "/v1/health", verified).date
+    try:
+        theirs = parsedate_to_datetime(said) if said else None
+    except ValueError:
+        return None
+    return theirs.replace(tzinfo=theirs.tzinfo or UTC) if theirs else None
 
 
 def _post(registry: Origin, request: EnrolRequest, ca_pem: str) -> EnrolReply:
@@ -113,40 +132,61 @@ def _post(registry: Origin, request: EnrolRequest, ca_pem: str) -> EnrolReply:
         ) from error
 
 
-def _ask(
-    registry: Origin, method: str, path: str, context: ssl.SSLContext, content: str | None = None
-) -> httpx.Response:
+def _ask(registry: Origin, method: str, path: str, context: ssl.SSLContext, content: str | None = None) -> _Answer:
     """Send one request. httpx honours HTTPS_PROXY, as a hospital needs it.
 
     Raises:
         FederationError: The one that the registry's problem document names.
-        UnavailableError: `peer-unreachable`.
+        UnavailableError: `peer-unreachable`, also if the answer is larger or slower than any of a registry's.
     """
     headers = {"Content-Type": "application/json"} if content is not None else {}
     try:
-        with httpx.Client(verify=context, timeout=_SECONDS) as client:
-            answer = client.request(method, registry + path, content=content, headers=headers)
+        with (
+            httpx.Client(verify=context, timeout=_SECONDS) as client,
+            client.stream(method, registry + path, content=content, headers=headers) as opened,
+        ):
+            answer = _Answer(opened.status_code, opened.headers.get("Date"), _content(registry, opened))
     except httpx.HTTPError as error:
         raise UnavailableError(
             Code.PEER_UNREACHABLE,
             f"{registry} does not answer ({type(error).__name__}). Check network, proxy and firewall; `doctor` says more.",
         ) from error
-    if answer.is_success:
+    if httpx.codes.is_success(answer.status):
         return answer
     raise _named_error(registry, answer)
 
 
-def _named_error(registry: Origin, answer: httpx.Response) -> FederationError:
+def _content(registry: Origin, opened: httpx.Response) -> bytes:
+    content, until = bytearray(), time.monotonic() + _SECONDS
+    for piece in opened.iter_bytes():
+        content += piece
+        if len(content) > _BYTES_MAX or time.monotonic() > until:
+            raise UnavailableError(
+                Code.PEER_UNREACHABLE,
+                f"What answers at {registry} does not answer as a registry does: it sends without end. Check network and proxy.",
+            )
+    return bytes(content)
+
+
+def _named_error(registry: Origin, answer: _Answer) -> FederationError:
     """Return the registry's own refusal, in our words."""
     try:
-        code = Code(answer.json()["code"])
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError):
-        return UnavailableError(Code.PEER_UNREACHABLE, f"{registry} answered with status {answer.status_code}.")
-    said = {
-        Code.INVITE_USED: "The invite was used before. If `doctor` says that this node is enrolled, all is well; if not, tell the coordinator and ask for a new one.",
-        Code.INVITE_INVALID: "The invite is unknown, expired or revoked. Ask the coordinator for a new one.",
-    }
-    return error_for(code, said.get(code, ""))
+        code = Code(json.loads(answer.content)["code"])
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError):
+        return UnavailableError(
+            Code.PEER_UNREACHABLE,
+            f"{registry} answered with status {answer.status}, as a proxy in between may. `doctor` says more; or ask the coordinator.",
+        )
+    return error_for(code, _SAID.get(code, ""))
+
+
+_SAID = {
+    Code.INVITE_USED: "The invite was used before. If `doctor` says that this node is enrolled, all is well; if not, tell the coordinator and "
+    "ask for a new one.",
+    Code.INVITE_INVALID: "The invite is unknown, expired or revoked. Ask the coordinator for a new one.",
+    Code.ALREADY_EXISTS: "Another site has a key of this node or the name of its gateway, or enrolled in the same moment. The invite is not "
+    "used up: try again, then correct [gateway] origin or ask the coordinator.",
+}
 
 
 def _check(reply: EnrolReply, invite: Invite, ca_pem: str, keys: Path) -> None:

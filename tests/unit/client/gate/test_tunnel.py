@@ -23,6 +23,7 @@ from client.commands import outward
 from client.commands.check import looked
 from client.commands.network import _tunnel_lines
 from client.gate import keys as making
+from client.gate import passage
 from client.gate.backoff import Backoff
 from client.gate.outside import Seen, look_from_outside
 from client.gate.own_tls import renew_own_servers
@@ -136,6 +137,26 @@ def test_the_open_way_through_a_proxy_is_handed_over_as_ssh_takes_it(monkeypatch
                     assert far.accept()[0].recv(20) == b"SSH-2.0-x\r\n"
         finally:
             proxy.close()
+
+
+def test_a_proxy_that_takes_the_connection_and_says_nothing_does_not_keep_the_tunnel_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """ssh waits for the open way as long as it is looked for, whatever its `ConnectTimeout`; so does the part that dials."""
+    monkeypatch.setattr(passage, "_SECONDS", 0.2, raising=False)
+    ours, theirs = socket.socketpair()
+    with socket.create_server(("127.0.0.1", 0)) as mute, ours, theirs:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{mute.getsockname()[1]}")
+
+        async def within(seconds: float) -> None:
+            looking = asyncio.create_task(hand_over("relay.example", 443, theirs.fileno()))
+            done, _ = await asyncio.wait({looking}, timeout=seconds)
+            looking.cancel()
+            assert done, "it still waits"
+            await looking
+
+        with pytest.raises(TimeoutError):
+            asyncio.run(within(3))
 
 
 # What is made of what it says.
