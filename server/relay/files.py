@@ -1,5 +1,6 @@
 """What the relay's two stock programs are told: HAProxy's and OpenSSH's configuration, and the two lists that follow the enrolled sites."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from protocol.codes import Code
 from protocol.errors import UnavailableError
 from server.files import unwritable, write_durably
-from server.relay.plan import Plan
+from server.relay.plan import Plan, Route
 from server.settings import CentreSettings
 
 HAPROXY, SSHD, KEYS, NAMES = "haproxy.cfg", "sshd_config", "authorized_keys", "names.map"
@@ -157,6 +158,18 @@ def authorized_keys(plan: Plan) -> str:
         f'restrict,port-forwarding,permitlisten="localhost:{route.port}" {route.key} {route.site}\n'
         for route in plan.routes
     )
+
+
+_KEY_LINE = re.compile(r'restrict,port-forwarding,permitlisten="localhost:([0-9]+)" (ssh-ed25519 [A-Za-z0-9+/]+) (\S+)')
+
+
+def routes_in(folder: Path) -> tuple[Route, ...]:
+    """Return the routes that a relay wrote down last: by these its tunnel server lets in, also while the registry does not answer."""
+    lines = ((folder / name).read_text(encoding="utf-8").splitlines() for name in (KEYS, NAMES))
+    keys, named = (list(lines_of) for lines_of in lines)
+    names_by_port = {port: name for name, _, port in (line.partition(" ") for line in named)}
+    found = (_KEY_LINE.fullmatch(line) for line in keys)
+    return tuple(Route(one[3], names_by_port.get(one[1], ""), int(one[1]), one[2]) for one in found if one)
 
 
 def names(plan: Plan) -> str:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from protocol.codes import Code
@@ -17,7 +18,7 @@ from server.files import unwritable
 from server.parts import is_running, only_supervisor
 from server.registry import Registry
 from server.relay.door import follow
-from server.relay.files import HAPROXY, SSHD, STOCK, stock_program, write_config, write_plan
+from server.relay.files import HAPROXY, SSHD, STOCK, routes_in, stock_program, write_config, write_plan
 from server.relay.plan import Plan, Route, plan_of
 from server.relay.tunnels import cut, open_ports
 from server.roster import REFRESH_SECONDS
@@ -54,6 +55,7 @@ class Relay:
         self._folder = write_config(settings)
         self._children: dict[str, _Child] = {}
         self._plan: Plan | None = None
+        self._routes = routes_in(self._folder)
         self._asked = float("-inf")
         self._shown = ""
 
@@ -70,7 +72,7 @@ class Relay:
             refuse_taken_ports(self._settings)
             adopt_orphans()  # a tunnel outlives the server that let it in
             try:
-                self._ask()  # before the door opens, so that nobody of an old list comes in
+                self._ask()  # before the door opens, so that nobody of an old list comes in; or is cut when the registry answers
                 for name in (TUNNELS, DOOR):
                     self._start(name)
                 while not stop.wait(_LOOK_SECONDS):
@@ -123,10 +125,10 @@ class Relay:
         if DOOR in self._children:
             follow(self._folder, plan)
         if TUNNELS in self._children:
-            for route in _gone(self._plan, plan):
+            for route in _gone(self._routes, plan):
                 ended = cut(route.port)
                 log.info("relay.route-ended", extra={"site": route.site, "cut": ended})
-        self._plan = plan
+        self._plan, self._routes = plan, plan.routes
         log.info("relay.routes", extra={"count": len(plan.routes), "unrouted": len(plan.unrouted)})
 
     def _show(self) -> None:
@@ -218,6 +220,6 @@ def until_signalled() -> threading.Event:
     return stop
 
 
-def _gone(before: Plan | None, now: Plan) -> list[Route]:
+def _gone(before: Sequence[Route], now: Plan) -> list[Route]:
     """Return the routes that ended: of sites that were shut out, or that have another key or name now."""
-    return [route for route in before.routes if route not in now.routes] if before else []
+    return [route for route in before if route not in now.routes]

@@ -20,7 +20,7 @@ from server import cli
 from server.parts import only_supervisor
 from server.relay import run as running
 from server.relay.door import ask, follow
-from server.relay.files import KEYS, NAMES, SOCKET, write_config
+from server.relay.files import KEYS, NAMES, SOCKET, routes_in, write_config
 from server.relay.plan import NO_TUNNEL, Plan, plan_of
 from server.relay.run import Relay, refuse_taken_ports, relay_state
 from server.relay.tunnels import cut, open_ports
@@ -109,8 +109,35 @@ def test_the_lists_follow_the_registry_and_stand_while_it_is_silent(settings: Ce
     ids=["nothing", "revoked", "another-key", "another-name"],
 )
 def test_a_tunnel_ends_with_its_route(now: list[SiteEntry], gone: list[str]) -> None:
-    assert [route.site for route in running._gone(plan_of([NORTH, SOUTH]), plan_of(now))] == gone
-    assert running._gone(None, plan_of(now)) == []
+    assert [route.site for route in running._gone(plan_of([NORTH, SOUTH]).routes, plan_of(now))] == gone
+
+
+def test_what_came_in_by_an_old_list_while_the_registry_was_silent_is_cut(
+    settings: CentreSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The relay was started anew in between; its tunnel server lets in by the list that the one before has written."""
+    Relay(settings, MemoryRegistry(NORTH, SOUTH))._ask()
+    ended, silent = list[int](), MemoryRegistry()
+    silent.entries = None
+    monkeypatch.setattr(running, "cut", lambda port: ended.append(port) is None)
+    relay = Relay(settings, silent)
+    relay._ask()
+    relay._children[running.TUNNELS] = running._Child(running.TUNNELS, subprocess.Popen(["true"]))
+    silent.entries = [site("north", 1, active=False), SOUTH]
+    relay._ask()
+    relay._children[running.TUNNELS].process.wait()
+    assert ended == [20_001]
+    assert "north" not in (settings.home / "relay" / KEYS).read_text()
+
+
+def test_what_was_written_down_is_read_back(settings: CentreSettings) -> None:
+    relay = Relay(settings, MemoryRegistry(NORTH, SOUTH))
+    assert routes_in(settings.home / "relay") == ()
+    relay._ask()
+    assert routes_in(settings.home / "relay") == plan_of([NORTH, SOUTH]).routes
+    (settings.home / "relay" / NAMES).write_text("")
+    (settings.home / "relay" / KEYS).open("a").write("# a remark\n")
+    assert [(route.site, route.name) for route in routes_in(settings.home / "relay")] == [("north", ""), ("south", "")]
 
 
 @contextmanager
