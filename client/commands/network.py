@@ -186,7 +186,7 @@ def _supervise(context: typer.Context, stop: threading.Event) -> None:
     from client.gate.own_tls import renew_own_servers
     from client.gate.policy_file import load_policy
     from client.gate.proxy import adopt_proxy
-    from client.gate.trust import finish_enrolment
+    from client.gate.trust import pinned_by
     from client.logs import start_logging
     from client.parts import is_running, parts_of
     from client.rooms.border import utc_now
@@ -198,8 +198,8 @@ def _supervise(context: typer.Context, stop: threading.Event) -> None:
     load_policy(settings.policy)
     start_logging(settings.logs, "node", level)
     renew_own_servers(settings.keys, utc_now(), gateway=settings.gateway.origin)
-    enrolled = partial(finish_enrolment, settings.trust)
-    joined = enrolled()
+    enrolled = partial(pinned_by, settings.trust)
+    joined = bool(enrolled())
     if not is_running(home):
         refuse_taken_ports(settings, enrolled=joined)
     if not joined:

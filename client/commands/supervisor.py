@@ -80,19 +80,20 @@ class Supervisor:
     Attributes:
         home: The node's folder as it was given; children get it in the same words.
         command: Returns the arguments that run one part.
-        enrolled: Says whether the node may speak to the centre yet.
+        enrolled: Returns what the node pins of the centre; nothing as long as it may not speak to it. Parts that do start anew when it changes.
         say: Tells the person at the terminal.
         parts: The parts to run.
     """
 
     home: Path
     command: Callable[[str], list[str]]
-    enrolled: Callable[[], bool]
+    enrolled: Callable[[], object]
     say: Say
     parts: tuple[str, ...] = PARTS
     backoff: Backoff = field(default_factory=Backoff)
     _children: dict[str, _Child] = field(init=False)
     _shown: dict[str, PartState] = field(default_factory=dict)
+    _pinned: object = None
 
     def __post_init__(self) -> None:
         self._children = {name: _Child(name) for name in self.parts}
@@ -113,7 +114,9 @@ class Supervisor:
 
     def _tick(self) -> None:
         """Start what is due and note what has ended."""
-        enrolled = self.enrolled()
+        pinned = self.enrolled()
+        enrolled = bool(pinned)
+        self._end_of_another(pinned)
         for child in self._children.values():
             if not enrolled and child.name not in BEFORE_ENROLMENT:
                 continue
@@ -122,6 +125,15 @@ class Supervisor:
             elif child.process is not None and not child.alive:
                 self._bury(child)
         self._show(enrolled=enrolled)
+
+    def _end_of_another(self, pinned: object) -> None:
+        """Ask the parts to end that began under another word of the centre: they hold its old keys and addresses for as long as they run."""
+        if pinned and self._pinned and pinned != self._pinned:
+            log.info("node.enrolled-anew")
+            for child in self._children.values():
+                if child.name not in BEFORE_ENROLMENT and child.process is not None and child.alive:
+                    _signal_group(child.process.pid, signal.SIGTERM)
+        self._pinned = pinned or self._pinned
 
     def _start(self, child: _Child) -> None:
         """Start a part; where the machine is too full for another process it is asked again later, for the other parts still serve."""

@@ -129,6 +129,14 @@ def finish_enrolment(trust: Path) -> bool:
     return is_enrolled(trust)
 
 
+def pinned_by(trust: Path) -> bytes:
+    """Return what the node pins of the centre as it is written, to be compared; nothing while it is not enrolled."""
+    try:
+        return (trust / CENTRE).read_bytes() if finish_enrolment(trust) else b""
+    except OSError:
+        return b""
+
+
 def _put_in_place(trust: Path) -> None:
     """Put the folder that is written in the place of the old one; once or often, it is the same."""
     old = trust.with_name(_OLD)

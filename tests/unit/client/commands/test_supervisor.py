@@ -24,11 +24,17 @@ PARTS = ("runner", "supernode", "worker")
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
-    """A node's home in which the three parts run."""
+    """A node's home in which the three parts run. What it pins of the centre stands in a file."""
+    (tmp_path / "pinned").write_text("the centre")
     sleeper = [sys.executable, "-S", "-c", "import time; time.sleep(60)"]
     stop = threading.Event()
     supervisor = Supervisor(
-        tmp_path, lambda _: sleeper, lambda: True, lambda _: None, PARTS, Backoff(first=0.01, ceiling=0.02)
+        tmp_path,
+        lambda _: sleeper,
+        (tmp_path / "pinned").read_text,
+        lambda _: None,
+        PARTS,
+        Backoff(first=0.01, ceiling=0.02),
     )
     thread = threading.Thread(target=supervisor.run, args=(stop,))
     thread.start()
@@ -112,6 +118,31 @@ def test_a_supernode_does_not_wait_for_the_answer_of_a_runner_that_died(home: Pa
     kill(home, "runner")
     until(lambda: restarts(home) == {"worker": 0, "runner": 1, "supernode": 1})
     until(lambda: all(part.state == RUNNING for part in parts(home).values()))
+
+
+def pin(home: Path, words: str) -> None:
+    (home / "draft").write_text(words)
+    (home / "draft").replace(home / "pinned")
+
+
+def test_who_speaks_to_the_centre_starts_anew_when_enrolment_pinned_something_else(home: Path) -> None:
+    """The gateway would go on believing the centre's old grant key, and the link dial its old address. The worker measures on."""
+    pin(home, "another grant key")
+    until(lambda: min(restarts(home)[name] for name in ("runner", "supernode")) >= 1)
+    until(lambda: all(part.state == RUNNING for part in parts(home).values()))
+    time.sleep(0.3)
+    before = restarts(home)
+    assert before["worker"] == 0
+    pin(home, "")  # for the moment between two renames
+    time.sleep(0.3)
+    pin(home, "another grant key")
+    time.sleep(0.3)
+    assert restarts(home) == before, "what it pins is what it was"
+    pin(home, "")
+    time.sleep(0.3)
+    pin(home, "a third one")
+    until(lambda: restarts(home)["runner"] > before["runner"])
+    assert restarts(home)["worker"] == 0
 
 
 @pytest.mark.parametrize("broken", [f".{STATE_FILE}.part", STATE_FILE])

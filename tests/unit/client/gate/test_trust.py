@@ -22,6 +22,7 @@ from client.gate.trust import (
     keep_reply,
     load_centre,
     load_identity,
+    pinned_by,
 )
 from protocol.codes import Code
 from protocol.enrolment import EnrolReply
@@ -114,6 +115,19 @@ def test_a_second_enrolment_replaces_the_first_as_a_whole(tmp_path: Path) -> Non
     assert load_centre(trust).site == "highfell"
     assert not (trust / "left-over").exists()
     assert {path.name for path in tmp_path.iterdir()} == {"trust", ".trust.lock"}
+
+
+def test_a_certificate_alone_changes_nothing_that_is_pinned(tmp_path: Path) -> None:
+    trust = tmp_path / "trust"
+    assert not pinned_by(trust)
+    keep_reply(a_reply(), registry="https://localhost:8443", trust=trust)
+    before = pinned_by(trust)
+    keep_reply(
+        a_reply().model_copy(update={"certificate_pem": PEM + "\n"}), registry="https://localhost:8443", trust=trust
+    )
+    assert pinned_by(trust) == before
+    keep_reply(a_reply().model_copy(update={"grant_key": "h" * 43}), registry="https://localhost:8443", trust=trust)
+    assert pinned_by(trust) not in {before, b""}
 
 
 class Killed(BaseException):
