@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from urllib.parse import urlsplit
 
 from protocol.codes import Code
 from protocol.errors import FederationError, UnavailableError, error_for
@@ -21,6 +22,7 @@ from server.freshness import keep_fresh
 from server.parts import (
     FLEET,
     PARTS,
+    REGISTRY,
     RESTARTING,
     RUNNING,
     STARTING,
@@ -41,7 +43,10 @@ _LOOK_SECONDS = 0.2
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.5, 30.0
 _CALM_SECONDS = 60.0
 """After so long without a death a part's waits start from the beginning."""
+_FRESH_SECONDS = 30.0
+"""After so long the lists of releases are signed also where the registry does not seem to be up: nodes believe no list that expired."""
 
+_EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - looked for, not listened on
 _LAST_WORDS = re.compile(r"(?P<sentence>.+) \[(?P<code>[a-z-]+)\]")
 """How a program of ours says why it does not start."""
 
@@ -70,7 +75,8 @@ class Supervisor:
         self._settings = settings
         self._parts: list[_Part] = []
         self._ended = threading.Event()
-        self._said_ready = False
+        self._began = 0.0
+        self._said_ready = self._keeps_fresh = False
 
     def run(self) -> None:
         """Run all parts until SIGINT or SIGTERM.
@@ -86,6 +92,7 @@ class Supervisor:
                 signal.signal(number, self._end)
             adopt_orphans()
             try:
+                self._began = time.monotonic()
                 self._parts = [self._started(name, restarts=0) for name in PARTS]
                 while not self._ended.wait(_LOOK_SECONDS):
                     self._look()
@@ -94,7 +101,10 @@ class Supervisor:
                 write_parts(self._settings.home, {})
 
     def _keep_fresh(self) -> None:
-        """Have the lists of releases signed from a thread of its own, which ends with the process."""
+        """Have the lists of releases signed from a thread of its own, which ends with the process; begun once."""
+        if self._keeps_fresh:
+            return
+        self._keeps_fresh = True
         renew = partial(renew_lists, self._settings)
         threading.Thread(target=keep_fresh, args=(renew, self._ended), name="freshness", daemon=True).start()
 
@@ -128,9 +138,11 @@ class Supervisor:
             self._parts[index] = self._looked_at(part)
         reap_adopted({part.child.pid for part in self._parts})
         write_parts(self._settings.home, {part.name: part.state for part in self._parts})
+        registry = next(part for part in self._parts if part.name == REGISTRY)
+        if registry.state.state == RUNNING or time.monotonic() - self._began > _FRESH_SECONDS:
+            self._keep_fresh()
         if not self._said_ready and all(part.state.state == RUNNING for part in self._parts):
             self._said_ready = True
-            self._keep_fresh()
             sys.stderr.write(_ready_line(self._settings) + "\n")
 
     def _looked_at(self, part: _Part) -> _Part:
@@ -145,7 +157,8 @@ class Supervisor:
             if refusal:
                 raise refusal
             return _fallen(part, code, now)
-        if part.state.state == STARTING and _listens(port_of(part.name, self._settings)):
+        port = port_of(part.name, self._settings)
+        if part.state.state == STARTING and any(_listens(host, port) for host in hosts_of(part.name, self._settings)):
             part.state = replace(part.state, state=RUNNING)
         return part
 
@@ -173,6 +186,12 @@ def port_of(part: str, settings: CentreSettings) -> int:
     return {SUPERLINK: settings.superlink.port, FLEET: settings.fleet.port}.get(part, registry)
 
 
+def hosts_of(part: str, settings: CentreSettings) -> tuple[str, ...]:
+    """Return where one looks for a part: first on this machine, the registry then also where people reach it, for its own settings say more."""
+    host = settings.fleet.host if part == FLEET and settings.fleet.host not in _EVERYWHERE else "127.0.0.1"
+    return (host, urlsplit(settings.registry.origin).hostname or host) if part == REGISTRY else (host,)
+
+
 def refuse_taken_ports(settings: CentreSettings) -> None:
     """Check, before anything is started, that no other program listens where the parts will.
 
@@ -181,7 +200,7 @@ def refuse_taken_ports(settings: CentreSettings) -> None:
     """
     for part in PARTS:
         port = port_of(part, settings)
-        if _listens(port):
+        if _listens(hosts_of(part, settings)[0], port):
             raise UnavailableError(
                 Code.PORT_TAKEN,
                 f"Another program listens on port {port}, which the {part} needs. Stop it or set another port in "
@@ -189,10 +208,12 @@ def refuse_taken_ports(settings: CentreSettings) -> None:
             )
 
 
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1.0)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def _listens(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), 1.0).close()
+    except OSError:
+        return False
+    return True
 
 
 def _ready_line(settings: CentreSettings) -> str:

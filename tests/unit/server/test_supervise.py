@@ -35,9 +35,10 @@ home, scripts = Path(sys.argv[1]), {scripts}
 ports = {ports}
 supervise.command = lambda part, settings: [sys.executable, "-c", scripts[part], str(ports[part])]
 supervise.port_of = lambda part, settings: ports[part]
-supervise._FIRST_WAIT_SECONDS, supervise.GRACE_SECONDS = 0.05, 2.0
+supervise._FIRST_WAIT_SECONDS, supervise.GRACE_SECONDS, supervise._FRESH_SECONDS = 0.05, 2.0, {fresh_seconds}
+supervise.renew_lists = lambda settings: (home / "signed").touch()
 try:
-    supervise.Supervisor(CentreSettings(home=home)).run()
+    supervise.Supervisor(CentreSettings.model_validate({{"home": home, **{settings}}})).run()
 except FederationError as error:
     sys.stderr.write(f"{{error}} [{{error.code}}]")
     raise SystemExit(error.exit_code)
@@ -59,11 +60,14 @@ def until(question: Callable[[], bool]) -> None:
 class Running:
     """A supervisor of three small programs in a process of its own."""
 
-    def __init__(self, home: Path, **scripts: str) -> None:
+    def __init__(
+        self, home: Path, *, settings: dict[str, Any] | None = None, fresh_seconds: float = 60.0, **scripts: str
+    ) -> None:
         self.home = home
         (home / "logs").mkdir(exist_ok=True)
         self.ports = {part: free_port() for part in PARTS}
-        script = SUPERVISE.format(scripts=repr(dict.fromkeys(PARTS, LISTENS) | scripts), ports=repr(self.ports))
+        words = {"scripts": dict.fromkeys(PARTS, LISTENS) | scripts, "ports": self.ports, "settings": settings or {}}
+        script = SUPERVISE.format(fresh_seconds=fresh_seconds, **{name: repr(word) for name, word in words.items()})
         self.process = subprocess.Popen(
             [sys.executable, "-c", script, str(home)], cwd=ROOT, stderr=(home / "err").open("w")
         )
@@ -90,8 +94,8 @@ class Running:
 def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
     started: list[Running] = []
 
-    def begin(**scripts: str) -> Running:
-        started.append(Running(tmp_path, **scripts))
+    def begin(**words: Any) -> Running:
+        started.append(Running(tmp_path, **words))
         return started[-1]
 
     yield begin
@@ -109,6 +113,28 @@ def test_it_says_when_all_parts_are_up_and_ends_them_all(start: Callable[..., Ru
     assert running.end() == 0
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
     assert running.parts() == {}
+
+
+@pytest.mark.parametrize(
+    ("part", "settings"),
+    [("fleet", {"fleet": {"host": "127.0.0.2"}}), ("registry", {"registry": {"origin": "https://127.0.0.2:8443"}})],
+)
+def test_a_part_that_listens_at_one_address_of_several_is_seen_to_be_up(
+    start: Callable[..., Running], part: str, settings: dict[str, Any]
+) -> None:
+    """As the registry does beside a relay that has port 443 of another address."""
+    running = start(settings=settings, **{part: LISTENS.replace("127.0.0.1", "127.0.0.2")})
+    until(running.ready)
+
+
+@pytest.mark.parametrize(("silent", "fresh_seconds"), [("fleet", 60.0), ("superlink", 60.0), ("registry", 0.5)])
+def test_the_lists_of_releases_are_signed_whatever_else_is_not_up(
+    start: Callable[..., Running], tmp_path: Path, silent: str, fresh_seconds: float
+) -> None:
+    """Every hospital would take the lists for held back after a week."""
+    running = start(fresh_seconds=fresh_seconds, **{silent: NEVER_LISTENS})
+    until((tmp_path / "signed").exists)
+    assert not running.ready()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -170,6 +196,13 @@ def test_a_taken_port_is_found_before_anything_is_started(start: Callable[..., R
         with pytest.raises(UnavailableError, match="which the fleet needs") as caught:
             refuse_taken_ports(settings)
     assert caught.value.code is Code.PORT_TAKEN
+
+
+def test_a_taken_port_is_found_at_the_address_that_is_set(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.2", 0)) as other:
+        fleet = {"port": other.getsockname()[1], "host": "127.0.0.2"}
+        settings = CentreSettings.model_validate({"home": tmp_path, "fleet": fleet})
+        assert code_of(lambda: refuse_taken_ports(settings)) is Code.PORT_TAKEN
 
 
 def test_killing_the_supervisor_leaves_nobody(start: Callable[..., Running]) -> None:
