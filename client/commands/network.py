@@ -204,7 +204,7 @@ def _supervise(context: typer.Context, stop: threading.Event) -> None:
         refuse_taken_ports(settings, enrolled=joined)
     if not joined:
         remark(
-            "Not enrolled yet: receiver, worker and console only. `acinus-node enrol INVITE` joins; the rest starts by itself."
+            "Not enrolled yet: only what serves the hospital alone runs. `acinus-node enrol INVITE` joins; the rest starts by itself."
         )
     remark(
         f"Console: https://localhost:{settings.console.port} · DICOM: {settings.dicom.ae_title} on port {settings.dicom.port}"
