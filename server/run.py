@@ -312,6 +312,11 @@ def _damaged(path: Path) -> InvalidInputError:
     )
 
 
+def runs_in(runs: Path) -> list[RunFolder]:
+    """Return every run in the folder of runs."""
+    return [RunFolder(path) for path in sorted(runs.glob("*")) if _RUN_ID.fullmatch(path.name) and path.is_dir()]
+
+
 def find_run(runs: Path, run_id: str) -> RunFolder:
     """Return the run of that id, or of that folder.
 

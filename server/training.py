@@ -20,7 +20,7 @@ from server.bundle import Bundle
 from server.catalogue import Catalogue
 from server.evaluation import evaluation_line, evaluation_of, evaluation_summary, note_present
 from server.provenance import provenance_of
-from server.run import COMPLETED, RoundRecord, RunFolder, find_run
+from server.run import COMPLETED, RoundRecord, RunFolder, find_run, runs_in
 from strategies.arrays import Arrays, arrays_sha256
 from strategies.flower.fleet import Fleet
 from strategies.securesum.grid import grid_of
@@ -63,6 +63,7 @@ class Trainer:
         nodes = self._connected(plan)
         present = self.catalogue.promoted()
         beside = load(self.catalogue.weights(present)) if plan.evaluation is not None else None
+        self._stop_left_behind()
         folder = RunFolder(self.runs / secrets.token_hex(16))
         folder.start(plan, nodes, base)
         if beside is not None:
@@ -83,7 +84,9 @@ class Trainer:
             if self.catalogue.signed(name).manifest.run_id == folder.run_id:
                 raise ConflictError(Code.ALREADY_EXISTS, f"The run {run_id} gave the release {name} already.")
         self._stop_earlier(folder)
-        folder.note_nodes(self._connected(folder.plan()))
+        nodes = self._connected(folder.plan())
+        self._stop_left_behind()
+        folder.note_nodes(nodes)
         return folder
 
     def run(self, folder: RunFolder) -> SignedManifest:
@@ -109,11 +112,27 @@ class Trainer:
         self._measure_new(folder)
         return self._release(folder)
 
-    def _stop_earlier(self, folder: RunFolder) -> None:
-        """Stop a ServerApp that may still work on this run, left behind by whoever started it."""
+    def _stop_earlier(self, folder: RunFolder) -> bool:
+        """Stop a ServerApp that may still work on this run, left behind by whoever started it; return whether there was one."""
         number = folder.flower_run()
-        if number is not None and not self.fleet.run_state(number).ended:
-            self.fleet.stop_run(number)
+        if number is None or self.fleet.run_state(number).ended:
+            return False
+        self.fleet.stop_run(number)
+        return True
+
+    def _stop_left_behind(self) -> None:
+        """Stop the ServerApps of other runs whose `train` was killed: beside a second run's questions a secure summation of theirs never ends.
+
+        Each would end the other's round at every site, after the site was charged. A run of which the SuperLink knows nothing any more is none.
+        """
+        for folder in runs_in(self.runs):
+            try:
+                if folder.outcome() is None and self._stop_earlier(folder):
+                    self.say(
+                        f"run {folder.run_id} was left behind and is stopped; `train --resume {folder.run_id}` takes it up."
+                    )
+            except (InvalidInputError, UnavailableError) as error:
+                log.warning("run.not-stopped", extra={"run": folder.run_id, "code": error.code.value})
 
     def _connected(self, plan: RunPlan) -> dict[str, int]:
         """Return the SuperNode number of each site of the plan that has one; of two, as after a new key, the one that is connected."""

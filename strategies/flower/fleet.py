@@ -91,8 +91,13 @@ class Fleet:
         return int(asked(lambda: self._client.StartRun(request)).run_id)
 
     def run_state(self, run: int) -> RunState:
-        """Return where `run` stands."""
-        answer = asked(lambda: self._client.ListRuns(ListRunsRequest(run_id=run)))
+        """Return where `run` stands; one of which the SuperLink knows nothing, as after its state was lost, has failed."""
+        try:
+            answer = asked(lambda: self._client.ListRuns(ListRunsRequest(run_id=run)))
+        except UnavailableError as error:
+            if status_of(error) == httpx.codes.NOT_FOUND:
+                return RunState("failed", "the SuperLink knows of no such run")
+            raise
         status = answer.run_dict[run].status
         return RunState(status.sub_status, status.details)
 

@@ -29,6 +29,8 @@ from flwr.proto.node_pb2 import Node
 from flwr.proto.runtime_pb2 import PullAppMessagesRequest
 from flwr.server.superlink.linkstate import linkstate_factory
 from flwr.supercore.control import ControlHttpClient
+from flwr.supercore.error import ApiErrorCode
+from flwr.supercore.error.catalog import API_ERROR_MAP
 from flwr.supercore.heartbeat import HeartbeatSender
 from flwr.supercore.inflatable.inflatable_object import get_object_tree
 from flwr.supercore.inflatable.inflatable_utils import pull_and_inflate_object_from_tree, pull_objects
@@ -503,6 +505,20 @@ CALLS: dict[str, Callable[[Fleet], object]] = {
 def test_a_superlink_that_is_away_is_one_error(made_ca: bytes, name: str) -> None:
     fleet = Fleet(f"127.0.0.1:{free_port()}", made_ca)
     assert code_of(lambda: CALLS[name](fleet)) is Code.PEER_UNREACHABLE
+    fleet.close()
+
+
+def test_a_run_of_which_a_superlink_knows_nothing_has_failed(made_ca: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its state may be lost while ours is not: a run is taken up all the same. Flower says so with the status in its own list."""
+    fleet = Fleet(f"127.0.0.1:{free_port()}", made_ca)
+    status = API_ERROR_MAP[ApiErrorCode.RUN_ID_NOT_FOUND].http_status_code
+
+    def unknown(request: object) -> None:
+        answer = httpx.Response(status, request=httpx.Request("POST", "https://127.0.0.1"))
+        raise httpx.HTTPStatusError("no such run", request=answer.request, response=answer)
+
+    monkeypatch.setattr(fleet._client, "ListRuns", unknown)
+    assert fleet.run_state(1).ended == "failed"
     fleet.close()
 
 

@@ -401,6 +401,33 @@ def test_a_serverapp_that_was_left_behind_is_stopped_first(desk: Desk) -> None:
     assert desk.fleet.stopped == [55]
 
 
+@pytest.mark.parametrize("way", ["begin", "take up"])
+def test_a_run_whose_train_was_killed_is_stopped_before_another_one(desk: Desk, way: str) -> None:
+    """Two secure summations at once end each other's rounds at every site, after the site was charged."""
+    left, gone, other = (desk.trainer.begin(a_plan()) for _ in range(3))
+    left.note_flower_run(55)
+    gone.note_flower_run(56)
+    desk.fleet.state |= {55: "", 56: "failed"}
+    if way == "begin":
+        desk.trainer.begin(a_plan())
+    else:
+        desk.trainer.take_up(other.run_id)
+    assert desk.fleet.stopped == [55]
+    assert [line for line in desk.said if "left behind" in line] == [
+        f"run {left.run_id} was left behind and is stopped; `train --resume {left.run_id}` takes it up."
+    ]
+    desk.trainer.take_up(left.run_id)
+    assert desk.fleet.stopped == [55]
+
+
+def test_a_run_that_has_ended_or_is_damaged_keeps_no_other_from_its_beginning(desk: Desk) -> None:
+    ended, _ = desk.train()
+    damaged = desk.trainer.begin(a_plan())
+    (damaged.path / "flower.json").write_bytes(b"no number")
+    desk.trainer.begin(a_plan())
+    assert (desk.fleet.stopped, ended.outcome()) == ([], "completed")
+
+
 def test_a_run_that_gave_a_release_is_not_taken_up_again(desk: Desk) -> None:
     run, _ = desk.train()
     with pytest.raises(FederationError, match=r"gave the release ggo@1 already") as caught:
