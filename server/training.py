@@ -221,7 +221,9 @@ class Trainer:
         plan, records = folder.plan(), folder.records()
         kept = [record for record in records if not record.skipped]
         base = self.catalogue.signed(plan.base).manifest
+        compared = evaluation_of(folder)
         spent = [epsilon for record in records for epsilon in record.epsilon.values()]
+        spent += [notice.epsilon for notice in compared.notices] if compared else []  # comparing was charged after them
         return self.catalogue.add(
             folder.newest_file(),
             lineage=plan.lineage,

@@ -14,10 +14,12 @@ from safetensors.numpy import load, save
 
 from protocol.codes import Code
 from protocol.errors import FederationError, InvalidInputError, RefusedError, UnavailableError
+from protocol.evaluation import EvaluationNotice, EvaluationOrder
 from protocol.plan import RoundOrder, SecureSumPlan
 from protocol.release import Scores
 from server.bundle import Bundle
 from server.catalogue import Catalogue
+from server.evaluation import AskEvaluation, nobody_evaluates
 from server.provenance import weights_of_rounds
 from server.rounds import run_rounds
 from server.run import RunFolder
@@ -25,7 +27,7 @@ from server.tally import Said
 from server.training import PATIENCE_SECONDS, Trainer, check_plan, phantom_measure, read_plan, summary
 from strategies.arrays import Arrays, arrays_sha256
 from strategies.flower.fleet import ConnectedNode, RunState
-from tests.fakes.evaluations import an_evaluated_plan
+from tests.fakes.evaluations import an_evaluated_plan, evaluated_by
 from tests.fakes.outcomes import code_of
 from tests.fakes.rounds import SITES, a_plan, answer_to, weights
 
@@ -46,6 +48,7 @@ class MemoryFleet:
     rounds_before_death: int | None = None
     at_once: bool = False
     silent: bool = False
+    compare: AskEvaluation = nobody_evaluates
     started: list[tuple[bytes, str, dict[str, str]]] = field(default_factory=list)
     stopped: list[int] = field(default_factory=list)
     state: dict[int, str] = field(default_factory=dict)
@@ -84,7 +87,7 @@ class MemoryFleet:
             yield from ((site, self.codes.get(site) or answer_to(order, site)) for site in sites)
 
         with suppress(InterruptedError):
-            run_rounds(folder, ask, clock=itertools.count().__next__)
+            run_rounds(folder, ask, clock=itertools.count().__next__, compare=self.compare)
         return "completed" if folder.outcome() else ""
 
     def _answer(self) -> None:
@@ -183,6 +186,17 @@ def test_what_the_sites_said_of_the_result_is_signed_with_it(desk: Desk) -> None
     )  # nobody there compares anything
     assert summary(run, name)["evaluation"]["reason"] == "evaluation-missed"
     assert desk.said[-1].startswith("evaluation: 0 sites compared")
+
+
+def test_what_a_release_cost_holds_what_comparing_it_cost(desk: Desk) -> None:
+    """The card calls it the most that was ever spent on a patient; sites say 0.5 after training here, and 1.0 after the comparison."""
+
+    def compare(order: EvaluationOrder, _: Arrays, sites: tuple[str, ...]) -> Iterator[tuple[str, EvaluationNotice]]:
+        yield from ((site, evaluated_by(order, site)) for site in sites)
+
+    desk.fleet.compare = compare
+    manifest = desk.trainer.run(desk.trainer.begin(an_evaluated_plan())).manifest
+    assert manifest.epsilon_max == 1.0
 
 
 def test_a_release_without_an_evaluation_in_its_plan_has_none(desk: Desk) -> None:
