@@ -113,13 +113,15 @@ class Member:
         """Judge the circle and return the shares of this site's two secrets, sealed for every other member.
 
         Raises:
-            RefusedError: `too-few-sites`; `peer-untrusted`, `signature-invalid`; `views-differ` if a member signed keys for another run, round,
+            RefusedError: `too-few-sites`; `peer-untrusted`, `signature-invalid`, also for a key that is none; `views-differ` if a member signed keys for another run, round,
                 plan or base, is named twice, is none of the plan's sites, or if this site's own keys are not the ones it gave.
         """
         with self._taken(Step.SHARES):
             terms = terms_of(len(circle.members), self._secure)
             self._circle = self._judged(circle)
             self._circle_sha256 = agreement.circle_sha256(circle)
+            for other in self._near():
+                self._pad_with(other)  # a key with which none can be agreed is found now: the next step is charged for
             holders = sorted(self._circle)
             split = {
                 kind: dict(
@@ -155,8 +157,7 @@ class Member:
         """Return the summand, shape (D,), under the own pad and the pads that this site has with its neighbours who shared."""
         with self._taken(Step.PADDED):
             words = summand.copy()
-            near = neighbours_of(self.site, sorted(self._circle), degree=self.terms.degree)
-            keys = {other: self._pad_with(other) for other in near if other in self._held}
+            keys = {other: self._pad_with(other) for other in self._near() if other in self._held}
             pad(
                 words,
                 plus=[
@@ -240,6 +241,10 @@ class Member:
         if any(one.receiver != self.site for one in delivery.boxes):
             raise _differ("the centre passed on a box for another site")
         return boxes
+
+    def _near(self) -> list[str]:
+        """Return with whom this site pads, if they share."""
+        return neighbours_of(self.site, sorted(self._circle), degree=self.terms.degree)
 
     def _pad_with(self, other: str) -> bytes:
         one, two = sorted((self.site, other))

@@ -12,7 +12,7 @@ from protocol.codes import Code
 from protocol.errors import ConflictError, FederationError
 from protocol.secure_sum import Agreement, Boxes, Circle, Openings, SecretKind, SignedKeys, View
 from protocol.shape import Shape
-from strategies.securesum.agreement import order_sha256, public_half
+from strategies.securesum.agreement import order_sha256, public_half, to_text
 from strategies.securesum.terms import terms_of
 from tests.fakes.circle import Hall, hall, member, names, plain_sum, secure_order, secure_plan, signer, summation
 
@@ -81,6 +81,20 @@ def test_keys_of_another_round_run_base_or_plan_are_refused(other: dict[str, Any
     assert refusals(kind=Circle, change=lambda circle: with_keys(circle, 2, order_sha256=sha256)) == {
         "site-00": Code.VIEWS_DIFFER
     }
+
+
+@pytest.mark.parametrize("kind", ["box_key", "pad_key"])
+def test_a_key_with_which_none_can_be_agreed_is_refused_before_the_step_that_is_charged(kind: str) -> None:
+    """A site that signs such a key would otherwise have its neighbours pay for a summand that they cannot pad."""
+
+    def lie(site: str, question: Shape) -> Shape:
+        return with_keys(question, 1, **{kind: to_text(bytes(32))}) if isinstance(question, Circle) else question
+
+    made = hall(4, lie=lie)
+    with pytest.raises(FederationError):
+        summation(made).summed(made.order.plan.sites)
+    assert made.refusals["site-00"] is Code.SIGNATURE_INVALID
+    assert not any(site == "site-00" and isinstance(said, Boxes) for site, said in made.heard)
 
 
 def test_other_weights_for_one_site_end_the_round_for_all() -> None:
