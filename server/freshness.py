@@ -24,6 +24,7 @@ def keep_fresh(renew: Callable[[], None], ended: threading.Event) -> None:
             renew()
             wait, failed = AGAIN_SECONDS, _FIRST_SECONDS
             log.info("releases.signed")
-        except FederationError as error:
+        except Exception as error:  # noqa: BLE001 - a thread that died of a disk's fault would be missed when all lists have expired
             wait, failed = failed, min(2 * failed, _LONGEST_SECONDS)
-            log.warning("releases.not-signed", extra={"code": error.code.value, "again_in_seconds": wait})
+            why = {"code": error.code.value} if isinstance(error, FederationError) else {"fault": type(error).__name__}
+            log.warning("releases.not-signed", extra={**why, "again_in_seconds": wait})
