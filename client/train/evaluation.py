@@ -136,7 +136,9 @@ class SiteEvaluator:
         self, order: EvaluationOrder, patients: list[HeldOutPatient], candidate: Arrays, present: Arrays
     ) -> tuple[GroupSum, ...]:
         found = differences(patients, from_arrays(candidate), from_arrays(present), device=self.device)
-        return noised_sums(found, planned(order), self.randomness)
+        left = {one.case.subject_key for one in self.cases()}  # anew: who withdrew meanwhile is not spoken of
+        said = [one for one, of in zip(found, patients, strict=True) if of.subject_key in left]
+        return noised_sums(said, planned(order), self.randomness)
 
     def _notice(self, order: EvaluationOrder, sums: tuple[GroupSum, ...], charged: Charged) -> EvaluationNotice:
         return EvaluationNotice(

@@ -24,6 +24,7 @@ _MOST = 1_000_000
 class HeldOutPatient:
     """One person, all their held-out studies, and the groups that the newest of those puts them in."""
 
+    subject_key: str
     patient: Patient
     groups: frozenset[Group]
 
@@ -39,7 +40,9 @@ def held_out_patients(
     """
     by_subject = groupby(sorted(cases, key=_subject), key=_subject)
     grouped = [list(own) for _, own in by_subject]
-    return [HeldOutPatient(prepared([one.case for one in own])[0], groups_of(own[-1])) for own in grouped]
+    return [
+        HeldOutPatient(_subject(own[-1]), prepared([one.case for one in own])[0], groups_of(own[-1])) for own in grouped
+    ]
 
 
 def differences(

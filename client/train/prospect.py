@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from client.gate.policy import Clearance, Refusal, TrainingPolicy, Verdict
 from client.ledger.store import BudgetLedger
-from client.train.limits import limit_of, spends_of_run
+from client.train.limits import EVALUATION_ROUND, limit_of, spends_of_run
 from protocol.codes import Code
 from protocol.plan import RoundOrder
 
@@ -14,7 +14,7 @@ class Prospect:
     """What a run would come to at a site, from one of its rounds on, if nothing else were charged meanwhile.
 
     Attributes:
-        rounds: How many are to be played.
+        rounds: How many are to be played and were not charged yet.
         passing: How many of them the caps allow, one after the other.
         whole: Whether all do, and the evaluation after them where the site answers one.
         epsilon: Of everything ever charged, after those that pass.
@@ -43,9 +43,11 @@ def prospect_of(ledger: BudgetLedger, order: RoundOrder, training: TrainingPolic
         InvalidInputError: `bad-setting` if the plan's secure summation is not sound.
         RefusedError: `audit-broken`, `too-few-sites`.
     """
-    spends = spends_of_run(order, values=values, evaluated=training.evaluation)
+    charged = ledger.rounds_of(order.run_id)
+    asked = spends_of_run(order, values=values, evaluated=training.evaluation)
+    spends = [spend for spend in asked if spend.round not in charged]
     found = ledger.forecast(spends, limit=limit_of(training))
-    rounds = order.plan.rounds - order.round + 1
+    rounds = sum(spend.round != EVALUATION_ROUND for spend in spends)
     return Prospect(
         rounds=rounds, passing=min(found.passing, rounds), whole=found.passing == len(spends), epsilon=found.epsilon,
         epsilon_run=found.epsilon_run, epsilon_whole=found.epsilon_whole,
@@ -56,4 +58,4 @@ def judge_prospect(prospect: Prospect, training: TrainingPolicy) -> Verdict:
     """Say whether the site begins such a run: only one that it can take part in to the end, unless its policy says `whole_plan = false`."""
     if training.whole_plan and not prospect.whole:
         return Refusal(code=Code.BUDGET_TOO_SMALL)
-    return Clearance() if prospect.passing else Refusal(code=Code.BUDGET_SPENT)
+    return Clearance() if prospect.passing or prospect.whole else Refusal(code=Code.BUDGET_SPENT)

@@ -18,7 +18,7 @@ from client.store.records import TrainingCase
 from client.train.agreed import AgreedPlans
 from client.train.cohort import Cohort
 from client.train.kept import KeptUpdates
-from client.train.limits import limit_of, spend_of
+from client.train.limits import EVALUATION_ROUND, limit_of, spend_of
 from client.train.noise import Randomness
 from client.train.private import Patient, train_privately
 from client.train.prospect import judge_prospect, prospect_of
@@ -150,8 +150,11 @@ class SiteTrainer:
         return Clearance()
 
     def _judge_run(self, order: RoundOrder) -> Verdict:
-        """Before anything of a run was charged, the budget is compared with all that is to come of it."""
-        if self.ledger.rounds_of(order.run_id):
+        """Before this round or an earlier one was charged, the budget is compared with all that is to come of the run.
+
+        A later round, or the evaluation, that was asked for first has shown no more than its own price.
+        """
+        if any(EVALUATION_ROUND < number <= order.round for number in self.ledger.rounds_of(order.run_id)):
             return Clearance()
         training = self.policy().training
         prospect = prospect_of(self.ledger, order, training, values=values_of(self.base(order.plan.base)))

@@ -8,20 +8,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from client.gate import gate as gates
 from client.gate.gate import Gate
 from client.gate.policy import Clearance, SitePolicy, TrainingPolicy
 from client.store.database import connect
 from client.store.records import HeldOutCase
-from client.train import agreed, answers, shown
+from client.train import agreed, answers, heldout, shown
 from client.train import evaluation as evaluation_module
 from client.train.agreed import AgreedPlans
 from client.train.answers import KeptAnswers
-from client.train.cohort import Cohort
+from client.train.cohort import Cohort, PreparedStudy
 from client.train.evaluation import SiteEvaluator
 from client.train.limits import EVALUATION_ROUND
+from client.train.noise import Randomness
 from client.train.shown import ShownWeights
+from models.net import GgoNet
 from models.weights import STARTING, load_arrays
 from protocol.codes import Code
 from protocol.errors import FederationError, RefusedError
@@ -52,6 +55,13 @@ def order(candidate: Arrays = CANDIDATE, **changes: Any) -> EvaluationOrder:
         run_id=RUN, candidate_sha256=arrays_sha256(candidate), present="ggo@0", present_sha256=arrays_sha256(PRESENT), plan=plan
     )  # fmt: skip
     return made.model_copy(update=changes)
+
+
+class Silent(Randomness):
+    """No noise: what is added up shows."""
+
+    def normal64(self, shape: tuple[int, ...], *, std: float) -> torch.Tensor:
+        return torch.zeros(shape, dtype=torch.float64)
 
 
 class Site:
@@ -191,6 +201,23 @@ def test_a_run_is_evaluated_once(site: Site) -> None:
     site.evaluator.answer(order(), CANDIDATE)
     assert site.refused(order(PRESENT), PRESENT) is Code.ALREADY_EXISTS
     assert len(site.charges()) == 1
+
+
+def test_who_withdraws_during_a_comparison_is_not_spoken_of(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two networks over every slice of everybody take long, and the answer is about those who are held out when it leaves."""
+    looked: list[str] = []
+    dice = heldout.smoothed_dice
+
+    def withdraw_and_look(net: GgoNet, study: PreparedStudy, *, device: str) -> float:
+        looked.append(study._case.study_key)
+        if len(looked) == 3:  # the first patient is done, the second has begun
+            site.cases = site.cases[:0]
+        return dice(net, study, device=device)
+
+    monkeypatch.setattr(heldout, "smoothed_dice", withdraw_and_look)
+    site.evaluator = replace(site.evaluator, randomness=Silent())
+    notice = site.evaluator.answer(order(), CANDIDATE)
+    assert [(one.group, one.gain, one.cases) for one in notice.sums] == [(Group.ALL, 0, 0)]
 
 
 @pytest.mark.parametrize("moment", ["differences", "noised_sums"])

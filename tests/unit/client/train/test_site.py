@@ -13,7 +13,7 @@ import pytest
 
 from client.gate import gate as gates
 from client.gate.gate import Gate
-from client.gate.policy import SitePolicy, TrainingPolicy
+from client.gate.policy import Clearance, SitePolicy, TrainingPolicy
 from client.ledger.account import epsilon
 from client.ledger.store import Price
 from client.store.database import connect
@@ -21,8 +21,10 @@ from client.train import agreed, kept, shown
 from client.train.agreed import AgreedPlans
 from client.train.cohort import Cohort
 from client.train.kept import KeptUpdates
+from client.train.limits import limit_of, spend_of_evaluation, spends_of_run
 from client.train.noise import Randomness
 from client.train.private import Patient, train_privately
+from client.train.prospect import judge_prospect, prospect_of
 from client.train.shown import ShownWeights
 from client.train.site import SiteTrainer
 from models.net import GgoNet
@@ -221,6 +223,45 @@ def test_an_evaluation_belongs_to_the_run_where_the_site_answers_one(
         site.trainer.answer(order(plan=plan), BASE)
     else:
         assert site.refused(order(plan=plan)) is code
+
+
+def test_an_evaluation_that_came_first_does_not_let_a_run_begin_that_the_budget_does_not_carry(site: Site) -> None:
+    site.policy = SitePolicy(training=ALLOWED.model_copy(update={"epsilon_total": 4.0, "evaluation": True}))
+    plan = order().plan.model_copy(update={"evaluation": EvaluationPlan(minimum_sites=2)})
+    spend = spend_of_evaluation(RUN, plan.lineage, EvaluationPlan(minimum_sites=2))
+    site.trainer.ledger.charge(spend, limit=limit_of(site.policy.training))
+    assert site.refused(order(plan=plan)) is Code.BUDGET_TOO_SMALL
+    assert site.charges() == [0]
+
+
+def test_a_round_before_those_that_were_foreseen_is_foreseen_anew(site: Site) -> None:
+    """Whoever asks for the last three first has shown the price of three."""
+    site.policy = SitePolicy(training=ALLOWED.model_copy(update={"epsilon_total": 4.0}))
+    site.trainer.answer(order(7), BASE)
+    assert site.refused(order(1)) is Code.BUDGET_TOO_SMALL
+    site.trainer.answer(order(8), BASE)
+    assert site.charges() == [7, 8]
+
+
+def test_what_is_charged_already_is_not_foreseen_once_more(site: Site) -> None:
+    changes = {"rounds": 3, "sites": ("northport", "southbay"), "evaluation": EvaluationPlan(minimum_sites=2)}
+    plan = order().plan.model_copy(update=changes)
+    spend = spend_of_evaluation(RUN, plan.lineage, EvaluationPlan(minimum_sites=2))
+    asked = order(3, plan=plan)
+    site.policy = SitePolicy(training=ALLOWED.model_copy(update={"evaluation": True}))
+    site.trainer.ledger.charge(spend, limit=limit_of(site.policy.training))
+    site.trainer.answer(asked, BASE)
+    events = [one.event for one in spends_of_run(order(1, plan=plan), values=0, evaluated=True)]
+    exactly = {"epsilon_total": epsilon(events, 1e-5), "evaluation": True}
+    site.policy = SitePolicy(training=ALLOWED.model_copy(update=exactly))
+    foreseen = prospect_of(site.trainer.ledger, order(1, plan=plan), site.policy.training, values=0)
+    assert (foreseen.rounds, foreseen.passing, foreseen.whole) == (2, 2, True)
+    site.trainer.answer(order(1, plan=plan), BASE)
+    site.trainer.answer(order(2, plan=plan), BASE)
+    assert site.charges() == [0, 3, 1, 2]
+    done = prospect_of(site.trainer.ledger, order(1, plan=plan), site.policy.training, values=0)
+    assert (done.rounds, done.passing, done.whole) == (0, 0, True)
+    assert judge_prospect(done, site.policy.training.model_copy(update={"whole_plan": False})) == Clearance()
 
 
 PRIVACY = order().plan.privacy
