@@ -16,6 +16,12 @@ _DRAFTS = ".*.part"
 _EARLIER = "earlier"
 """Where masks lay that another took the place of, before ADR 0125."""
 
+_PREPARED = """
+SELECT study_key FROM study WHERE study_key IN (SELECT study_key FROM label UNION SELECT study_key FROM zone_label)
+AND subject_key NOT IN (SELECT subject_key FROM withdrawn_person)
+"""
+"""Whose slices may be needed. Training takes a moment to prepare a study, in which the study may be deleted or its patient withdraw."""
+
 log = logging.getLogger(__name__)
 
 
@@ -92,6 +98,8 @@ def _nameless(connection: sqlite3.Connection, settings: NodeSettings) -> Iterato
     waiting = connection.execute("SELECT study_key, sha256 FROM drawn_mask WHERE settled_at IS NULL")
     drawn = {f"{row['study_key']}-{row['sha256']}.dcm" for row in waiting}
     yield from (path for path in (settings.labels / DRAWN).glob("*.dcm") if path.name not in drawn)
+    counted = {row["study_key"] for row in connection.execute(_PREPARED)}
+    yield from (path for path in settings.prepared.glob("*.safetensors") if path.name.rpartition("-")[0] not in counted)
     aside = {row["file"] for row in connection.execute("SELECT file FROM quarantine")}
     yield from (path for path in settings.quarantine.glob("*.bin") if path.name not in aside)
     for folder in settings.instances.glob("*"):

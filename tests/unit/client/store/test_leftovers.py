@@ -4,12 +4,19 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from client.store.database import connect
 from client.store.drawn import SIGNATURE
 from client.store.leftovers import sweep_leftovers
+from client.store.records import TrainingCase
+from client.store.removal import Remover
 from client.store.tables import SCHEMA
+from client.train.cohort import Cohort
+from models.net import GgoNet
+from models.slabs import PreparedSlabs
 from protocol.codes import Code
+from protocol.plan import LabelUse
 from tests.fakes.node_home import Home
 from tests.unit.client.store.test_removal import measured
 
@@ -47,6 +54,7 @@ def leftovers_of(home: Home, key: str) -> list[Path]:
         left(settings.labels / "drawn" / f"{key}-{'1' * 64}.dcm"),
         left(settings.quarantine / f"{'1' * 64}.bin"),
         left(settings.instances / key / f"{'1' * 32}-{'1' * 16}.dcm"),
+        left(settings.prepared / f"{'1' * 32}-{'1' * 16}.safetensors"),
     ]
 
 
@@ -78,6 +86,32 @@ def test_a_mask_that_is_a_label_no_more_but_was_one_stays(home: Home) -> None:
     labels.keep_mask(key, grid="grid", source="another", sha256="f" * 64)
     assert sweep(home) == 0
     assert labels.place(key, HASH).exists()
+
+
+def test_slices_that_training_prepared_while_their_study_was_deleted_go(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever prepares a study reads for a second and then writes; the deletion of between has seen no file."""
+    key = measured(home)
+    (case,) = home.store().labels.training_cases(LabelUse.MASKS)
+    cohort = Cohort(home.settings.prepared, lambda _: GgoNet())
+
+    def delete_and_prepare(_case: TrainingCase) -> PreparedSlabs:
+        Remover(connect(home.settings.database, SCHEMA), home.settings, clock=home.clock).delete(key)
+        return PreparedSlabs(torch.zeros(1, 16, 16), torch.zeros(1, 16, 16), torch.ones(1, 16, 16) > 0)
+
+    monkeypatch.setattr(cohort, "_prepared", delete_and_prepare)
+    prepared = cohort.prepare(case)
+    assert prepared.exists()
+    assert sweep(home) == 1
+    assert not prepared.exists()
+
+
+def test_prepared_slices_of_who_withdrew_go(home: Home) -> None:
+    key, other = measured(home), measured(home, "another", "PAT-2")
+    home.store().labels.withdraw_subject(key)
+    assert sweep(home) == 1
+    assert [path.name for path in home.settings.prepared.iterdir()] == [f"{other}-0123.safetensors"]
 
 
 def test_a_mask_that_waited_and_is_settled_is_left_over(home: Home) -> None:
