@@ -138,11 +138,12 @@ CREATE INDEX IF NOT EXISTS study_by_name ON study_name (name, role);
 CREATE VIEW IF NOT EXISTS withdrawn_person AS
 WITH RECURSIVE gone (subject_key) AS (
     SELECT subject_key FROM withdrawn_subject
-    UNION SELECT study.subject_key FROM withdrawn_number JOIN study_name USING (name) JOIN study USING (study_key) WHERE role = 'number'
-    UNION SELECT other.subject_key FROM gone JOIN study own ON own.subject_key = gone.subject_key
-        JOIN study_name said ON said.study_key = own.study_key AND said.role = 'number'
-        JOIN study_name same ON same.name = said.name AND same.role = 'number'
-        JOIN study other ON other.study_key = same.study_key
+    UNION SELECT study.subject_key FROM withdrawn_number CROSS JOIN study_name USING (name) CROSS JOIN study USING (study_key)
+        WHERE role = 'number'
+    UNION SELECT other.subject_key FROM gone CROSS JOIN study own ON own.subject_key = gone.subject_key
+        CROSS JOIN study_name said ON said.study_key = own.study_key AND said.role = 'number'
+        CROSS JOIN study_name same ON same.name = said.name AND same.role = 'number'
+        CROSS JOIN study other ON other.study_key = same.study_key
 )
 SELECT subject_key FROM gone;
 CREATE TABLE IF NOT EXISTS context_fact (
@@ -224,7 +225,7 @@ CREATE TABLE IF NOT EXISTS expired (
 `label_resampling` says what a mask lost when it was brought to its study's grid; a row counts only for the label with its hash.
 `label_history` holds the masks that another took the place of; `drawn_mask` what came as DICOM SEG, by the hash of its data set.
 `withdrawn_person` gives the patients who withdrew and whoever has a number of theirs (`client.store.persons`); `withdrawn_number` holds the
-numbers of those whose studies were deleted since.
+numbers of those whose studies were deleted since. Its joins are CROSS so that SQLite keeps their order: any other reads all studies for each patient.
 `drawn_draft` says what such a mask holds, once it was found to fit its study; `drawn_decision` whether it may become a label, by the word of
 a person, or by a reader's signature.
 `zone_label.points` are a reader's, right and left of the lower, the middle and the upper third; `model_release` is the one whose
