@@ -17,7 +17,7 @@ from server.run import COMPLETED, RoundRecord, RunFolder
 from server.secure_round import SecureAsk, play_secure_round
 from server.secure_sum import Reply
 from server.tally import Said, Tally, Weights
-from strategies.arrays import Arrays, added, arrays_sha256
+from strategies.arrays import Arrays, added, arrays_sha256, within_reach
 from strategies.norms import sent_part
 from strategies.strategy import Step
 
@@ -83,7 +83,14 @@ def run_rounds(
         else:
             folder.note_secure_round(number)
             tally, step = play_secure_round(order, weights, secure, lasting=lasting)
-        weights, optimizer = (weights, None) if step is None else _stepped(plan, weights, step, folder)
+        stepped = None if step is None else _stepped(plan, weights, step, folder)
+        if stepped is not None and not within_reach(
+            stepped[0]
+        ):  # a rate or a momentum carries further than any update does
+            log.warning("round.out-of-reach round=%d", number)
+            tally.spoil()
+            stepped = None
+        weights, optimizer = stepped or (weights, None)
         record = recorded(tally, weights, optimizer, lasting=lasting, seconds=clock() - started)
         folder.checkpoint(record, weights, optimizer)
         lasting |= {site: code for site, code in tally.refused.items() if code in LASTING}

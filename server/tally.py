@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from protocol.codes import Code
 from protocol.errors import RefusedError
 from protocol.plan import RoundOrder, UpdateNotice
-from strategies.arrays import Arrays, arrays_sha256, check_update
+from strategies.arrays import Arrays, arrays_sha256, check_update, within_reach
 from strategies.norms import sent_part
 
 Weights = dict[str, NDArray[np.float32]]
@@ -53,9 +53,14 @@ class Tally:
         self.sites = [site for site in self.sites if site not in sites]
         self.refused |= dict.fromkeys(sites, Code.SCREENED_UPDATE)
 
+    def spoil(self) -> None:
+        """Leave everybody out: what their updates make together is no weights that a site would take."""
+        self.refused |= dict.fromkeys(self.sites, Code.BAD_UPDATE)
+        self.sites = []
+
 
 def check_answer(order: RoundOrder, site: str, base: Arrays, *, notice: UpdateNotice, update: Arrays) -> None:
-    """Accept an update that is well formed and bound to this run, round, site, base and content.
+    """Accept an update that is well formed, leads to weights that sites would take, and is bound to this run, round, site, base and content.
 
     Raises:
         RefusedError: `bad-update`.
@@ -64,5 +69,9 @@ def check_answer(order: RoundOrder, site: str, base: Arrays, *, notice: UpdateNo
     if (notice.run_id, notice.round, notice.site, notice.base_sha256) != asked:
         raise RefusedError(Code.BAD_UPDATE, f"The update from {site} is bound to another run, round, site or base.")
     check_update(update, sent_part(order.plan, base))
+    if not all(within_reach({name: base[name] + array}) for name, array in update.items()):
+        raise RefusedError(
+            Code.BAD_UPDATE, f"The update from {site} makes weights that no training makes, and no site takes."
+        )
     if arrays_sha256(update) != notice.update_sha256:
         raise RefusedError(Code.BAD_UPDATE, f"The update from {site} is not the one that its notice names.")
