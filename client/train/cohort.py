@@ -53,6 +53,29 @@ class Cohort:
         self._folder = folder
         self._network = network
         self._device = device
+        self._unreadable: set[Path] = set()
+
+    def readable(self, cases: Sequence[TrainingCase]) -> list[TrainingCase]:
+        """Return the studies but for those of which it is known that they cannot be prepared.
+
+        Those whose files could not be read, as long as these stay as they are; and those whose zone scores are placed by a release that is not on
+        this node, or that was taken back. Left in, each would cost every round in which it is sampled, after the charge.
+        """
+        places = dict[str, bool]()
+        return [case for case in cases if self._path(case) not in self._unreadable and self._is_placed(case, places)]
+
+    def _is_placed(self, case: TrainingCase, places: dict[str, bool]) -> bool:
+        """Say whether a study is prepared already, or has what its label needs; `places` keeps what is known of releases."""
+        if isinstance(case.label, MaskLabel) or self._path(case).exists():
+            return True
+        name = case.label.model_release
+        if name not in places:
+            try:
+                places[name] = self._network(name) is not None
+            except (RefusedError, InvalidInputError) as error:
+                log.warning("studies.left-out", extra={"release": name, "code": error.code.value})
+                places[name] = False
+        return places[name]
 
     def patients(self, cases: Sequence[TrainingCase]) -> list[Patient]:
         """Return one patient for each subject, with all studies of theirs. Nothing is read yet."""
@@ -91,6 +114,8 @@ class Cohort:
                 volume, lungs, case.label.points, self._release(case, case.label.model_release), device=self._device
             )
         except (OSError, EOFError, ValueError, ImageFileError) as error:
+            self._unreadable.add(self._path(case))
+            log.warning("study.unreadable", extra={"study": case.study_key})
             raise UnavailableError(
                 Code.NODE_FAULT,
                 f"The files of study {case.study_key} cannot be read. Measure it again: `ingest --remeasure`.",

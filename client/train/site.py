@@ -111,7 +111,7 @@ class SiteTrainer:
         return self._present_patients(order)
 
     def _present_patients(self, order: RoundOrder) -> list[Patient]:
-        return self.cohort.patients(self.cases(labels_for(order, self.policy())))
+        return self.cohort.patients(self.cohort.readable(self.cases(labels_for(order, self.policy()))))
 
     def judge(self, order: RoundOrder, patients: list[Patient], base: Arrays | None) -> None:
         """Compare the order with policy, weights, before the first round the budget, and what was agreed of the run; the verdict is audited.

@@ -17,6 +17,7 @@ from client.gate.policy import Clearance, SitePolicy, TrainingPolicy
 from client.ledger.account import epsilon
 from client.ledger.store import Price
 from client.store.database import connect
+from client.store.records import ZoneLabel
 from client.train import agreed, kept, shown
 from client.train.agreed import AgreedPlans
 from client.train.cohort import Cohort
@@ -393,6 +394,33 @@ def test_a_round_that_failed_is_charged_and_not_tried_again(site: Site, monkeypa
     assert site.refused(order()) is Code.ALREADY_EXISTS
     assert site.charges() == [1]
     site.trainer.answer(order(2), BASE)
+
+
+def test_a_study_that_cannot_be_read_costs_one_round_and_not_every_one(site: Site) -> None:
+    """It is sampled in each of them here, at the rate of one."""
+    privacy = order().plan.privacy.model_copy(update={"sample_rate": 1.0, "noise_multiplier": 8.0})
+    plan = order().plan.model_copy(update={"privacy": privacy})
+    site.cases.append(labelled_study(site.folder / "studies", 3, 3))
+    site.cases[2].volume_path.write_bytes(b"no volume")
+    assert site.refused(order(1, plan=plan)) is Code.NODE_FAULT
+    site.trainer.answer(order(2, plan=plan), BASE)
+    labelled_study(site.folder / "again", 3, 3).volume_path.replace(site.cases[2].volume_path)
+    assert len(site.trainer.patients(order(3, plan=plan))) == 3, "mended, it is one of them again"
+
+
+def test_zone_scores_whose_release_was_taken_back_cost_no_round(site: Site) -> None:
+    """After a rollback no list names it, and nothing that no list names is loaded."""
+
+    def taken_back(release: str) -> GgoNet:
+        raise RefusedError(Code.SIGNATURE_INVALID, f"{release} is on no list.")
+
+    site.trainer = replace(site.trainer, cohort=Cohort(site.folder / "prepared", taken_back))
+    site.cases.append(
+        replace(labelled_study(site.folder / "studies", 3, 3), label=ZoneLabel(((1, 1, 1), (1, 1, 1)), "ggo@2"))
+    )
+    privacy = order().plan.privacy.model_copy(update={"sample_rate": 1.0, "noise_multiplier": 8.0})
+    site.trainer.answer(order(plan=order().plan.model_copy(update={"privacy": privacy})), BASE)
+    assert len(site.trainer.patients(order(2))) == 2
 
 
 def test_the_same_round_again_gets_the_same_update_and_one_charge(site: Site) -> None:
