@@ -8,7 +8,8 @@ from bench import utility
 from bench.arms import Arm, Outcome, Tuning
 from bench.patients import Cohorts
 from bench.table import Table
-from bench.utility import ARMS, GOALS, QUICK, START, as_table, half_width, rests_on
+from bench.utility import ARMS, GOALS, QUICK, START, as_table, half_width, rests_on, tuning_of
+from protocol.plan import Scope
 from protocol.release import Scores
 
 PRETRAINED = ("pooled", "federated", "ε = 8, shared noise", "ε = 2, shared noise", "ε = 2, local noise")
@@ -87,6 +88,13 @@ def test_a_quick_run_has_what_its_ratios_need() -> None:
     assert [arm.name for arm in QUICK] == ["pooled", "federated", "ε = 8, shared noise"]
 
 
+def test_with_privacy_few_numbers_are_trained_and_gently_where_there_is_much_noise() -> None:
+    by_name = {arm.name: tuning_of(arm) for arm in ARMS}
+    assert by_name["federated"].scope is by_name["from scratch, ε = 8, shared noise"].scope is Scope.ALL
+    assert by_name["ε = 2, local noise"].scope is by_name["masks of a fifth, ε = 8, shared noise"].scope is Scope.NORMS
+    assert by_name["ε = 2, local noise"].private_rate < by_name["ε = 4, local noise"].private_rate
+
+
 @pytest.mark.slow
 def test_what_is_done_is_not_done_again_and_an_arm_that_changed_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -103,9 +111,9 @@ def test_what_is_done_is_not_done_again_and_an_arm_that_changed_is(
     monkeypatch.setattr(utility, "outcome_of", lambda weights, *_: one(0.7 if weights == "x" else 0.6))
     arm, other = Arm("x", 8.0), Arm("x", 4.0)
     for arms, expected in (([arm], [arm]), ([arm], [arm]), ([other], [arm, other]), ([arm, other], [arm, other])):
-        found = utility.run_seed(0, arms, Tuning(), rounds=1, patients=1)
+        found = utility.run_seed(0, arms, lambda _: Tuning(), rounds=1, patients=1)
         assert trained == expected
         assert (found[START].mean, found["x"].mean) == pytest.approx((0.6, 0.7))
-    utility.run_seed(1, [arm], Tuning(), rounds=1, patients=1)
-    utility.run_seed(0, [arm], Tuning(looks=2), rounds=1, patients=1)
+    utility.run_seed(1, [arm], lambda _: Tuning(), rounds=1, patients=1)
+    utility.run_seed(0, [arm], lambda _: Tuning(looks=2), rounds=1, patients=1)
     assert trained == [arm, other, arm, arm]
