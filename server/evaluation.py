@@ -42,13 +42,9 @@ _PRESENT: TypeAdapter[Present] = TypeAdapter(Present)
 _RECORD: TypeAdapter[EvaluationRecord] = TypeAdapter(EvaluationRecord)
 
 
-def note_present(folder: RunFolder, name: str, weights: Arrays) -> None:
-    """Write down with which release the run's result will be compared.
-
-    Raises:
-        UnavailableError: `disk-full`.
-    """
-    folder.write_room("present.json", _PRESENT.dump_json(Present(name=name, sha256=arrays_sha256(weights))))
+def note_of_present(name: str, weights: Arrays) -> dict[str, bytes]:
+    """Return the file of a run that says with which release its result will be compared, by its name."""
+    return {"present.json": _PRESENT.dump_json(Present(name=name, sha256=arrays_sha256(weights)))}
 
 
 def evaluation_of(folder: RunFolder) -> EvaluationRecord | None:

@@ -22,10 +22,11 @@ import fcntl
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -94,13 +95,16 @@ class RunFolder:
         """The run's id."""
         return self.path.name
 
-    def start(self, plan: RunPlan, nodes: dict[str, int], base: bytes) -> None:
-        """Write what a run needs before its first round.
+    def start(
+        self, plan: RunPlan, nodes: dict[str, int], base: bytes, beside: Mapping[str, bytes] = MappingProxyType({})
+    ) -> None:
+        """Write what a run needs before its first round; the plan last, for a folder with one is a run.
 
         Args:
             plan: What was agreed.
             nodes: SuperNode number by site; a site that never enrolled is missing.
             base: The base release's safetensors file.
+            beside: Further files of the run, by name.
         """
         try:
             self.path.mkdir(mode=0o700, parents=True)
@@ -109,6 +113,8 @@ class RunFolder:
         try:
             write_durably(self._weights(0), base)
             self.note_nodes(nodes)
+            for name, content in beside.items():
+                self.write_room(name, content)
             write_durably(self.path / "leaves-open.txt", f"{threat_left_open(plan)}\n".encode())
             write_durably(self.path / "plan.json", canonical_json(plan))
         except UnavailableError:

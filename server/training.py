@@ -18,7 +18,7 @@ from protocol.plan import RunPlan
 from protocol.release import Scores, SignedManifest
 from server.bundle import Bundle
 from server.catalogue import Catalogue
-from server.evaluation import evaluation_line, evaluation_of, evaluation_summary, note_present
+from server.evaluation import evaluation_line, evaluation_of, evaluation_summary, note_of_present
 from server.provenance import provenance_of
 from server.run import COMPLETED, RoundRecord, RunFolder, find_run, runs_in
 from strategies.arrays import Arrays, arrays_sha256
@@ -62,12 +62,11 @@ class Trainer:
         base = self.catalogue.weights(plan.base)
         nodes = self._connected(plan)
         present = self.catalogue.promoted()
-        beside = load(self.catalogue.weights(present)) if plan.evaluation is not None else None
+        compared = plan.evaluation is not None
+        beside = note_of_present(present, load(self.catalogue.weights(present))) if compared else {}
         self._stop_left_behind()
         folder = RunFolder(self.runs / secrets.token_hex(16))
-        folder.start(plan, nodes, base)
-        if beside is not None:
-            note_present(folder, present, beside)
+        folder.start(plan, nodes, base, beside)
         return folder
 
     def take_up(self, run_id: str) -> RunFolder:

@@ -59,11 +59,12 @@ def as_document(book: "BudgetLedger", limit: "Limit") -> dict[str, Any]:
         RefusedError: `audit-broken`.
     """
     from client.ledger.account import epsilon
+    from client.ledger.store import Kind
 
     entries = book.history()
     spent = epsilon([entry.spend.event for entry in entries], limit.delta)
     runs = dict.fromkeys(entry.spend.run_id for entry in entries)
-    of_run = {run: [entry.spend.event for entry in entries if entry.spend.run_id == run] for run in runs}
+    of_run = {run: [entry.spend for entry in entries if entry.spend.run_id == run] for run in runs}
     return {
         "ok": True,
         "epsilon": spent,
@@ -74,8 +75,12 @@ def as_document(book: "BudgetLedger", limit: "Limit") -> dict[str, Any]:
         "period_days": limit.period_days,
         "left": max(0.0, limit.epsilon_total - spent),
         "runs": [
-            {"run_id": run, "rounds": len(events), "epsilon": epsilon(events, limit.delta)}
-            for run, events in of_run.items()
+            {
+                "run_id": run,
+                "rounds": sum(spend.kind is not Kind.EVALUATION for spend in spends),
+                "epsilon": epsilon([spend.event for spend in spends], limit.delta),
+            }
+            for run, spends in of_run.items()
         ],
         "charges": [_charge(entry) for entry in entries],
     }
@@ -112,8 +117,9 @@ def _tell(document: dict[str, Any]) -> None:
         f"{len(document['charges'])} charges in {len(document['runs'])} runs"
     )
     for charge in document["charges"]:
+        what = f"round {charge['round']}" if charge["kind"] != "evaluation" else "evaluation"
         typer.echo(
-            f"{charge['number']:>5}  {charge['charged_at']}  run {charge['run_id'][:10]} round {charge['round']:<4} "
+            f"{charge['number']:>5}  {charge['charged_at']}  run {charge['run_id'][:10]} {what:<10} "
             f"σ {charge['noise_multiplier']:g}  q {charge['sample_rate']:g}  {charge['steps']} steps"
         )
     if plan := document.get("plan"):

@@ -30,7 +30,7 @@ from protocol.evaluation import EvaluationNotice, EvaluationOrder, Group, Outcom
 from protocol.plan import EvaluationPlan, Purpose, RoundOrder, RunPlan
 from protocol.release import Scores
 from server.catalogue import Catalogue
-from server.evaluation import evaluation_of, note_present
+from server.evaluation import evaluation_of, note_of_present
 from server.rounds import run_rounds
 from server.run import COMPLETED, RunFolder
 from server.tally import Said
@@ -113,8 +113,8 @@ class Network:
         """Train one round in which every site scales every weight by `factor`, and compare the result."""
         folder = RunFolder(self.folder / "runs" / RUN)
         plan: RunPlan = a_plan(rounds=1, evaluation=QUIET, **changes)
-        folder.start(plan, dict.fromkeys(SITES, 1), save({name: np.array(array) for name, array in PRESENT.items()}))
-        note_present(folder, "ggo@0", PRESENT)
+        base = save({name: np.array(array) for name, array in PRESENT.items()})
+        folder.start(plan, dict.fromkeys(SITES, 1), base, note_of_present("ggo@0", PRESENT))
 
         def ask(order: RoundOrder, base: Arrays, sites: tuple[str, ...]) -> Iterator[tuple[str, Said]]:
             update = {name: array * np.float32(factor - 1.0) for name, array in base.items()}

@@ -10,7 +10,7 @@ from safetensors.numpy import save
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from protocol.evaluation import EvaluationNotice, EvaluationOrder
-from server.evaluation import evaluate_run, evaluation_line, evaluation_of, evaluation_summary, note_present
+from server.evaluation import evaluate_run, evaluation_line, evaluation_of, evaluation_summary, note_of_present
 from server.rounds import run_rounds
 from server.run import COMPLETED, RunFolder
 from strategies.arrays import Arrays, arrays_sha256
@@ -41,9 +41,8 @@ class Sites:
 def a_run(folder: Path, *, evaluated: bool = True) -> RunFolder:
     run = RunFolder(folder / "runs" / RUN)
     plan = an_evaluated_plan() if evaluated else a_plan()
-    run.start(plan, {site: number for number, site in enumerate(SITES, start=11)}, save(weights()))
-    if evaluated:
-        note_present(run, "ggo@0", weights())
+    beside = note_of_present("ggo@0", weights()) if evaluated else {}
+    run.start(plan, {site: number for number, site in enumerate(SITES, start=11)}, save(weights()), beside)
     return run
 
 

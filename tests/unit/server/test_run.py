@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
+import server.run
 from protocol.codes import Code
 from protocol.errors import InvalidInputError
 from protocol.release import Scores
@@ -154,6 +155,21 @@ def test_weights_that_were_exchanged_are_not_signed(full: RunFolder) -> None:
 def test_without_its_plan_there_is_no_run(folder: RunFolder) -> None:
     (folder.path / "plan.json").unlink()
     assert code_of(folder.plan) is Code.NOT_FOUND
+
+
+def test_the_plan_is_written_last_so_that_a_run_has_all_its_files_or_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+
+    def write(path: Path, content: bytes) -> None:
+        written.append(path.name)
+        path.write_bytes(content)
+
+    monkeypatch.setattr(server.run, "write_durably", write)
+    RunFolder(tmp_path / ("c" * 32)).start(a_plan(), {}, save(weights()), {"present.json": b"{}"})
+    assert "present.json" in written
+    assert written[-1] == "plan.json"
 
 
 def test_a_start_that_the_disk_does_not_take_leaves_nothing(tmp_path: Path) -> None:

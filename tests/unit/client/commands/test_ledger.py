@@ -72,6 +72,16 @@ def test_it_shows_every_charge_and_what_is_left(home: Path) -> None:
     assert "2 charges in 1 runs" in run(home).stdout
 
 
+def test_an_answer_about_patients_who_were_held_out_is_no_round(home: Path) -> None:
+    spend = Spend(run_id="a" * 32, round=0, kind=Kind.EVALUATION, lineage="ggo", event=EVENT)
+    ledger = open_ledger(home / "node.db", lambda: datetime(2026, 3, 2, tzinfo=UTC))
+    ledger.charge(spend, limit=Limit(epsilon_total=9, epsilon_per_run=9, delta=1e-5))
+    (said,) = document(home)["runs"]
+    assert (said["rounds"], said["epsilon"]) == (2, epsilon([EVENT] * 3, 1e-5))
+    lines = run(home).stdout.splitlines()
+    assert [" evaluation " in line for line in lines] == [False, False, False, True]
+
+
 def test_a_plan_that_would_pass(home: Path) -> None:
     said = document(home, "--plan", plan(home, 1))
     assert said["plan"]["would_pass"]
