@@ -61,10 +61,13 @@ class LabelUse(StrEnum):
 
 
 class PrivacyPlan(Shape):
-    """The mechanism that every site runs. All of it is public; none of it is derived from a private count."""
+    """The mechanism that every site runs. All of it is public; none of it is derived from a private count.
+
+    C is far above where float32 becomes coarse (1e-38): there a gradient that is scaled to C is rounded past it, and ε would be understated.
+    """
 
     noise_multiplier: Annotated[float, Field(gt=0, le=1000)]
-    clipping_norm: Annotated[float, Field(gt=0, le=1000)]
+    clipping_norm: Annotated[float, Field(ge=1e-9, le=1000)]
     sample_rate: Annotated[float, Field(gt=0, le=1)]
     expected_batch: Annotated[int, Field(ge=1, le=100_000)]
     steps_per_round: Annotated[int, Field(ge=1, le=10_000)]

@@ -7,9 +7,10 @@ rests on numerical error bounds, RDP's is looser but simple. Both come from Opac
 
 Whoever writes a plan chooses σ and the steps, so neither may make the price itself expensive. RDP takes the same time for all that is priced
 here. PRV works on a grid that grows with ε and with the root of the steps: its grid is bounded, and where the bound would cost the answer its
-meaning RDP counts alone. It is an upper bound by itself.
+meaning, or PRV has no answer at all, RDP counts alone. It is an upper bound by itself.
 """
 
+import logging
 import math
 import warnings
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.ledger.formulas import prv, rdp
+
+log = logging.getLogger(__name__)
 
 _ORDERS = [1 + x / 10 for x in range(1, 100)] + [*range(11, 64), *range(64, 512, 16), *range(512, 4097, 256)]
 """Rényi orders to try: beyond Opacus's own 64, because much noise and few steps have their best order far out."""
@@ -131,11 +134,16 @@ def _grid_error(uses: _Uses, delta: float) -> float:
 
 @lru_cache(maxsize=256)
 def _epsilon_prv(uses: _Uses, delta: float, error: float) -> float:
+    """Return what PRV says; minus infinity, which RDP's bound is always above, where it says nothing: for a δ below its rounding errors."""
     accountant = prv.PRVAccountant()
     accountant.history = list(uses)
     # For q = 1 its distribution function passes through log 0, which comes out right.
     with np.errstate(divide="ignore", invalid="ignore"), _orders_may_end():
-        return float(accountant.get_epsilon(delta=delta, eps_error=error))
+        try:
+            return float(accountant.get_epsilon(delta=delta, eps_error=error))
+        except (ValueError, RuntimeError):
+            log.warning("ledger.prv-silent delta=%g", delta)
+            return -math.inf
 
 
 @contextmanager

@@ -133,6 +133,15 @@ def test_the_grid_is_bounded_whatever_is_asked(sigma: float, steps: int) -> None
     assert most < 400 * 2**20
 
 
+@pytest.mark.parametrize("delta", [1e-14, 1e-16])
+def test_where_prv_has_no_answer_the_other_bound_counts(delta: float) -> None:
+    """A hospital may write down any δ; what it has spent must still have a price."""
+    assert (
+        epsilon([EVENT, replace(EVENT, noise_multiplier=1.5)], delta)
+        == course([EVENT, replace(EVENT, noise_multiplier=1.5)], delta)[-1]
+    )
+
+
 def test_the_usual_plans_are_priced_on_the_usual_grid() -> None:
     assert account._grid_error(((1.5, 0.5, 12),), DELTA) == 0.01
     assert account._grid_error(((4.0, 0.25, 600), (1.5, 0.5, 12)), DELTA) == 0.01

@@ -4,10 +4,12 @@ import copy
 import math
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from client.train.noise import Randomness
@@ -93,6 +95,18 @@ def test_the_sum_is_that_of_clipping_by_hand(layout: object) -> None:
         expected += flat(by_hand_gradient(model, patient)) * min(1.0, bound / norm)
     got = flat(clipped_sum(model, list(model.parameters()), [layout(patient) for patient in BATCH], bound=bound))  # type: ignore[operator]
     assert float((got - expected).norm() / expected.norm()) < 1e-4
+
+
+@pytest.mark.parametrize("bound", [2.2e-45, 1e-9])
+def test_no_plan_has_a_bound_that_float32_rounds_past(bound: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the smallest numbers float32 has whole multiples of 1.4e-45 only: four equal values of C/2 come to more than C."""
+    monkeypatch.setattr("client.train.private._patient_gradient", lambda *_: (torch.ones(4),))
+    (summed,) = clipped_sum(net(), [nn.Parameter(torch.zeros(4))], [BATCH[0]], bound=bound)
+    holds = float(summed.double().norm()) <= bound * (1 + 1e-6)
+    public = {"noise_multiplier": 1.0, "sample_rate": 0.5, "expected_batch": 4, "steps_per_round": 1}
+    with nullcontext() if holds else pytest.raises(ValidationError, match="clipping_norm"):
+        PrivacyPlan(clipping_norm=bound, **public)  # type: ignore[arg-type]
+    assert holds == (bound >= 1e-9)
 
 
 LAYOUTS = {
