@@ -30,6 +30,11 @@ class Stream:
         self._ended = False
         self._sent_at: dict[str, float] = {}
 
+    @property
+    def ended(self) -> bool:
+        """Whether it was cut: what the node sends on it counts no more."""
+        return self._ended
+
     async def send(self, frame: CentreFrame) -> None:
         """Queue a frame; waits while the node does not read."""
         if not self._ended:

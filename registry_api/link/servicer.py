@@ -159,6 +159,10 @@ class RegistryLink(LinkServicer):
         answering = asyncio.create_task(self._answer_parcels(under_way, stream))
         try:
             async for frame in frames:
+                if (
+                    stream.ended
+                ):  # a node that reads nothing keeps `Open` from noticing, and would be heard for as long as it likes
+                    break
                 if self._runtime.witness is not None:
                     await asyncio.to_thread(self._runtime.witness.saw_link, frame.SerializeToString())
                 await self._hear(frame, stream, under_way)

@@ -7,6 +7,7 @@ import grpc
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
+from sqlmodel import select
 
 from protocol.codes import Code
 from protocol.errors import UnavailableError
@@ -26,6 +27,7 @@ from registry_api.enrolment.sites import enrol
 from registry_api.link import gathering, servicer
 from registry_api.link.courier import Courier, Stream
 from registry_api.link.servicer import RegistryLink
+from registry_api.link.tables import ParcelRow
 from tests.unit.registry_api.conftest import Registry
 
 
@@ -104,6 +106,25 @@ def test_without_a_database_the_stream_ends_without_a_verdict(
 
     monkeypatch.setattr(gathering, "take_many", full)
     assert answers(registry, site, [parcel(registry, number) for number in range(3)]) == [None]
+
+
+def test_of_a_stream_that_was_cut_nothing_more_is_taken(registry: Registry, site: str) -> None:
+    """A node that reads nothing holds `Open` in a write, so that the end of the stream does not reach it; it may send all the same."""
+
+    async def converse() -> None:
+        stream = Stream(site, "1")
+
+        async def sent() -> AsyncIterator[NodeFrame]:
+            yield parcel(registry, 1)
+            assert await stream._frames.get()  # the first verdict
+            stream.cut()
+            yield parcel(registry, 2)
+
+        await RegistryLink(registry.runtime, Courier(registry.runtime.database, registry.clock))._read(sent(), stream)
+
+    asyncio.run(asyncio.wait_for(converse(), 30))
+    with registry.runtime.database.reading() as session:
+        assert session.exec(select(ParcelRow.envelope_id)).all() == [f"{1:032x}"]
 
 
 class Call:
