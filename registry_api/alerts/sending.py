@@ -58,14 +58,17 @@ class Carrier:
         signature = base64.urlsafe_b64encode(self.key.sign(body)).decode().rstrip("=")
         headers = {"Content-Type": "application/json", SIGNATURE_HEADER: signature}
         try:
-            with httpx.Client(verify=self.trust, timeout=_PATIENCE_S, trust_env=False) as client:
-                answer = client.post(delivery.target, content=body, headers=headers)
+            with (
+                httpx.Client(verify=self.trust, timeout=_PATIENCE_S, trust_env=False) as client,
+                client.stream("POST", delivery.target, content=body, headers=headers) as answer,
+            ):
+                status, taken = answer.status_code, answer.is_success  # its body, however long, is not read
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise UnavailableError(
                 Code.PEER_UNREACHABLE, f"The webhook does not answer: {type(error).__name__}."
             ) from error
-        if not answer.is_success:
-            raise UnavailableError(Code.PEER_UNREACHABLE, f"The webhook answers {answer.status_code}.")
+        if not taken:
+            raise UnavailableError(Code.PEER_UNREACHABLE, f"The webhook answers {status}.")
 
     def _mail(self, delivery: Delivery) -> None:
         if self.mailbox is None:

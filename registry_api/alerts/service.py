@@ -15,6 +15,7 @@ from protocol.errors import InvalidInputError
 from registry_api.addresses import https_host
 from registry_api.alerts.rules import Condition, Measure, judge, question_for, read_values, written_values
 from registry_api.alerts.tables import AlertRow, AlertRuleRow
+from registry_api.people.roles import Role
 from registry_api.people.tables import PersonRow
 from registry_api.releases.document import Document
 from registry_api.releases.query import may_see
@@ -22,6 +23,8 @@ from registry_api.settings import RegistrySettings
 
 RULES_MOST = 50
 ATTEMPTS_MOST = 8
+OWNERS = frozenset({Role.MINISTRY, Role.COORDINATOR})
+"""Who has rules. What a role is at an organisation's log-in may change, and most roles have no place, which alone would let them see all."""
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
@@ -82,7 +85,7 @@ class Delivery:
     attempts: int
     person_id: str
     may_be_told: bool
-    """Whether the rule's person is still there and still sees the place."""
+    """Whether the rule's person is still there, of a role that has rules, and still sees the place."""
 
 
 def add_rule(
@@ -156,7 +159,7 @@ def condition_of(row: AlertRuleRow) -> Condition:
 def raise_alerts(session: Session, document: Document, *, built_at: datetime, now: datetime) -> int:
     """Set off what the release fulfils, once per rule and week, whichever process comes first; return how many alerts are new.
 
-    Rules that are younger than the release, of people who were removed, or of places that are no longer theirs to see set nothing off.
+    Rules that are younger than the release, of people who were removed or have another role now, or of places that are no longer theirs to see set nothing off.
     """
     query = select(AlertRuleRow, PersonRow).join(PersonRow, col(PersonRow.id) == AlertRuleRow.person_id)
     found = session.exec(
@@ -166,9 +169,7 @@ def raise_alerts(session: Session, document: Document, *, built_at: datetime, no
             read=True, key_share=True, of=AlertRuleRow
         )  # none of them is removed before its alert is there
     ).all()
-    alarms = (
-        (rule, judge(condition_of(rule), document)) for rule, person in found if may_see(rule.place, person.region)
-    )
+    alarms = ((rule, judge(condition_of(rule), document)) for rule, person in found if _may_be_told(rule, person))
     rows = [
         {
             "id": secrets.token_hex(16),
@@ -224,8 +225,12 @@ def take_delivery(session: Session, *, now: datetime) -> Delivery | None:
         alert.count,
         alert.attempts + 1,
         person.id,
-        may_be_told=person.disabled_at is None and may_see(rule.place, person.region),
+        may_be_told=_may_be_told(rule, person),
     )
+
+
+def _may_be_told(rule: AlertRuleRow, person: PersonRow) -> bool:
+    return person.disabled_at is None and person.role in OWNERS and may_see(rule.place, person.region)
 
 
 def settle(session: Session, delivery: Delivery, *, delivered: bool, now: datetime) -> None:
@@ -241,4 +246,6 @@ def give_up(session: Session, delivery: Delivery) -> None:
 
 
 def _end(session: Session, delivery: Delivery, **values: datetime | None) -> None:
-    session.exec(update(AlertRow).where(col(AlertRow.id) == delivery.alert_id).values(**values))
+    """Note what came of it, unless the lease ended meanwhile and another process took the alert: then that one says so."""
+    mine = col(AlertRow.id) == delivery.alert_id, col(AlertRow.attempts) == delivery.attempts
+    session.exec(update(AlertRow).where(*mine).values(**values))

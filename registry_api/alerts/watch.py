@@ -1,6 +1,7 @@
 """Looks for new releases and due alerts for as long as the registry serves. What one process leaves undone, the next look does."""
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from protocol.codes import Code
@@ -44,15 +45,14 @@ class Watch:
             self._seen = entry.number
             log.info("alerts.raised", extra={"release": entry.number, "alerts": raised})
 
-    def _due(self) -> list[Delivery]:
-        found: list[Delivery] = []
-        while len(found) < _AT_ONCE:
+    def _due(self) -> Iterator[Delivery]:
+        """Take what is due one by one: the lease of the last must not run while the first is on its way."""
+        for _ in range(_AT_ONCE):
             with self.runtime.database.writing() as session:
                 delivery = take_delivery(session, now=self.runtime.clock())
             if delivery is None:
                 break
-            found.append(delivery)
-        return found
+            yield delivery
 
     def _deliver(self, delivery: Delivery) -> bool:
         """Deliver one alert, if it may still go where its rule says; what happens to it must not keep the others."""
@@ -80,7 +80,9 @@ class Watch:
             FederationError: Of the family of UnavailableError if it is worth another try.
         """
         if not delivery.may_be_told:
-            raise RefusedError(Code.FORBIDDEN, "The rule's person was removed or does not see the place any more.")
+            raise RefusedError(
+                Code.FORBIDDEN, "The rule's person was removed, has another role, or does not see the place any more."
+            )
         Wishes.of(self.runtime.settings).check(delivery.target)
         question = spelt(question_for(delivery.condition))
         self.runtime.read_log.note(delivery.person_id, what="alert", release=delivery.release, question=question)

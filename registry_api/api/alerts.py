@@ -11,12 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from protocol.shape import OpaqueId, RegionCode
 from registry_api.alerts.rules import Condition, Measure, read_values
-from registry_api.alerts.service import Wishes, add_rule, list_rules, remove_rule
+from registry_api.alerts.service import OWNERS, Wishes, add_rule, list_rules, remove_rule
 from registry_api.alerts.tables import AlertRuleRow
 from registry_api.alerts.watch import Watch
 from registry_api.api.access import Caller, RuntimeDep, SessionDep, require
 from registry_api.loops import keep_on
-from registry_api.people.roles import Role, Scope
+from registry_api.people.roles import Scope
 from registry_api.runtime import alert_carrier
 
 LOOK_SECONDS = 30.0
@@ -34,7 +34,7 @@ async def _watching(app: FastAPI) -> AsyncIterator[None]:
 
 router = APIRouter(prefix="/v1/registry/alerts", lifespan=_watching)
 
-Owner = Annotated[Caller, require(Role.MINISTRY, Role.COORDINATOR, scope=Scope.ALERTS)]
+Owner = Annotated[Caller, require(*sorted(OWNERS, reverse=True), scope=Scope.ALERTS)]
 
 
 class RuleCreate(BaseModel):
