@@ -5,8 +5,9 @@ from datetime import date, datetime, timedelta
 from functools import cache
 from typing import Any
 
+from sqlalchemy import case
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlmodel import Session, col
+from sqlmodel import Session, col, func
 
 from protocol.case import CORADS_PROVEN, CaseRecord, PcrStatus, RsnaClass
 from protocol.codes import Code
@@ -15,6 +16,8 @@ from registry_api.cases.bases import refuse_withdrawn_basis
 from registry_api.cases.tables import CONTENT, CaseRow
 
 _CONTENT = set(CONTENT)
+_ITS_OWN = frozenset({"late", "left_weeks", "left_at"})
+"""What a row says of all its versions."""
 LATE_AFTER = timedelta(days=14)
 """A record that first comes this long after the end of its week is marked late; it still counts, as a revision."""
 
@@ -88,7 +91,11 @@ def _store(session: Session, rows: list[dict[str, Any]]) -> None:
 def _newer(dialect: str) -> Any:
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
     statement = insert(CaseRow)
-    newer = {name: statement.excluded[name] for name in CaseRow.model_fields if name != "late"}
+    newer: dict[str, Any] = {name: statement.excluded[name] for name in CaseRow.model_fields if name not in _ITS_OWN}
+    moves = col(CaseRow.week) != statement.excluded.week
+    left = func.coalesce(col(CaseRow.left_weeks).concat(","), "").concat(col(CaseRow.week))
+    newer["left_weeks"] = case((moves, left), else_=col(CaseRow.left_weeks))
+    newer["left_at"] = case((moves, statement.excluded.received_at), else_=col(CaseRow.left_at))
     return statement.on_conflict_do_update(
         index_elements=["site", "case_id"], set_=newer, where=col(CaseRow.version) < statement.excluded.version
     )

@@ -9,7 +9,7 @@ from registry_api.database import UtcDateTime
 
 
 class CaseRow(SQLModel, table=True):
-    """The newest version of one measured study. A withdrawn one keeps its id and version and nothing else of the record."""
+    """The newest version of one measured study. A withdrawn one keeps its id, version and weeks and nothing else of the record."""
 
     __tablename__ = "cases"
     __table_args__ = (
@@ -18,6 +18,12 @@ class CaseRow(SQLModel, table=True):
             "emptied_at",
             sqlite_where=text("withdrawn IS 1"),
             postgresql_where=text("withdrawn IS true"),
+        ),
+        Index(  # and the few of which a correction named another week
+            "ix_cases_left",
+            "left_at",
+            sqlite_where=text("left_weeks IS NOT NULL"),
+            postgresql_where=text("left_weeks IS NOT NULL"),
         ),
     )
 
@@ -32,6 +38,10 @@ class CaseRow(SQLModel, table=True):
     emptied_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """When a withdrawn record was emptied, by its site or with the basis that it rested on."""
     week: str = Field(index=True)
+    left_weeks: str | None = None
+    """The weeks, in their order and with commas between, that earlier versions named: a release may still count the study there."""
+    left_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When it left the last of them."""
     age_band: str | None = None
     sex: str | None = None
     pcr: str | None = None

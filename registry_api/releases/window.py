@@ -1,4 +1,4 @@
-"""Which weeks a release counts anew: the newest closed one, four before it, and any from which something was withdrawn."""
+"""Which weeks a release counts anew: the newest closed one, four before it, and any from which something was withdrawn or moved."""
 
 from datetime import date, datetime, timedelta
 
@@ -14,7 +14,7 @@ REVISED_WEEKS = 4
 """So many weeks before the newest closed one may still change; what comes later for an older one is not counted (ADR 0102)."""
 
 _MARGIN = timedelta(hours=1)
-"""A withdrawal may have been taken before the last build's time and stored after it had read; counting a week once more does no harm."""
+"""A withdrawal or a move may have been taken before the last build's time and stored after it had read; counting a week once more does no harm."""
 
 
 def is_closed(week: str, today: date) -> bool:
@@ -56,4 +56,10 @@ def open_weeks(
     touched = session.exec(  # not DISTINCT: for that SQLite would walk through every week
         select(CaseRow.week).where(col(CaseRow.withdrawn).is_(True), col(CaseRow.emptied_at) >= built_at - _MARGIN)
     )
-    return frozenset(closed_weeks(today, count=REVISED_WEEKS + 1)) | (set(touched) & before.weeks.keys())
+    left = session.exec(
+        select(CaseRow.left_weeks).where(
+            col(CaseRow.left_weeks).is_not(None), col(CaseRow.left_at) >= built_at - _MARGIN
+        )
+    )
+    anew = {*touched, *(week for weeks in left for week in str(weeks).split(","))}
+    return frozenset(closed_weeks(today, count=REVISED_WEEKS + 1)) | (anew & before.weeks.keys())

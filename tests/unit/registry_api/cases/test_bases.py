@@ -61,7 +61,18 @@ def test_every_record_on_the_basis_is_emptied_and_no_other(shared: Registry) -> 
 
 
 def test_the_columns_that_are_emptied_are_all_that_say_something_of_a_study() -> None:
-    identity = {"site", "case_id", "version", "withdrawn", "late", "received_at", "emptied_at", "week"}
+    identity = {
+        "site",
+        "case_id",
+        "version",
+        "withdrawn",
+        "late",
+        "received_at",
+        "emptied_at",
+        "week",
+        "left_weeks",
+        "left_at",
+    }
     assert set(CONTENT) == set(CaseRow.model_fields) - identity
 
 

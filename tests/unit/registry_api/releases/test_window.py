@@ -130,6 +130,34 @@ def test_a_withdrawal_stored_while_the_last_build_was_reading_is_not_missed(two_
     assert total(document(two_sites), "2025-W10") == 40
 
 
+def correct(registry: Registry, records: list[CaseRecord], **changes: object) -> list[CaseRecord]:
+    """Send the next version of each record of north-a."""
+    newer = [one.model_copy(update={"version": one.version + 1, **changes}) for one in records]
+    with registry.runtime.database.writing() as session:
+        for record in newer:
+            accept_case(session, "north-a", record, registry.clock())
+    return newer
+
+
+def test_a_correction_that_moves_a_case_takes_it_from_its_week_however_old(two_sites: Registry) -> None:
+    records = send(two_sites, "2025-W10", 25)
+    build(two_sites)
+    two_sites.clock.pass_(days=2)
+    moved = correct(two_sites, correct(two_sites, records[:10], epi_week="2025-W11"), epi_week=NEWEST)
+    after = document(two_sites)
+    assert (total(after, "2025-W10"), after.weeks["2025-W10"].version) == (40, 2)
+    correct(two_sites, moved, severity_score=6)
+    assert not build(two_sites).new
+
+
+def test_a_withdrawal_that_names_another_week_reaches_the_one_that_was_published(two_sites: Registry) -> None:
+    records = send(two_sites, "2025-W10", 25)
+    build(two_sites)
+    two_sites.clock.pass_(days=2)
+    correct(two_sites, correct(two_sites, records[:10], epi_week=NEWEST), withdrawn=True)
+    assert total(document(two_sites), "2025-W10") == 40
+
+
 STRICT = Rule(minimum=30, rounding=10, sites=2, dominance=0.85)
 
 
@@ -296,14 +324,15 @@ def test_a_killed_builder_gives_its_turn_back(two_sites: Registry) -> None:
 
 
 @sqlite_only
-def test_a_build_looks_for_withdrawn_cases_by_their_index(two_sites: Registry) -> None:
+def test_a_build_looks_for_withdrawn_and_moved_cases_by_their_indexes(two_sites: Registry) -> None:
     send(two_sites, NEWEST)
     build(two_sites)
     engine, asked = two_sites.runtime.database.engine, []
     event.listen(engine, "before_cursor_execute", lambda *call: asked.append((call[2], call[3])))
     build(two_sites)
-    looks = [(statement, values) for statement, values in asked if "withdrawn IS 1" in statement]
-    with engine.connect() as connection:
-        plans = [connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values).all() for sql, values in looks]
-    assert plans
-    assert all("ix_cases_withdrawn" in str(plan) for plan in plans)
+    for condition, index in (("withdrawn IS 1", "ix_cases_withdrawn"), ("left_weeks IS NOT NULL", "ix_cases_left")):
+        looks = [(statement, values) for statement, values in asked if condition in statement]
+        with engine.connect() as connection:
+            plans = [connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values).all() for sql, values in looks]
+        assert plans
+        assert all(index in str(plan) for plan in plans)
