@@ -10,7 +10,6 @@ here. PRV works on a grid that grows with ε and with the root of the steps: its
 meaning, or PRV has no answer at all, RDP counts alone. It is an upper bound by itself.
 """
 
-import logging
 import math
 import warnings
 from collections.abc import Iterator, Sequence
@@ -22,8 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.ledger.formulas import prv, rdp
-
-log = logging.getLogger(__name__)
 
 _ORDERS = [1 + x / 10 for x in range(1, 100)] + [*range(11, 64), *range(64, 512, 16), *range(512, 4097, 256)]
 """Rényi orders to try: beyond Opacus's own 64, because much noise and few steps have their best order far out."""
@@ -142,7 +139,6 @@ def _epsilon_prv(uses: _Uses, delta: float, error: float) -> float:
         try:
             return float(accountant.get_epsilon(delta=delta, eps_error=error))
         except (ValueError, RuntimeError):
-            log.warning("ledger.prv-silent delta=%g", delta)
             return -math.inf
 
 
