@@ -14,6 +14,11 @@ from registry_api.runtime import Runtime
 
 TICK_SECONDS = 2.0
 _TIMEOUT_SECONDS = 10.0
+"""For each step of an attempt: a connection, a piece of the answer."""
+
+_ATTEMPT_SECONDS = 30.0
+"""For the whole of it: an answer that comes byte by byte would hold up everybody's messages. Less than a delivery's lease."""
+
 UNREACHABLE = "unreachable"
 
 Send = Callable[[Message], Awaitable[str]]
@@ -62,9 +67,12 @@ class Messenger:
 async def post(client: httpx.AsyncClient, message: Message) -> str:
     """Post one message; neither a redirect is followed nor an answer's body read."""
     try:
-        async with client.stream("POST", message.url, content=message.body, headers=message.headers) as answer:
+        async with (
+            asyncio.timeout(_ATTEMPT_SECONDS),
+            client.stream("POST", message.url, content=message.body, headers=message.headers) as answer,
+        ):
             return str(answer.status_code)
-    except (httpx.HTTPError, httpx.InvalidURL):
+    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError):
         return UNREACHABLE
 
 

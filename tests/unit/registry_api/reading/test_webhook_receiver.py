@@ -6,8 +6,9 @@ import hmac
 import json
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +19,7 @@ from sqlmodel import select
 
 from protocol.reading import ReadPost
 from registry_api.people.roles import Role
+from registry_api.reading import messenger
 from registry_api.reading.messenger import Messenger, open_client, post
 from registry_api.reading.tables import WebhookDeliveryRow
 from registry_api.reading.webhooks import LEASE, PAUSES, add_webhook, secret_of
@@ -33,6 +35,11 @@ __all__ = ["a_post"]
 
 DROP = 0
 """Stands for a line that breaks before an answer."""
+
+DRIP = 1
+"""Stands for an answer that comes byte by byte, for `DRIP_SECONDS`."""
+
+DRIP_SECONDS = 3.0
 
 Post = Callable[..., ReadPost]
 
@@ -65,12 +72,22 @@ def receiver(tmp_path: Path) -> Iterator[Receiver]:
             made.heard.append((dict(self.headers), body))
             waiting = made.answers.get(json.loads(body)["request_id"])
             status = waiting.pop(0) if waiting else 204
-            if status == DROP:
+            if status == DRIP:
+                self._drip()
+            if status in {DROP, DRIP}:
                 self.close_connection = True
                 return
             self.send_response(status)
             self.send_header("Content-Length", "0")
             self.end_headers()
+
+        def _drip(self) -> None:
+            ends = time.monotonic() + DRIP_SECONDS
+            with suppress(OSError):  # the sender has hung up
+                self.wfile.write(b"HTTP/1.1 204 No Content\r\nX-Slow: ")
+                while time.monotonic() < ends:
+                    self.wfile.write(b"a")
+                    time.sleep(0.05)
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""
@@ -103,12 +120,12 @@ class Told:
         async def steps() -> None:
             async with AsyncExitStack() as stack:
                 client = await open_client(stack, self.receiver.authority)
-                messenger = Messenger(self.runtime, partial(post, client))
+                carrier = Messenger(self.runtime, partial(post, client))
                 if settled:
-                    while await messenger.step():
+                    while await carrier.step():
                         pass
                 else:
-                    for message in messenger._take():
+                    for message in carrier._take():
                         await post(client, message)
 
         asyncio.run(steps())
@@ -151,6 +168,18 @@ def test_what_fails_is_sent_again_and_what_comes_after_it_of_the_same_read_waits
     late = [event for request_id, event in told.receiver.events() if request_id == REQUEST]
     assert late == ["posted", "posted", "claimed", "opened"]
     assert outcomes(told) == ["204"] * 4
+
+
+def test_an_answer_that_never_ends_holds_nobody_up(told: Told, a_post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(messenger, "_ATTEMPT_SECONDS", 0.3, raising=False)
+    told.receiver.answers = {REQUEST: [DRIP]}
+    told.story.arrives(a_post())
+    began = time.monotonic()
+    told.carry()
+    assert time.monotonic() - began < DRIP_SECONDS / 2
+    with told.runtime.database.reading() as session:
+        (row,) = session.exec(select(WebhookDeliveryRow)).all()
+    assert (row.outcome, row.attempts, row.delivered_at) == ("unreachable", 1, None)
 
 
 def test_nothing_is_lost_when_the_registry_ends_between_sending_and_noting(
