@@ -58,7 +58,6 @@ def seen_read(seen: Any) -> dict[str, Any]:
     stage = str(seen.request.stage)
     alarming = AlarmReason.CRITICAL in seen.alarms
     notable = frozenset() if stage in _WHOLE else seen.finals - (frozenset() if alarming else seen.noted)
-    waiting = {one.claim_id: str(one.side) == "reader" for one in seen.messages}
     return {
         **read_rows([seen.request])[0],
         "result": seen.result, "alarms": [words.replace("-", " ") for words in seen.alarms],
@@ -70,7 +69,7 @@ def seen_read(seen: Any) -> dict[str, Any]:
         "messages": [
             {"side": str(one.side), "text": one.text, "claim": one.claim_id, "at": local(one.written_at.timestamp())} for one in seen.messages
         ],
-        "waiting": [claim for claim, asks in waiting.items() if asks],
+        "waiting": list(seen.waiting),
         "can_acknowledge": stage == "delivered",
         "can_withdraw": stage in {"open", "claimed", "reading", "preliminary", "expired"},
         "expired": seen.request.expired if stage not in {"closed", "withdrawn"} else 0,

@@ -27,6 +27,8 @@ class Seen:
     result: Result | None
     reports: Sequence[Kept]
     messages: Sequence[Message]
+    waiting: Sequence[OpaqueId]
+    """Claims whose readers wait for an answer."""
     alarms: Sequence[str]
     """What is alarming about it now, in a word each."""
     finals: frozenset[Sha256]
@@ -84,6 +86,7 @@ class Counter:
             result=self.book.result(request_id),
             reports=self.reports.of_request(request_id),
             messages=self.messages.of_request(request_id),
+            waiting=self.messages.waiting(request_id),
             finals=frozenset(self.reports.finals(request_id).values()),
             noted=self.book.noted(request_id),
             readers={key.jkt: key.name for key in self.keys.all()},

@@ -96,6 +96,12 @@ class Messages:
         """Return what was said about a request, claim by claim."""
         return self._kept("WHERE c.request_id = ?", request_id)
 
+    def waiting(self, request_id: OpaqueId) -> list[OpaqueId]:
+        """Return the claims of a request whose readers wait for an answer and can still be given one."""
+        last = {one.claim_id: one.side for one in self.of_request(request_id)}
+        found = [self._book.claim(claim_id) for claim_id, side in last.items() if side is Side.READER]
+        return [claim.claim_id for claim in found if claim is not None and claim.live]
+
     def catch_up(self) -> None:
         """Tell the centre what was written down but not told before the node stopped. What was asked under an ended claim is moot."""
         rows = self._book.connection.execute(
@@ -108,20 +114,22 @@ class Messages:
                 self._say(_message(row), claim)
 
     def _asking(self, request_id: OpaqueId, claim_id: OpaqueId | None) -> ClaimEntry:
-        """Return the claim whose reader waits for an answer."""
+        """Return the claim whose reader waits for an answer. Who has lost the read since they asked waits no more."""
         self._book.request(request_id)
         last = {one.claim_id: one for one in self.of_request(request_id) if claim_id in {None, one.claim_id}}
-        waiting = [one.claim_id for one in last.values() if one.side is Side.READER]
-        if not waiting:
+        asked = [one.claim_id for one in last.values() if one.side is Side.READER]
+        if not asked:
             raise InvalidInputError(Code.NOT_FOUND, "No reader of this request waits for an answer.")
-        if len(waiting) > 1:
-            raise InvalidInputError(
-                Code.BAD_REQUEST, f"Two readers wait, blind to each other. Say which: --claim {' or '.join(waiting)}."
-            )
-        claim = self._book.claim(waiting[0])
-        if claim is None or not claim.live:
+        found = [self._book.claim(one) for one in asked]
+        waiting = [claim for claim in found if claim is not None and claim.live]
+        if not waiting:
             raise ConflictError(Code.STALE_FENCE, "The reader who asked no longer holds this read.")
-        return claim
+        if len(waiting) > 1:
+            named = " or ".join(claim.claim_id for claim in waiting)
+            raise InvalidInputError(
+                Code.BAD_REQUEST, f"Two readers wait, blind to each other. Say which: --claim {named}."
+            )
+        return waiting[0]
 
     def _keep(self, claim_id: OpaqueId, question: int, side: Side, text: str) -> Message:
         written_s = self._book.now_s()

@@ -72,11 +72,12 @@ class Reports:
         """Keep the next version of the session's report and send its receipt.
 
         Raises:
-            ConflictError: `illegal-transition` if the reader has not looked at the study, or the report is signed.
+            ConflictError: `illegal-transition` if the reader has not looked at the study or waits for an answer, or the report is signed.
         """
         claim = session.claim
         if not claim.opened:
             raise ConflictError(Code.ILLEGAL_TRANSITION, "Open the study before you report on it.")
+        self._refuse_while_asked(claim.claim_id)
         with transaction(self._book.connection):
             report = Report(
                 request_id=claim.request_id,
@@ -202,6 +203,20 @@ class Reports:
         for row in rows:
             self._send_receipt(Report.model_validate_json(row["body"]), row["report_sha256"], row["fence"])
         self._deliver()
+
+    def _refuse_while_asked(self, claim_id: OpaqueId) -> None:
+        """Take no report while the hospital is asked: the centre would refuse its receipt for good, and nobody could sign it.
+
+        An amendment is not held up: what is signed stays so, and the centre takes its receipts at any time.
+        """
+        row = self._book.connection.execute(
+            "SELECT side FROM read_messages WHERE claim_id = ? ORDER BY question DESC, side LIMIT 1", (claim_id,)
+        ).fetchone()
+        if row is not None and row["side"] == "reader" and not self._was_final(claim_id):
+            raise ConflictError(
+                Code.ILLEGAL_TRANSITION,
+                "The hospital has not answered your question yet. Hand the report in when it has; the form stays as it is.",
+            )
 
     def _next_version(self, claim_id: OpaqueId) -> int:
         row = self._book.connection.execute(

@@ -16,6 +16,7 @@ from protocol.parcel import parse_parcel
 from protocol.reading import (
     AlarmReason,
     AmendmentOpened,
+    ClaimEnded,
     ClaimMade,
     ReadAlarm,
     ReadExpired,
@@ -212,6 +213,20 @@ def test_a_question_is_answered_once(ward: Ward) -> None:
     assert "None." in page
     assert "<textarea" not in page
     assert ward.staff.send(f"/reads/{request_id}/answer", text="Again.", claim=CLAIM).status_code == 404
+
+
+def test_who_lost_the_read_is_not_answered(ward: Ward) -> None:
+    request_id = ward.post()
+    ward.claim(request_id)
+    ward.gateway.book.claim_opened(CLAIM)
+    claim = ward.gateway.book.claim(CLAIM)
+    assert claim is not None
+    ward.gateway.messages.ask(claim, "Was there contrast?")
+    assert "<textarea" in shown(ward, request_id)
+    ward.gateway.book.claim_ended(ClaimEnded(request_id=request_id, claim_id=CLAIM))
+    page = shown(ward, request_id)
+    assert "Was there contrast?" in page
+    assert "<textarea" not in page
 
 
 def test_a_read_can_be_taken_back_until_it_is_signed(ward: Ward) -> None:

@@ -11,8 +11,10 @@ from client.gateway.messages import Messages
 from client.store.database import connect
 from protocol.codes import Code
 from protocol.errors import ConflictError, FederationError, InvalidInputError
-from protocol.reading import ClaimEnded, InfoAnswered, InfoAsked, ReadWithdrawn
+from protocol.reading import AmendmentOpened, ClaimEnded, InfoAnswered, InfoAsked, ReadWithdrawn
 from tests.fakes.gateway import CLAIM, REQUEST, STUDY, GatewayUnderTest
+from tests.unit.client.gateway.test_app import REPORT
+from tests.unit.client.gateway.test_book import reported, signature
 
 OTHER = "9" * 32
 WORDS = "Is there an earlier scan of Mrs Wolkenstein?"
@@ -109,6 +111,38 @@ def test_of_two_readers_who_wait_the_staff_say_whom_they_answer(looking: Gateway
     assert [one["side"] for one in looking.ask("GET", f"/messages/{CLAIM}").json()] == ["reader"]
     looking.messages.answer(REQUEST, "For the first.")
     assert len(looking.messages.of_request(REQUEST)) == 4
+
+
+def test_who_lost_the_read_since_they_asked_is_not_one_of_those_who_wait(looking: GatewayUnderTest) -> None:
+    asks(looking)
+    looking.book.claim_ended(ClaimEnded(request_id=REQUEST, claim_id=CLAIM))
+    looking.claimed(OTHER, fence=2)
+    looking.book.claim_opened(OTHER)
+    holder = looking.book.claim(OTHER)
+    assert holder is not None
+    looking.messages.ask(holder, "Was there contrast?")
+    assert looking.messages.waiting(REQUEST) == [OTHER]
+    assert looking.messages.answer(REQUEST, "None.").claim_id == OTHER
+    assert looking.messages.waiting(REQUEST) == []
+
+
+def test_no_report_is_handed_in_while_the_hospital_is_asked(looking: GatewayUnderTest) -> None:
+    asks(looking)
+    early = looking.ask("POST", f"/reports/{CLAIM}", json=REPORT)
+    assert (early.status_code, early.json()["code"]) == (409, "illegal-transition")
+    assert looking.reports.of_claim(CLAIM) == []
+    assert looking.gate.kinds() == ["info-asked"], "the centre would refuse a receipt now, and nobody could sign"
+    looking.messages.answer(REQUEST, "Yes.")
+    assert looking.ask("POST", f"/reports/{CLAIM}", json=REPORT).status_code == 201
+    assert looking.gate.kinds() == ["info-asked", "info-answered", "report-receipt"]
+
+
+def test_an_amendment_does_not_wait_for_the_answer(looking: GatewayUnderTest) -> None:
+    looking.reports.sign(signature(reported(looking)))
+    looking.book.reopened(AmendmentOpened(request_id=REQUEST, claim_id=CLAIM, fence=1))
+    looking.enter()
+    asks(looking)
+    assert looking.ask("POST", f"/reports/{CLAIM}", json=REPORT).status_code == 201
 
 
 @pytest.mark.parametrize("end", [ClaimEnded, ReadWithdrawn])

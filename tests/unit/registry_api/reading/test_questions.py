@@ -42,6 +42,16 @@ def test_the_reader_waits_and_reads_on(story: Story, held: Claim) -> None:
     assert events[-2:] == ["asked", "answered"]
 
 
+def test_a_report_waits_for_the_answer_as_it_does_at_the_node(story: Story, held: Claim) -> None:
+    story.arrives(asked(held))
+    with pytest.raises(ConflictError) as early:
+        story.arrives(receipt(held))
+    assert early.value.code is Code.ILLEGAL_TRANSITION
+    story.arrives(answered(held))
+    story.arrives(receipt(held))
+    assert story.state(REQUEST) is State.PRELIMINARY
+
+
 def test_the_read_is_due_later_by_the_time_that_the_hospital_took(story: Story, held: Claim) -> None:
     assert due(story) == HOUR
     for question, minutes in ((1, 30), (2, 15)):
