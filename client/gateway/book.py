@@ -119,8 +119,9 @@ class Book:
                 f"UPDATE read_requests SET {column} = coalesce({column}, ?) WHERE request_id = ?",  # noqa: S608 - a column of the table above
                 (self.now_s(), request_id),
             )
-        if what == "acknowledged":
-            self.quiet(request_id, AlarmReason.DISCREPANCY)
+        if what == "acknowledged":  # an amendment opens the read again, and would show what it alarmed of before
+            for reason in (AlarmReason.DISCREPANCY, AlarmReason.CRITICAL):
+                self.quiet(request_id, reason)
 
     def note(self, claim_id: OpaqueId, report_sha256: Sha256) -> None:
         """Note that the hospital has taken note of one final report."""

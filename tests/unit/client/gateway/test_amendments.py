@@ -2,11 +2,12 @@
 
 import pytest
 
+from client.gateway.erase import forget_reports
 from client.gateway.notices import receivers
 from client.gateway.records import Stage
 from client.gateway.reports import Kept
-from protocol.reading import AmendmentOpened, ClaimEnded, ReportStatus
-from tests.fakes.gateway import CLAIM, REQUEST, GatewayUnderTest
+from protocol.reading import AlarmReason, AmendmentOpened, ClaimEnded, ReadAlarm, ReportStatus
+from tests.fakes.gateway import CLAIM, REQUEST, STUDY, GatewayUnderTest
 from tests.unit.client.gateway.test_app import REPORT
 from tests.unit.client.gateway.test_book import keeping, reported, signature, stage
 
@@ -62,6 +63,30 @@ def test_the_hospital_takes_note_of_an_amendment_anew(closed: GatewayUnderTest) 
     assert closed.take_note().stage is Stage.CLOSED
     assert closed.gate.kinds()[-1] == "read-acknowledged"
     assert closed.gate.parcels[-1] != noted, "the same parcel would be taken for the first word of it, and not be sent"
+
+
+def test_a_study_that_is_deleted_while_it_is_amended_stays_deleted(closed: GatewayUnderTest) -> None:
+    hear(closed, REOPENED)
+    closed.enter()
+    forget_reports(closed.book.connection, STUDY)
+    for path, body in ((f"/reports/{CLAIM}", REPORT), (f"/messages/{CLAIM}", {"text": "Mrs Wolkenstein?"})):
+        assert closed.ask("POST", path, json=body).json()["code"] == "grant-invalid"
+    hear(closed, REOPENED)
+    assert closed.enter().json()["code"] == "grant-invalid"
+    left = "\n".join(closed.book.connection.iterdump())
+    assert REPORT["impression"] not in left
+    assert "Wolkenstein" not in left
+
+
+def test_what_was_critical_before_an_amendment_alarms_no_more(closed: GatewayUnderTest) -> None:
+    closed.book.alarmed(ReadAlarm(request_id=REQUEST, reason=AlarmReason.CRITICAL))
+    closed.take_note()
+    hear(closed, REOPENED)
+    closed.enter()
+    closed.ask("POST", f"/reports/{CLAIM}", json=REPORT)
+    closed.reports.sign(signature(closed.reports.of_claim(CLAIM)[0]))
+    assert stage(closed) is Stage.DELIVERED
+    assert closed.book.alarms(closed.book.request(REQUEST)) == []
 
 
 def test_hearing_of_a_signature_twice_opens_nothing_again(closed: GatewayUnderTest) -> None:
