@@ -16,6 +16,15 @@ from registry_api.promoted.tables import ListRow
 Listed = TypeVar("Listed", Root, Targets, Snapshot, Timestamp)
 
 
+def hold_lists(session: Session, *, alone: bool) -> ListRow | None:
+    """Let whoever changes what counts, or tells sites of it, have the lists alone until the end of the transaction; others may share them.
+
+    On PostgreSQL two transactions do not see each other's rows: of a release that was published while a site enrolled, neither would tell it.
+    SQLite has one writer anyway.
+    """
+    return session.get(ListRow, TIMESTAMP, with_for_update=True if alone else {"read": True})
+
+
 def take_lists(session: Session, files: MetadataFiles, *, first_root: bytes) -> None:
     """Keep a set of lists that is newer than the one that is here, or the same.
 
@@ -38,7 +47,7 @@ def take_lists(session: Session, files: MetadataFiles, *, first_root: bytes) -> 
             Code.SIGNATURE_INVALID,
             "The lists of releases are incomplete, or do not follow from the root that release_root names. Nodes would refuse them.",
         ) from error
-    present = session.get(ListRow, TIMESTAMP)
+    present = hold_lists(session, alone=True)
     if present is not None and _parsed(Timestamp, present.body).version > timestamp.version:
         raise RefusedError(
             Code.SIGNATURE_INVALID, "The lists of releases are older than those that nodes have been given."

@@ -11,7 +11,7 @@ from protocol.release import ReleaseAnnounced, SignedManifest
 from protocol.shape import canonical_json
 from registry_api.enrolment.sites import active_sites
 from registry_api.link.outbox import send_notice
-from registry_api.promoted.lists import require_listed
+from registry_api.promoted.lists import hold_lists, require_listed
 from registry_api.promoted.shelf import Shelf
 from registry_api.promoted.tables import PromotedRow
 
@@ -33,6 +33,7 @@ def publish(
         RefusedError: `signature-invalid` if the release is on no list, or manifest or weights are not what was listed.
         ConflictError: `already-exists` if another release has that name.
     """
+    hold_lists(session, alone=True)
     require_listed(session, signed)
     name, sha256 = signed.manifest.name, signed.manifest.weights_sha256
     before = session.get(PromotedRow, name)
@@ -52,6 +53,7 @@ def publish(
 
 def greet(session: Session, site: str) -> list[str]:
     """Announce to one site what it may have missed: the newest release of each lineage; return their names."""
+    hold_lists(session, alone=False)
     newest: dict[str, SignedManifest] = {}
     for row in session.exec(select(PromotedRow).order_by(col(PromotedRow.promoted_at))):
         signed = SignedManifest.model_validate_json(row.signed_manifest)
