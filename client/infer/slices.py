@@ -148,13 +148,19 @@ def _require_cross_section(header: Dataset) -> None:
 
 def _require_hounsfield(header: Dataset) -> None:
     """Refuse what cannot be HU by its own header; whether the values are plausible is seen later."""
-    kind = str(header.get("RescaleType") or "").strip().upper()
     grey = header.get("PhotometricInterpretation") == "MONOCHROME2" and int(header.get("SamplesPerPixel", 1)) == 1
-    if not grey or int(header.get("BitsStored", 16)) < _LEAST_BITS or not _HOUNSFIELD.fullmatch(kind):
-        raise InvalidInputError(
-            Code.NOT_HU,
-            "The pixels are no Hounsfield units (8-bit, colour or another scale). Send the original series.",
-        )
+    if not grey or int(header.get("BitsStored", 16)) < _LEAST_BITS or not _is_hounsfield(header.get("RescaleType")):
+        raise _not_hounsfield()
+
+
+def _is_hounsfield(rescale_type: object) -> bool:
+    return bool(_HOUNSFIELD.fullmatch(str(rescale_type or "").strip().upper()))
+
+
+def _not_hounsfield() -> InvalidInputError:
+    return InvalidInputError(
+        Code.NOT_HU, "The pixels are no Hounsfield units (8-bit, colour or another scale). Send the original series."
+    )
 
 
 def _require_bounds(header: Dataset) -> None:
@@ -195,6 +201,8 @@ def _slice(content: Content, header: Dataset, places: list[Dataset], frame: int 
     thickness = find("SliceThickness")
     if frame is not None and "LOCALIZER" in [str(word).upper() for word in _listed(find("FrameType"))]:
         raise InvalidInputError(Code.LOCALIZER, "The image is a localizer (scout). Send the cross-sections.")
+    if not _is_hounsfield(find("RescaleType")):  # of a frame: its header does not say it
+        raise _not_hounsfield()
     slope, intercept = find("RescaleSlope"), find("RescaleIntercept")
     return Slice(
         content=content, frame=frame, study_uid=str(header.get("StudyInstanceUID", "")),

@@ -95,6 +95,17 @@ def test_multi_frame_gives_the_same_volume_as_single_frames() -> None:
     assert [one.frame for one in stack.slices] == [4, 3, 2, 1, 0]
 
 
+@pytest.mark.parametrize("where", ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"])
+def test_frames_on_another_scale_are_refused(where: str) -> None:
+    """HU_MOD is made of HU (calcium or water taken out) and looks as plausible; an enhanced object says it of its frames alone."""
+    dataset = enhanced()
+    scale = groups(
+        PixelValueTransformationSequence={"RescaleSlope": 1, "RescaleIntercept": -1024, "RescaleType": "HU_MOD"}
+    )
+    getattr(dataset, where)[0].PixelValueTransformationSequence = scale.PixelValueTransformationSequence
+    assert code_of(lambda: read_slices(as_bytes(dataset))) is Code.NOT_HU
+
+
 def test_frames_that_are_not_described_are_refused() -> None:
     dataset = enhanced()
     dataset.NumberOfFrames = 9
