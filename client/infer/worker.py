@@ -6,6 +6,7 @@ transaction. Killed at any moment, the worker repeats work; it loses none.
 
 import json
 import logging
+import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Protocol
 
 from pydicom.dataset import Dataset
 
+from client.gate.backoff import Backoff
 from client.gate.policy import Refusal
 from client.infer.cases import case_record, circumstances_of, classes_kept, declared, withdrawn
 from client.infer.earlier import earlier_scans
@@ -32,13 +34,18 @@ from client.store.results import DOCUMENT
 from client.store.studies import StudyStore
 from protocol.case import CaseRecord, LegalBasis
 from protocol.codes import Code
-from protocol.errors import FederationError, InvalidInputError
+from protocol.errors import FederationError, InvalidInputError, UnavailableError
 from protocol.parcel import Parcel
 
 CLEAR, NO_WEEK = "clear", "no-week"
 """Verdicts beside the gate's codes: it may leave; there is nothing to send because the study has no date."""
 
 _IDLE_SECONDS = 0.5
+_NEXT_TRY = Backoff(first=1.0, ceiling=60.0)
+"""While the node itself is at fault: a measurement that cannot be kept costs as much as one that can."""
+
+_OF_NODE = frozenset({Code.BAD_SETTING, Code.NOT_FOUND, Code.BAD_SHAPE})
+"""What device and weights say when they cannot be used; no scan is refused so."""
 
 log = logging.getLogger(__name__)
 
@@ -92,12 +99,13 @@ class Worker:
         self._legal_basis = legal_basis
         self._surroundings = surroundings
         self._last_report = last_report
+        self._faults = 0
 
     def run(self, stop: threading.Event, idle: Callable[[], None] | None = None) -> None:
         """Work until `stop` is set; `idle` is what else there is to do when nothing is to be measured."""
         while not stop.is_set():
             if not self._step_safely(idle):
-                stop.wait(_IDLE_SECONDS)
+                stop.wait(self._pause())
 
     def step(self) -> bool:
         """Measure what is complete and hand over what is waiting; return whether there was anything to do."""
@@ -123,7 +131,7 @@ class Worker:
         """Measure one study now, if it has not been settled yet, and keep the result (`StudyStore.reopen` asks for a new one).
 
         Raises:
-            InvalidInputError: `not-found`.
+            InvalidInputError: `not-found`; `bad-setting`, `bad-shape` if device or weights cannot be used: the study stays as it was.
             UnavailableError: `disk-full`; the study stays as it was.
         """
         with self._store.measuring():
@@ -135,7 +143,13 @@ class Worker:
                 return self._give_up(study_key)
             try:
                 return self._keep(study, self._quantify(study))
+            except UnavailableError:
+                self._store.take_back(study)
+                raise
             except InvalidInputError as error:  # it cannot be measured, or its headers cannot carry SEG and SR
+                if error.code in _OF_NODE:
+                    self._store.take_back(study)
+                    raise
                 return self._refuse(study, error.code)
 
     def hand_over(self) -> int:
@@ -159,15 +173,22 @@ class Worker:
     def _step_safely(self, idle: Callable[[], None] | None = None) -> bool:
         """Take one step; the loop outlives any fault, and `StudyStore.begin` keeps one study from being tried for ever."""
         try:
-            if self.step():
+            busy = self.step()
+            self._faults = 0
+            if busy:
                 return True
             if idle is not None:
                 idle()
         except FederationError as error:
+            self._faults += 1
             log.error("worker.waits", extra={"code": error.code.value})  # noqa: TRY400 - the code says it
         except Exception as error:  # noqa: BLE001 - the rim of the process: a traceback could quote a header
             log.error("worker.fault", extra=fault_of(error))  # noqa: TRY400
         return False
+
+    def _pause(self) -> float:
+        """Return how long to wait when there was nothing to do, or nothing that could be done."""
+        return _NEXT_TRY.delay(self._faults, random.random()) if self._faults else _IDLE_SECONDS  # noqa: S311 - jitter
 
     def _quantify(self, study: Study) -> Result:
         scan = dicom_scan(self._store.instances(study.study_key))

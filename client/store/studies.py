@@ -202,6 +202,14 @@ class StudyStore:
         study = self.study(study_key)
         return study if study.attempts <= _MOST_ATTEMPTS else None
 
+    def take_back(self, study: Study) -> None:
+        """Count an attempt that `begin` counted no more: the node was at fault, and that is nothing against the study."""
+        with transaction(self._connection) as connection:
+            connection.execute(
+                "UPDATE study SET attempts = attempts - 1 WHERE study_key = ? AND revision = ? AND attempts > 0",
+                (study.study_key, study.revision),
+            )
+
     def reopen(self, study_key: str) -> Study:
         """Ask for a study to be measured again, at once.
 
