@@ -1,7 +1,6 @@
 """From loose slices to one regular stack: sorted along the normal, checked for tilt, gaps and strangers. Pure geometry."""
 
 import math
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +19,12 @@ _TILT_DEGREES = 1.0
 _STRAY_MM = 1.0
 _GAP = 1.5
 _IRREGULAR = 0.1
+_MISPLACED = 0.05
+"""Of a stack's height: so far from its even place a slice may lie. Within it the share of a part is off by as much at most."""
+
+_OVERLAID = 0.5
+"""Of its height: an acquisition of which as much lies beside fuller ones is another look at the same."""
+
 _AXIAL_COSINE = 0.7071
 _MOST_SLOTS = 8192
 
@@ -97,7 +102,10 @@ def _alike(family: list[Slice]) -> list[list[Slice]]:
 
 
 def without_repeats(slices: list[Slice]) -> tuple[list[Slice], list[list[Slice]]]:
-    """Leave out slices that came twice; where several acquisitions share positions, keep the fullest one.
+    """Leave out slices that came twice; where acquisitions lie over one another, as phases do, keep the fullest one.
+
+    Acquisitions that stand one above the other are one scan, in pieces (scanners number every turn of a stepped scan): of two that meet
+    at a position one slice stays.
 
     Returns:
         The slices, and the sets that still share a position: only their pixels can tell whether they are copies.
@@ -105,10 +113,29 @@ def without_repeats(slices: list[Slice]) -> tuple[list[Slice], list[list[Slice]]
     unique = list({(one.instance_uid, one.frame): one for one in slices}.values())
     if not _crowded(unique):
         return unique, []
-    counts = Counter(one.acquisition for one in unique)
-    fullest = max(counts, key=lambda number: (counts[number], -number))
-    kept = [one for one in unique if one.acquisition == fullest]
+    kept = _one_above_the_other(unique)
     return kept, _crowded(kept)
+
+
+def _one_above_the_other(slices: list[Slice]) -> list[Slice]:
+    """Return the acquisitions that do not lie over a fuller one, without what repeats a position of theirs."""
+    normal = np.cross(slices[0].across, slices[0].down)
+    acquisitions: dict[int, list[tuple[float, Slice]]] = {}
+    for one in slices:
+        acquisitions.setdefault(one.acquisition, []).append((float(np.dot(one.position_mm, normal)), one))
+    held, spans = np.full(len(slices), np.inf), np.full((len(acquisitions), 2), np.inf)
+    chosen: set[int] = set()
+    for place, number in enumerate(sorted(acquisitions, key=lambda number: (-len(acquisitions[number]), number))):
+        low, high = min(at for at, _ in acquisitions[number]), max(at for at, _ in acquisitions[number])
+        beside = np.minimum(high, spans[:, 1]) - np.maximum(low, spans[:, 0])
+        covered = float(np.maximum(beside, 0.0).sum())
+        if float(beside.max()) >= -_SAME_MM and covered >= _OVERLAID * (high - low):
+            continue
+        fresh = [(at, one) for at, one in acquisitions[number] if not (np.abs(held - at) < _SAME_MM).any()]
+        held[len(chosen) : len(chosen) + len(fresh)] = [at for at, _ in fresh]
+        chosen |= {id(one) for _, one in fresh}
+        spans[place] = low, high
+    return [one for one in slices if id(one) in chosen]
 
 
 def _crowded(slices: list[Slice]) -> list[list[Slice]]:
@@ -161,13 +188,14 @@ def _slots(along: NDArray[np.float64], *, allow_gaps: bool) -> tuple[tuple[int, 
     """Give each slice its slot; return the slots, the step in mm and flags.
 
     Raises:
-        InvalidInputError: `missing-slices`.
+        InvalidInputError: `missing-slices`; `mixed-geometry` if no even step brings every slice near its place.
     """
     steps = np.diff(along)
     usual = float(np.median(steps))
     if float(steps.max()) <= _GAP * usual:
         even = float(along[-1]) / (len(along) - 1)
         irregular = bool(np.abs(steps - usual).max() > _IRREGULAR * usual)
+        _require_even(along, np.arange(len(along)), even)
         return tuple(range(len(along))), even, (QualityFlag.IRREGULAR_SPACING,) if irregular else ()
     if not allow_gaps:
         raise InvalidInputError(
@@ -178,7 +206,17 @@ def _slots(along: NDArray[np.float64], *, allow_gaps: bool) -> tuple[tuple[int, 
     slots = (0, *np.cumsum(steps_of_slot).tolist())
     if slots[-1] >= _MOST_SLOTS:
         raise InvalidInputError(Code.MIXED_GEOMETRY, "The slices lie too far apart to be one stack.")
+    _require_even(along, np.array(slots), float(along[-1]) / slots[-1])
     return slots, float(along[-1]) / slots[-1], (QualityFlag.GAP_ALLOWED,)
+
+
+def _require_even(along: NDArray[np.float64], slots: NDArray[np.int64], step_mm: float) -> None:
+    """Refuse a stack that is dense in one part and sparse in another: as every slice counts alike, the dense part would count too much."""
+    if float(np.abs(along - step_mm * slots).max()) > max(step_mm, _MISPLACED * float(along[-1])):
+        raise InvalidInputError(
+            Code.MIXED_GEOMETRY,
+            "The slices lie dense in one part and far apart in another. Send a series with one distance between slices.",
+        )
 
 
 def _affine(first: Slice, step: NDArray[np.float64]) -> Affine:

@@ -83,6 +83,19 @@ def test_uneven_but_whole_is_flagged() -> None:
     assert assemble(slices).flags == (QualityFlag.IRREGULAR_SPACING,)
 
 
+def test_slices_that_are_dense_in_one_part_are_no_even_stack() -> None:
+    """Thick slices above, thin ones below: counted as equal, the thin part would weigh five times what it holds."""
+    first = slices_of(plain_series(1, 4))[0]
+    mixed = [move(first, z=float(at)) for at in (*range(30), *range(30, 400, 5))]
+    assert code_of(lambda: assemble(mixed)) is Code.MIXED_GEOMETRY
+    holed = [one for one in mixed if one.position_mm[2] != mixed[50].position_mm[2]]
+    assert code_of(lambda: assemble(holed, allow_gaps=True)) is Code.MIXED_GEOMETRY
+    nearly = [move(first, z=at) for at in (*np.arange(150) * 1.2, *(180 + np.arange(150) * 1.25))]
+    assert assemble(nearly).flags == ()
+    z = [*range(0, 100, 5), 102, *range(105, 200, 5)]
+    assert assemble([move(first, z=float(at)) for at in z]).flags == (QualityFlag.IRREGULAR_SPACING,)
+
+
 def test_reformats_are_refused() -> None:
     assert code_of(lambda: assemble(slices_of(plain_series(3, orientation=CORONAL)))) is Code.NOT_AXIAL
 
@@ -142,6 +155,50 @@ def test_copies_are_dropped_and_acquisitions_parted() -> None:
     assert ({one.acquisition for one in kept}, crowded) == ({1}, [])
     third = slices_of(plain_series(5, study="third"))
     assert len(without_repeats(slices + third)[1]) == 5
+
+
+def test_a_repeated_slice_of_a_stepped_scan_costs_that_slice_alone() -> None:
+    """Every turn has a number of its own, and one was taken again: the scan is not measured by a single slice."""
+    series = plain_series(12)
+    turns = [replace(one, acquisition=number) for number, one in enumerate(slices_of(series), start=1)]
+    again = replace(turns[6], acquisition=13, instance_uid="2.25.13")
+    kept, crowded = without_repeats([*turns, again])
+    assert (kept, crowded) == (turns, [])
+
+
+def test_two_halves_of_a_scan_that_meet_at_a_slice_are_both_kept() -> None:
+    slices = slices_of(plain_series(20))
+    lower = [replace(one, acquisition=1) for one in slices[:10]]
+    upper = [replace(one, acquisition=2, instance_uid=f"2.25.{index}") for index, one in enumerate(slices[9:])]
+    kept, crowded = without_repeats(lower + upper)
+    assert (len(kept), crowded) == (20, [])
+    assert assemble(kept).depth == 20
+
+
+def test_as_many_acquisitions_as_slices_are_looked_at_quickly() -> None:
+    first = slices_of(plain_series(1, 4))[0]
+    many = [
+        replace(move(first, z=number / 2), acquisition=number, instance_uid=f"2.25.{number}") for number in range(4000)
+    ]
+    began = time.process_time()
+    assert without_repeats([*many, replace(many[7], acquisition=4001, instance_uid="2.25.4001")]) == (many, [])
+    assert time.process_time() - began < 10
+
+
+def test_a_phase_beside_another_is_left_out_as_a_whole() -> None:
+    """Also where the second lies a little off the first and only some of its slices meet one."""
+    slices = slices_of(plain_series(20))
+    second = [
+        move(replace(one, acquisition=2, instance_uid=f"2.25.{index}"), z=5.0 if index == 0 else 2.5)
+        for index, one in enumerate(slices[:18])
+    ]
+    assert without_repeats(slices + second) == (slices, [])
+
+
+def test_thick_slices_over_the_thin_ones_of_a_stepped_scan_are_left_out() -> None:
+    thin = [replace(one, acquisition=1 + index // 8) for index, one in enumerate(slices_of(plain_series(40)))]
+    thick = [replace(one, acquisition=9, instance_uid=f"2.25.{index}") for index, one in enumerate(thin[::6])]
+    assert without_repeats([*thick, *thin]) == (thin, [])
 
 
 def move(one: Slice, *, y: float = 0.0, z: float = 0.0) -> Slice:
