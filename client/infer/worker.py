@@ -10,7 +10,7 @@ import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from pydicom.dataset import Dataset
 
@@ -48,6 +48,8 @@ _OF_NODE = frozenset({Code.BAD_SETTING, Code.NOT_FOUND, Code.BAD_SHAPE})
 """What device and weights say when they cannot be used; no scan is refused so."""
 
 log = logging.getLogger(__name__)
+
+_Done = TypeVar("_Done")
 
 
 class CaseGate(Protocol):
@@ -108,13 +110,24 @@ class Worker:
                 stop.wait(self._pause())
 
     def step(self) -> bool:
-        """Measure what is complete and hand over what is waiting; return whether there was anything to do."""
+        """Measure what is complete and hand over what is waiting; return whether there was anything to do.
+
+        Raises:
+            FederationError: The node is at fault (`measure`, `revise`, `hand_over`).
+        """
         dicom = self._settings.dicom
         due = self._store.due(dicom.quiet_seconds, dicom.patience_seconds)
-        for study in due:
-            self.measure(study.study_key)
+        fault: FederationError | None = None
+        try:
+            for study in _turned(due, self._faults):
+                self.measure(study.study_key)
+        except FederationError as error:
+            fault = error
         revised = self.revise()
-        return self.hand_over() > 0 or revised > 0 or bool(due)
+        judged = self.hand_over()
+        if fault is not None:  # only now: what was measured before need not wait
+            raise fault
+        return judged > 0 or revised > 0 or bool(due)
 
     def revise(self) -> int:
         """Look again at measured studies of which something was said since; return how many.
@@ -172,19 +185,11 @@ class Worker:
 
     def _step_safely(self, idle: Callable[[], None] | None = None) -> bool:
         """Take one step; the loop outlives any fault, and `StudyStore.begin` keeps one study from being tried for ever."""
-        try:
-            busy = self.step()
-            self._faults = 0
-            if busy:
-                return True
-            if idle is not None:
-                idle()
-        except FederationError as error:
-            self._faults += 1
-            log.error("worker.waits", extra={"code": error.code.value})  # noqa: TRY400 - the code says it
-        except Exception as error:  # noqa: BLE001 - the rim of the process: a traceback could quote a header
-            log.error("worker.fault", extra=fault_of(error))  # noqa: TRY400
-        return False
+        busy = _safely(self.step)
+        self._faults = self._faults + 1 if busy is None else 0
+        if not busy and idle is not None:
+            _safely(idle)
+        return bool(busy)
 
     def _pause(self) -> float:
         """Return how long to wait when there was nothing to do, or nothing that could be done."""
@@ -279,6 +284,23 @@ class Worker:
 
     def _give_up(self, study_key: str) -> Outcome:
         return self._refuse(self._store.study(study_key), Code.NODE_FAULT)
+
+
+def _safely(work: Callable[[], _Done]) -> _Done | None:
+    """Do something and return what it returns; `None` after a fault, which is logged."""
+    try:
+        return work()
+    except FederationError as error:
+        log.error("worker.waits", extra={"code": error.code.value})  # noqa: TRY400 - the code says it
+    except Exception as error:  # noqa: BLE001 - the rim of the process: a traceback could quote a header
+        log.error("worker.fault", extra=fault_of(error))  # noqa: TRY400
+    return None
+
+
+def _turned(due: list[Study], faults: int) -> list[Study]:
+    """Begin with another study after each fault: a folder that cannot be written keeps nobody else from being measured."""
+    first = faults % len(due) if due else 0
+    return [*due[first:], *due[:first]]
 
 
 def _input_of(result: Result, maker: str) -> ScanInput:

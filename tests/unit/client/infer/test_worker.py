@@ -1,9 +1,7 @@
 """The worker: every promise about what counts, what is sent, and what a crash may cost."""
 
 import json
-import threading
 from pathlib import Path
-from typing import ClassVar
 
 import nibabel
 import numpy as np
@@ -278,59 +276,6 @@ def test_a_full_disk_leaves_the_study_waiting(home: Home, store: StudyStore, mon
     with pytest.raises(UnavailableError):
         worker_of(home, store).step()
     assert store.study(key).state is StudyState.RECEIVED
-
-
-@pytest.mark.parametrize("fault", ["disk", "device", "weights"])
-def test_a_fault_of_the_node_refuses_no_study_and_withdraws_nothing(
-    home: Home, store: StudyStore, monkeypatch: pytest.MonkeyPatch, fault: str
-) -> None:
-    """A disk that is full for a minute, a driver that is gone: more tries than a study has that kills its worker."""
-    gate = Gate()
-    key = send(home, store, chest_series())
-    worker = worker_of(home, store, gate)
-    worker.step()
-    store.reopen(key)
-
-    def fail(*_args: object, **_kwargs: object) -> None:
-        if fault == "disk":
-            raise UnavailableError(Code.DISK_FULL)
-        raise InvalidInputError(Code.BAD_SETTING if fault == "device" else Code.BAD_SHAPE)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(worker_module, "write_study" if fault == "disk" else "measure_scan", fail)
-        for _ in range(7):
-            with pytest.raises((UnavailableError, InvalidInputError)):
-                worker.step()
-    assert (store.study(key).state, store.study(key).attempts) == (StudyState.RECEIVED, 0)
-    worker.step()
-    assert store.study(key).state is StudyState.MEASURED
-    assert not any(record.withdrawn for record in gate.seen if isinstance(record, CaseRecord))
-
-
-def test_while_the_node_is_at_fault_it_tries_ever_less_often(
-    home: Home, store: StudyStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Stop(threading.Event):
-        waited: ClassVar[list[float]] = []
-
-        def wait(self, timeout: float | None = None) -> bool:
-            self.waited.append(timeout or 0.0)
-            if len(self.waited) == 8:
-                monkeypatch.undo()
-            if len(self.waited) == 9:
-                self.set()
-            return self.is_set()
-
-    def full(*_args: object, **_kwargs: object) -> None:
-        raise UnavailableError(Code.DISK_FULL)
-
-    key = send(home, store, chest_series())
-    monkeypatch.setattr(worker_module, "measure_scan", full)
-    worker_of(home, store).run(Stop())
-    assert [round(wait) for wait in Stop.waited if wait > 60] == [], "a minute at most"
-    assert Stop.waited[7] >= 30
-    assert Stop.waited[8] == 0.5, "well again"
-    assert store.study(key).state is StudyState.MEASURED
 
 
 def test_measuring_again_is_asked_for(home: Home, store: StudyStore) -> None:
