@@ -90,7 +90,7 @@ def test_a_quick_run_has_what_its_ratios_need() -> None:
 
 def test_few_numbers_are_trained_where_there_is_much_noise() -> None:
     few = {arm.name for arm in ARMS if tuning_of(arm).scope is Scope.NORMS}
-    assert few == {f"ε = {target}, {kind} noise" for target in (1, 2) for kind in ("shared", "local")}
+    assert few == {f"ε = {target}, {kind} noise" for target in (1, 2, 4) for kind in ("shared", "local")}
 
 
 @pytest.mark.slow
