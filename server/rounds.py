@@ -84,9 +84,8 @@ def run_rounds(
             folder.note_secure_round(number)
             tally, step = play_secure_round(order, weights, secure, lasting=lasting)
         stepped = None if step is None else _stepped(plan, weights, step, folder)
-        if stepped is not None and not within_reach(
-            stepped[0]
-        ):  # a rate or a momentum carries further than any update does
+        if stepped is not None and not within_reach(stepped[0]):
+            # A rate or a momentum carries further than any update does.
             log.warning("round.out-of-reach round=%d", number)
             tally.spoil()
             stepped = None

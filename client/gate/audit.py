@@ -143,9 +143,8 @@ class AuditChain:
         Raises:
             RefusedError: `audit-broken`, with the first place that does not fit.
         """
-        head = read_head(
-            self._head
-        )  # before the rows: other parts of the node append meanwhile, and move it on to what is not seen here
+        # Before the rows: other parts of the node append meanwhile, and move it on to what is not seen here.
+        head = read_head(self._head)
         end = Head(0, GENESIS)
         places = {0: GENESIS}
         for row in self.rows():
@@ -153,9 +152,8 @@ class AuditChain:
                 raise _broken(f"at row {end.number + 1}")
             end = Head(row.number, row.hash)
             places[row.number] = row.hash
-        if (
-            head is None and end.number and read_head(self._head) is None
-        ):  # there now, it was begun with its first row meanwhile
+        # There by now, it was begun with its first row meanwhile.
+        if head is None and end.number and read_head(self._head) is None:
             raise _broken(f"because {self._head.name} is missing, so that nobody can say whether its end was cut off")
         for witness in (head, witnessed):
             if witness is not None and places.get(witness.number) != witness.hash:

@@ -21,7 +21,7 @@ def open_remover(settings: NodeSettings) -> "Remover":
     book, outgoing, queue = open_reads(settings)[0], open_outgoing(settings), open_report_queue(settings)
 
     def forget(study_key: str) -> None:
-        forget_reports(book.connection, study_key)
+        forget_reports(book, study_key)
         queue.forget(study_key)
         outgoing.forget(study_key)
 

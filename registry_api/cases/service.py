@@ -93,7 +93,9 @@ def _newer(dialect: str) -> Any:
     statement = insert(CaseRow)
     newer: dict[str, Any] = {name: statement.excluded[name] for name in CaseRow.model_fields if name not in _ITS_OWN}
     moves = col(CaseRow.week) != statement.excluded.week
-    left = func.coalesce(col(CaseRow.left_weeks).concat(","), "").concat(col(CaseRow.week))
+    known = func.coalesce(col(CaseRow.left_weeks), "").contains(col(CaseRow.week))  # back and forth adds nothing
+    more = func.coalesce(col(CaseRow.left_weeks).concat(","), "").concat(col(CaseRow.week))
+    left = case((known, col(CaseRow.left_weeks)), else_=more)
     newer["left_weeks"] = case((moves, left), else_=col(CaseRow.left_weeks))
     newer["left_at"] = case((moves, statement.excluded.received_at), else_=col(CaseRow.left_at))
     return statement.on_conflict_do_update(

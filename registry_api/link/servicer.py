@@ -159,9 +159,8 @@ class RegistryLink(LinkServicer):
         answering = asyncio.create_task(self._answer_parcels(under_way, stream))
         try:
             async for frame in frames:
-                if (
-                    stream.ended
-                ):  # a node that reads nothing keeps `Open` from noticing, and would be heard for as long as it likes
+                # A node that reads nothing keeps `Open` from noticing, and would be heard for as long as it likes.
+                if stream.ended:
                     break
                 if self._runtime.witness is not None:
                     await asyncio.to_thread(self._runtime.witness.saw_link, frame.SerializeToString())

@@ -68,7 +68,7 @@ def test_the_hospital_takes_note_of_an_amendment_anew(closed: GatewayUnderTest) 
 def test_a_study_that_is_deleted_while_it_is_amended_stays_deleted(closed: GatewayUnderTest) -> None:
     hear(closed, REOPENED)
     closed.enter()
-    forget_reports(closed.book.connection, STUDY)
+    forget_reports(closed.book, STUDY)
     for path, body in ((f"/reports/{CLAIM}", REPORT), (f"/messages/{CLAIM}", {"text": "Mrs Wolkenstein?"})):
         assert closed.ask("POST", path, json=body).json()["code"] == "grant-invalid"
     hear(closed, REOPENED)

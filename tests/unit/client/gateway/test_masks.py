@@ -253,5 +253,5 @@ def test_a_report_without_a_correction_hands_over_nothing(inside: GatewayUnderTe
 
 def test_a_deleted_study_takes_its_corrections_along(inside: GatewayUnderTest) -> None:
     send(inside, drawn(inside))
-    forget_reports(inside.book.connection, STUDY)
+    forget_reports(inside.book, STUDY)
     assert inside.desk.corrections.of_claim(CLAIM) is None

@@ -180,7 +180,7 @@ def test_a_gate_that_lets_nothing_out_is_heard_of(looking: GatewayUnderTest) -> 
 
 def test_deleting_a_study_deletes_what_was_said_about_it(looking: GatewayUnderTest) -> None:
     asks(looking)
-    forget_reports(looking.book.connection, STUDY)
+    forget_reports(looking.book, STUDY)
     assert looking.messages.of_request(REQUEST) == []
     assert "Wolkenstein" not in "\n".join(looking.book.connection.iterdump())
 

@@ -58,7 +58,7 @@ def test_it_goes_with_the_claim(beside: GatewayUnderTest) -> None:
 
 
 def test_a_deleted_study_is_beside_nothing(beside: GatewayUnderTest) -> None:
-    forget_reports(beside.book.connection, EARLIER)
+    forget_reports(beside.book, EARLIER)
     assert beside.ask("GET", f"/prior/{REQUEST}/ct.nii.gz").json()["code"] == "not-found"
     assert beside.ask("GET", f"/vol/{REQUEST}/ct.nii.gz").status_code == 200
 

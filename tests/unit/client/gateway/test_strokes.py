@@ -248,5 +248,5 @@ def test_a_mask_that_comes_whole_is_the_drawing_too(inside: GatewayUnderTest) ->
 
 def test_a_deleted_study_takes_the_drawing_along(inside: GatewayUnderTest) -> None:
     stroke(inside, 1, written([(100, 50, 2)]))
-    forget_reports(inside.book.connection, STUDY)
+    forget_reports(inside.book, STUDY)
     assert inside.desk.drawings.last(CLAIM) == 0

@@ -64,6 +64,17 @@ def test_the_highest_version_wins_in_any_order(registry: Registry, order: list[i
     assert (row.version, row.severity_score) == (4, 4)
 
 
+def test_a_record_that_goes_back_and_forth_names_each_week_once(registry: Registry, site: str) -> None:
+    """A hospital may correct as often as it likes; its rows grow no longer than there are weeks."""
+    weeks = ["2026-W06", "2026-W07", "2026-W06", "2026-W07", "2026-W08"]
+    row = send(
+        registry,
+        site,
+        *(registry.case(case_id="f" * 32, version=at, epi_week=week) for at, week in enumerate(weeks, start=1)),
+    )
+    assert (row.week, row.left_weeks) == ("2026-W08", "2026-W06,2026-W07")
+
+
 def test_a_withdrawn_record_keeps_nothing_of_the_study(registry: Registry, site: str) -> None:
     record = registry.case(age_band="60-69")
     row = send(registry, site, record, record.model_copy(update={"version": 2, "withdrawn": True}))
